@@ -51,7 +51,7 @@ pub enum ApiKeyPlace {
     Cookie(String),
 }
 
-/// Why a request is refused, in Envoy's words.
+/// Why a request is rejected, in Envoy's words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("Client authentication failed.")]
 pub enum ApiKeyError {

@@ -115,7 +115,7 @@ macro_rules! string_enum {
         }
 
         impl $name {
-            /// The value as it is written in YAML.
+            /// The value in its YAML form.
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$variant => $text, )+

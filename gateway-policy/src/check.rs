@@ -151,7 +151,7 @@ pub trait Check {
 #[derive(Debug)]
 pub struct Report {
     path: String,
-    /// What the API server would reject.
+    /// Violations that the API server would reject.
     pub violations: Vec<SchemaViolation>,
     /// Fields and values that are set and not supported.
     pub unsupported: Vec<FieldError>,
@@ -183,7 +183,7 @@ impl Report {
         report
     }
 
-    /// The fields to warn of.
+    /// The fields that require a warning.
     pub fn into_remarks(self) -> FieldRemarks {
         FieldRemarks {
             deprecated: self.deprecated,

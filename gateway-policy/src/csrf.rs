@@ -22,7 +22,7 @@ pub struct CsrfProtection {
 /// The host and port of an origin.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum SourceOrigin {
-    /// Any that is named.
+    /// Every named origin.
     Any,
     /// One host, with its port if it is not the scheme's default.
     Exact(String),

@@ -31,7 +31,7 @@ pub struct ReplacementRule {
     pub headers: Vec<(Text<HeaderName>, TextMatch)>,
     /// Origin of the response.
     pub origin: ResponseOrigin,
-    /// What the client receives.
+    /// The response that the client receives.
     pub replacement: Replacement,
 }
 
@@ -47,7 +47,7 @@ pub enum ResponseOrigin {
     Backend,
 }
 
-/// What replaces a response.
+/// Replacement of a response.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Replacement {
     /// Another response.

@@ -86,7 +86,7 @@ pub enum AcceptError {
     /// No listener accepts the server name. Closed without an alert, as in Envoy.
     #[error("no listener for the server name {0:?}")]
     NoListener(Option<String>),
-    /// No certificate covers the server name, and the listener refuses such names with the alert
+    /// No certificate covers the server name, and the listener rejects these names with the alert
     /// `unrecognized_name`.
     #[error("no certificate for the server name {0:?}")]
     Refused(Option<String>),

@@ -56,7 +56,7 @@ pub struct ClientAuth {
     pub roots_pem: String,
     /// Treatment of clients without a valid certificate.
     pub mode: ClientAuthMode,
-    /// Conditions on certificates beside their CA.
+    /// Conditions on certificates in addition to their CA.
     #[serde(default, skip_serializing_if = "ClientConditions::is_empty")]
     pub conditions: ClientConditions,
     /// Revocation lists. `None`: revocation is not checked.

@@ -1,4 +1,4 @@
-//! Conditions on client certificates beside their CA: hashes and subject alternative names.
+//! Conditions on client certificates in addition to their CA: hashes and subject alternative names.
 //!
 //! ```text
 //! ClientConditions (settings) --build--> ConditionChecker --check(certificate)--> Ok, or a rejected certificate
@@ -80,7 +80,7 @@ impl ClientConditions {
         *self == Self::default()
     }
 
-    /// Builds what checks certificates.
+    /// Builds the checker of certificates.
     ///
     /// # Errors
     /// [`TlsError::AltName`] if a regular expression is invalid.

@@ -281,7 +281,7 @@ pub(crate) async fn handshake(
     handshake_by(choice(server), client, name).await
 }
 
-/// Performs a handshake with any choice.
+/// Performs a handshake in which the server uses `choice`.
 pub(crate) async fn handshake_by(
     choice: Choice,
     client: &Arc<ClientConfig>,

@@ -84,7 +84,7 @@ pub fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
         })
 }
 
-/// Generates a cookie if the rule sets a TTL. A TTL of zero makes a session cookie.
+/// Generates a cookie if the rule sets a TTL. With a TTL of zero, it is a session cookie.
 fn make_cookie(cookie: &CookieHash) -> HashResult {
     let Some(ttl) = cookie.ttl else {
         return HashResult::default();

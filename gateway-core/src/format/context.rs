@@ -1,4 +1,4 @@
-//! What operators can read.
+//! The inputs of operators.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;

@@ -61,7 +61,7 @@ pub struct GrpcWeb;
 /// Encoding of a gRPC-Web body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WebEncoding {
-    /// Frames as they are.
+    /// Frames, unchanged.
     Binary,
     /// Frames in base64.
     Text,

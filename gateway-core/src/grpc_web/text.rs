@@ -107,7 +107,7 @@ impl TextEncoder {
         }
     }
 
-    /// Appends the text of what is left, with padding.
+    /// Appends the text of the remaining bytes, with padding.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let length = std::mem::take(&mut self.length);
         let started = self.started;

@@ -16,7 +16,7 @@ pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// Position in the request path.
     fn stage(&self) -> Stage;
 
-    /// Builds what runs for `rule`.
+    /// Builds the policy for `rule`.
     ///
     /// # Errors
     /// Why the policy cannot run. The rule then returns 500; other rules are not affected.

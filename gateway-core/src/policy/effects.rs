@@ -32,7 +32,7 @@ pub struct PolicyResponse<'a> {
     pub response: &'a mut Response<Body>,
     /// Whether the gateway has made the response itself.
     pub local: bool,
-    /// Whether the client speaks gRPC.
+    /// Whether the client uses gRPC.
     pub grpc: bool,
     log: &'a mut ResponseLog,
 }

@@ -35,7 +35,7 @@ pub enum Stage {
     Cors,
     /// Rejects requests with unsafe methods from other origins.
     Csrf,
-    /// Asks an authorization service.
+    /// Calls an authorization service.
     ExternalAuth,
     /// Authenticates by an API key.
     ApiKey,

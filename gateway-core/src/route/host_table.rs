@@ -41,7 +41,7 @@ struct Entry<T> {
 }
 
 impl<T> HostTable<T> {
-    /// Builds the table of `hostname`. Of equal entries, the first wins.
+    /// Builds the table of `hostname`. If entries are equal, the first one applies.
     ///
     /// # Panics
     /// If there are more than `u32::MAX` entries or bytes of paths.

@@ -117,7 +117,7 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// Builds a table of `entries`. Of equal entries, the first wins: the caller sorts them by age of the
+    /// Builds a table of `entries`. If entries are equal, the first one applies: the caller sorts them by age of the
     /// route, name of the route, index of the rule and index of the match.
     pub fn build<'m>(entries: impl IntoIterator<Item = (NamePattern, &'m Match, T)>) -> Self {
         let mut hosts: HashMap<NamePattern, Vec<(&Match, T)>> = HashMap::new();

@@ -168,7 +168,7 @@ pub(crate) fn reply(status: u16, error: &str, unread: &[u8], max_head: usize) ->
     }
 }
 
-/// Whether the target has a scheme. The error of such a target is not known more precisely.
+/// Whether the target has a scheme. For such a target, hyper's error contains no details.
 fn has_bad_url(head: &[u8]) -> bool {
     let target = head.split(|b| *b == b' ').nth(1).unwrap_or_default();
     target.starts_with(b"http://") || target.starts_with(b"https://")

@@ -21,7 +21,7 @@ use crate::http::lenient::LenientParse;
 pub(super) struct ConnectionState {
     /// Bytes received.
     pub(super) received: u64,
-    /// What the connection is doing.
+    /// The current phase of the connection.
     pub(super) phase: Phase,
     /// When the last request ended, or the tunnel transferred a byte; 0 before the first request.
     pub(super) idle_since: Micros,
@@ -45,7 +45,7 @@ pub(super) struct ConnectionState {
     has_control_frame_flood: bool,
 }
 
-/// What a connection is doing.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
     /// No request is being received or answered.
@@ -80,7 +80,7 @@ pub(super) struct IncompleteBody {
     last_read: Micros,
 }
 
-/// What the codec's writes consist of.
+/// Content of the codec's writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Output {
     /// All responses are flushed: further bytes are the codec's own, such as its error responses.

@@ -127,7 +127,7 @@ pub(super) enum Expiry {
     MaxDuration,
 }
 
-/// What a driver must do.
+/// An instruction to the driver of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Signal {
     /// Close the connection when its requests have ended. Sent once.

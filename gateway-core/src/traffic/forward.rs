@@ -73,7 +73,7 @@ pub struct SelectedBackend<'a> {
     backend_ref: &'a BackendRef,
     /// The hash of the request, if the backendRef was picked by it.
     pub(super) hashed: Option<Box<HashResult>>,
-    /// The endpoint that a policy prefers. `None`: no policy asks for the endpoint.
+    /// The endpoint that a policy prefers. `None`: no policy needs the endpoint.
     pub(super) preferred: Option<PreferredEndpoint>,
     /// Endpoints that a policy or a header prefers, in this order.
     pub(super) wanted: Box<[SocketAddr]>,

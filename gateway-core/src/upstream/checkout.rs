@@ -47,7 +47,7 @@ impl Checkout {
         }
     }
 
-    /// Sends a request and checks the response head. `upgrade` is the upgrade that the request asks for.
+    /// Sends a request and checks the response head. `upgrade` is the upgrade that the request contains.
     /// After [`SendFailure::Unsent`] and [`SendFailure::Stale`], `request` is unchanged.
     pub(crate) async fn send(
         self,

@@ -111,7 +111,7 @@ impl Connections {
         self.connecting.entry(address).or_default().clone()
     }
 
-    /// Reconnecting whether there are no connections.
+    /// Whether there are no connections.
     pub(super) fn is_empty(&self) -> bool {
         self.http1.is_empty() && self.http2.is_empty()
     }

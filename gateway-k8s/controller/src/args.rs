@@ -48,7 +48,7 @@ pub(crate) struct Args {
     pub(crate) no_backends: bool,
     /// Allow Backends of type `DynamicResolver`, which send each request to the host that it names. Only public
     /// addresses are reached: no private, loopback, link-local or metadata address. Default: requests to such a
-    /// Backend are answered 500.
+    /// Backend receive 500.
     #[arg(long)]
     pub(crate) dynamic_resolver: bool,
     /// Network that Backends of type `DynamicResolver` may reach although it is not public, such as 10.1.0.0/16. Data

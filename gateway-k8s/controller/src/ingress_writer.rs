@@ -22,7 +22,7 @@ const MANAGER: &str = "towergate-ingresses";
 /// Maximum length of the note of an Event, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// What to write.
+/// The objects to write.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct IngressWrites {
     /// The Gateway of the Ingresses.

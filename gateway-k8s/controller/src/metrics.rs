@@ -182,7 +182,7 @@ impl Metrics {
         }
     }
 
-    /// Nothing unless Ingresses are served.
+    /// Empty unless Ingresses are served.
     fn render_ingresses(&self, page: &mut Page) {
         let counts = self.ingress_settings.lock();
         let counts = counts.unwrap_or_else(PoisonError::into_inner);

@@ -410,7 +410,7 @@ impl Reader {
         store::insert(self, head, node, body);
     }
 
-    /// Reports unknown fields beside `metadata` and `spec`.
+    /// Reports unknown fields at the level of `metadata` and `spec`.
     fn root_fields(&mut self, head: &Head<'_>, node: &Node) {
         const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
         let Value::Map(entries) = &node.value else {

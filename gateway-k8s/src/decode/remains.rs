@@ -151,7 +151,7 @@ pub(super) fn probable_policy(api_version: &str, name: &str, node: &Node) -> Opt
     }
     let spec = node.field("spec")?;
     let targets = TARGETS.iter().any(|field| spec.field(field).is_some());
-    // Of the kinds with these targets, SecurityPolicy restricts the most.
+    // SecurityPolicy is the most restrictive of the kinds with these targets.
     (targets && kind::is_like_envoy(api_version)).then(|| kind::policy("SecurityPolicy"))?
 }
 

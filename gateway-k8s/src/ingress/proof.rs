@@ -24,7 +24,7 @@ use crate::yaml;
 /// A client address that lists of networks are unlikely to contain.
 const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
 
-/// What the data plane answered.
+/// The response of the data plane.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Observed {
     /// Status.
@@ -42,9 +42,9 @@ pub struct Observed {
 pub struct Difference {
     /// The request, on one line.
     pub request: String,
-    /// What ingress-nginx answers.
+    /// The response of ingress-nginx.
     pub expected: String,
-    /// What the data plane answers.
+    /// The response of the data plane.
     pub found: String,
 }
 
@@ -207,7 +207,7 @@ fn sample_of_pattern(pattern: &str) -> String {
     ] {
         sample = sample.replace(part, text);
     }
-    // Of alternatives, the first.
+    // The first of several alternatives.
     while let (Some(open), Some(close)) = (sample.find('('), sample.find(')')) {
         if open > close {
             break;

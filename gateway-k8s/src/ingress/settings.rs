@@ -74,7 +74,7 @@ pub struct IngressSettings {
     pub locations: Vec<SnippetLocation>,
     /// Why requests to the Ingress's locations receive an error and no backend is called.
     pub denied: Option<String>,
-    /// Whether ingress-nginx answers 503 for the locations. If it does not and `denied` is set, the
+    /// Whether ingress-nginx returns 503 for the locations. If it does not and `denied` is set, the
     /// translation is stricter.
     pub nginx_denies: bool,
     /// `auth-type: digest`.
@@ -121,7 +121,7 @@ pub struct SnippetLocation {
     pub exact: bool,
     /// Whether the path is a regular expression.
     pub regex: bool,
-    /// What it does.
+    /// Its action.
     pub action: SnippetAction,
 }
 

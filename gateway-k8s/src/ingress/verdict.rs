@@ -106,7 +106,7 @@ pub struct MigrationVerdict {
     pub place: SourcePlace,
     /// The result.
     pub outcome: MigrationOutcome,
-    /// What the result means, and what to do.
+    /// Meaning of the result, and advice.
     pub text: String,
     /// Parts of exchanges that may differ.
     pub affects: Vec<Aspect>,

@@ -10,7 +10,7 @@ use towergate_policy::cel::{Environment, Expression, ExpressionError, Pattern};
 /// The variables of rules: the value at which a rule is declared.
 const OBJECT: Environment = Environment::new(&[("self", &[])]).max_steps(1_000_000);
 
-/// All schemas; see `README.md` beside the file for its origin and licence.
+/// All schemas; see `README.md` in its folder for its origin and licence.
 const SCHEMAS: &str = include_str!("schemas.json");
 
 static CATALOG: LazyLock<Catalog> =

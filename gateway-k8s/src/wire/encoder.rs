@@ -30,7 +30,7 @@ pub struct Version {
 struct Picture {
     plan: Arc<Plan<Policy>>,
     entries: Vec<Entry>,
-    /// The JSON of what remains of the plan without its parts.
+    /// The JSON of the plan without its parts.
     skeleton: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Where a client is.
+//! Location of a client.
 
 use serde::{Deserialize, Serialize};
 

@@ -29,7 +29,7 @@ use towergate_core::policy::{HeadPolicy, RequestHead};
 use crate::geoip::GeoDatabaseSet;
 use crate::jwt::VerifiedTokens;
 
-/// Who may do what.
+/// Rules that allow or deny requests.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AuthorizationRules {
     /// The rules, in order.
@@ -46,27 +46,27 @@ pub struct AuthorizationRules {
 pub struct AccessRule {
     /// The rule's name, for the access log.
     pub name: String,
-    /// What happens to requests that match.
+    /// Action on requests that match.
     pub access: Access,
-    /// Who sends the request.
+    /// Sender of the request.
     pub principal: PrincipalMatch,
-    /// What the request asks for.
+    /// Operation of the request.
     pub operation: OperationMatch,
     /// A further condition. `None`: there is none.
     pub condition: Option<Condition>,
 }
 
-/// What happens to a request.
+/// Action on a request.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Access {
     /// It passes.
     Allow,
-    /// It is refused with 403.
+    /// It is rejected with 403.
     #[default]
     Deny,
 }
 
-/// What authorization looks at.
+/// Inputs of authorization.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'r> {
     /// The request's head.

@@ -1,4 +1,4 @@
-//! What a request asks for.
+//! The operation of a request.
 
 use http::{Method, request};
 use serde::{Deserialize, Serialize};

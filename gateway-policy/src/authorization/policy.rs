@@ -11,7 +11,7 @@ use crate::geoip::{GeoDatabaseFiles, GeoFields};
 
 /// Rules that compare the location of the client.
 ///
-/// Requests are answered 500 while no database has one of the fields: otherwise a rule that denies
+/// Requests receive 500 while no database has one of the fields: otherwise a rule that denies
 /// would match no request.
 #[derive(Clone, Debug)]
 pub struct LocationAuthorization {

@@ -55,7 +55,7 @@ api_struct! {
         kind: RateLimitType = "type",
         /// Limits that a rate limit service counts for all gateways.
         global: GlobalRateLimitSpec = "global",
-        /// Limits that each gateway process counts by itself.
+        /// Limits that each gateway process counts separately.
         local: LocalRateLimitSpec = "local",
     }
 
@@ -65,7 +65,7 @@ api_struct! {
         rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)],
     }
 
-    /// Limits that each gateway process counts by itself.
+    /// Limits that each gateway process counts separately.
     pub struct LocalRateLimitSpec, rules {
         /// Rules. One of them may have no `clientSelectors`: it applies to all requests.
         rules: Vec<RateLimitRule> = "rules" [Items(0, 16)],

@@ -60,7 +60,7 @@ impl Allowance {
         let cost = self.cost(bytes);
         let order = Ordering::Relaxed;
         let subtract = |paid: u64| Some(paid.saturating_sub(cost));
-        // The closure never refuses.
+        // The closure always returns a value.
         let _ = self.paid.fetch_update(order, order, subtract);
     }
 

@@ -57,7 +57,7 @@ pub struct BasicAuthentication {
     pub realm: Option<String>,
 }
 
-/// Why a request is refused, in Envoy's words.
+/// Why a request is rejected, in Envoy's words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BasicAuthError {
     /// No `Authorization` field.
@@ -151,7 +151,7 @@ impl Users {
     /// thread that serves other requests, check [`is_slow`](Self::is_slow) first.
     ///
     /// # Errors
-    /// The reason why the request is refused.
+    /// The reason for which the request is rejected.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<AuthenticatedUser, BasicAuthError> {
         self.verify(&Credentials::of(headers)?)
     }

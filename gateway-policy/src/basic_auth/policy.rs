@@ -19,7 +19,7 @@ const CACHE_SIZE: usize = 1024;
 /// Maximum number of concurrent slow verifications of a policy, so that password guessing does not
 /// use all CPUs.
 const MAX_SLOW: usize = 4;
-/// Maximum number of requests of a policy that wait for a slow verification. Further requests are refused.
+/// Maximum number of requests of a policy that wait for a slow verification. Further requests are rejected.
 const MAX_WAITING: usize = 64;
 
 /// Admits requests with the name and password of a user.

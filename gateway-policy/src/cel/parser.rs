@@ -226,7 +226,7 @@ impl Parser {
         Ok(Node::Variable(place))
     }
 
-    /// Refuses a field of a variable that the environment does not declare.
+    /// Rejects a field of a variable that the environment does not declare.
     fn check_attribute(&self, object: &Node, name: &str) -> Result<(), ExpressionError> {
         let Node::Variable(place) = object else {
             return Ok(());

@@ -88,7 +88,7 @@ pub struct ValidationRefs {
     pub mode: ClientAuthMode,
     /// ConfigMaps and Secrets with CA certificates. Not empty in the modes that verify.
     pub authorities: Vec<ObjectRef>,
-    /// Conditions on certificates beside their CA.
+    /// Conditions on certificates in addition to their CA.
     pub conditions: ClientConditions,
     /// Revocation lists. `None`: revocation is not checked.
     pub revocation: Option<RevocationRefs>,

@@ -112,7 +112,7 @@ macro_rules! impl_targets {
                 }
             }
 
-            /// What the API server would reject. Empty for a valid policy.
+            /// Violations that the API server would reject. Empty for a valid policy.
             pub fn validate(&self) -> Vec<$crate::SchemaViolation> {
                 $crate::check::Report::of(self).violations
             }

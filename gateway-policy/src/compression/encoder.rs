@@ -31,7 +31,7 @@ impl Encoder {
     /// Creates an encoder.
     ///
     /// # Errors
-    /// Zstandard has no memory.
+    /// Zstandard cannot allocate memory.
     pub(super) fn new(coding: ContentCoding) -> io::Result<Self> {
         Ok(match coding {
             ContentCoding::Gzip => {

@@ -42,11 +42,11 @@ pub struct HeaderEdit {
     pub name: HeaderName,
     /// Its value.
     pub value: HeaderValue,
-    /// What happens to a field of that name.
+    /// Action on fields of that name.
     pub action: EditAction,
 }
 
-/// What happens to a header field that an edit names.
+/// Action on the header field that an edit names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EditAction {
     /// All lines are replaced; a missing field is added.

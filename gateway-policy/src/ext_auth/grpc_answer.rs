@@ -1,4 +1,4 @@
-//! Answers over gRPC: `CheckResponse`.
+//! Responses over gRPC: `CheckResponse`.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};

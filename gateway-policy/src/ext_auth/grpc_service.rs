@@ -1,4 +1,4 @@
-//! Questions over gRPC (`envoy.service.auth.v3.Authorization/Check`).
+//! Check requests over gRPC (`envoy.service.auth.v3.Authorization/Check`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Questions and answers over HTTP.
+//! Check requests and responses over HTTP.
 //!
 //! The service receives the method, path and `Host` of the request, `Content-Length`, `Authorization`, and the
 //! fields that the policy lists. 200 allows. A status from 500 on is a failed call. Every other response is passed
@@ -33,7 +33,7 @@ const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-r
 /// A service that is called over HTTP.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HttpAuthService {
-    /// Path of the question.
+    /// Path of the check request.
     pub path: ServicePath,
     /// Fields of an answer that allows, which the backend receives.
     pub headers_to_backend: AnswerFields,
@@ -55,7 +55,7 @@ impl Default for AnswerFields {
     }
 }
 
-/// Path of a question.
+/// Path of a check request.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ServicePath {
     /// Prefix of the path and query of the request.

@@ -73,7 +73,7 @@ pub struct ExternalAuth {
     pub sent_headers: Option<Vec<Text<HeaderName>>>,
     /// Body that the service receives; `None`: none.
     pub body: Option<SentBody>,
-    /// What happens to a request on which the service did not decide.
+    /// Treatment of a request on which the service did not decide.
     pub on_failure: ServiceFailure,
     /// Time for a call, retries included.
     pub timeout: Duration,
@@ -95,20 +95,20 @@ pub enum AuthService {
 pub struct SentBody {
     /// Maximum length in bytes.
     pub max_bytes: usize,
-    /// What happens to longer bodies.
+    /// Treatment of longer bodies.
     pub longer: LongerBody,
 }
 
-/// What happens to a body that is longer than the service may receive.
+/// Treatment of a body that is longer than the service may receive.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum LongerBody {
-    /// The request is answered 413.
+    /// The request receives 413.
     Reject,
     /// The service receives the beginning; the backend receives the whole body.
     Truncate,
 }
 
-/// What happens to a request on which the service did not decide.
+/// Treatment of a request on which the service did not decide.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ServiceFailure {
     /// It is answered with this status.

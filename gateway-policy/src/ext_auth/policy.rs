@@ -126,7 +126,7 @@ impl ExternalAuthPolicy {
         }
     }
 
-    /// What happens to a request on which the service did not decide.
+    /// Treatment of a request on which the service did not decide.
     fn fail(&self, error: &ServiceError) -> Result<(), LocalReply> {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         let open = self.settings.on_failure == ServiceFailure::Allow;

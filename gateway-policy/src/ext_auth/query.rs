@@ -32,7 +32,7 @@ pub struct QueryEdits {
 }
 
 impl QueryEdits {
-    /// Whether nothing changes.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.remove.is_empty()
     }

@@ -56,9 +56,9 @@ pub struct RateLimitService {
     pub host: String,
     /// TCP port, which speaks gRPC without TLS.
     pub port: u16,
-    /// Time for an answer.
+    /// Timeout of a call.
     pub timeout: Duration,
-    /// Whether requests are answered 500 while the service does not respond. Otherwise they are
+    /// Whether requests receive 500 while the service does not respond. Otherwise they are
     /// allowed.
     pub fail_closed: bool,
 }

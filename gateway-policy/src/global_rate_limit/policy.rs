@@ -156,7 +156,7 @@ impl GlobalRateLimitPolicy {
         unary_call::request(&self.authority, SHOULD_RATE_LIMIT, &message, timeout)
     }
 
-    /// What happens to a request on which the service did not decide.
+    /// Treatment of a request on which the service did not decide.
     fn fail(&self, error: &CallFailure) -> Result<(), LocalReply> {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         let closed = self.limit.service.fail_closed;

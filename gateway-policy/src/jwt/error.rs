@@ -1,8 +1,8 @@
-//! Why a request's token is refused, in the words of Envoy's JWT filter.
+//! Why a request's token is rejected, in the words of Envoy's JWT filter.
 
 use http::StatusCode;
 
-/// Why a token is refused. The texts are those that Envoy sends.
+/// Why a token is rejected. The texts are those that Envoy sends.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {

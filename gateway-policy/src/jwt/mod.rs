@@ -68,10 +68,10 @@ pub struct JwtAuthentication {
     pub requirement: TokenRequirement,
 }
 
-/// What happens to requests without a valid token.
+/// Treatment of requests without a valid token.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum TokenRequirement {
-    /// They are refused.
+    /// They are rejected.
     #[default]
     Required,
     /// Requests without a token are allowed; requests with an invalid token are rejected.
@@ -190,7 +190,7 @@ impl<'r> JwtVerifier<'r> {
     /// keys of each provider, in the order of the providers; `None`: not available.
     ///
     /// # Errors
-    /// The reason why the request is refused.
+    /// The reason for which the request is rejected.
     pub fn verify(
         &self,
         head: &request::Parts,

@@ -20,7 +20,7 @@ pub enum IdTokenError {
     /// It was issued to another client.
     #[error("it was issued to another client")]
     Audience,
-    /// It has no end.
+    /// It has no expiry time.
     #[error("it has no exp")]
     NoExpiry,
     /// It was issued for another login.

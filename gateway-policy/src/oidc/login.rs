@@ -95,7 +95,7 @@ pub(super) fn redirect(
     Some(reply)
 }
 
-/// What a login needs.
+/// Inputs of a login.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoginContext<'r> {
     pub(super) rule: &'r OidcAuthentication,

@@ -45,7 +45,7 @@ pub enum RedirectUrlError {
     /// An operator is not known.
     #[error("the operator %{0}% is not supported; use %REQ(header-name)%")]
     Operator(String),
-    /// An operator has no end.
+    /// An operator has no closing `%`.
     #[error("an operator has no closing %")]
     Unfinished,
 }

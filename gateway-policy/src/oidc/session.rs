@@ -1,7 +1,7 @@
 //! A session: the tokens of a user, and the cookies that hold them.
 //!
 //! The signature covers host, end and tokens together, so cookies of different sessions cannot be
-//! mixed. The refresh token is sealed by itself, together with its end: browsers delete the other
+//! mixed. The refresh token is sealed separately, together with its expiry time: browsers delete the other
 //! cookies when the access token expires. It contains a digest of its session's ID token, so that
 //! an ID token of another session is not accepted with it.
 
@@ -107,7 +107,7 @@ impl SessionSeal<'_> {
         let Some((refresh_token, own_id)) = self.refresh_token(jar, now) else {
             return SessionState::None;
         };
-        // After the signature cookie has expired, the digest beside the refresh token authenticates the ID token.
+        // After the signature cookie has expired, the digest with the refresh token authenticates the ID token.
         let id_token = id.filter(|id| digest_of(Some(id)) == own_id);
         SessionState::Expired {
             refresh_token,

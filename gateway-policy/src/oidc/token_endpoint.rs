@@ -11,7 +11,7 @@ use super::login::encoded;
 use super::{OidcAuthentication, OidcError};
 use crate::secret::SecretText;
 
-/// What the gateway asks for.
+/// A grant of the token endpoint.
 #[derive(Clone, Debug)]
 pub(super) enum TokenGrant<'r> {
     /// The tokens of a login.

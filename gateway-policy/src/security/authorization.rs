@@ -249,7 +249,7 @@ impl Authorization {
     }
 }
 
-/// What rules may refer to.
+/// Objects that rules may refer to.
 #[derive(Clone, Copy)]
 struct Known<'k> {
     /// The policy's JWT providers: names and identities.

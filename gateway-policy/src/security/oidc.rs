@@ -312,7 +312,7 @@ impl Oidc {
         headers.collect()
     }
 
-    /// Tokens that pass are verified by `jwt`, so there must be one that refuses invalid tokens.
+    /// Tokens that pass are verified by `jwt`, so the policy must have a `jwt` section that rejects invalid tokens.
     fn pass_through(
         &self,
         path: FieldPath<'_>,

@@ -84,7 +84,7 @@ fn remove_nulls_of_indexing(patch: &mut Value) {
     }
 }
 
-/// Restores what identifies an object.
+/// Restores the identity of an object.
 fn keep_identity(patched: &mut Value, original: &Value) {
     for field in ["apiVersion", "kind"] {
         patched[field] = original[field].clone();

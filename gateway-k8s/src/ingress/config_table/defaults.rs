@@ -1,4 +1,4 @@
-//! What differs without any setting.
+//! Differences that no setting affects.
 
 use super::super::verdict::Aspect::{
     self, Body, Calls, RequestHeaders, RequestPath, ResponseHeaders, Status, Tls,

@@ -140,7 +140,7 @@ pub struct OtherObject {
     pub key: ObjectKey,
     /// Whole object.
     pub value: Value,
-    /// Where it is written.
+    /// Place in the manifests.
     pub place: SourcePlace,
 }
 
@@ -178,9 +178,9 @@ pub struct Manifests {
 /// A document that cannot be decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InputError {
-    /// Where it is.
+    /// Place of the document.
     pub place: SourcePlace,
-    /// What is wrong.
+    /// The error.
     pub message: String,
 }
 

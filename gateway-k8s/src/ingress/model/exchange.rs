@@ -43,7 +43,7 @@ impl ModelRequest {
     }
 }
 
-/// What ingress-nginx answers.
+/// The response of ingress-nginx.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ModelAnswer {
     /// A local reply.

@@ -1,7 +1,7 @@
 //! A model of ingress-nginx: its response to a request.
 //!
 //! The model follows the phases of nginx: server, location, redirects, guards, backend. It decides
-//! on the request's head only. It is simple on purpose. Tests compare it with recorded responses,
+//! on the request's head only. It is intentionally simple. Tests compare it with recorded responses,
 //! and the translation is compared with it.
 //!
 //! Not modelled: rate limits (they depend on earlier requests), the responses of authentication servers

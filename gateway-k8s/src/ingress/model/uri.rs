@@ -16,7 +16,7 @@ pub(super) fn split_target(target: &str) -> (Option<&str>, &str) {
     )
 }
 
-/// The decoded path with merged slashes and resolved dot segments. `None`: nginx answers 400.
+/// The decoded path with merged slashes and resolved dot segments. `None`: nginx returns 400.
 pub(crate) fn normalise(path: &str) -> Option<String> {
     let path = path.split('#').next().unwrap_or_default();
     if !path.starts_with('/') {

@@ -31,12 +31,12 @@ impl Risk {
     }
 }
 
-/// What ingress-nginx does if the value is invalid.
+/// The behaviour of ingress-nginx if the value is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Invalid {
     /// The whole Ingress is ignored: 404.
     DropsIngress,
-    /// The locations of the Ingress answer 503.
+    /// The locations of the Ingress return 503.
     Denies,
     /// The annotation is ignored, or its default applies.
     Ignored,

@@ -47,7 +47,7 @@ impl Translator<'_> {
             let rewrite = settings.and_then(|settings| settings.rewrite.as_ref());
             let rewrite = rewrite.filter(|target| **target != location.path);
             match rewrite {
-                // The default backend of the host gets the rewritten path, too.
+                // The default backend of the host also receives the rewritten path.
                 Some(_) if location.catch_all && location.backend.is_some() => {
                     return server.clone();
                 }

@@ -27,7 +27,7 @@ pub(crate) enum Listeners {
     Both,
     /// HTTPS only: HTTP redirects.
     Https,
-    /// HTTP only: TLS passes through.
+    /// HTTP only: TLS is passed through.
     Http,
 }
 

@@ -95,7 +95,7 @@ impl AllowedNamespaces {
 }
 
 impl<'a> ListenerState<'a> {
-    /// Checks a listener by itself.
+    /// Checks a listener without regard to others.
     pub(super) fn check(
         index: &ObjectIndex<'_>,
         owner: Owner<'_>,
@@ -133,7 +133,7 @@ impl<'a> ListenerState<'a> {
         self.conditions.is_true(ConditionType::Programmed)
     }
 
-    /// Whether the listener is valid by itself and has no conflict; objects that it references may be
+    /// Whether the listener itself is valid and has no conflict; objects that it references may be
     /// missing.
     pub(super) fn is_valid(&self) -> bool {
         let conditions = &self.conditions;

@@ -164,7 +164,7 @@ impl<'a> GatewayState<'a> {
         state
     }
 
-    /// Checks each listener by itself.
+    /// Checks each listener separately.
     fn check_listeners(&mut self, index: &ObjectIndex<'_>) {
         let object = self.object;
         let owner = Owner::new("Gateway", &object.meta);

@@ -61,7 +61,7 @@ pub(super) struct RuleMatches {
 pub(super) struct MatchError {
     /// Its path below the rule, such as `.matches[0].path.type`.
     pub(super) field: String,
-    /// What is wrong with it.
+    /// The error in it.
     pub(super) message: String,
 }
 

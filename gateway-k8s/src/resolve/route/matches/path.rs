@@ -53,7 +53,7 @@ impl MatchReader<'_> {
         }
     }
 
-    /// A path that is compared as it is.
+    /// A path that is compared literally.
     fn plain(
         &mut self,
         value: &str,
