@@ -102,7 +102,7 @@ impl<D: DataPlane> Control<D> {
     /// Brings the initial configuration of `source` into service.
     ///
     /// # Errors
-    /// If the source has none, or if it requires one that cannot be served on all its addresses.
+    /// If the source has no configuration, or its required configuration cannot be served on all addresses.
     pub(crate) fn start<S: Source>(&mut self, source: &mut S) -> Result<(), Failure> {
         match source.start()? {
             Initial::Required(desired) => {

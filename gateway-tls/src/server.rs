@@ -239,7 +239,7 @@ impl ResumptionState {
     }
 }
 
-/// Shows nothing: sessions and ticket keys are secret.
+/// Omits the contents: sessions and ticket keys are secret.
 impl fmt::Debug for ResumptionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResumptionState").finish_non_exhaustive()

@@ -32,7 +32,7 @@ pub struct Balancer {
 #[repr(align(64))]
 struct RoundRobinCounter(AtomicUsize);
 
-/// Maximum number of further picks in place of a new endpoint. If all endpoints are new, they share the requests.
+/// Maximum number of further picks instead of a new endpoint. If all endpoints are new, they share the requests.
 const SLOW_START_ATTEMPTS: usize = 8;
 
 /// Properties of a request that influence the pick.

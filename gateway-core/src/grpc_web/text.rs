@@ -78,7 +78,7 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Appends the text of `bytes`, as far as it is certain, to `out`.
+    /// Appends the part of the text of `bytes` that is certain to `out`.
     pub fn encode(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() {
             let in_head = self.head_length < FRAME_HEAD;

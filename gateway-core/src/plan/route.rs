@@ -117,7 +117,7 @@ pub struct Traffic {
     pub breaker: Breaker,
     /// Load balancing algorithm. Default: least request.
     pub load_balancer: LoadBalancer,
-    /// Time until a new endpoint receives its full share of the requests; `None`: at once. Default: `None`.
+    /// Time until a new endpoint receives its full share of the requests; `None`: immediately. Default: `None`.
     pub slow_start: Option<Duration>,
     /// Headers that name the endpoint of a request, as `address:port` or a list of them in order of preference. The
     /// first header with a valid address is used, and only endpoints of the backends. Default: none.

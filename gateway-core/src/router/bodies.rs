@@ -325,7 +325,7 @@ impl http_body::Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// Records that the client has disconnected, or accepts nothing, if the body was not read to its end.
+    /// Records that the client has disconnected or accepts no data, if the body was not read to its end.
     fn drop(&mut self) {
         if let Some(exchange) = &mut self.exchange
             && !self.body.is_end_stream()
@@ -387,7 +387,7 @@ fn causes<'e>(
     })
 }
 
-/// Timer of idle time. It is armed only while there is nothing to send.
+/// Timer of idle time. It is armed only while there is no data to send.
 struct IdleTimer {
     limit: Option<Duration>,
     /// Begin of the idle time. `None`: the last poll returned a frame.
@@ -407,7 +407,7 @@ impl IdleTimer {
         }
     }
 
-    /// Called when there is nothing to send. Ready when the idle time exceeds the limit.
+    /// Called when there is no data to send. Ready when the idle time exceeds the limit.
     fn poll(&mut self, cx: &mut Context<'_>, uploaded: u64) -> Poll<()> {
         let Some(limit) = self.limit else {
             return Poll::Pending;

@@ -1,9 +1,9 @@
-//! Detection of clients that flood an HTTP/2 connection with frames that carry nothing (CVE-2019-9512, CVE-2019-9513,
+//! Detection of clients that flood an HTTP/2 connection with frames without content (CVE-2019-9512, CVE-2019-9513,
 //! CVE-2019-9515, CVE-2019-9518).
 //!
 //! PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown types, and DATA without content that does not end a stream cost
-//! the gateway work, some also a reply, and no request is served for it. They are counted here as bytes arrive, by
-//! their heads alone; everything else about frames is left to the codec. WINDOW_UPDATE is not counted: a client sends
+//! the gateway work, and some also a reply, without serving a request. They are counted here as bytes arrive, by
+//! their heads alone; the codec checks everything else. WINDOW_UPDATE is not counted: a client sends
 //! it for every few kilobytes of a response, and it causes no reply.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::conn::preamble::PREFACE;
 
 /// Length of the head of a frame (RFC 9113, section 4.1).
 const HEAD: usize = 9;
-/// Counted frames allowed per [`WINDOW`], beside those of requests.
+/// Counted frames allowed per [`WINDOW`], in addition to those of requests.
 const MAX_FRAMES: u64 = 10_000;
 /// Counted frames allowed for each request: clients send PRIORITY, PRIORITY_UPDATE or PING with requests.
 const PER_REQUEST: u64 = 4;
@@ -33,7 +33,7 @@ mod kind {
 /// Flag END_STREAM of DATA.
 const END_STREAM: u8 = 1;
 
-/// Counts the frames that a client sends beside its requests.
+/// Counts the frames that a client sends in addition to its requests.
 #[derive(Debug)]
 pub(super) struct ControlFrameMonitor {
     /// Bytes to pass over: the preface, then the payload of the current frame.

@@ -26,7 +26,7 @@ const MAX_UNSEEN_RESETS: usize = 20;
 const MAX_LOCAL_RESETS: usize = 128;
 /// Default send buffer per stream, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Maximum time that a client may accept nothing of a response if `streamIdleTimeout` is disabled.
+/// Maximum time without accepted data of a response if `streamIdleTimeout` is disabled.
 const STALLED: Duration = Duration::from_secs(300);
 /// Default timeout of a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ enum End {
     Codec(Result<(), hyper::Error>),
     /// A time limit was reached.
     Expired,
-    /// The client abuses the protocol, in the way of this name.
+    /// The client abuses the protocol, in the named way.
     Abuse(&'static str),
 }
 

@@ -27,7 +27,7 @@ pub(super) struct InstrumentedIo<Io> {
     protocol: HttpProtocol,
     framer: RequestFramer,
     control_frames: ControlFrameMonitor,
-    /// The client has closed its side, which the codec does not know yet: it would drop the request.
+    /// The client has closed its side. The codec is not informed yet, because it would drop the request.
     end_withheld: bool,
 }
 

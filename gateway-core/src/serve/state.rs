@@ -106,7 +106,7 @@ pub(super) enum Shutdown {
 /// Why a connection should be closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CloseCause {
-    /// The client abuses the protocol. The value names how, in events.
+    /// The client abuses the protocol. The value names the abuse in events.
     Abuse(&'static str),
     /// The current response is the last one.
     LastResponse,
@@ -291,7 +291,7 @@ impl ConnectionState {
         }
     }
 
-    /// The client sends too many frames that carry nothing.
+    /// The client sends too many frames without content.
     pub(super) fn on_control_frame_flood(&mut self) {
         self.has_control_frame_flood = true;
     }

@@ -50,7 +50,7 @@ pub(super) fn report_wait() {
     REPORT.set(Report::Backend);
 }
 
-/// Whether the current stream is being dropped because its client accepts nothing.
+/// Whether the current stream is being dropped because its client accepts no data.
 pub(crate) fn is_expiring() -> bool {
     EXPIRING.get()
 }

@@ -21,8 +21,8 @@ use crate::reusable_timer::ReusableTimer;
 const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
 /// Time that a write may wait for the client.
 const WRITE: Duration = Duration::from_secs(30);
-/// Time that a response may send nothing to a client that has closed its side. Such a client may still read, or be gone:
-/// TCP tells the two apart only once bytes are sent.
+/// Maximum time without a sent byte for a response to a client that has closed its side. The client may still read, or be gone:
+/// TCP distinguishes the two only when bytes are sent.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for an idle connection to close after it was asked to.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -115,7 +115,7 @@ pub(super) enum Expiry {
     HeadIdle,
     /// No bytes of an incomplete request body were received in time.
     Body,
-    /// A client that has closed its side was sent nothing in time.
+    /// No byte was sent in time to a client that has closed its side.
     HalfClosed,
     /// No request was received in time.
     Idle,

@@ -18,7 +18,7 @@ pub(super) fn named(headers: &[Text<HeaderName>], head: &request::Parts) -> Vec<
     lists.next().unwrap_or_default()
 }
 
-/// Decodes a list of `address:port`. Invalid entries are left out.
+/// Decodes a list of `address:port`. Invalid entries are ignored.
 fn decode(text: &str) -> Vec<SocketAddr> {
     let entries = text.split(',').take(MAX_ADDRESSES);
     entries

@@ -14,7 +14,7 @@ pub(crate) fn locate(text: &str, within: &str, field: &str) -> Option<Place> {
     Some(end.1)
 }
 
-/// Follows `path` as far as it exists. Returns the last node and its position.
+/// Follows `path` to its last existing node. Returns this node and its position.
 fn descend(node: &Rc<Node>, place: Place, path: &str) -> (Rc<Node>, Place) {
     let mut current = (Rc::clone(node), place);
     let mut rest = path.trim_start_matches('.');

@@ -111,7 +111,7 @@ fn mentioned(text: &str) -> (Vec<Kind>, BTreeSet<String>) {
     (kinds, namespaces)
 }
 
-/// The metadata, or name and namespace as far as they can be read.
+/// The metadata, or the readable part of name and namespace.
 fn readable_metadata(kind: &Kind, node: &Node) -> ObjectMeta {
     let meta = node.field("metadata");
     let whole = meta.and_then(|meta| typed::read::<ObjectMeta>(meta, "metadata").0.ok());

@@ -341,7 +341,7 @@ impl<'a> Builder<'_, 'a> {
             || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
         let traffic = self.traffic(draft, of_traffic.as_deref(), host);
-        // Access control takes precedence over rate limits.
+        // Access control runs before rate limits.
         let guards = effect.guards.flatten();
         let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
         let own = draft.policies.iter().cloned();

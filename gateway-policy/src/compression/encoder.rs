@@ -59,7 +59,7 @@ impl Encoder {
         self.writer().write_all(data)
     }
 
-    /// Encodes what the encoder has kept.
+    /// Encodes the input that the encoder has kept.
     ///
     /// # Errors
     /// The encoder failed.

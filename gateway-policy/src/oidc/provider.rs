@@ -170,7 +170,7 @@ fn marks() -> Vec<(HeaderName, HeaderValue)> {
     marks
 }
 
-/// The address of this host towards other hosts. No packet is sent.
+/// The source address of this host for connections to other hosts. No packet is sent.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     // An address of the documentation range (RFC 5737): only the route to it is looked up.

@@ -297,7 +297,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "proxy-ssl-ciphers",
         Medium,
         Ignored,
-        Read("cipher suites towards the backend"),
+        Read("cipher suites of connections to the backend"),
     ),
     row(
         "proxy-ssl-name",
@@ -309,7 +309,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "proxy-ssl-protocols",
         Low,
         Ignored,
-        Read("TLS versions towards the backend"),
+        Read("TLS versions of connections to the backend"),
     ),
     row(
         "proxy-ssl-secret",

@@ -86,7 +86,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "preserve-trailing-slash",
         Medium,
         Ignored,
-        Nothing("redirects keep the path as it is"),
+        Nothing("redirects keep the path unchanged"),
     ),
     row(
         "relative-redirects",

@@ -451,7 +451,7 @@ fn is_guarded(settings: &IngressSettings) -> bool {
         || settings.denied.is_some()
 }
 
-/// The destination of a location's rules.
+/// The group of rules to which a location's rules are added.
 struct Draft<'a> {
     namespace: &'a str,
     ingress: &'a str,

@@ -27,7 +27,7 @@ pub(crate) struct Backends<'a> {
     pub(crate) endpoints: Endpoints,
     /// Each distinct backend, stored once so that rules share the instance.
     known: HashSet<Arc<Backend>>,
-    /// TLS towards backends.
+    /// TLS to backends.
     pub(crate) tls: BackendTls<'a>,
     /// Objects of kind Backend.
     objects: BackendObjects,
