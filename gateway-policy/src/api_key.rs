@@ -183,7 +183,7 @@ fn hash(key: &str) -> [u8; 32] {
 }
 
 impl ApiKeyPlace {
-    /// The key at this place, if it has one that is not empty.
+    /// The key in this source, if there is one and it is not empty.
     fn key<'h>(&self, head: &'h request::Parts) -> Option<Cow<'h, str>> {
         let key = match self {
             Self::Header(name) => {

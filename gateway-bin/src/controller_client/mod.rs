@@ -114,7 +114,7 @@ impl Source for ControllerClient {
             state.write(desired.clone());
         }
         for outcome in outcomes(outcome) {
-            // The task ends with the process only.
+            // The task runs until the process exits.
             let _ = self.outcomes.send(VersionOutcome {
                 ticket: *ticket,
                 outcome,

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use towergate_tls::name::normalize_server_name;
 
-/// Maximum size of a ClientHello, in bytes. One with a post-quantum key share has about 2000.
+/// Maximum size of a ClientHello, in bytes. With a post-quantum key share, it has about 2000.
 const MAX_HELLO: usize = 64 * 1024;
 /// Buffer growth per read, in bytes.
 const READ_SIZE: usize = 2048;

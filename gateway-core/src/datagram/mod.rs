@@ -6,9 +6,9 @@
 //! client <── same local address ── replies <─────────────────────────────────┘
 //! ```
 //!
-//! A session belongs to one client: its address and port, and the local address that it sends to. It has
-//! its own socket towards its endpoint, which attributes replies to it, and lives on the worker to which
-//! the system dispatches the client's datagrams. It keeps its endpoint across configuration changes, and
+//! A session belongs to one client: its address and port, and the local address that it sends to. Its
+//! separate socket for its endpoint attributes replies to it. It stays on the worker to which the system
+//! dispatches the client's datagrams. It keeps its endpoint across configuration changes, and
 //! ends at the idle timeout or when its endpoint is removed.
 //!
 //! UDP source addresses can be forged, so sessions are limited by number and by file descriptors. At the

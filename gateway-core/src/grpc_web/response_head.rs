@@ -43,8 +43,8 @@ pub(super) fn translate(response: &mut PolicyResponse<'_>, encoding: WebEncoding
     headers.insert(CONTENT_TYPE, encoding.media_type());
 }
 
-/// The text of a body that has arrived together with its head, as those of local replies. The rest of another one
-/// is not waited for.
+/// The text of a body that arrived together with its head, such as that of a local reply. The rest
+/// of any other body is not awaited.
 fn available_text(mut body: Body) -> Bytes {
     let mut context = Context::from_waker(Waker::noop());
     match Pin::new(&mut body).poll_frame(&mut context) {

@@ -1,7 +1,7 @@
 //! Base64 of `application/grpc-web-text`, in pieces.
 //!
-//! A body is a sequence of base64 texts, each with its own padding: clients and servers may encode each frame by
-//! itself. Neither side has to hold a whole frame.
+//! A body is a sequence of base64 texts, each with its own padding: clients and servers may encode
+//! each frame separately. Neither side has to hold a whole frame.
 
 use data_encoding::BASE64;
 

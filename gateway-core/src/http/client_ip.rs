@@ -1,7 +1,7 @@
 //! Detection of the client's address.
 //!
-//! [`find`] reads the peer's address and the header fields of a request only. Access logs, rate limits and
-//! allow lists all use its result.
+//! [`find`] reads only the peer's address and the header fields of a request. Access logs, rate
+//! limits and allow lists all use its result.
 //!
 //! | rule | client | fallback |
 //! |---|---|---|

@@ -177,7 +177,7 @@ impl<'a> RequestContext<'a> {
 
     /// Step 8, up to the first policy that waits; `true` if there is one. If a policy requires the
     /// route to be matched again, the chain of the new rule continues after the stage of that
-    /// policy. Stages only increase, so this ends.
+    /// policy. Stages only increase, so this terminates.
     fn run_policies(
         &self,
         cursor: &mut ChainCursor,

@@ -92,7 +92,7 @@ pub struct ConnectionContext<H> {
     pub drain: Drain,
     /// Counts the connection until it is closed.
     pub guard: ConnectionGuard,
-    /// Whether the port expects PROXY headers. If not, one is reported.
+    /// Whether the port expects PROXY headers. If not, a received PROXY header is reported.
     pub expects_proxy: bool,
 }
 

@@ -121,7 +121,8 @@ impl RequestFramer {
         self.switching.is_some()
     }
 
-    /// Records that `requests` requests have been parsed: after another one, an upgrade was not accepted.
+    /// Records that `requests` requests have been parsed: if a further request follows, an upgrade
+    /// was not accepted.
     pub(super) fn note_requests(&mut self, requests: u64) {
         if self.switching.is_some_and(|heads| requests > heads) {
             self.switching = None;

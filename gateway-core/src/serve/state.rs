@@ -68,7 +68,7 @@ pub(super) enum Phase {
     },
 }
 
-/// A request body of which bytes are certainly missing (HTTP/1 only).
+/// A request body that is certainly incomplete (HTTP/1 only).
 ///
 /// The length of the head is unknown, so the body is only certainly incomplete while less than its
 /// length has been received since the head began.

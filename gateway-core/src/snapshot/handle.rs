@@ -10,8 +10,8 @@ use super::Snapshot;
 
 /// Publishes the current [`Snapshot`].
 ///
-/// Each worker caches a reference to the latest snapshot. A request counts its reference on that of its
-/// worker, so workers write to no shared cache line.
+/// Each worker caches a reference to the latest snapshot. A request counts its reference on the
+/// worker's copy, so workers write to no shared cache line.
 #[derive(Debug)]
 pub struct SnapshotHandle {
     id: u64,

@@ -2,7 +2,7 @@
 //!
 //! A Gateway keeps its address, or the address that an earlier controller wrote to its status, unless it
 //! requests another one in `spec.addresses`. A request cannot take the address of another Gateway. The
-//! address of a deleted Gateway is free at once.
+//! address of a deleted Gateway is immediately available.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -2,7 +2,7 @@
 //!
 //! Without the policy its targets would be unprotected. Therefore a document that is probably a
 //! policy always yields an object: with the readable part of its name and targets, and with the
-//! error in [`Object::misread`](crate::objects::Object), because of which its targets fail closed.
+//! error in [`Object::misread`](crate::objects::Object), which makes its targets fail closed.
 //!
 //! | error | object |
 //! |---|---|

@@ -13,8 +13,7 @@ use towergate_core::plan::{Source, Text};
 use super::{Access, Subject};
 use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value};
 
-/// The variables of a condition: Envoy's attributes of requests and connections, those that are
-/// supported.
+/// The variables of a condition: the supported attributes of Envoy for requests and connections.
 ///
 /// Source: Envoy documentation, "Attributes".
 const REQUEST: Environment = Environment::new(&[

@@ -7,7 +7,7 @@ use towergate_core::plan::{Text, TextMatch};
 /// Methods and paths; both must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct OperationMatch {
-    /// Methods, one of which is enough; empty: any.
+    /// Methods. One of them must match. Empty: any.
     pub methods: Vec<Text<Method>>,
     /// The path; `None`: any.
     pub path: Option<OperationPath>,

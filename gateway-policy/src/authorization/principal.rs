@@ -13,13 +13,13 @@ use crate::jwt::{Claims, find_claim};
 /// The sender of the request; all parts that are set must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PrincipalMatch {
-    /// Networks, one of which has the client's address; `None`: any address.
+    /// Networks. One of them must contain the client's address; `None`: any address.
     pub networks: Option<Vec<IpNet>>,
     /// Header fields, all of which must match.
     pub headers: Vec<HeaderMatch>,
     /// A token; `None`: with or without one.
     pub token: Option<TokenMatch>,
-    /// Locations, one of which has the client's address; `None`: any location.
+    /// Locations. One of them must contain the client's address; `None`: any location.
     #[serde(default)]
     pub locations: Option<Vec<LocationMatch>>,
 }
@@ -29,7 +29,7 @@ pub struct PrincipalMatch {
 pub struct HeaderMatch {
     /// The field.
     pub name: Text<HeaderName>,
-    /// The values, one of which is enough.
+    /// Values. One of them must match.
     pub values: Vec<String>,
 }
 

@@ -93,7 +93,7 @@ impl SessionCookies {
         ]
     }
 
-    /// Whether the gateway has set a cookie. The backend receives none of these from the client.
+    /// Whether a cookie is one that the gateway sets. These cookies are removed from requests to the backend.
     pub(super) fn is_own(&self, name: &str) -> bool {
         let is = |own: &str| {
             let rest = name.strip_prefix(own);

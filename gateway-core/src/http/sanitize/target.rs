@@ -34,7 +34,7 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
             Some(scheme) if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS => {
                 return Err(LocalReply::malformed("http1.invalid_url"));
             }
-            // `GET a.test:80`: the authority form is valid for CONNECT only.
+            // `GET a.test:80`: the authority form is valid only for CONNECT.
             None if parts.authority.is_some() => {
                 return Err(LocalReply::malformed("http1.codec_error"));
             }

@@ -101,7 +101,7 @@ impl Translator<'_> {
             .server_name
             .clone()
             .unwrap_or_else(|| format!("{}.{}.{CLUSTER}", service.name, service.namespace));
-        // A BackendTLSPolicy refers to objects of its own namespace only.
+        // A BackendTLSPolicy refers only to objects of its own namespace.
         let spec = json!({
             "targetRefs": [{"group": "", "kind": "Service", "name": service.name}],
             "validation": {
