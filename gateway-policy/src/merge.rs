@@ -104,7 +104,7 @@ fn name_author(document: &mut Map<String, Value>, spec: &impl Check, namespace: 
     }
 }
 
-/// The item of a list at the end of a step such as `backendRefs[0]`, of which `0]` is left.
+/// The value at `indices`, the rest `0]` of a step such as `backendRefs[0]`. Without an index, `value` itself.
 fn below<'v>(value: &'v mut Value, indices: &str) -> Option<&'v mut Value> {
     match indices.strip_suffix(']') {
         Some(index) => value.get_mut(index.parse::<usize>().ok()?),

@@ -361,8 +361,8 @@ impl Backends {
         })
     }
 
-    /// The error of a request to `route`, which has no endpoints. Envoy has a cluster for each named host, so
-    /// that a name without addresses is a cluster without healthy endpoints.
+    /// The error of a request to `route`, which has no endpoints. As in Envoy,
+    /// a host name without addresses counts as a backend without healthy endpoints.
     fn no_endpoint_of(&self, route: &BackendRoute) -> Error {
         match route.cluster.is_followed() {
             true => Error::NoHealthyEndpoint,

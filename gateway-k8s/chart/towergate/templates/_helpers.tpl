@@ -34,7 +34,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the controller reads of data planes. Fields without a value are left out: `null` removes a key. */}}
+{{/* The options of data planes that the controller reads. Fields without a value are omitted: `null` removes a key. */}}
 {{- define "towergate.dataPlane" -}}
 {{- $given := .Values.dataPlane -}}
 {{- $from := $given.from | default (printf "https://%s.%s.svc:%d" (include "towergate.name" .) .Release.Namespace (int .Values.controller.service.port)) -}}
