@@ -16,7 +16,7 @@ HELM = os.environ["HELM"]
 
 
 def leaves(value, path=()):
-    """Paths of all values that are not objects with keys of their own, and of the objects."""
+    """Paths of all values that are not objects with keys, and of the objects."""
     if path:
         yield ".".join(path)
     if isinstance(value, dict):

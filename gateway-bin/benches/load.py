@@ -3,7 +3,7 @@
 
     gateway-bin/benches/load.py target/dist/towergate [overload] [bystander] [bodies]
 
-Starts the gateway with one worker, and backends of its own; needs wrk and curl. Prints what it measures,
+Starts the gateway with one worker, and its own backends; needs wrk and curl. Prints what it measures,
 and ends with status 1 if a bound does not hold (the bounds are those of docs/performance.md).
 """
 

@@ -1,6 +1,6 @@
 """The gateways that are compared: how each is configured, started, changed, watched and ended.
 
-Part of compare.py, scale.py and ../release/train.py. Every gateway has one worker on a CPU of its own, keeps connections to the
+Part of compare.py, scale.py and ../release/train.py. Every gateway has one worker on its own CPU, keeps connections to the
 backend, writes no access log, resumes no TLS session, and tells the backend who the client is.
 """
 
@@ -79,7 +79,7 @@ defaults
 
 
 def free_port():
-    """A port that nobody listens on, and that the system gives to no client meanwhile."""
+    """A free port, outside the range that the system assigns to clients."""
     first, last = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     while True:
         port = random.choice([port for port in range(10000, 65536) if not first <= port <= last])

@@ -3,9 +3,9 @@
 
     gateway-bin/benches/scale.py target/dist/towergate [--routes 1000,10000] [--certificates 100,1000]
 
-Debian packages: nginx (the backend), openssl, python3. A route is a rule with a path of its own; ten of them are one
-HTTPRoute, with a host, a Service, an EndpointSlice and a file of its own. A certificate is one listener of one
-ListenerSet, with a host and a Secret of its own. Memory is the proportional set size when nothing happens, CPU that
+Debian packages: nginx (the backend), openssl, python3. A route is a rule with its own path; ten of them are one
+HTTPRoute, with its own host, Service, EndpointSlice and file. A certificate is one listener of one
+ListenerSet, with its own host and Secret. Memory is the proportional set size when nothing happens, CPU that
 of all threads. Prints Markdown, and slopes by least squares.
 """
 

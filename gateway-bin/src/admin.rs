@@ -93,7 +93,7 @@ pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Re
     }
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes(admin)).await {
-            tracing::error!(%error, "admin page stopped");
+            tracing::error!(%error, "admin endpoints stopped");
         }
     });
     Ok(bound)

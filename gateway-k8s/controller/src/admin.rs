@@ -43,7 +43,7 @@ pub(crate) async fn serve(
         });
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "admin page stopped");
+            tracing::error!(%error, "admin endpoints stopped");
         }
     });
     Ok(bound)

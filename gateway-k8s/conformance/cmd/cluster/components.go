@@ -121,7 +121,7 @@ func (c *component) start() error {
 	return nil
 }
 
-// await notes the end of the component, and starts it again if nobody asked for the end.
+// await notes the end of the component, and restarts it unless the end was requested.
 func (c *component) await(cmd *exec.Cmd, gone chan struct{}) {
 	err := cmd.Wait()
 	c.mu.Lock()

@@ -69,7 +69,7 @@ func usage() {
 	}
 }
 
-// exitStatus is an error that ends the program with a status of its own and says nothing more.
+// exitStatus is an error that ends the program with a specific status and prints nothing more.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("status %d", int(s)) }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepareMounts keeps the run's mounts to itself, gives it a /proc of its own process namespace, and
+// prepareMounts keeps the run's mounts to itself, gives it the /proc of its process namespace, and
 // puts what is written often or is secret in memory.
 func prepareMounts(d dirs) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {

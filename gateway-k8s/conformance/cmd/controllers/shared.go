@@ -32,7 +32,7 @@ type shared struct {
 }
 
 // newShared connects to the API server that kubeconfig names. The client is not rate-limited: it is
-// the only writer of its kind, on a server that nobody else depends on.
+// the only writer of its kind, on a server without other users.
 func newShared(kubeconfig string) (*shared, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {

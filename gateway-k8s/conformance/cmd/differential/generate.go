@@ -108,7 +108,7 @@ func newest(versions map[string]int) string {
 	return first
 }
 
-// finish gives an object its kind and a name of its own.
+// finish gives an object its kind and a unique name.
 func finish(kind, version string, number int, object map[string]any) (*variant, error) {
 	group := "gateway.networking.k8s.io"
 	if strings.HasSuffix(kind, "TrafficPolicy") || envoyKinds[kind] {
@@ -257,7 +257,7 @@ var texts = []any{
 	7, 1.5, true, nil, []any{}, map[string]any{},
 }
 
-// others are values to put in place of value.
+// others are values that replace value.
 func (g *generator) others(s *schema, value any) []any {
 	others := append([]any{}, s.words(g.catalog)...)
 	switch {

@@ -1,4 +1,4 @@
-// Command dns answers DNS queries over UDP, in place of the CoreDNS pod of the conformance suite.
+// Command dns answers DNS queries over UDP. It replaces the CoreDNS pod of the conformance suite.
 //
 // Like CoreDNS's whoami it answers a query with an empty answer section and, in the additional
 // section, the address and port that the query came from. The suite sends its query through a UDP

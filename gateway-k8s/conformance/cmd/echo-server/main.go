@@ -1,4 +1,4 @@
-// Command echo-server answers each request with its head, in place of the guide's echo application.
+// Command echo-server answers each request with its head. It replaces the guide's echo application.
 //
 // Its port is in the environment as PORT.
 package main

@@ -8,7 +8,7 @@ import (
 )
 
 // addresses gives each pod an address of the pod network. One that was given back is used again
-// only when all others have been, so that stale traffic for a former pod meets nobody.
+// only when all others have been, so that stale traffic for a former pod reaches no other pod.
 type addresses struct {
 	mu      sync.Mutex
 	network netip.Prefix

@@ -23,7 +23,7 @@ func (e *environment) set(name, value string) {
 	e.pairs = append(e.pairs, prefix+value)
 }
 
-// expand replaces $(NAME) by the variable's value, and leaves unknown names as they are.
+// expand replaces $(NAME) by the variable's value, and keeps unknown names.
 func (e *environment) expand(text string) string {
 	values := map[string]string{}
 	for _, pair := range e.pairs {

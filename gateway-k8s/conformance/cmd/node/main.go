@@ -3,7 +3,7 @@
 // It plays the parts of the scheduler and of the kubelet that tests need:
 //
 //	Pod without a node --bind--> this node
-//	Pod --> network namespace with an address of its own
+//	Pod --> network namespace with its own address
 //	    --> volumes and environment from Secrets, ConfigMaps and the Pod itself
 //	    --> processes, each with its own mounts and process namespace
 //	    --> Pod status: address, container states, Ready
@@ -14,7 +14,7 @@
 // read-only, its volumes at their paths, and nothing else of the machine's files.
 //
 // The agent is meant to end together with its process namespace. It removes nothing when it is
-// killed; when it starts again it finds no pod of its own running, and starts each anew.
+// killed; after a restart, none of its pods is running, and it starts each again.
 package main
 
 import (

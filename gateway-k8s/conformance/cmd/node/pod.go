@@ -39,7 +39,7 @@ type pod struct {
 	mu sync.Mutex
 	// latest is the newest Pod from the API server.
 	latest *v1.Pod
-	// grace is how long processes may go on after they were asked to end; nil while nobody asks.
+	// grace is the time for which processes may continue after a request to end; nil without a request.
 	grace *time.Duration
 
 	woken chan struct{}

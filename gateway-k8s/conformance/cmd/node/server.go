@@ -72,7 +72,7 @@ func logHandler(dir string) http.HandlerFunc {
 		}
 		defer file.Close()
 		w.Header().Set("Content-Type", "text/plain")
-		// A client that goes away ends the copy; there is nobody to tell.
+		// A client that disconnects ends the copy; there is no one to report it to.
 		_ = query.copy(r.Context(), w, file)
 	}
 }
