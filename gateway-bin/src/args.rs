@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use towergate_core::plan::DynamicTargets;
+use towergate_policy::envoy_proxy::LogCondition;
 use towergate_policy::global_rate_limit::RateLimitService;
 
 use crate::flags::{
@@ -323,6 +324,9 @@ pub(crate) struct RunArgs {
     /// such as %RESPONSE_CODE%.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) access_log_format: AccessLogFormat,
+    /// Condition of an entry in the access log, in CEL, such as `response.code >= 400`. Can be repeated: one must hold.
+    #[arg(long, value_name = "CEL")]
+    pub(crate) access_log_match: Vec<LogCondition>,
     /// Format of the log on standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,

@@ -32,12 +32,14 @@ pub(crate) fn apply(args: &mut RunArgs, settings: ProcessSettings) -> Result<(),
         args.drain_timeout = Seconds(timeout);
     }
     let is_default = matches!(&args.access_log, OffOr::On(path) if path.as_os_str() == "-")
-        && args.access_log_format == AccessLogFormat::Json;
+        && args.access_log_format == AccessLogFormat::Json
+        && args.access_log_match.is_empty();
     if !is_default {
         return Ok(());
     }
     if let Some(log) = settings.access_log {
         args.access_log = OffOr::On(PathBuf::from(log.path));
+        args.access_log_match = log.conditions;
         if let Some(format) = log.format {
             args.access_log_format = format.parse()?;
         }

@@ -156,8 +156,12 @@ fn start_access_log(args: &RunArgs, metrics: &Metrics) -> Result<AccessLogParts,
     } else {
         Target::File(path.clone())
     };
-    let (log, handle) = access_log::start(target, args.access_log_format.clone())
-        .map_err(|error| format!("--access-log: {error}"))?;
+    let (log, handle) = access_log::start(
+        target,
+        args.access_log_format.clone(),
+        args.access_log_match.clone(),
+    )
+    .map_err(|error| format!("--access-log: {error}"))?;
     metrics.set_dropped_log_lines(handle.dropped());
     Ok((Some(Arc::new(log)), Some(handle)))
 }

@@ -140,7 +140,10 @@ spec:
   telemetry:
     accessLog:
       settings:
-        - format: {type: JSON, json: {status: '%RESPONSE_CODE%', line: '%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%'}}
+        - format: {type: JSON, json: {status: '%RESPONSE_CODE%', line: '%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%', team: '%REQ(X-TEAM)%', to: '%RESP(LOCATION)%'}}
+          matches:
+            - request.headers['x-team'] != ''
+            - response.code >= 500
           sinks: [{type: File, file: {path: /dev/stdout}}]
 ";
     for folder in [&folder, &by_flag_folder] {
@@ -152,11 +155,16 @@ spec:
     let by_flag = Towergate::start(&by_flag_folder, &[flag]);
 
     for gateway in [&gateway, &by_flag] {
-        curl(&[&format!("http://{}/old", gateway.http)]);
+        let url = |path| format!("http://{}/{path}", gateway.http);
+        curl(&[&url("old?unlogged")]);
+        curl(&["-H", "x-team: a", &url("old")]);
     }
 
     let entry = entry(&gateway, |entry| entry["line"] == "GET /old");
     assert_eq!(entry["status"], 302);
+    assert_eq!(entry["team"], "a");
+    assert!(entry["to"].is_string(), "{entry}");
+    assert!(!gateway.output().contains("unlogged"));
     eventually("the flag takes precedence", || {
         by_flag.output().contains("line: 302\n").then_some(())
     });

@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::plan::RouteId;
 
@@ -35,6 +35,58 @@ use crate::plan::RouteId;
 pub trait AccessLog: Send + Sync + 'static {
     /// Writes or queues an entry.
     fn write(&self, entry: &Entry);
+
+    /// Header fields whose values an entry of a request has in [`Entry::fields`]. Default: none.
+    fn fields(&self) -> &LoggedFields {
+        static NONE: LoggedFields = LoggedFields {
+            request: Vec::new(),
+            response: Vec::new(),
+        };
+        &NONE
+    }
+}
+
+/// Names of header fields that an access log writes, besides those with a member of their own in [`Entry`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LoggedFields {
+    /// Fields of the request, as it is forwarded.
+    pub request: Vec<HeaderName>,
+    /// Fields of the response, as the client receives it.
+    pub response: Vec<HeaderName>,
+}
+
+impl LoggedFields {
+    /// Adds the names of `others` that are missing.
+    pub fn add(&mut self, others: &Self) {
+        for (names, others) in [
+            (&mut self.request, &others.request),
+            (&mut self.response, &others.response),
+        ] {
+            for name in others {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Values of [`LoggedFields`], in the same order: the first line of each field. Empty if there is no such message.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LoggedValues {
+    /// Fields of the request.
+    pub request: Vec<Option<HeaderValue>>,
+    /// Fields of the response.
+    pub response: Vec<Option<HeaderValue>>,
+}
+
+/// TLS of a client connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LoggedTls {
+    /// Version: `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// Cipher suite, by its IANA name.
+    pub cipher: &'static str,
 }
 
 /// A request, or a connection or datagram session without requests. `None`: the value is not available.
@@ -85,8 +137,14 @@ pub struct Entry {
     pub client: IpAddr,
     /// Port of the client. 0 if `client` comes from a header field.
     pub client_port: u16,
+    /// Address of the peer: of the client, or of the nearest proxy.
+    pub peer: SocketAddr,
     /// SNI of the TLS handshake.
     pub server_name: Option<String>,
+    /// TLS of the client connection. `None`: plain text, or not terminated by the gateway.
+    pub tls: Option<LoggedTls>,
+    /// Values of the header fields that the access log has named. `None`: it has named none.
+    pub fields: Option<Box<LoggedValues>>,
     /// Matched rule.
     pub rule: Option<Arc<RuleName>>,
 }
@@ -116,7 +174,10 @@ impl Entry {
             downstream_local: local,
             client: client.ip(),
             client_port: client.port(),
+            peer: client,
             server_name: None,
+            tls: None,
+            fields: None,
             rule: None,
         }
     }

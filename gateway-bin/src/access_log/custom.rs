@@ -4,19 +4,27 @@ use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
 
-use http::HeaderValue;
-use towergate_core::access_log::Entry;
-use towergate_policy::envoy_proxy::{LogLine, LogOperator, LogPart};
+use http::{HeaderName, HeaderValue};
+use towergate_core::access_log::{Entry, LoggedFields};
+use towergate_policy::envoy_proxy::{LogLine, LogOperator, LogPart, LogSource};
 
 use super::names;
 use crate::time::write_rfc3339;
 
-/// Writes `entry` as one line.
-pub(super) fn write(format: &LogLine, entry: &Entry, out: &mut Vec<u8>) {
+/// An entry, and the names of the header fields that it has.
+#[derive(Clone, Copy)]
+struct Logged<'a> {
+    entry: &'a Entry,
+    names: &'a LoggedFields,
+}
+
+/// Writes `entry` as one line. `names` are those of the format.
+pub(super) fn write(format: &LogLine, names: &LoggedFields, entry: &Entry, out: &mut Vec<u8>) {
+    let logged = Logged { entry, names };
     match format {
         LogLine::Text(parts) => {
             let start = out.len();
-            write_text(parts, entry, "-", out);
+            write_text(parts, logged, "-", out);
             // A value from the client must not end the line.
             for byte in &mut out[start..] {
                 if byte.is_ascii_control() {
@@ -24,12 +32,12 @@ pub(super) fn write(format: &LogLine, entry: &Entry, out: &mut Vec<u8>) {
                 }
             }
         }
-        LogLine::Json(fields) => write_object(fields, entry, out),
+        LogLine::Json(fields) => write_object(fields, logged, out),
     }
     out.push(b'\n');
 }
 
-fn write_object(fields: &[(String, Vec<LogPart>)], entry: &Entry, out: &mut Vec<u8>) {
+fn write_object(fields: &[(String, Vec<LogPart>)], logged: Logged<'_>, out: &mut Vec<u8>) {
     out.push(b'{');
     for (at, (name, parts)) in fields.iter().enumerate() {
         if at > 0 {
@@ -38,44 +46,70 @@ fn write_object(fields: &[(String, Vec<LogPart>)], entry: &Entry, out: &mut Vec<
         // Writing to memory cannot fail.
         let _ = serde_json::to_writer(&mut *out, name);
         out.push(b':');
-        write_json(parts, entry, out);
+        write_json(parts, logged, out);
     }
     out.push(b'}');
 }
 
 /// Writes a JSON value: a number or `null` if the format is a single operator, otherwise a text.
-fn write_json(parts: &[LogPart], entry: &Entry, out: &mut Vec<u8>) {
+fn write_json(parts: &[LogPart], logged: Logged<'_>, out: &mut Vec<u8>) {
     let mut text = Vec::new();
-    if let [LogPart::Operator(operator, _)] = parts {
-        if !value(*operator, entry, &mut text) {
-            out.extend_from_slice(b"null");
-            return;
-        }
-        if is_number(*operator) {
-            out.append(&mut text);
-            return;
-        }
-        text.clear();
+    let present = match parts {
+        [LogPart::Operator(operator, _)] => value(*operator, logged.entry, &mut text),
+        [LogPart::First(sources, _)] => first(sources, logged, &mut text),
+        _ => true,
+    };
+    if !present {
+        out.extend_from_slice(b"null");
+        return;
     }
-    write_text(parts, entry, "-", &mut text);
+    if matches!(parts, [LogPart::Operator(operator, _)] if is_number(*operator)) {
+        out.append(&mut text);
+        return;
+    }
+    text.clear();
+    write_text(parts, logged, "-", &mut text);
     let _ = serde_json::to_writer(out, &String::from_utf8_lossy(&text));
 }
 
-fn write_text(parts: &[LogPart], entry: &Entry, missing: &str, out: &mut Vec<u8>) {
+fn write_text(parts: &[LogPart], logged: Logged<'_>, missing: &str, out: &mut Vec<u8>) {
     for part in parts {
-        match part {
-            LogPart::Literal(text) => out.extend_from_slice(text.as_bytes()),
-            LogPart::Operator(operator, limit) => {
-                let start = out.len();
-                if !value(*operator, entry, out) {
-                    out.extend_from_slice(missing.as_bytes());
-                }
-                if let Some(limit) = limit {
-                    out.truncate(out.len().min(start + limit));
-                }
+        let start = out.len();
+        let (present, limit) = match part {
+            LogPart::Literal(text) => {
+                out.extend_from_slice(text.as_bytes());
+                continue;
             }
+            LogPart::Operator(operator, limit) => (value(*operator, logged.entry, out), limit),
+            LogPart::First(sources, limit) => (first(sources, logged, out), limit),
+        };
+        if !present {
+            out.extend_from_slice(missing.as_bytes());
+        }
+        if let Some(limit) = limit {
+            out.truncate(out.len().min(start + limit));
         }
     }
+}
+
+/// Writes the first value that is present. Returns whether there is one.
+fn first(sources: &[LogSource], logged: Logged<'_>, out: &mut Vec<u8>) -> bool {
+    let fields = logged.entry.fields.as_deref();
+    let find = |names: &[HeaderName], values: Option<&Vec<Option<HeaderValue>>>, name| {
+        let at = names.iter().position(|known| known == name)?;
+        values?.get(at)?.clone()
+    };
+    sources.iter().any(|source| match source {
+        LogSource::Operator(operator) => value(*operator, logged.entry, out),
+        LogSource::RequestField(name) => {
+            let values = fields.map(|fields| &fields.request);
+            header(out, find(&logged.names.request, values, name).as_ref())
+        }
+        LogSource::ResponseField(name) => {
+            let values = fields.map(|fields| &fields.response);
+            header(out, find(&logged.names.response, values, name).as_ref())
+        }
+    })
 }
 
 fn is_number(operator: LogOperator) -> bool {
@@ -84,6 +118,7 @@ fn is_number(operator: LogOperator) -> bool {
         operator,
         O::BytesReceived
             | O::BytesSent
+            | O::DirectRemotePort
             | O::DownstreamLocalPort
             | O::DownstreamRemotePort
             | O::Duration
@@ -130,6 +165,11 @@ fn value(operator: LogOperator, entry: &Entry, out: &mut Vec<u8>) -> bool {
         O::DownstreamRemoteAddress => shown(out, Some(client)),
         O::DownstreamRemoteIp => shown(out, Some(client.ip())),
         O::DownstreamRemotePort => shown(out, Some(client.port())),
+        O::DirectRemoteAddress => shown(out, Some(entry.peer)),
+        O::DirectRemoteIp => shown(out, Some(entry.peer.ip())),
+        O::DirectRemotePort => shown(out, Some(entry.peer.port())),
+        O::DownstreamTlsCipher => text(out, entry.tls.map(|tls| tls.cipher)),
+        O::DownstreamTlsVersion => text(out, entry.tls.map(|tls| tls.version)),
         O::RequestedServerName => text(out, entry.server_name.as_deref()),
         // A direct response has a route but no cluster.
         O::UpstreamCluster => {
@@ -171,12 +211,14 @@ fn shown(out: &mut Vec<u8>, value: Option<impl Display>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::names::tests::{entry, unrouted};
+    use towergate_core::access_log::LoggedValues;
+
     use super::*;
 
     fn line(format: &str, entry: &Entry) -> String {
         let format: LogLine = format.parse().expect("the format is valid");
         let mut out = Vec::new();
-        write(&format, entry, &mut out);
+        write(&format, &format.fields(), entry, &mut out);
         String::from_utf8(out).expect("it is text")
     }
 
@@ -195,6 +237,23 @@ mod tests {
             line(format, &entry()),
             concat!(r#"{"code":200,"id":null,"line":"GET /a?b=\"c\""}"#, "\n")
         );
+    }
+
+    #[test]
+    fn header_fields_have_the_values_of_request_and_response() {
+        let mut entry = entry();
+        let value = |text| Some(HeaderValue::from_static(text));
+        entry.fields = Some(Box::new(LoggedValues {
+            request: vec![None, value("b")],
+            response: vec![value("text/plain")],
+        }));
+        let format =
+            r#"{"a": "%REQ(X-A)%", "ab": "%REQ(X-A?X-B)%", "r": "%RESP(CONTENT-TYPE):4%"}"#;
+
+        let expected = concat!(r#"{"a":null,"ab":"b","r":"text"}"#, "\n");
+        assert_eq!(line(format, &entry), expected);
+        entry.fields = None;
+        assert_eq!(line("%REQ(X-A?X-B)%", &entry), "-\n");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use towergate_core::access_log::{AccessLog, Entry};
+use towergate_core::access_log::{AccessLog, Entry, LoggedFields};
+use towergate_policy::envoy_proxy::LogCondition;
 
 use crate::flags::AccessLogFormat;
 use writer::{Message, Writer};
@@ -26,6 +27,10 @@ const QUEUE: usize = 16 * 1024;
 /// Formats entries and queues them for the writer.
 pub(crate) struct Log {
     format: AccessLogFormat,
+    /// An entry is written if one of them holds, or if there are none.
+    conditions: Vec<LogCondition>,
+    /// Header fields of the format and the conditions.
+    fields: LoggedFields,
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
@@ -51,7 +56,11 @@ pub(crate) enum Target {
 ///
 /// # Errors
 /// If the file cannot be opened.
-pub(crate) fn start(target: Target, format: AccessLogFormat) -> std::io::Result<(Log, LogHandle)> {
+pub(crate) fn start(
+    target: Target,
+    format: AccessLogFormat,
+    conditions: Vec<LogCondition>,
+) -> std::io::Result<(Log, LogHandle)> {
     let (queue, lines) = sync_channel(QUEUE);
     let reopen = Arc::<AtomicBool>::default();
     let writer = Writer::open(target, Arc::clone(&reopen))?;
@@ -60,7 +69,9 @@ pub(crate) fn start(target: Target, format: AccessLogFormat) -> std::io::Result<
         .spawn(move || writer.run(&lines))?;
     let dropped = Arc::<AtomicU64>::default();
     let log = Log {
+        fields: fields_of(&format, &conditions),
         format,
+        conditions,
         queue: queue.clone(),
         dropped: Arc::clone(&dropped),
     };
@@ -75,13 +86,31 @@ pub(crate) fn start(target: Target, format: AccessLogFormat) -> std::io::Result<
     ))
 }
 
+/// The header fields that a log reads.
+fn fields_of(format: &AccessLogFormat, conditions: &[LogCondition]) -> LoggedFields {
+    let mut fields = match format {
+        AccessLogFormat::Custom(format) => format.fields(),
+        AccessLogFormat::Json | AccessLogFormat::Text => LoggedFields::default(),
+    };
+    for condition in conditions {
+        fields.add(condition.fields());
+    }
+    fields
+}
+
 impl AccessLog for Log {
     fn write(&self, entry: &Entry) {
+        let holds = |condition: &LogCondition| condition.holds(entry, &self.fields);
+        if !self.conditions.is_empty() && !self.conditions.iter().any(holds) {
+            return;
+        }
         let mut line = Vec::with_capacity(1024);
         match &self.format {
             AccessLogFormat::Json => json::write(entry, &mut line),
             AccessLogFormat::Text => text::write(entry, &mut line),
-            AccessLogFormat::Custom(format) => custom::write(format, entry, &mut line),
+            AccessLogFormat::Custom(format) => {
+                custom::write(format, &self.fields, entry, &mut line);
+            }
         }
         match self.queue.try_send(Message::Line(line)) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -89,6 +118,10 @@ impl AccessLog for Log {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    fn fields(&self) -> &LoggedFields {
+        &self.fields
     }
 }
 
@@ -115,6 +148,9 @@ impl LogHandle {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, StatusCode};
+    use towergate_core::access_log::LoggedValues;
+
     use super::names::tests::entry;
     use super::*;
 
@@ -122,8 +158,12 @@ mod tests {
     fn a_rotated_file_is_reopened() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("access.log");
-        let (log, handle) =
-            start(Target::File(path.clone()), AccessLogFormat::Json).expect("a log");
+        let (log, handle) = start(
+            Target::File(path.clone()),
+            AccessLogFormat::Json,
+            Vec::new(),
+        )
+        .expect("a log");
 
         log.write(&entry());
         handle.reopen();
@@ -142,11 +182,43 @@ mod tests {
     }
 
     #[test]
+    fn only_entries_for_which_a_condition_holds_are_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("access.log");
+        let conditions = ["response.code >= 400", "'x-debug' in request.headers"];
+        let conditions = conditions.map(|text| text.parse().expect("it compiles"));
+        let format = "%REQ(X-OTHER)% %RESPONSE_CODE% %REQ(X-DEBUG)%"
+            .parse()
+            .expect("a format");
+        let target = Target::File(path.clone());
+        let (log, handle) = start(target, format, conditions.to_vec()).expect("a log");
+        assert_eq!(log.fields().request, ["x-other", "x-debug"]);
+
+        let mut entry = entry();
+        log.write(&entry);
+        let value = |text| Some(HeaderValue::from_static(text));
+        entry.fields = Some(Box::new(LoggedValues {
+            request: vec![value("a"), value("b")],
+            response: Vec::new(),
+        }));
+        log.write(&entry);
+        entry.fields = None;
+        entry.status = Some(StatusCode::BAD_GATEWAY);
+        log.write(&entry);
+        handle.finish();
+
+        let text = std::fs::read_to_string(path).expect("the file is text");
+        assert_eq!(text, "a 200 b\n- 502 -\n");
+    }
+
+    #[test]
     fn lines_dropped_from_a_full_queue_are_counted() {
         let (queue, _lines) = sync_channel(1);
         let dropped = Arc::<AtomicU64>::default();
         let log = Log {
             format: AccessLogFormat::Json,
+            conditions: Vec::new(),
+            fields: LoggedFields::default(),
             queue,
             dropped: Arc::clone(&dropped),
         };

@@ -88,7 +88,10 @@ pub(crate) mod tests {
             downstream_local: ([127, 0, 0, 1], 8443).into(),
             client: [192, 0, 2, 1].into(),
             client_port: 0,
+            peer: ([127, 0, 0, 1], 50001).into(),
             server_name: Some("app.example.com".into()),
+            tls: None,
+            fields: None,
             rule: Some(Arc::new(RuleName {
                 route: Arc::new(RouteId {
                     kind: RouteKind::Http,

@@ -17,7 +17,7 @@ use super::Shared;
 use super::bodies::{Progress, RequestBody, ResponseBody, Trailers};
 use super::timers::StreamTimeouts;
 use crate::Error::{RequestDuration, StreamDuration};
-use crate::access_log::Entry;
+use crate::access_log::{Entry, LoggedTls};
 use crate::conn::ConnInfo;
 use crate::format::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 use crate::http::client_ip::X_FORWARDED_FOR;
@@ -125,6 +125,10 @@ impl Exchange {
         };
         let entry = Entry {
             server_name: server_name.filter(|_| logged).cloned(),
+            tls: conn.tls.as_ref().map(|tls| LoggedTls {
+                version: tls.version,
+                cipher: tls.cipher,
+            }),
             ..Entry::begun(start, without_zone(conn.local), conn.peer)
         };
         Self {
@@ -266,6 +270,29 @@ impl Exchange {
         if self.logged {
             self.entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
             self.entry.request_id = head.headers.get(X_REQUEST_ID).cloned();
+            self.note_request_fields(&head.headers);
+        }
+    }
+
+    /// Records the fields of the request that the access log has named.
+    fn note_request_fields(&mut self, headers: &HeaderMap) {
+        let log = self.shared.access_log.as_ref();
+        let names = log.map_or(&[][..], |log| &log.fields().request);
+        if !names.is_empty() {
+            let values = names.iter().map(|name| headers.get(name).cloned());
+            let fields = self.entry.fields.get_or_insert_default();
+            fields.request = values.collect();
+        }
+    }
+
+    /// Records the fields of the response that the access log has named.
+    fn note_response_fields(&mut self, headers: &HeaderMap) {
+        let log = self.shared.access_log.as_ref();
+        let names = log.map_or(&[][..], |log| &log.fields().response);
+        if !names.is_empty() {
+            let values = names.iter().map(|name| headers.get(name).cloned());
+            let fields = self.entry.fields.get_or_insert_default();
+            fields.response = values.collect();
         }
     }
 
@@ -343,6 +370,7 @@ impl Exchange {
             return response;
         }
         self.entry.status = Some(response.status());
+        self.note_response_fields(response.headers());
         if self.entry.details.is_empty() && !self.details_set {
             self.entry.details = Cow::Borrowed("via_upstream");
         }

@@ -12,6 +12,8 @@ use super::pattern::Pattern;
 pub struct Expression {
     pub(super) root: Node,
     pub(super) max_steps: u32,
+    /// The variables of the environment, in order.
+    names: Vec<&'static str>,
 }
 
 /// The error of an expression that cannot be compiled.
@@ -39,7 +41,72 @@ impl Expression {
         parser::parse(text, environment).map(|root| Self {
             root,
             max_steps: environment.steps(),
+            names: environment.names().collect(),
         })
+    }
+}
+
+impl Expression {
+    /// The literal texts of the expression, and the names of fields of attributes, such as `x` in `a.b.x`.
+    pub fn literals(&self) -> Vec<&str> {
+        let mut texts = Vec::new();
+        self.root.visit(&mut |node| match node {
+            Node::Text(text) => texts.push(&**text),
+            Node::Field(of, text) | Node::Has(of, text) if matches!(**of, Node::Field(..)) => {
+                texts.push(&**text);
+            }
+            _ => {}
+        });
+        texts
+    }
+
+    /// Whether the expression uses an attribute of a variable.
+    pub fn uses(&self, variable: &str, attribute: &str) -> bool {
+        let place = self.names.iter().position(|name| *name == variable);
+        let mut found = false;
+        self.root.visit(&mut |node| {
+            if let Node::Field(of, name) | Node::Has(of, name) = node {
+                let own = matches!(&**of, Node::Variable(at) if Some(*at) == place);
+                found |= own && name == attribute;
+            }
+        });
+        found
+    }
+}
+
+impl Node {
+    /// Calls `visitor` for each node of the tree.
+    fn visit<'n>(&'n self, visitor: &mut dyn FnMut(&'n Self)) {
+        visitor(self);
+        match self {
+            Self::Null
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Double(_)
+            | Self::Text(_)
+            | Self::Variable(_) => {}
+            Self::Field(of, _)
+            | Self::Has(of, _)
+            | Self::Not(of)
+            | Self::Negate(of)
+            | Self::Matches(of, _) => of.visit(visitor),
+            Self::Index(a, b)
+            | Self::And(a, b)
+            | Self::Or(a, b)
+            | Self::Binary(_, a, b)
+            | Self::Macro(_, a, b) => {
+                a.visit(visitor);
+                b.visit(visitor);
+            }
+            Self::List(nodes) | Self::Call(_, nodes) => {
+                nodes.iter().for_each(|node| node.visit(visitor));
+            }
+            Self::Map(entries) => entries.iter().for_each(|(key, value)| {
+                key.visit(visitor);
+                value.visit(visitor);
+            }),
+            Self::Conditional(parts) => parts.iter().for_each(|node| node.visit(visitor)),
+        }
     }
 }
 

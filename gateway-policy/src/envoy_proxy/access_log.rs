@@ -16,9 +16,12 @@
 
 use std::str::FromStr;
 
+use http::HeaderName;
 use serde_json::{Map, Value};
+use towergate_core::access_log::LoggedFields;
 
-use super::EnvoyProxyAccessLog;
+use super::{EnvoyProxyAccessLog, LogCondition};
+use crate::cel::ExpressionError;
 
 /// The format of a line.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,6 +39,19 @@ pub enum LogPart {
     Literal(String),
     /// A value, with a limit in bytes.
     Operator(LogOperator, Option<usize>),
+    /// The first of several values that is present, with a limit in bytes.
+    First(Vec<LogSource>, Option<usize>),
+}
+
+/// A value of `REQ(X)`, of `RESP(X)`, or an alternative of `REQ(X?Y)`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LogSource {
+    /// A value with an operator of its own.
+    Operator(LogOperator),
+    /// A header field of the request.
+    RequestField(HeaderName),
+    /// A header field of the response.
+    ResponseField(HeaderName),
 }
 
 macro_rules! log_operators {
@@ -64,12 +80,17 @@ log_operators! {
     BytesReceived = "BYTES_RECEIVED",
     BytesSent = "BYTES_SENT",
     ConnectionTermination = "CONNECTION_TERMINATION_DETAILS",
+    DirectRemoteAddress = "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+    DirectRemoteIp = "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+    DirectRemotePort = "DOWNSTREAM_DIRECT_REMOTE_PORT",
     DownstreamLocalAddress = "DOWNSTREAM_LOCAL_ADDRESS",
     DownstreamLocalIp = "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
     DownstreamLocalPort = "DOWNSTREAM_LOCAL_PORT",
     DownstreamRemoteAddress = "DOWNSTREAM_REMOTE_ADDRESS",
     DownstreamRemoteIp = "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
     DownstreamRemotePort = "DOWNSTREAM_REMOTE_PORT",
+    DownstreamTlsCipher = "DOWNSTREAM_TLS_CIPHER",
+    DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION",
     Duration = "DURATION",
     ForwardedFor = "REQ(X-FORWARDED-FOR)",
     Method = "REQ(:METHOD)",
@@ -146,9 +167,63 @@ fn parse_operator(text: &str) -> Result<LogPart, String> {
         }
         None => (text, None),
     };
-    let operator = LogOperator::find(&name.to_ascii_uppercase());
-    let operator = operator.ok_or_else(unsupported)?;
-    Ok(LogPart::Operator(operator, limit))
+    if let Some(operator) = LogOperator::find(&name.to_ascii_uppercase()) {
+        return Ok(LogPart::Operator(operator, limit));
+    }
+    let sources = sources(name).ok_or_else(unsupported)?;
+    Ok(LogPart::First(sources, limit))
+}
+
+/// The alternatives of `REQ(X?Y)` or `RESP(X?Y)`.
+fn sources(operator: &str) -> Option<Vec<LogSource>> {
+    let (kind, arguments) = operator.strip_suffix(')')?.split_once('(')?;
+    let field: fn(HeaderName) -> LogSource = match kind {
+        "REQ" => LogSource::RequestField,
+        "RESP" => LogSource::ResponseField,
+        _ => return None,
+    };
+    let (first, second) = match arguments.split_once('?') {
+        Some((first, second)) => (first, Some(second)),
+        None => (arguments, None),
+    };
+    let source = |name: &str| {
+        let operator = LogOperator::find(&format!("{kind}({})", name.to_ascii_uppercase()));
+        match operator {
+            Some(operator) => Some(LogSource::Operator(operator)),
+            None => HeaderName::from_bytes(name.as_bytes()).ok().map(field),
+        }
+    };
+    [Some(first), second]
+        .into_iter()
+        .flatten()
+        .map(source)
+        .collect()
+}
+
+impl LogLine {
+    /// Names of the header fields that the format has, without those that have an operator of their own.
+    pub fn fields(&self) -> LoggedFields {
+        let parts: Vec<&LogPart> = match self {
+            Self::Text(parts) => parts.iter().collect(),
+            Self::Json(fields) => fields.iter().flat_map(|(_, parts)| parts).collect(),
+        };
+        let mut fields = LoggedFields::default();
+        let sources = parts.into_iter().filter_map(|part| match part {
+            LogPart::First(sources, _) => Some(sources),
+            LogPart::Literal(_) | LogPart::Operator(..) => None,
+        });
+        for source in sources.flatten() {
+            let (names, name) = match source {
+                LogSource::Operator(_) => continue,
+                LogSource::RequestField(name) => (&mut fields.request, name),
+                LogSource::ResponseField(name) => (&mut fields.response, name),
+            };
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        fields
+    }
 }
 
 /// An access log in a file.
@@ -158,6 +233,8 @@ pub struct FileLog {
     pub path: String,
     /// Format as text, which [`LogLine`] parses; `None`: the default format.
     pub format: Option<String>,
+    /// An entry is written if one of them holds, or if there are none.
+    pub conditions: Vec<LogCondition>,
 }
 
 /// The settings of an access log that are applied.
@@ -170,7 +247,7 @@ pub(super) struct AppliedLog {
 }
 
 impl AppliedLog {
-    /// Reads the first setting with a file and without conditions; everything else has no effect.
+    /// Reads the first setting with a file; everything else has no effect.
     pub(super) fn of(log: &EnvoyProxyAccessLog) -> Self {
         let mut applied = Self::default();
         if log.disable == Some(true) {
@@ -185,10 +262,9 @@ impl AppliedLog {
 
     fn setting(&mut self, path: &str, setting: &Value) {
         let list = |field: &str| setting[field].as_array().map_or(&[][..], Vec::as_slice);
-        if !list("matches").is_empty() {
-            self.ignored.push(format!("{path} (matches)"));
+        let Some(conditions) = self.conditions(path, list("matches")) else {
             return;
-        }
+        };
         let kind = setting["type"].as_str().unwrap_or("Route");
         if !matches!(kind, "Route" | "Listener") {
             self.ignored.push(format!("{path} (type: {kind})"));
@@ -201,12 +277,27 @@ impl AppliedLog {
                     let format = self.format(path, &setting["format"]);
                     let path = if file == "/dev/stdout" { "-" } else { file };
                     let path = path.to_owned();
-                    self.file = Some(FileLog { path, format });
+                    let conditions = conditions.clone();
+                    self.file = Some(FileLog {
+                        path,
+                        format,
+                        conditions,
+                    });
                 }
                 (Some(_), Some(_)) => self.ignored.push(format!("{sink_path} (second file)")),
                 (None, _) => self.ignored.push(sink_path),
             }
         }
+    }
+
+    /// The conditions of a setting; `None`: one of them is not supported, so the setting has no effect.
+    fn conditions(&mut self, path: &str, texts: &[Value]) -> Option<Vec<LogCondition>> {
+        let conditions = texts.iter().enumerate().map(|(at, text)| {
+            let parsed = text.as_str().unwrap_or_default().parse();
+            parsed.map_err(|error: ExpressionError| format!("{path}.matches[{at}] ({error})"))
+        });
+        let conditions = conditions.collect::<Result<_, _>>();
+        conditions.map_err(|error| self.ignored.push(error)).ok()
     }
 
     /// The format of a setting, if it can be written.
@@ -252,9 +343,36 @@ mod tests {
     }
 
     #[test]
+    fn header_fields_are_values_with_alternatives() {
+        let line: LogLine =
+            "%REQ(X-Real-IP?X-Forwarded-For):9% %RESP(content-type)% %REQ(x-real-ip)%"
+                .parse()
+                .expect("it is a format");
+
+        let LogLine::Text(parts) = &line else {
+            panic!("it is a text");
+        };
+        let name = HeaderName::from_static;
+        assert_eq!(
+            parts[0],
+            LogPart::First(
+                vec![
+                    LogSource::RequestField(name("x-real-ip")),
+                    LogSource::Operator(LogOperator::ForwardedFor),
+                ],
+                Some(9)
+            )
+        );
+        assert_eq!(line.fields().request, [name("x-real-ip")]);
+        assert_eq!(line.fields().response, [name("content-type")]);
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused_by_name() {
         for (text, expected) in [
-            ("%REQ(X-OTHER)%", "%REQ(X-OTHER)%"),
+            ("%REQ(:SCHEME)%", "%REQ(:SCHEME)%"),
+            ("%REQ(a b)%", "%REQ(a b)%"),
+            ("%RESP()%", "%RESP()%"),
             ("%START_TIME(%s)%", "%START_TIME(%"),
             ("%DURATION:x%", "%DURATION:x%"),
             ("%DURATION", "no closing"),
@@ -270,8 +388,9 @@ mod tests {
     fn the_first_file_is_written_and_everything_else_is_named() {
         let log: EnvoyProxyAccessLog = serde_json::from_value(json!({ "settings": [
             { "sinks": [{ "type": "OpenTelemetry", "openTelemetry": { "host": "otel" } }] },
-            { "matches": ["true"], "sinks": [{ "type": "File", "file": { "path": "/a" } }] },
+            { "matches": ["response.code > 399", "metadata.a"], "sinks": [{ "type": "File", "file": { "path": "/a" } }] },
             { "format": { "type": "Text", "text": "%RESPONSE_CODE%\n" },
+              "matches": ["response.code > 399", "request.method == 'GET'"],
               "sinks": [{ "type": "File", "file": { "path": "/dev/stdout" } }] },
             { "sinks": [{ "type": "File", "file": { "path": "/b" } }] },
         ] }))
@@ -285,14 +404,17 @@ mod tests {
             ("-", Some("%RESPONSE_CODE%"))
         );
         let settings = "spec.telemetry.accessLog.settings";
-        assert_eq!(
-            applied.ignored,
-            [
-                format!("{settings}[0].sinks[0]"),
-                format!("{settings}[1] (matches)"),
-                format!("{settings}[3].sinks[0] (second file)"),
-            ]
+        let [sink, condition, second] = &applied.ignored[..] else {
+            panic!("{:?}", applied.ignored);
+        };
+        assert_eq!(*sink, format!("{settings}[0].sinks[0]"));
+        assert!(
+            condition.starts_with(&format!("{settings}[1].matches[1] (")),
+            "{condition}"
         );
+        assert_eq!(*second, format!("{settings}[3].sinks[0] (second file)"));
+        let texts: Vec<_> = file.conditions.iter().map(LogCondition::text).collect();
+        assert_eq!(texts, ["response.code > 399", "request.method == 'GET'"]);
     }
 
     #[test]

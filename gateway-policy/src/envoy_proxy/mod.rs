@@ -17,14 +17,16 @@
 
 mod access_log;
 mod kubernetes;
+mod log_condition;
 mod process;
 
-pub use access_log::{FileLog, LogLine, LogOperator, LogPart};
+pub use access_log::{FileLog, LogLine, LogOperator, LogPart, LogSource};
 pub use kubernetes::{
     EnvoyContainer, EnvoyDaemonSet, EnvoyDeployment, EnvoyDisruptionBudget, EnvoyHpa,
     EnvoyKubernetesProvider, EnvoyPod, EnvoyService, EnvoyServiceType, ObjectPatch, PatchKind,
     TrafficPolicy,
 };
+pub use log_condition::LogCondition;
 pub use process::ProcessSettings;
 
 use std::collections::BTreeMap;

@@ -128,6 +128,10 @@ fn process(options: &mut PlaneOptions, settings: &ProcessSettings) {
         if let Some(format) = &log.format {
             set_flag(&mut options.args, "--access-log-format", &literal(format));
         }
+        for condition in &log.conditions {
+            let condition = literal(condition.text());
+            options.args.push(format!("--access-log-match={condition}"));
+        }
     }
     if settings.access_log_off {
         set_flag(&mut options.args, "--access-log", "off");
