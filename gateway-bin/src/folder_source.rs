@@ -47,7 +47,7 @@ impl FolderSource {
         self.loader.read(always, |service| echo.address(service))
     }
 
-    /// Reads the manifests after a change. A configuration that is not fully in service is tried again.
+    /// Reads the manifests after a change. A configuration that is not fully in service is retried.
     fn poll(&mut self, always: bool) -> Option<Desired> {
         self.watch.arm();
         let reading = self.read(always || self.retry)?;

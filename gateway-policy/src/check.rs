@@ -98,7 +98,7 @@ pub enum FieldLimit {
     Token,
 }
 
-/// Treatment of a policy that sets a field, other than applying the field.
+/// Special treatment of a policy that sets a field.
 ///
 /// A new class is one variant here and one arm in `Report::field` and `Report::value`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -25,7 +25,7 @@ pub enum TlsError {
     /// An ALPN protocol is empty or longer than 255 bytes (RFC 7301, section 3.1).
     #[error("{0:?} is not an ALPN protocol")]
     Alpn(String),
-    /// Neither a server name nor an expected name of a certificate: not a DNS name.
+    /// A server name, or an expected name of a certificate, is not a DNS name.
     #[error("{0:?} is not a DNS name")]
     ServerName(String),
     /// The CA certificates are empty or malformed.

@@ -6,8 +6,8 @@
 //! take all Gateways out of service.
 //!
 //! A kind that is served only in unsupported versions does not count as missing, except for routes and
-//! ListenerSets: without a policy, the routes that it protects would be open. Its last objects are kept; if
-//! it was never listed, it counts as not listed.
+//! ListenerSets: without their policies, routes would be unprotected. The last objects of the kind are
+//! kept; a kind that was never listed counts as not listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -336,7 +336,7 @@ impl<'a> IngressNginx<'a> {
         }
     }
 
-    /// The other name of a redirect between a name and its `www.` name.
+    /// The target of a redirect from a name to its `www.` name, or back.
     fn redirect_of(&self, name: &str) -> Option<&str> {
         let mut servers = self.servers.servers.iter();
         let server = servers.find(|server| server.redirect_from.as_deref() == Some(name))?;
