@@ -100,7 +100,7 @@ pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Re
 }
 
 /// Serves readiness and metrics only on `address` until the runtime ends. Returns the bound
-/// address. Unlike the admin endpoints, these show no configuration and can be reachable from other
+/// address. Unlike the admin endpoints, they show no configuration and can be reachable from other
 /// hosts.
 ///
 /// # Errors

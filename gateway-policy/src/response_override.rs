@@ -1,6 +1,6 @@
 //! Replacement of responses by their status and header fields.
 //!
-//! The first rule that matches a response replaces it as a whole: no part of the original response
+//! The first rule that matches a response replaces it as a whole. No part of the original response
 //! is kept: no body, no cookie, no validator. Local replies of the gateway are responses like any
 //! other, unless the rule names the origin. As the outermost policy it also replaces the local
 //! replies of other policies.

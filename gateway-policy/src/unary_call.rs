@@ -1,5 +1,5 @@
-//! Unary gRPC calls (gRPC over HTTP/2) on the gateway's own upstream stack: one HTTP/2 request, whose body is a
-//! message behind a prefix of five bytes, and a status in the trailers.
+//! Unary gRPC calls (gRPC over HTTP/2) on the gateway's own upstream stack: one HTTP/2 request,
+//! whose body is a message after a prefix of five bytes, and a status in the trailers.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,10 +6,10 @@
 //! client <── same local address ── replies <─────────────────────────────────┘
 //! ```
 //!
-//! A session belongs to one client: its address and port, and the local address that it sends to. Its
-//! separate socket for its endpoint attributes replies to it. It stays on the worker to which the system
-//! dispatches the client's datagrams. It keeps its endpoint across configuration changes, and
-//! ends at the idle timeout or when its endpoint is removed.
+//! A session belongs to one client: its address and port, and the local address that it sends to. A
+//! separate socket to the endpoint assigns replies to the session. It stays on the worker to which
+//! the system dispatches the client's datagrams. It keeps its endpoint across configuration
+//! changes, and ends at the idle timeout or when its endpoint is removed.
 //!
 //! UDP source addresses can be forged, so sessions are limited by number and by file descriptors. At the
 //! limit, the least recently used session of the same socket is evicted (`quota.rs`). Nothing is queued:

@@ -1,8 +1,8 @@
 //! Sessions, indexed by client and by expiry.
 //!
-//! A session records its last use by itself. The table schedules a check for the earliest time at which the
-//! session may have expired, and reschedules it if it was used since. So a datagram of a known client costs
-//! one lookup.
+//! A session itself records its last use. The table schedules a check for the earliest time at
+//! which the session may have expired, and reschedules it if it was used since. So a datagram of a
+//! known client costs one lookup.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;

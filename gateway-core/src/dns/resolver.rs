@@ -111,7 +111,7 @@ impl Resolver {
     }
 
     /// The client of the name servers, created with the first lookup. If the configuration of the system cannot
-    /// be read, the next lookup tries again.
+    /// be read, the next lookup retries.
     fn lookups(&self) -> Result<&TokioResolver, LookupError> {
         if let Some(lookups) = self.lookups.get() {
             return Ok(lookups);

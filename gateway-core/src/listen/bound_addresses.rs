@@ -1,8 +1,9 @@
 //! The addresses that this process has bound, and the check that no other process listens on a new one.
 //!
-//! Every worker has a socket of its own per address (`SO_REUSEPORT`). The kernel would also let another process of
-//! the same user join these sockets, and connections would be spread over both. [`BoundAddresses::claim`] therefore
-//! binds a new address without `SO_REUSEPORT` first, which fails if another process listens on it.
+//! Every worker has its own socket for each address (`SO_REUSEPORT`). The kernel would also let
+//! another process of the same user join these sockets, and connections would be spread over both.
+//! [`BoundAddresses::claim`] therefore binds a new address without `SO_REUSEPORT` first, which
+//! fails if another process listens on it.
 
 use std::collections::BTreeSet;
 use std::io;

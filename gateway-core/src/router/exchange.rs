@@ -274,7 +274,7 @@ impl Exchange {
         }
     }
 
-    /// Records the fields of the request that the access log has named.
+    /// Records the fields of the request that the access log requests.
     fn note_request_fields(&mut self, headers: &HeaderMap) {
         let log = self.shared.access_log.as_ref();
         let names = log.map_or(&[][..], |log| &log.fields().request);
@@ -285,7 +285,7 @@ impl Exchange {
         }
     }
 
-    /// Records the fields of the response that the access log has named.
+    /// Records the fields of the response that the access log requests.
     fn note_response_fields(&mut self, headers: &HeaderMap) {
         let log = self.shared.access_log.as_ref();
         let names = log.map_or(&[][..], |log| &log.fields().response);

@@ -1,10 +1,11 @@
 //! Detection of clients that flood an HTTP/2 connection with frames without content (CVE-2019-9512, CVE-2019-9513,
 //! CVE-2019-9515, CVE-2019-9518).
 //!
-//! PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown types, and DATA without content that does not end a stream cost
-//! the gateway work, and some also a reply, without serving a request. They are counted here as bytes arrive, by
-//! their heads alone; the codec checks everything else. WINDOW_UPDATE is not counted: a client sends
-//! it for every few kilobytes of a response, and it causes no reply.
+//! PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown types, and DATA without content that does
+//! not end a stream cost the gateway work, and some also require a reply, but serve no request.
+//! They are counted here as bytes arrive, by their heads alone; the codec checks everything else.
+//! WINDOW_UPDATE is not counted: a client sends it for every few kilobytes of a response, and it
+//! causes no reply.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ const MIN_BUFFER: usize = 8 * 1024;
 /// Default buffer size per direction, in bytes.
 const BUFFER: usize = 64 * 1024;
 /// Time that a connection is read after its last response, so that the client receives the response
-/// instead of a reset. As Envoy's delayed close.
+/// instead of a reset. Corresponds to Envoy's delayed close.
 const LINGER: Duration = Duration::from_secs(1);
 /// Maximum number of bytes read in that time.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -173,9 +173,9 @@ fn codec_reply<H: Handler>(
     Some(response)
 }
 
-/// Shuts the codec down while the stream stays open. An idle codec completes at once. A codec that still
-/// reads the body of a request that was answered early completes after that, and the connection is closed
-/// then, as in Envoy.
+/// Shuts the codec down while the stream stays open. An idle codec completes at once. If a request
+/// was answered early and the codec still reads its body, the codec completes afterwards and the
+/// connection is closed, as in Envoy.
 fn release_codec<Io, H>(
     connection: &mut Connection<Io, H>,
     activity: &Activity,

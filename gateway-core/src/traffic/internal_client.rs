@@ -1,9 +1,9 @@
 //! HTTP client for services that the gateway itself calls: external authorization, JWKS, OIDC token
 //! endpoints, rate limit services.
 //!
-//! A call uses the same stack as a client's request: weighted backends, load balancing, retries, circuit
-//! breaker, outlier detection, pooled connections and TLS of a [`Forwarder`]. No policy opens connections of
-//! its own.
+//! A call uses the same stack as a client's request: weighted backends, load balancing, retries,
+//! circuit breaker, outlier detection, pooled connections and TLS of a [`Forwarder`]. No policy
+//! opens its own connections.
 //!
 //! ```text
 //! policy ──Request──> InternalClient ──> Forwarder::pick ──> attempts ──> Pool ──> service

@@ -5,10 +5,11 @@
 //!                        idle or new       HTTP/1, HTTP/2                               returns the connection
 //! ```
 //!
-//! The task that uses an HTTP/1 connection drives it, together with the head and the body of the response: a
-//! request needs neither a task nor a channel. At its end, the body returns the connection to the pool. A
-//! connection that serves an upgrade, or that still sends the request while the response is read, gets a task
-//! of its own. HTTP/2 connections are shared and have a task each.
+//! The task that uses an HTTP/1 connection drives it, together with the head and the body of the
+//! response: a request needs neither a task nor a channel. At its end, the body returns the
+//! connection to the pool. A connection that serves an upgrade, or that still sends the request
+//! while the response is read, gets a separate task. HTTP/2 connections are shared, and each has a
+//! task.
 //!
 //! HTTP/1.1 uses our own codec, or hyper if header names must keep their case or the protocol may be switched.
 //! HTTP/2 uses hyper.

@@ -46,9 +46,9 @@ pub(crate) struct Args {
     /// Do not use objects of kind Backend: requests to them receive 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
-    /// Allow Backends of type `DynamicResolver`, which send each request to the host that it names. Only public
-    /// addresses are reached: no private, loopback, link-local or metadata address. Default: requests to such a
-    /// Backend receive 500.
+    /// Allow Backends of type `DynamicResolver`, which send each request to the host that the
+    /// request names. Only public addresses are permitted: no private, loopback, link-local or
+    /// metadata address. Default: requests to such a Backend receive 500.
     #[arg(long)]
     pub(crate) dynamic_resolver: bool,
     /// Network that Backends of type `DynamicResolver` may reach although it is not public, such as 10.1.0.0/16. Data
@@ -63,8 +63,9 @@ pub(crate) struct Args {
     /// if it does not exist.
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
     pub(crate) authority_secret: String,
-    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32 bytes; that with
-    /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32
+    /// bytes. The key with the first name seals; all keys open. Default: each policy derives its
+    /// key from its client secret.
     #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_object_name)]
     pub(crate) session_keys: Option<ObjectKey>,
     /// Path of a GeoIP database (MaxMind DB) on the data planes, for `clientIPGeoLocations`. Can be repeated. Default:

@@ -63,8 +63,8 @@ fn is_reserved(index: &ObjectIndex<'_>, port: u16, listener: &ListenerState<'_>)
 #[derive(Default)]
 struct Sockets {
     claims: HashMap<(Vec<IpAddr>, Number), Claim>,
-    /// For each address, the group of addresses with which it is bound. Two groups of sockets on
-    /// one address would share its connections at random.
+    /// For each address, the group of addresses with which it is bound. If two groups of sockets
+    /// had an address in common, its connections would be distributed among them at random.
     groups: HashMap<(IpAddr, Number), Vec<IpAddr>>,
 }
 

@@ -78,8 +78,8 @@ impl Folder {
         }
     }
 
-    /// Reads all manifests (`.yaml`, `.yml`, `.json`) in and below `paths`. If a path is a file, it is
-    /// read whatever its extension. A file that cannot be read is reported as a diagnostic.
+    /// Reads all manifests (`.yaml`, `.yml`, `.json`) in and below `paths`. If a path is a file, it
+    /// is read regardless of its extension. A file that cannot be read is reported as a diagnostic.
     pub fn read(&mut self, paths: &[PathBuf]) -> Loaded {
         let mut found = Found::default();
         for path in paths {

@@ -8,8 +8,8 @@
 //!
 //! A plan is split into parts: each listener without its routes, and each route. Both sides keep a
 //! table of the parts of the last version, in order. An update contains the parts that the receiver
-//! does not have, the steps from the old table to the new one, and the plan with table indices in
-//! place of its parts. If one route of ten thousand changes, only that route and a few lines are
+//! does not have, the steps from the old table to the new one, and the plan with table indices
+//! instead of its parts. If one route of ten thousand changes, only that route and a few lines are
 //! sent. A route that several listeners share is sent once. Endpoints are also sent as differences.
 //!
 //! Parts are identified by the SHA-256 of their text. A data plane that reconnects sends the digests of its

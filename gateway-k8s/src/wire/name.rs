@@ -7,8 +7,8 @@
 /// The plane of all Gateways.
 pub const SHARED: &str = "shared";
 
-/// The DNS name in a controller's certificate. Data planes verify it whatever address they connect to: the
-/// CA that signs it signs no other certificates with that name.
+/// The DNS name in a controller's certificate. Data planes verify it instead of the address to
+/// which they connect: the CA signs no other certificates with that name.
 pub const CONTROLLER_NAME: &str = "controller.towergate.internal";
 
 const SCHEME: &str = "towergate://plane/";

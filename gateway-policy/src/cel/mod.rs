@@ -6,8 +6,8 @@
 //!
 //! The supported subset: literals, lists, maps, field access, indexing, the operators of CEL,
 //! `has`, the macros `all`, `exists`, `exists_one`, `filter` and `map`, and the functions that the
-//! field's documentation lists. Anything else is an error when the expression is compiled, and so
-//! is a variable or attribute that the [`Environment`] does not declare.
+//! field's documentation lists. Everything else is a compile error, and so is a variable or
+//! attribute that the [`Environment`] does not declare.
 //!
 //! An expression borrows the values that it is evaluated on and copies no strings.
 //!

@@ -12,8 +12,8 @@
 //! | no body (HEAD, 204, 304), part of a representation (206), no coding accepted | `Vary` is added |
 //! | any other | compressed |
 //!
-//! Requests of gRPC and switched protocols are not touched. While the backend is silent, everything
-//! received from it has been sent: a stream is never held back.
+//! Requests of gRPC and switched protocols are not touched. Streams are not delayed: whenever the
+//! backend pauses, all data received so far has been sent.
 
 mod accept;
 mod encoded_body;

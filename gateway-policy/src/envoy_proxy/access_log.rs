@@ -1,8 +1,9 @@
 //! Formats of access log lines: Envoy's command operators, restricted to those with a value in the
 //! access log.
 //!
-//! Syntax: `%NAME%`, `%NAME(ARGUMENT)%`, `%NAME:LIMIT%` with a limit in bytes, `%%` for a percent sign. A JSON object is
-//! a format, too: each value is a text with operators. An operator that the access log does not have is an error.
+//! Syntax: `%NAME%`, `%NAME(ARGUMENT)%`, `%NAME:LIMIT%` with a limit in bytes, `%%` for a percent
+//! sign. A JSON object is also a format: each value is a text with operators. An operator that the
+//! access log does not have is an error.
 //!
 //! ```
 //! use towergate_policy::envoy_proxy::LogLine;
@@ -46,7 +47,7 @@ pub enum LogPart {
 /// A value of `REQ(X)`, of `RESP(X)`, or an alternative of `REQ(X?Y)`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LogSource {
-    /// A value with an operator of its own.
+    /// A value with its own operator.
     Operator(LogOperator),
     /// A header field of the request.
     RequestField(HeaderName),
@@ -201,7 +202,7 @@ fn sources(operator: &str) -> Option<Vec<LogSource>> {
 }
 
 impl LogLine {
-    /// Names of the header fields that the format has, without those that have an operator of their own.
+    /// Names of the header fields that the format has, without those that have their own operator.
     pub fn fields(&self) -> LoggedFields {
         let parts: Vec<&LogPart> = match self {
             Self::Text(parts) => parts.iter().collect(),

@@ -18,7 +18,7 @@ use towergate_core::access_log::{Entry, LoggedFields};
 
 use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value};
 
-/// The variables of a condition: Envoy's attributes, as far as an entry has their values.
+/// The variables of a condition: those attributes of Envoy whose values an entry contains.
 ///
 /// Source: Envoy documentation, "Attributes".
 const ENTRY: Environment = Environment::new(&[
@@ -45,7 +45,7 @@ const ENTRY: Environment = Environment::new(&[
     ("upstream", &["address"]),
 ]);
 
-/// A condition on an entry. One without a value, such as one on a header field that is not present, does not hold.
+/// A condition on an entry. A condition without a value, for example on a header field that is not present, does not hold.
 ///
 /// Names of header fields in `request.headers` and `response.headers` are literals.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl FromStr for LogCondition {
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
         let expression = Expression::compile(text, &ENTRY)?;
-        // Other literals that are names of fields do no harm.
+        // Other literals that are also names of fields are harmless.
         let literals = expression.literals();
         let names = |variable: &str| match expression.uses(variable, "headers") {
             true => literals
@@ -143,7 +143,7 @@ struct RequestAttributes<'e> {
 impl AttributeSet for RequestAttributes<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
         let entry = self.entry;
-        // A connection without requests has none of them.
+        // A connection without requests has no such attribute.
         let method = entry.method.as_ref()?;
         let (path, query) = match entry.path.split_once('?') {
             Some((path, query)) => (path, query),

@@ -35,8 +35,8 @@ impl ProviderEndpoints {
     /// The endpoints in a discovery document.
     ///
     /// # Errors
-    /// The document belongs to another issuer, or an endpoint is not a URL, or the issuer's URL has
-    /// TLS and an endpoint's has not.
+    /// The document belongs to another issuer, or an endpoint is not a URL, or the issuer's URL is
+    /// `https` and an endpoint's is not.
     pub fn discovered(issuer: &str, document: &[u8]) -> Result<Self, String> {
         let document: DiscoveryDocument =
             serde_json::from_slice(document).map_err(|error| format!("no JSON: {error}"))?;

@@ -7,8 +7,9 @@
 //!                 └─ expired ──refresh──> UserSession with new cookies
 //! ```
 //!
-//! The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0. The gateway keeps no session: all
-//! of it is in cookies that are sealed by [`SessionKeys`], so every replica with the same keys accepts them.
+//! The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0. The gateway stores
+//! no sessions: each is entirely in cookies that are sealed by [`SessionKeys`], so every replica
+//! with the same keys accepts them.
 //!
 //! Invariants:
 //! - A request passes only with cookies that these keys have signed, or with a token that `jwt` verifies.

@@ -1,8 +1,8 @@
 //! A token bucket.
 //!
-//! A bucket stores only the time at which it is full again. A token is a span of time; taking one moves that
-//! time by the span, up to the size of the bucket. A bucket is therefore one number, and taking a token is
-//! one compare-and-swap.
+//! A bucket stores only the time at which it is full again. A token is a span of time: taking a
+//! token moves the stored time by this span, up to the size of the bucket. A bucket is therefore
+//! one number, and taking a token is one compare-and-swap.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

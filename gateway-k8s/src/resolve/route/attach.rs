@@ -89,8 +89,8 @@ impl Attachment {
         }
     }
 
-    /// Finds the listeners that accept the route. An unknown field may restrict where the route attaches,
-    /// so a route that has one attaches nowhere.
+    /// Finds the listeners that accept the route. An unknown field may restrict the attachment, so
+    /// a route with one attaches to no listener.
     fn choose(
         &mut self,
         index: &ObjectIndex<'_>,
