@@ -54,7 +54,7 @@ pub struct Cors {
     pub origins: Vec<OriginPattern>,
     /// Whether cookies and other credentials are allowed. Default: `false`.
     pub credentials: bool,
-    /// Allowed methods besides `GET`, `HEAD` and `POST`, which need no permission.
+    /// Allowed methods. `GET`, `HEAD` and `POST` need no permission.
     pub methods: Allowed,
     /// Allowed request header fields.
     pub headers: Allowed,

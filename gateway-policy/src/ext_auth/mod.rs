@@ -14,8 +14,8 @@
 //!
 //! Invariants:
 //!
-//! - A request reaches the backend only after an answer that allows it, or with [`ServiceFailure::Allow`] after
-//!   a call that failed. An answer that denies is never a failed call.
+//! - A request reaches the backend only after a response that allows it, or with
+//!   [`ServiceFailure::Allow`] after a failed call. A denial is never a failed call.
 //! - Header fields in [`HttpAuthService::headers_to_backend`] come from the service or are absent.
 //! - A service cannot set fields that frame a message, and the body reaches the backend unchanged.
 //!
