@@ -89,8 +89,8 @@ pub enum UnknownName {
     /// Serve the first certificate, as Envoy does; the client decides.
     #[default]
     FirstCertificate,
-    /// Reject with an alert, even clients that send no name: `unrecognized_name` (RFC 6066, section
-    /// 3) through the module `acceptor`, else the alert of rustls for a missing certificate.
+    /// Reject with an alert, even clients that send no name: `unrecognized_name` (RFC 6066,
+    /// section 3) through the module `acceptor`, else the alert of rustls for a missing certificate.
     Refuse,
 }
 
