@@ -2,7 +2,8 @@
 //!
 //! A request with an unsafe method must come from a page on the request's own host or on one of the
 //! origins that the policy adds. `Origin` identifies the page, or `Referer` if there is no
-//! `Origin`. Host and port are compared; the scheme is not.
+//! `Origin`. Host and port are compared; the scheme is not. The default port of a scheme is the
+//! same as no port.
 
 use http::header::{HOST, ORIGIN, REFERER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request};
@@ -24,6 +25,8 @@ pub struct CsrfProtection {
 pub enum SourceOrigin {
     /// Every named origin.
     Any,
+    /// Any host with this port; `None`: with the scheme's default port.
+    AnyHost(Option<String>),
     /// One host, with its port if it is not the scheme's default.
     Exact(String),
     /// Hosts below this one (`example.com` for `https://*.example.com`), with any number of labels.
@@ -33,12 +36,19 @@ pub enum SourceOrigin {
 impl SourceOrigin {
     /// Reads an origin of the policy: `*`, `SCHEME://HOST[:PORT]`, or `SCHEME://*.HOST[:PORT]`.
     pub fn parse(text: &str) -> Self {
-        let host = text.split_once("://").map_or(text, |(_, host)| host);
-        let host = host.to_ascii_lowercase();
-        match host.strip_prefix("*.") {
-            _ if host == "*" => Self::Any,
-            Some(parent) => Self::Below(parent.to_owned()),
-            None => Self::Exact(host),
+        let text = text.to_ascii_lowercase();
+        let (scheme, host) = text.split_once("://").unwrap_or(("", &text));
+        if host == "*" {
+            return Self::Any;
+        }
+        let host = without_default_port(scheme, host);
+        match (host.strip_prefix('*'), host.strip_prefix("*.")) {
+            (_, Some(parent)) => Self::Below(parent.to_owned()),
+            (Some(""), None) => Self::AnyHost(None),
+            (Some(port), None) if port.starts_with(':') => {
+                Self::AnyHost(Some(port[1..].to_owned()))
+            }
+            _ => Self::Exact(host.to_owned()),
         }
     }
 
@@ -46,6 +56,7 @@ impl SourceOrigin {
     fn matches(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
+            Self::AnyHost(port) => port_of(host) == port.as_deref(),
             Self::Exact(own) => own == host,
             Self::Below(parent) => {
                 let labels = host.strip_suffix(parent.as_str());
@@ -101,13 +112,28 @@ fn changes_something(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::DELETE, Method::PATCH].contains(method)
 }
 
+/// Removes the port from `host` if it is the default port of `scheme`.
+fn without_default_port<'h>(scheme: &str, host: &'h str) -> &'h str {
+    let stripped = match scheme {
+        "https" => host.strip_suffix(":443"),
+        "http" => host.strip_suffix(":80"),
+        _ => None,
+    };
+    stripped.unwrap_or(host)
+}
+
+/// The port of an authority. The colons of an IPv6 address are in brackets.
+fn port_of(host: &str) -> Option<&str> {
+    let (_, port) = host.rsplit_once(':')?;
+    (!port.ends_with(']')).then_some(port)
+}
+
 /// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither.
 fn source_host(headers: &HeaderMap) -> Option<String> {
     let value: &HeaderValue = headers.get(ORIGIN).or_else(|| headers.get(REFERER))?;
     let uri: Uri = value.to_str().ok()?.parse().ok()?;
-    uri.scheme()?;
-    let authority = uri.authority()?.as_str();
-    (!authority.contains('@')).then(|| authority.to_ascii_lowercase())
+    let host = without_default_port(uri.scheme_str()?, uri.authority()?.as_str());
+    (!host.contains('@')).then(|| host.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -190,6 +216,62 @@ mod tests {
                 expected,
                 "{origin}"
             );
+        }
+    }
+
+    #[test]
+    fn ports_of_additional_origins_are_those_of_cors() {
+        for (origin, passing, refused) in [
+            (
+                "https://*:8443",
+                vec![
+                    "https://a.test:8443",
+                    "http://a.b.test:8443",
+                    "https://[::1]:8443",
+                ],
+                vec![
+                    "https://a.test",
+                    "https://a.test:443",
+                    "https://[::8443]",
+                    "null",
+                ],
+            ),
+            (
+                "https://p.com:443",
+                vec!["https://p.com", "https://p.com:443", "https://P.com"],
+                vec!["https://p.com:8443", "https://x.p.com", "http://p.com:443"],
+            ),
+            (
+                "http://p.com:80",
+                vec!["http://p.com", "http://p.com:80"],
+                vec!["http://p.com:8080", "https://p.com:80"],
+            ),
+            (
+                "https://*.p.com:443",
+                vec!["https://x.p.com", "https://y.x.p.com:443"],
+                vec!["https://p.com", "https://x.p.com:8443", "https://xp.com"],
+            ),
+            (
+                "https://*.p.com:8443",
+                vec!["https://x.p.com:8443"],
+                vec!["https://x.p.com", "https://x.p.com:18443"],
+            ),
+            (
+                "https://*:443",
+                vec!["https://a.test", "https://a.test:443", "https://[::1]"],
+                vec!["https://a.test:8443", "null"],
+            ),
+        ] {
+            let rule = CsrfProtection {
+                additional: vec![SourceOrigin::parse(origin)],
+                shadow: None,
+            };
+            for (sources, expected) in [(passing, true), (refused, false)] {
+                for source in sources {
+                    let passed = passes(&rule, "POST", &[("origin", source)]);
+                    assert_eq!(passed, expected, "{origin} {source}");
+                }
+            }
         }
     }
 

@@ -1,17 +1,17 @@
 //! Conditions in the Common Expression Language.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, Version, request};
 use serde::{Deserialize, Serialize};
 use towergate_core::conn::ConnInfo;
 use towergate_core::plan::{Source, Text};
 
 use super::{Access, Subject};
-use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value};
+use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value, ValueType};
 
 /// The variables of a condition: the supported attributes of Envoy for requests and connections.
 ///
@@ -20,35 +20,44 @@ const REQUEST: Environment = Environment::new(&[
     (
         "request",
         &[
-            "path",
-            "url_path",
-            "query",
-            "host",
-            "scheme",
-            "method",
-            "headers",
-            "referer",
-            "useragent",
-            "id",
-            "protocol",
+            ("path", ValueType::Text),
+            ("url_path", ValueType::Text),
+            ("query", ValueType::Text),
+            ("host", ValueType::Text),
+            ("scheme", ValueType::Text),
+            ("method", ValueType::Text),
+            ("headers", ValueType::Attributes(&ValueType::Text)),
+            ("referer", ValueType::Text),
+            ("useragent", ValueType::Text),
+            ("id", ValueType::Text),
+            ("protocol", ValueType::Text),
         ],
     ),
-    ("source", &["address", "port"]),
-    ("destination", &["address", "port"]),
+    ("source", ENDPOINT),
+    ("destination", ENDPOINT),
     (
         "connection",
         &[
-            "mtls",
-            "requested_server_name",
-            "tls_version",
-            "subject_peer_certificate",
-            "dns_san_peer_certificate",
-            "uri_san_peer_certificate",
-            "sha256_peer_certificate_digest",
+            ("mtls", ValueType::Bool),
+            ("requested_server_name", ValueType::Text),
+            ("tls_version", ValueType::Text),
+            ("subject_peer_certificate", ValueType::Text),
+            ("dns_san_peer_certificate", ValueType::Text),
+            ("uri_san_peer_certificate", ValueType::Text),
+            ("sha256_peer_certificate_digest", ValueType::Text),
         ],
     ),
-    ("metadata", &["filter_metadata"]),
+    (
+        "metadata",
+        &[(
+            "filter_metadata",
+            ValueType::Attributes(&ValueType::Attributes(&ValueType::Any)),
+        )],
+    ),
 ]);
+
+/// The attributes of `source` and `destination`.
+const ENDPOINT: &[(&str, ValueType)] = &[("address", ValueType::Text), ("port", ValueType::Number)];
 
 /// The metadata namespace of verified tokens, as Envoy names it.
 const TOKENS: &str = "envoy.filters.http.jwt_authn";
@@ -57,7 +66,9 @@ const TOKENS: &str = "envoy.filters.http.jwt_authn";
 ///
 /// `metadata.filter_metadata['envoy.filters.http.jwt_authn']` has the claims of verified tokens by
 /// the name of their provider. If a condition has no value (for example because a header field is
-/// not present), it holds in a rule that denies and fails in a rule that allows.
+/// not present, or has several lines), it holds in a rule that denies and fails in a rule that
+/// allows. Several lines have no value, because readers differ on it: one takes the first line,
+/// another the last, or all of them joined.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The expression.
@@ -125,12 +136,12 @@ struct RequestAttributes<'r>(&'r Facts<'r>);
 impl AttributeSet for RequestAttributes<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
         let head = self.0.subject.head;
-        let field = |name: &str| text_of(&head.headers, name).map(Value::Text);
+        let field = |name: &str| text_of(&head.headers, name).map(Value::from);
         match name {
             "path" => path_and_query(head).map(Value::from),
             "url_path" => Some(Value::from(head.uri.path())),
             "query" => Some(Value::from(head.uri.query().unwrap_or_default())),
-            "host" => authority(head).map(Value::Text),
+            "host" => authority(head).map(Value::from),
             "scheme" => Some(Value::from(scheme(self.0.subject))),
             "method" => Some(Value::from(head.method.as_str())),
             "headers" => Some(Value::Attributes(&self.0.headers)),
@@ -141,9 +152,19 @@ impl AttributeSet for RequestAttributes<'_> {
             _ => None,
         }
     }
+
+    fn contains(&self, name: &str) -> bool {
+        let headers = &self.0.subject.head.headers;
+        match name {
+            "referer" => headers.contains_key(REFERER),
+            "useragent" => headers.contains_key(USER_AGENT),
+            _ => self.attribute(name).is_some(),
+        }
+    }
 }
 
-/// `request.headers`: values by name without regard to case; several lines are joined by commas.
+/// `request.headers`: values by name without regard to case. A field with several lines is present
+/// and has no value.
 #[derive(Debug)]
 struct Headers<'r>(&'r request::Parts);
 
@@ -151,10 +172,14 @@ impl AttributeSet for Headers<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
         match name {
             ":path" => path_and_query(self.0).map(Value::from),
-            ":authority" => authority(self.0).map(Value::Text),
+            ":authority" => authority(self.0).map(Value::from),
             ":method" => Some(Value::from(self.0.method.as_str())),
-            _ => text_of(&self.0.headers, name).map(Value::Text),
+            _ => text_of(&self.0.headers, name).map(Value::from),
         }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.headers.contains_key(name) || self.attribute(name).is_some()
     }
 }
 
@@ -185,7 +210,7 @@ impl AttributeSet for DestinationAttributes<'_> {
 
 fn endpoint(address: SocketAddr, name: &str) -> Option<Value<'static>> {
     match name {
-        "address" => Some(Value::Text(Cow::Owned(address.to_string()))),
+        "address" => Some(Value::from(address.to_string())),
         "port" => Some(Value::Int(address.port().into())),
         _ => None,
     }
@@ -253,11 +278,8 @@ fn path_and_query(head: &request::Parts) -> Option<&str> {
 }
 
 /// `Host`, or the authority of the target.
-fn authority(head: &request::Parts) -> Option<Cow<'_, str>> {
-    let target = head
-        .uri
-        .authority()
-        .map(|authority| Cow::Borrowed(authority.as_str()));
+fn authority(head: &request::Parts) -> Option<&str> {
+    let target = head.uri.authority().map(|authority| authority.as_str());
     text_of(&head.headers, "host").or(target)
 }
 
@@ -280,15 +302,9 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// The lines of a field, joined by commas; `None`: it is not present, or a line is not UTF-8.
-fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, str>> {
+/// The line of a field; `None`: it is not present, has several lines, or is not UTF-8.
+fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut lines = headers.get_all(name).iter();
-    let first = std::str::from_utf8(lines.next()?.as_bytes()).ok()?;
-    let mut text = Cow::Borrowed(first);
-    for line in lines {
-        let text = text.to_mut();
-        text.push(',');
-        text.push_str(std::str::from_utf8(line.as_bytes()).ok()?);
-    }
-    Some(text)
+    let line = lines.next().filter(|_| lines.next().is_none())?;
+    std::str::from_utf8(line.as_bytes()).ok()
 }

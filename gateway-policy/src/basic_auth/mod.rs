@@ -57,7 +57,7 @@ pub struct BasicAuthentication {
     pub realm: Option<String>,
 }
 
-/// Why a request is rejected, in Envoy's words.
+/// Why a request is rejected, in Envoy's words if Envoy has the reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BasicAuthError {
     /// No `Authorization` field.
@@ -72,16 +72,20 @@ pub enum BasicAuthError {
     /// The user does not exist, or the password is wrong.
     #[error("User authentication failed. Invalid username/password combination.")]
     Rejected,
+    /// Too many requests wait for the verification of a password.
+    #[error("Too many passwords are being verified.")]
+    Overloaded,
 }
 
 impl BasicAuthError {
-    /// Envoy's response code details.
+    /// Envoy's response code details; Envoy has no counterpart of [`Self::Overloaded`].
     pub const fn details(self) -> &'static str {
         match self {
             Self::Missing => "no_credential_for_basic_auth",
             Self::OtherScheme => "invalid_scheme_for_basic_auth",
             Self::BadFormat => "invalid_format_for_basic_auth",
             Self::Rejected => "invalid_credential_for_basic_auth",
+            Self::Overloaded => "basic_auth_overloaded",
         }
     }
 }

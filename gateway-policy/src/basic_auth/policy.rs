@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode, request};
 use tokio::sync::Semaphore;
 use towergate_core::LocalReply;
@@ -19,7 +20,8 @@ const CACHE_SIZE: usize = 1024;
 /// Maximum number of concurrent slow verifications of a policy, so that password guessing does not
 /// use all CPUs.
 const MAX_SLOW: usize = 4;
-/// Maximum number of requests of a policy that wait for a slow verification. Further requests are rejected.
+/// Maximum number of requests of a policy that wait for a slow verification. Further requests
+/// receive 503: whether their credentials are valid is unknown.
 const MAX_WAITING: usize = 64;
 
 /// Admits requests with the name and password of a user.
@@ -83,6 +85,11 @@ impl BasicAuthPolicy {
     }
 
     fn refuse(&self, head: &request::Parts, error: BasicAuthError) -> LocalReply {
+        if error == BasicAuthError::Overloaded {
+            return LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, error.details())
+                .with_body(error.to_string())
+                .with_header(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         let (name, value) = match &self.realm {
             Some(realm) => challenge_with_realm("Basic", realm),
             None => challenge("Basic", head, ""),
@@ -104,7 +111,7 @@ impl BasicAuthPolicy {
         let _place = self
             .waiting
             .try_acquire()
-            .map_err(|_| BasicAuthError::Rejected)?;
+            .map_err(|_| BasicAuthError::Overloaded)?;
         let permit = self.slow.clone().acquire_owned().await;
         let permit = permit.map_err(|_| BasicAuthError::Rejected)?;
         let users = self.users.clone();
@@ -156,5 +163,61 @@ impl WaitingPolicy for BasicAuthPolicy {
             };
             self.admit(request.head, user)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http::header::WWW_AUTHENTICATE;
+
+    use super::*;
+    use crate::secret::SecretText;
+
+    fn policy() -> BasicAuthPolicy {
+        let hash = bcrypt::hash_with_salt("pass", 4, [7; 16]).unwrap();
+        BasicAuthPolicy::new(&BasicAuthentication {
+            users: SecretText::new(format!("ada:{hash}")),
+            forward_user_name: None,
+            realm: None,
+        })
+        .unwrap()
+    }
+
+    fn request() -> request::Parts {
+        let request = Request::get("/").header("authorization", "Basic YWRhOnBhc3M=");
+        request.body(()).unwrap().into_parts().0
+    }
+
+    async fn run(policy: &BasicAuthPolicy) -> Result<(), LocalReply> {
+        let mut head = request();
+        let credentials = Credentials::of(&head.headers).unwrap();
+        let user = policy.verify(credentials).await;
+        policy.admit(&mut head, user)
+    }
+
+    #[tokio::test]
+    async fn while_too_many_verifications_wait_a_new_user_is_asked_to_retry() {
+        let policy = policy();
+        let guesses = policy.waiting.clone().acquire_many_owned(64).await.unwrap();
+
+        let reply = run(&policy).await.unwrap_err();
+
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(reply.details, "basic_auth_overloaded");
+        let header = |name| reply.headers.iter().find(|(own, _)| *own == name);
+        assert_eq!(header(RETRY_AFTER).unwrap().1, "1");
+        assert_eq!(header(WWW_AUTHENTICATE), None);
+        drop(guesses);
+        assert!(run(&policy).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_verified_user_passes_while_other_verifications_wait() {
+        let policy = policy();
+        assert!(run(&policy).await.is_ok());
+        let _guesses = policy.waiting.clone().acquire_many_owned(64).await.unwrap();
+
+        assert!(run(&policy).await.is_ok());
     }
 }

@@ -1,9 +1,14 @@
 //! Variables that an expression may use.
 
+use super::types::ValueType;
+
+/// The attributes of a variable: names and types.
+type Attributes = &'static [(&'static str, ValueType)];
+
 /// The variables of an expression, with the attributes of each.
 #[derive(Clone, Copy, Debug)]
 pub struct Environment {
-    variables: &'static [(&'static str, &'static [&'static str])],
+    variables: &'static [(&'static str, Attributes)],
     max_steps: u32,
 }
 
@@ -15,7 +20,7 @@ impl Environment {
     /// [`Expression::holds`](super::Expression::holds). A variable with an empty list has arbitrary
     /// fields, and may be used as a whole. Any other variable may be used only with one of its
     /// attributes.
-    pub const fn new(variables: &'static [(&'static str, &'static [&'static str])]) -> Self {
+    pub const fn new(variables: &'static [(&'static str, Attributes)]) -> Self {
         Self {
             variables,
             max_steps: MAX_STEPS,
@@ -42,8 +47,15 @@ impl Environment {
 
     /// The attributes of the variable at `place`. `None`: it has arbitrary fields, or belongs to a
     /// macro.
-    pub(super) fn attributes(&self, place: usize) -> Option<&'static [&'static str]> {
+    pub(super) fn attributes(&self, place: usize) -> Option<Attributes> {
         let (_, attributes) = self.variables.get(place)?;
         (!attributes.is_empty()).then_some(attributes)
+    }
+
+    /// The type of a field of the variable at `place`.
+    pub(super) fn attribute_type(&self, place: usize, field: &str) -> ValueType {
+        let mut known = self.attributes(place).unwrap_or_default().iter();
+        let found = known.find(|(name, _)| *name == field);
+        found.map_or(ValueType::Any, |(_, kind)| *kind)
     }
 }

@@ -80,7 +80,10 @@ impl Node {
             }
             Self::Has(object, field) => {
                 let object = object.evaluate(variables)?;
-                Ok(Value::Bool(entry(&object, field)?.is_some()))
+                Ok(Value::Bool(match object {
+                    Value::Attributes(set) => set.contains(field),
+                    _ => entry(&object, field)?.is_some(),
+                }))
             }
             Self::Index(object, index) => {
                 let object = object.evaluate(variables)?;

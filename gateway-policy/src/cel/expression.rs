@@ -6,6 +6,7 @@ use super::environment::Environment;
 use super::functions::Function;
 use super::parser;
 use super::pattern::Pattern;
+use super::types::check_condition;
 
 /// A compiled expression over the variables of an [`Environment`].
 #[derive(Debug)]
@@ -36,9 +37,13 @@ impl Expression {
     /// Compiles `text`, which may use the variables of `environment`.
     ///
     /// # Errors
-    /// If the text is malformed, or uses a variable, attribute or function that is not supported.
+    /// If the text is malformed, uses a variable, attribute or function that is not supported, or
+    /// has a type that is known and is not a boolean.
     pub fn compile(text: &str, environment: &Environment) -> Result<Self, ExpressionError> {
-        parser::parse(text, environment).map(|root| Self {
+        let root = parser::parse(text, environment)?;
+        let checked = check_condition(&root, environment);
+        checked.map_err(|message| ExpressionError { offset: 0, message })?;
+        Ok(Self {
             root,
             max_steps: environment.steps(),
             names: environment.names().collect(),

@@ -1,13 +1,14 @@
 //! The Common Expression Language, as CustomResourceDefinitions and authorization rules use it.
 //!
 //! ```text
-//! text ──lexer──> tokens ──parser──> Expression ──eval (variables)──> true, false or an error
+//! text ──lexer──> tokens ──parser──> tree ──types──> Expression ──eval (variables)──> true, false or an error
 //! ```
 //!
 //! The supported subset: literals, lists, maps, field access, indexing, the operators of CEL,
 //! `has`, the macros `all`, `exists`, `exists_one`, `filter` and `map`, and the functions that the
 //! field's documentation lists. Everything else is a compile error, and so is a variable or
-//! attribute that the [`Environment`] does not declare.
+//! attribute that the [`Environment`] does not declare, and an expression whose known type is not
+//! a boolean.
 //!
 //! An expression borrows the values that it is evaluated on and copies no strings.
 //!
@@ -29,12 +30,14 @@ mod functions;
 mod lexer;
 mod parser;
 mod pattern;
+mod types;
 mod value;
 
 pub use environment::Environment;
 pub use eval::EvaluationError;
 pub use expression::{Expression, ExpressionError};
 pub use pattern::Pattern;
+pub use types::ValueType;
 pub use value::{AttributeSet, Value};
 
 #[cfg(test)]

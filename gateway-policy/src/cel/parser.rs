@@ -232,7 +232,7 @@ impl Parser {
             return Ok(());
         };
         match self.environment.attributes(*place) {
-            Some(known) if !known.contains(&name) => {
+            Some(known) if known.iter().all(|(own, _)| *own != name) => {
                 let variable = &self.variables[*place];
                 Err(self.error(format!(
                     "the attribute `{variable}.{name}` is not supported"

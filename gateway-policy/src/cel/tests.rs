@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AttributeSet, Environment, Expression, Value as CelValue};
+use super::{AttributeSet, Environment, Expression, Value as CelValue, ValueType};
 
 const OBJECT: Environment = Environment::new(&[("self", &[])]);
 
@@ -106,6 +106,33 @@ fn what_is_not_supported_does_not_compile() {
         ("'abc", "string without end at byte 0"),
         ("99999999999999999999", "number out of range at byte 0"),
         ("self # 1", "unexpected character at byte 5"),
+        ("'a'", "expected a boolean, found a string at byte 0"),
+        (
+            "self.a.size()",
+            "expected a boolean, found a number at byte 0",
+        ),
+        (
+            "self.a && [self]",
+            "expected a boolean, found a list at byte 0",
+        ),
+        (
+            "!self.a.split(',')",
+            "expected a boolean, found a list at byte 0",
+        ),
+        (
+            "self.a ? 'x' : self.b + 'y'",
+            "expected a boolean, found a string at byte 0",
+        ),
+        (
+            "self.a.filter(x, 1)",
+            "expected a boolean, found a number at byte 0",
+        ),
+        (
+            "self.a.map(x, x)",
+            "expected a boolean, found a list at byte 0",
+        ),
+        ("{'a': true}", "expected a boolean, found a map at byte 0"),
+        ("null", "expected a boolean, found null at byte 0"),
         ("", "expected a value at byte 0"),
     ] {
         assert_eq!(holds(text, &json!({})), Err(expected.to_owned()), "{text}");
@@ -120,13 +147,38 @@ struct Request;
 
 impl AttributeSet for Request {
     fn attribute(&self, name: &str) -> Option<CelValue<'_>> {
-        (name == "path").then(|| CelValue::Text("/a".into()))
+        match name {
+            "path" => Some(CelValue::Text("/a".into())),
+            "headers" => Some(CelValue::Attributes(&Fields)),
+            _ => None,
+        }
+    }
+}
+
+/// Has `unclear`, without a value.
+#[derive(Debug)]
+struct Fields;
+
+impl AttributeSet for Fields {
+    fn attribute(&self, _: &str) -> Option<CelValue<'_>> {
+        None
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        name == "unclear"
     }
 }
 
 #[test]
 fn attributes_are_those_that_the_environment_declares() {
-    const REQUEST: Environment = Environment::new(&[("request", &["path", "host"])]);
+    const REQUEST: Environment = Environment::new(&[(
+        "request",
+        &[
+            ("path", ValueType::Text),
+            ("host", ValueType::Text),
+            ("headers", ValueType::Attributes(&ValueType::Text)),
+        ],
+    )]);
     let holds = |text: &str| {
         let expression = Expression::compile(text, &REQUEST).map_err(|error| error.to_string())?;
         let result = expression.holds(&[CelValue::Attributes(&Request)]);
@@ -136,7 +188,36 @@ fn attributes_are_those_that_the_environment_declares() {
     assert_eq!(holds("request.path == '/a'"), Ok(true));
     assert_eq!(holds("has(request.host) || !has(request.path)"), Ok(false));
     assert_eq!(holds("['/a'].exists(request, request == '/a')"), Ok(true));
+    assert_eq!(
+        holds("has(request.headers.unclear) && 'unclear' in request.headers"),
+        Ok(true)
+    );
+    assert_eq!(
+        holds("has(request.headers.x) || 'x' in request.headers"),
+        Ok(false)
+    );
+    for text in [
+        "request.headers.size() > 1",
+        "request.headers.exists(name, name == 'a')",
+        "request.headers == {}",
+        "request.path in [request.headers]",
+        "request.headers",
+        "(request.headers) != null",
+    ] {
+        let expected =
+            "`request.headers` has no size and no list of keys; use `in`, `has` or a key at byte 0";
+        assert_eq!(holds(text), Err(expected.to_owned()), "{text}");
+    }
     for (text, expected) in [
+        ("request.headers['unclear'] == ''", "no such key or index"),
+        (
+            "request.headers['a']",
+            "expected a boolean, found a string at byte 0",
+        ),
+        (
+            "request.path",
+            "expected a boolean, found a string at byte 0",
+        ),
         ("request.host == ''", "no such field: host"),
         (
             "request.paht == '/a'",

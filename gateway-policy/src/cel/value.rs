@@ -37,8 +37,13 @@ pub enum Value<'a> {
 
 /// A map whose values are computed when an expression uses them, such as the header fields of a request.
 pub trait AttributeSet: fmt::Debug {
-    /// The value of an attribute; `None`: it is not present.
+    /// The value of an attribute; `None`: it is not present, or has no value that is certain.
     fn attribute(&self, name: &str) -> Option<Value<'_>>;
+
+    /// Whether an attribute is present. A present attribute may be without a value.
+    fn contains(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
+    }
 }
 
 impl<'a> From<&'a Json> for Value<'a> {
@@ -106,7 +111,7 @@ impl<'a> Value<'a> {
         match (self, item) {
             (Self::Object(object), Value::Text(key)) => Some(object.contains_key(&**key)),
             (Self::Object(_), _) => Some(false),
-            (Self::Attributes(set), Value::Text(key)) => Some(set.attribute(key).is_some()),
+            (Self::Attributes(set), Value::Text(key)) => Some(set.contains(key)),
             (Self::Items(items), _) => Some(items.iter().any(|own| Value::from(own).equals(item))),
             (Self::List(items), _) => Some(items.iter().any(|own| own.equals(item))),
             (Self::Map(entries), _) => Some(entries.iter().any(|(key, _)| key.equals(item))),

@@ -1,9 +1,10 @@
 //! A session: the tokens of a user, and the cookies that hold them.
 //!
-//! The signature covers host, end and tokens together, so cookies of different sessions cannot be
-//! mixed. The refresh token is sealed separately, together with its expiry time: browsers delete the other
-//! cookies when the access token expires. It contains a digest of its session's ID token, so that
-//! an ID token of another session is not accepted with it.
+//! The signature covers host, end, access token and the digest of the ID token together, so cookies
+//! of different sessions cannot be mixed. The refresh token is sealed separately, together with its
+//! expiry time: browsers delete the other cookies when the access token expires. It contains the same digest
+//! of its session's ID token, so that an ID token of another session is not accepted with it, and
+//! that the signature can still be verified once the browser has deleted the ID token.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -92,15 +93,24 @@ impl SessionSeal<'_> {
         let signature = jar.get(&self.cookies.signature());
         let expiry = jar.get(&self.cookies.expiry());
         if let (Some(access), Some(signature), Some(expiry)) = (&access, signature, expiry) {
-            let signed = self.signed(expiry, access, id.as_deref().unwrap_or_default());
-            if self.keys.verify("session", &signed, signature) {
+            let verifies = |id: &str| {
+                let signed = self.signed(expiry, access, id);
+                self.keys.verify("session", &signed, signature)
+            };
+            let sent_id = digest_of(id.as_deref());
+            // The ID token may expire before the rest.
+            let id_was_deleted = || {
+                let own = || self.refresh_token(jar, now);
+                id.is_none() && own().is_some_and(|(_, own_id)| verifies(&own_id))
+            };
+            if verifies(&sent_id) {
                 let end: u64 = expiry.parse().unwrap_or(0);
                 if let Some(left) = end.checked_sub(unix(now)).filter(|left| *left > 0) {
                     let session = self.open(access, id.as_deref(), left);
                     return session.map_or(SessionState::None, SessionState::Valid);
                 }
-            } else if id.is_some() {
-                // All cookies are present but do not belong together: one was changed.
+            } else if !id_was_deleted() {
+                // The cookies do not belong together: one was changed.
                 return SessionState::None;
             }
         }
@@ -128,8 +138,8 @@ impl SessionSeal<'_> {
         })
     }
 
-    fn signed(&self, expiry: &str, access: &str, id: &str) -> String {
-        format!("{}\n{expiry}\n{access}\n{id}", self.site)
+    fn signed(&self, expiry: &str, access: &str, id_digest: &str) -> String {
+        format!("{}\n{expiry}\n{access}\n{id_digest}", self.site)
     }
 
     fn purpose(&self, kind: &str) -> String {
@@ -182,7 +192,8 @@ impl SessionSeal<'_> {
         let id_value = id.map(|id| self.seal_token("id", id));
         let id_value = id_value.map_or(Some(None), |value| value.map(Some))?;
         let expiry = unix(now).saturating_add(lifetime.as_secs()).to_string();
-        let signed = self.signed(&expiry, &access, id_value.as_deref().unwrap_or_default());
+        let id_digest = digest_of(id_value.as_deref());
+        let signed = self.signed(&expiry, &access, &id_digest);
         let signature = self.keys.sign("session", &signed)?;
         let mut fields = HeaderList::new();
         let mut add = |name: &str, value: &str, lifetime: Duration| {
@@ -200,8 +211,7 @@ impl SessionSeal<'_> {
             )?;
         }
         if let Some(token) = &session.refresh_token {
-            let id = digest_of(id_value.as_deref());
-            let text = format!("{} {id} {}", token.end, token.text.expose());
+            let text = format!("{} {id_digest} {}", token.end, token.text.expose());
             let sealed = self.keys.seal(&self.purpose("refresh"), text.as_bytes())?;
             let left = Duration::from_secs(token.end.saturating_sub(unix(now)));
             add(&names.refresh_token(), &sealed, left)?;
@@ -373,6 +383,29 @@ mod tests {
             ] {
                 let browser = Browser::new(encrypted).log_in(&session());
                 let browser = browser.change(name, value);
+                assert_eq!(browser.read(), SessionState::None, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn changed_cookies_are_no_session_without_the_id_token_either() {
+        let with_id = session();
+        let without_id = UserSession {
+            id_token: None,
+            ..session()
+        };
+        for (encrypted, written) in [true, false]
+            .into_iter()
+            .flat_map(|encrypted| [(encrypted, &with_id), (encrypted, &without_id)])
+        {
+            for (name, value) in [
+                ("OauthExpires", "4102444800"),
+                ("OauthHMAC", "AAAA"),
+                ("AccessToken", "other"),
+            ] {
+                let browser = Browser::new(encrypted).log_in(written);
+                let browser = browser.forget("IdToken").change(name, value);
                 assert_eq!(browser.read(), SessionState::None, "{name}");
             }
         }

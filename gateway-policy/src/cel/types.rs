@@ -1,0 +1,203 @@
+//! Types of expressions, as far as they are known without values.
+//!
+//! A condition whose type is known and is not a boolean would have no value for any request, so it
+//! is refused when it is compiled. The same applies to uses of [`ValueType::Attributes`] that need
+//! all its keys: its values are computed by name, so it has neither a size nor a list of keys.
+
+use super::environment::Environment;
+use super::expression::{Macro, Node, Operator};
+use super::functions::Function;
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ValueType {
+    /// Any type: it is known only when the expression is evaluated.
+    Any,
+    /// `null`.
+    Null,
+    /// A boolean.
+    Bool,
+    /// An integer or a floating-point number.
+    Number,
+    /// A string.
+    Text,
+    /// A duration.
+    Duration,
+    /// A list.
+    List,
+    /// A map that the expression makes.
+    Map,
+    /// An [`AttributeSet`](super::AttributeSet) whose values have this type.
+    Attributes(&'static ValueType),
+}
+
+impl ValueType {
+    /// The type in a message, with its article.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Any => "a value",
+            Self::Null => "null",
+            Self::Bool => "a boolean",
+            Self::Number => "a number",
+            Self::Text => "a string",
+            Self::Duration => "a duration",
+            Self::List => "a list",
+            Self::Map | Self::Attributes(_) => "a map",
+        }
+    }
+}
+
+/// Checks that `root` may be a boolean, and that its parts may have values.
+pub(super) fn check_condition(root: &Node, environment: &Environment) -> Result<(), String> {
+    Checker { environment }.boolean(root)
+}
+
+struct Checker<'e> {
+    environment: &'e Environment,
+}
+
+type Checked = Result<ValueType, String>;
+
+impl Checker<'_> {
+    /// Checks an operand that must be a boolean.
+    fn boolean(&self, node: &Node) -> Result<(), String> {
+        match self.value(node)? {
+            ValueType::Any | ValueType::Bool => Ok(()),
+            other => Err(format!("expected a boolean, found {}", other.word())),
+        }
+    }
+
+    /// The type of an operand that is used as a whole.
+    fn value(&self, node: &Node) -> Checked {
+        match self.kind(node)? {
+            ValueType::Attributes(_) => Err(format!(
+                "`{}` has no size and no list of keys; use `in`, `has` or a key",
+                self.path(node)
+            )),
+            known => Ok(known),
+        }
+    }
+
+    fn values(&self, nodes: &[Node]) -> Result<(), String> {
+        nodes.iter().try_for_each(|node| self.value(node).map(drop))
+    }
+
+    fn kind(&self, node: &Node) -> Checked {
+        match node {
+            Node::Null => Ok(ValueType::Null),
+            Node::Bool(_) => Ok(ValueType::Bool),
+            Node::Int(_) | Node::Double(_) => Ok(ValueType::Number),
+            Node::Text(_) => Ok(ValueType::Text),
+            Node::Variable(_) => Ok(ValueType::Any),
+            Node::Field(object, field) => self.field(object, field),
+            Node::Has(object, _) => self.kind(object).map(|_| ValueType::Bool),
+            Node::Index(object, index) => {
+                self.value(index)?;
+                self.kind(object).map(element)
+            }
+            Node::List(items) => self.values(items).map(|()| ValueType::List),
+            Node::Map(entries) => {
+                for (key, value) in entries {
+                    self.value(key)?;
+                    self.value(value)?;
+                }
+                Ok(ValueType::Map)
+            }
+            Node::Not(operand) => self.boolean(operand).map(|()| ValueType::Bool),
+            Node::Negate(operand) => self.value(operand).map(|_| ValueType::Number),
+            Node::And(left, right) | Node::Or(left, right) => {
+                self.boolean(left)?;
+                self.boolean(right).map(|()| ValueType::Bool)
+            }
+            Node::Conditional(parts) => {
+                let [condition, then, otherwise] = &**parts;
+                self.boolean(condition)?;
+                let (then, otherwise) = (self.value(then)?, self.value(otherwise)?);
+                Ok(if then == otherwise {
+                    then
+                } else {
+                    ValueType::Any
+                })
+            }
+            Node::Binary(operator, left, right) => self.binary(*operator, left, right),
+            Node::Call(function, arguments) => {
+                self.values(arguments)?;
+                Ok(result(*function))
+            }
+            Node::Matches(text, _) => self.value(text).map(|_| ValueType::Bool),
+            Node::Macro(kind, range, body) => self.run(*kind, range, body),
+        }
+    }
+
+    fn field(&self, object: &Node, field: &str) -> Checked {
+        match object {
+            Node::Variable(place) => Ok(self.environment.attribute_type(*place, field)),
+            _ => self.kind(object).map(element),
+        }
+    }
+
+    fn binary(&self, operator: Operator, left: &Node, right: &Node) -> Checked {
+        let left = self.value(left)?;
+        if operator == Operator::In {
+            return self.kind(right).map(|_| ValueType::Bool);
+        }
+        let right = self.value(right)?;
+        Ok(match operator {
+            Operator::Add if left == ValueType::Any => right,
+            Operator::Add => left,
+            Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder => {
+                ValueType::Number
+            }
+            _ => ValueType::Bool,
+        })
+    }
+
+    fn run(&self, kind: Macro, range: &Node, body: &Node) -> Checked {
+        self.value(range)?;
+        match kind {
+            Macro::Map => self.value(body).map(|_| ValueType::List),
+            Macro::Filter => self.boolean(body).map(|()| ValueType::List),
+            Macro::All | Macro::Exists | Macro::ExistsOne => {
+                self.boolean(body).map(|()| ValueType::Bool)
+            }
+        }
+    }
+
+    /// The text of an attribute, for messages.
+    fn path(&self, node: &Node) -> String {
+        match node {
+            Node::Variable(place) => {
+                let name = self.environment.names().nth(*place);
+                name.unwrap_or_default().to_owned()
+            }
+            Node::Field(object, field) => format!("{}.{field}", self.path(object)),
+            Node::Index(object, index) => match &**index {
+                Node::Text(key) => format!("{}['{key}']", self.path(object)),
+                _ => format!("{}[…]", self.path(object)),
+            },
+            _ => "…".to_owned(),
+        }
+    }
+}
+
+/// The type of a value in a map or list.
+fn element(object: ValueType) -> ValueType {
+    match object {
+        ValueType::Attributes(element) => *element,
+        _ => ValueType::Any,
+    }
+}
+
+fn result(function: Function) -> ValueType {
+    match function {
+        Function::Contains | Function::EndsWith | Function::IsIp | Function::StartsWith => {
+            ValueType::Bool
+        }
+        Function::Duration => ValueType::Duration,
+        Function::Int | Function::Size => ValueType::Number,
+        Function::LowerAscii | Function::String | Function::Substring | Function::UpperAscii => {
+            ValueType::Text
+        }
+        Function::Split => ValueType::List,
+    }
+}
