@@ -109,6 +109,18 @@ pub enum Policy {
     Compression(compression::ResponseCompression),
     /// Addition of credentials for the backend.
     CredentialInjection(credential_injection::RequestCredential),
+    /// A policy that is evaluated before authentication: an authorization, a local rate limit or a limit of bodies.
+    BeforeAuthentication(Box<Self>),
+}
+
+impl Policy {
+    /// Moves the policies that `matches` before authentication.
+    pub(crate) fn move_early(policies: &mut [Self], matches: impl Fn(&Self) -> bool) {
+        for policy in policies.iter_mut().filter(|policy| matches(policy)) {
+            let moved = Box::new(policy.clone());
+            *policy = Self::BeforeAuthentication(moved);
+        }
+    }
 }
 
 impl RoutePolicy for Policy {
@@ -132,6 +144,13 @@ impl RoutePolicy for Policy {
             Self::BandwidthLimit(_) => Stage::BandwidthLimit,
             Self::Compression(_) => Stage::Compression,
             Self::CredentialInjection(_) => Stage::CredentialInjection,
+            Self::BeforeAuthentication(policy) => match policy.stage() {
+                Stage::Authorization => Stage::EarlyAuthorization,
+                Stage::LocalRateLimit => Stage::EarlyRateLimit,
+                Stage::Buffer => Stage::EarlyBodyLimit,
+                // No other policy is moved.
+                stage => stage,
+            },
         }
     }
 
@@ -170,6 +189,7 @@ impl RoutePolicy for Policy {
             Self::CredentialInjection(credential) => {
                 BuiltPolicy::head(credential_injection::CredentialPolicy::new(credential)?)
             }
+            Self::BeforeAuthentication(policy) => policy.build(rule, context)?,
         })
     }
 }

@@ -23,6 +23,7 @@ pub struct ClientCertificate {
     chain: Vec<CertificateDer<'static>>,
     sha256: String,
     subject: String,
+    issuer: String,
     uris: Vec<String>,
     dns_names: Vec<String>,
     server_uris: Vec<String>,
@@ -45,7 +46,8 @@ impl ClientCertificate {
         Some(Self {
             chain: chain.map(|one| one.clone().into_owned()).collect(),
             sha256: HEXLOWER.encode(&sha256.hash(leaf)?),
-            subject: subject(read.subject()),
+            subject: distinguished_name(read.subject()),
+            issuer: distinguished_name(read.issuer()),
             uris,
             dns_names,
             server_uris: server_uris.unwrap_or_default(),
@@ -65,6 +67,11 @@ impl ClientCertificate {
     /// Subject in the format of RFC 2253, in ASCII; may be empty.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// Issuer in the format of RFC 2253, in ASCII; may be empty.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// URIs of the SAN extension.
@@ -124,7 +131,7 @@ fn pem(der: &[u8]) -> String {
 }
 
 /// The last relative distinguished name comes first (RFC 2253, section 2.1).
-fn subject(name: &X509Name<'_>) -> String {
+fn distinguished_name(name: &X509Name<'_>) -> String {
     let parts: Vec<_> = name.iter_rdn().collect();
     let mut text = String::new();
     for (at, part) in parts.into_iter().rev().enumerate() {
@@ -254,6 +261,7 @@ mod tests {
         let (client, pem) = read(&names, subject);
 
         assert_eq!(client.subject(), r"CN=client,O=Example\, Inc.,C=DE");
+        assert_eq!(client.issuer(), client.subject());
         assert_eq!(client.dns_names(), ["a.test", "b.test"]);
         assert_eq!(client.uris(), ["spiffe://a.test/b"]);
         assert_eq!(client.server_uris(), client.uris());

@@ -53,6 +53,9 @@ pub struct FormatTls<'a> {
     pub version: &'a str,
     /// Cipher suite by its IANA name.
     pub cipher: &'a str,
+    /// Verified certificate of the client. `None`: it has none.
+    #[cfg(feature = "gateway")]
+    pub client: Option<&'a towergate_tls::ClientCertificate>,
 }
 
 /// An exchange so far.

@@ -36,6 +36,8 @@ mod value;
 
 pub use context::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 pub use parse::{FieldText, FormatError};
+#[cfg(feature = "gateway")]
+pub(crate) use value::escaped_pem;
 
 use std::str::FromStr;
 

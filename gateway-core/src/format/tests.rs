@@ -28,6 +28,8 @@ fn written(text: &str) -> String {
                 server_name: Some("app.test"),
                 version: "TLSv1.3",
                 cipher: "TLS_AES_128_GCM_SHA256",
+                #[cfg(feature = "gateway")]
+                client: None,
             }),
         }),
         exchange: Some(FormatExchange {
@@ -73,6 +75,7 @@ fn operators_have_the_values_of_envoy() {
         ("%DOWNSTREAM_LOCAL_PORT%", "443"),
         ("%REQUESTED_SERVER_NAME%", "app.test"),
         ("%DOWNSTREAM_TLS_VERSION%", "TLSv1.3"),
+        ("%DOWNSTREAM_PEER_SUBJECT%%DOWNSTREAM_PEER_CERT%", ""),
         (
             "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%",
             "200 - via_upstream",

@@ -164,6 +164,23 @@ impl PlainOperator {
                 out.write_all(name.unwrap_or_default().as_bytes())
             }
             Self::TlsVersion => out.write_all(tls.map_or("", |tls| tls.version).as_bytes()),
+            Self::PeerCertificate
+            | Self::PeerFingerprint
+            | Self::PeerIssuer
+            | Self::PeerSubject => {
+                #[cfg(feature = "gateway")]
+                if let Some(client) = tls.and_then(|tls| tls.client) {
+                    match self {
+                        Self::PeerCertificate => {
+                            out.extend_from_slice(escaped_pem(&client.pem()).as_bytes());
+                        }
+                        Self::PeerFingerprint => out.extend_from_slice(client.sha256().as_bytes()),
+                        Self::PeerIssuer => out.extend_from_slice(client.issuer().as_bytes()),
+                        _ => out.extend_from_slice(client.subject().as_bytes()),
+                    }
+                }
+                Ok(())
+            }
             Self::TlsCipher => out.write_all(tls.map_or("", |tls| tls.cipher).as_bytes()),
             Self::RemoteAddress
             | Self::RemoteIp
@@ -191,6 +208,23 @@ impl PlainOperator {
             }
         }
     }
+}
+
+/// PEM with Envoy's set of escaped characters, as in `x-forwarded-client-cert`.
+#[cfg(feature = "gateway")]
+pub(crate) fn escaped_pem(pem: &str) -> String {
+    let mut text = String::with_capacity(pem.len() + pem.len() / 8);
+    for character in pem.chars() {
+        match character {
+            '\n' => text.push_str("%0A"),
+            ' ' => text.push_str("%20"),
+            '+' => text.push_str("%2B"),
+            '/' => text.push_str("%2F"),
+            '=' => text.push_str("%3D"),
+            other => text.push(other),
+        }
+    }
+    text
 }
 
 fn protocol(version: Version) -> &'static str {

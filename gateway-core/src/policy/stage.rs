@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Position of a policy in the request path. The request halves of a rule's policies run in ascending
 /// order, the response halves in descending order.
 ///
-/// The order is that of Envoy Gateway's filters:
+/// The order is that of Envoy Gateway's filters, but for the extensions:
 ///
 /// | stage | reason for its place |
 /// |---|---|
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// | `Fault` | a fault stands for a failure of the gateway, so it also affects preflights |
 /// | `Cors` | a preflight carries no credentials, so it is answered before authentication |
 /// | `Csrf` | a forged request is rejected before a service is called for it |
+/// | `EarlyBodyLimit`, `EarlyRateLimit`, `EarlyAuthorization` | extensions: what a policy places before authentication, so that no service is asked about requests that are rejected anyway |
 /// | `ExternalAuth` | the service receives the request before credentials are removed from it |
 /// | `ApiKey`, `BasicAuth`, `Oidc`, `Jwt` | each sets an identity that later policies use |
 /// | `SessionPersistence` | only authenticated requests choose an endpoint by their session |
@@ -35,6 +36,12 @@ pub enum Stage {
     Cors,
     /// Rejects requests with unsafe methods from other origins.
     Csrf,
+    /// Limits the size of the request body before authentication.
+    EarlyBodyLimit,
+    /// Limits requests per time before authentication.
+    EarlyRateLimit,
+    /// Authorizes by what is known before authentication.
+    EarlyAuthorization,
     /// Calls an authorization service.
     ExternalAuth,
     /// Authenticates by an API key.

@@ -418,6 +418,7 @@ pub(super) fn format_connection(conn: &ConnInfo) -> FormatConnection<'_> {
             server_name: tls.server_name.as_deref(),
             version: tls.version,
             cipher: tls.cipher,
+            client: tls.client.as_deref(),
         }),
     }
 }

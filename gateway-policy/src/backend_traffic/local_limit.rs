@@ -64,6 +64,7 @@ fn local_limit(
         headers: context.rate_limit_headers,
         default: None,
         rules: Vec::new(),
+        exempt: Vec::new(),
     };
     for (index, written) in rules.iter().enumerate() {
         let field = format!("{RULES}[{index}]");

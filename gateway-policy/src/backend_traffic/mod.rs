@@ -39,6 +39,7 @@ mod cluster;
 mod compression;
 mod connection;
 mod consistent_hash;
+mod extensions;
 mod fault_injection;
 mod global_limit;
 mod limit;
@@ -62,12 +63,15 @@ pub use admission_control::{
 pub use bandwidth_limit::{
     Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, ResponseBandwidth, ResponseTrailers,
 };
-pub use body_limit::{ANNOTATION_PREFIX, MAX_REQUEST_BODY};
 pub use circuit_breaker::{CircuitBreaker, PerEndpoint, RetryBudget};
 pub use cluster::{ClusterProxyProtocol, ClusterSettings, Dns, LookupFamily, ProxyProtocolVersion};
 pub use compression::{Compression, CompressionOptions, CompressionType};
 pub use connection::{ClusterConnection, Preconnect};
 pub use consistent_hash::{ConsistentHash, ConsistentHashType, Cookie, QueryParam};
+pub use extensions::{
+    ANNOTATION_PREFIX, LIMITS_BEFORE_AUTHENTICATION, LOCAL_RATE_LIMIT, MAX_REQUEST_BODY,
+    RateLimitExtension,
+};
 pub use fault_injection::{Abort, Delay, FaultInjection};
 pub use limit::{
     ClientSelector, Cost, CostMetadata, CostSource, CostSpecifier, GlobalRateLimitSpec,

@@ -6,6 +6,7 @@ use towergate_core::plan;
 
 use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
 use super::compression::compression;
+use super::extensions::TrafficExtensions;
 use super::replacement::replacement;
 use super::{
     AdmissionControl, BandwidthLimit, CircuitBreaker, ClusterConnection, ClusterTimeout,
@@ -258,7 +259,9 @@ impl BackendTrafficPolicySpec {
         };
         traffic.use_client_protocol = use_client_protocol == Some(true);
         let mut policies = Vec::new();
-        let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
+        let extensions = TrafficExtensions::parse(context.annotations)?;
+        let mut limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
+        extensions.apply(limit.as_mut())?;
         policies.extend(limit.map(Policy::LocalRateLimit));
         let limit = global_limit::global_limit(rate_limit.as_ref(), context)?;
         policies.extend(limit.map(Policy::GlobalRateLimit));
@@ -276,8 +279,7 @@ impl BackendTrafficPolicySpec {
             let buffer = body_limit::buffering(at.field("requestBuffer"), &buffer)?;
             policies.push(Policy::RequestBuffer(buffer));
         }
-        let body_limit = body_limit::body_limit(context.annotations)?;
-        policies.extend(body_limit.map(Policy::RequestBodyLimit));
+        policies.extend(extensions.body_limit.map(Policy::RequestBodyLimit));
         if let Some(fault) = fault_injection {
             policies.push(Policy::Fault(fault.policy(at.field("faultInjection"))?));
         }
@@ -289,6 +291,7 @@ impl BackendTrafficPolicySpec {
             let control = control.policy(at.field("admissionControl"))?;
             policies.push(Policy::AdmissionControl(control));
         }
+        extensions.place(&mut policies);
         Ok(TrafficConfig {
             traffic,
             policies,

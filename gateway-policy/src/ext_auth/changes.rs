@@ -88,7 +88,7 @@ impl HeaderEdit {
         }
     }
 
-    fn apply(&self, headers: &mut HeaderMap) {
+    pub(super) fn apply(&self, headers: &mut HeaderMap) {
         let (name, value) = (&self.name, self.value.clone());
         match self.action {
             EditAction::Overwrite => {

@@ -41,6 +41,7 @@ mod http_service;
 mod message;
 mod policy;
 mod query;
+mod subrequest;
 
 pub use changes::{EditAction, HeaderEdit, RequestChanges, Verdict, is_editable};
 pub use error::ServiceError;
@@ -48,6 +49,7 @@ pub use grpc_service::GrpcAuthService;
 pub use http_service::{AnswerFields, HttpAuthService, InvalidServicePath, ServicePath};
 pub use policy::ExternalAuthPolicy;
 pub use query::QueryEdits;
+pub use subrequest::{AddressTemplate, SubrequestService, SubrequestSettings};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +90,8 @@ pub enum AuthService {
     Http(HttpAuthService),
     /// `envoy.service.auth.v3.Authorization` over gRPC.
     Grpc(GrpcAuthService),
+    /// HTTP, as nginx asks.
+    Subrequest(SubrequestService),
 }
 
 /// The body that a service receives.

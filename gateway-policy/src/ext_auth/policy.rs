@@ -21,7 +21,7 @@ use super::grpc_service::GrpcFacts;
 use super::message::{Metadata, MetadataValue, Struct};
 use super::{
     AnswerFields, AuthService, ExternalAuth, GrpcAuthService, HttpAuthService, MAX_ANSWER_LENGTH,
-    ServiceError, ServiceFailure, Verdict, is_editable,
+    RequestChanges, ServiceError, ServiceFailure, SubrequestService, Verdict, is_editable,
 };
 use crate::unary_call;
 
@@ -56,7 +56,7 @@ impl ExternalAuthPolicy {
         let client = context.http_client("ext_auth", &settings.backends, settings.traffic.clone());
         let metadata = match &settings.service {
             AuthService::Grpc(service) if service.route_metadata => Some(route_metadata(rule)?),
-            AuthService::Grpc(_) | AuthService::Http(_) => None,
+            AuthService::Grpc(_) | AuthService::Http(_) | AuthService::Subrequest(_) => None,
         };
         Ok(BuiltPolicy::waiting(Self {
             route: metadata,
@@ -94,6 +94,12 @@ impl ExternalAuthPolicy {
                 let verdict = service.read_answer(head.status, head.headers, body)?;
                 Ok(with_service_time(verdict, started.elapsed()))
             }
+            AuthService::Subrequest(service) => {
+                let question = service.question(request.head, request.facts.client);
+                let question = question.map_err(ServiceError::Question)?;
+                let answer = client.send(question).await.map_err(CallError::from)?;
+                service.read_answer(request.head, answer.status(), answer.headers())
+            }
             AuthService::Grpc(service) => {
                 let facts = GrpcFacts {
                     head: request.head,
@@ -116,14 +122,41 @@ impl ExternalAuthPolicy {
 
     /// Removes the fields that the service fills, whether it has set them or not.
     fn remove_filled(&self, request: &mut PolicyRequest<'_>) {
-        if let AuthService::Http(service) = &self.settings.service {
-            let AnswerFields::Listed(names) = &service.headers_to_backend else {
-                return;
-            };
-            for name in names.iter().filter(|name| is_editable(name)) {
-                request.head.headers.remove(&**name);
+        let names = match &self.settings.service {
+            AuthService::Http(HttpAuthService {
+                headers_to_backend: AnswerFields::Listed(names),
+                ..
+            })
+            | AuthService::Subrequest(SubrequestService {
+                headers_to_backend: names,
+                ..
+            }) => names,
+            AuthService::Http(_) | AuthService::Grpc(_) => return,
+        };
+        for name in names.iter().filter(|name| is_editable(name)) {
+            request.head.headers.remove(&**name);
+        }
+    }
+
+    /// Applies the changes of a service that allows.
+    fn allow(
+        &self,
+        request: &mut PolicyRequest<'_>,
+        mut changes: RequestChanges,
+    ) -> Result<(), ServiceError> {
+        if let AuthService::Subrequest(service) = &self.settings.service {
+            let cookies = std::mem::take(&mut changes.response_edits);
+            if !cookies.is_empty() {
+                let service = service.clone();
+                request.on_response(move |response| {
+                    if service.sets_cookies(response.response.status()) {
+                        let headers = response.response.headers_mut();
+                        cookies.iter().for_each(|cookie| cookie.apply(headers));
+                    }
+                });
             }
         }
+        changes.apply(request)
     }
 
     /// Treatment of a request on which the service did not decide.
@@ -157,7 +190,7 @@ impl WaitingPolicy for ExternalAuthPolicy {
             let verdict = self.ask(request, body).await;
             self.remove_filled(request);
             let outcome = match verdict {
-                Ok(Verdict::Allow(changes)) => changes.apply(request),
+                Ok(Verdict::Allow(changes)) => self.allow(request, changes),
                 Ok(Verdict::Deny(reply)) => return Err(reply),
                 Err(error) => Err(error),
             };

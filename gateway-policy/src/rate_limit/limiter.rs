@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, StatusCode, request};
+use ipnet::IpNet;
 use towergate_core::policy::{HeadPolicy, RequestHead};
 use towergate_core::{HeaderList, LocalReply};
 
@@ -32,6 +33,8 @@ pub struct Limiter {
     rules: Vec<Counted>,
     default: Option<Counted>,
     headers: bool,
+    /// Networks whose clients have no limit.
+    pub(super) exempt: Vec<IpNet>,
 }
 
 /// A limit with its counter.
@@ -64,6 +67,7 @@ impl Limiter {
             rules,
             default,
             headers,
+            exempt: Vec::new(),
         }
     }
 
@@ -75,6 +79,10 @@ impl Limiter {
         client: Option<IpAddr>,
         now: u64,
     ) -> Result<HeaderList, LocalReply> {
+        let exempt = |client| self.exempt.iter().any(|network| network.contains(&client));
+        if client.is_some_and(exempt) {
+            return Ok(Vec::new());
+        }
         let mut strictest = None;
         for rule in &self.rules {
             let Some(taken) = rule.take(head, client, now) else {
@@ -280,6 +288,19 @@ mod tests {
             (429, ["1", "0", "3600"].map(str::to_owned).to_vec())
         );
         assert_eq!(answer(&limiter, &get(), 3600 * SECOND).0, 200);
+    }
+
+    #[test]
+    fn clients_of_exempt_networks_have_no_limit() {
+        let limit = LocalRateLimit {
+            exempt: vec!["192.0.2.0/24".parse().unwrap()],
+            ..LocalRateLimit::of(Limit::new(1, HOUR))
+        };
+        let limiter = limit.limiter();
+        let of = |client: &str| statuses(&limiter, &head(Method::GET, &[], client), 3);
+
+        assert_eq!(of("192.0.2.7"), [200, 200, 200]);
+        assert_eq!(of("198.51.100.7"), [200, 429, 429]);
     }
 
     #[test]

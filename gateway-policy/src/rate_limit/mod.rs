@@ -41,6 +41,7 @@ pub use selector::{
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::RouteId;
 use towergate_core::policy::{BuildContext, BuiltPolicy};
@@ -61,6 +62,9 @@ pub struct LocalRateLimit {
     pub default: Option<Limit>,
     /// Limits with selectors.
     pub rules: Vec<LimitRule>,
+    /// Networks whose clients have no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exempt: Vec<IpNet>,
 }
 
 /// A limit of the requests that the selectors match.
@@ -164,7 +168,9 @@ impl LocalRateLimit {
         let rules = rules
             .map(|rule| count(&rule.selectors, &rule.limit))
             .collect();
-        Limiter::new(rules, default, self.headers)
+        let mut limiter = Limiter::new(rules, default, self.headers);
+        limiter.exempt.clone_from(&self.exempt);
+        limiter
     }
 }
 

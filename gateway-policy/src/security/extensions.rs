@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | [`BASIC_AUTH_REALM`] | `basicAuth` | realm of the challenge |
 //! | [`CORS_RESPONSES`] | `cors` | `every-response`: see [`Cors::every_response`](towergate_core::filter::Cors) |
+//! | [`EXT_AUTH_SUBREQUEST`] | `extAuth.http` | [`SubrequestSettings`] as JSON: the service is asked as nginx does |
+//! | [`AUTHORIZATION_BEFORE_AUTHENTICATION`] | `authorization` | `true`: it is evaluated before authentication |
 //!
 //! An annotation with an invalid value, without its section, or with an unknown name under the
 //! prefix makes the policy invalid: requests that it covers receive 500.
@@ -12,7 +14,11 @@ use std::collections::BTreeMap;
 
 use http::HeaderValue;
 
+use crate::authorization::AuthorizationRules;
 use crate::backend_traffic::ANNOTATION_PREFIX;
+use crate::ext_auth::{
+    AnswerFields, AuthService, HttpAuthService, ServicePath, SubrequestService, SubrequestSettings,
+};
 use crate::{FieldError, Policy};
 
 /// Annotation of a SecurityPolicy: realm of the challenge of `basicAuth`. Default: the URL of the request.
@@ -21,6 +27,15 @@ pub const BASIC_AUTH_REALM: &str = "towergate.dev/basic-auth-realm";
 /// Annotation of a SecurityPolicy: the responses with `cors` fields. `every-response`: all
 /// responses, as in ingress-nginx.
 pub const CORS_RESPONSES: &str = "towergate.dev/cors-responses";
+
+/// Annotation of a SecurityPolicy: the service of `extAuth.http` is asked as `auth_request` of nginx does, at the path of
+/// `pathOverride`. The value is a JSON object, [`SubrequestSettings`].
+pub const EXT_AUTH_SUBREQUEST: &str = "towergate.dev/ext-auth-subrequest";
+
+/// Annotation of a SecurityPolicy: `true` evaluates `authorization` before authentication, as nginx does. Its rules must
+/// not need a token or the location of the client.
+pub const AUTHORIZATION_BEFORE_AUTHENTICATION: &str =
+    "towergate.dev/authorization-before-authentication";
 
 /// Applies the annotations of a SecurityPolicy to its converted sections.
 ///
@@ -37,6 +52,8 @@ pub fn apply_annotations(
         let applied = match name.as_str() {
             BASIC_AUTH_REALM => set_realm(value, policies),
             CORS_RESPONSES => set_cors(value, policies),
+            EXT_AUTH_SUBREQUEST => set_subrequest(value, policies),
+            AUTHORIZATION_BEFORE_AUTHENTICATION => authorize_early(value, policies),
             _ => Err("it is not an annotation of SecurityPolicies".to_owned()),
         };
         applied.map_err(|reason| {
@@ -70,12 +87,66 @@ fn set_cors(value: &str, policies: &mut [Policy]) -> Result<(), String> {
     Ok(())
 }
 
+fn set_subrequest(value: &str, policies: &mut [Policy]) -> Result<(), String> {
+    let settings: SubrequestSettings =
+        serde_json::from_str(value).map_err(|error| error.to_string())?;
+    settings.check()?;
+    let auth = policies.iter_mut().find_map(|policy| match policy {
+        Policy::ExternalAuth(auth) => Some(auth),
+        _ => None,
+    });
+    let auth = auth.ok_or("the policy has no extAuth")?;
+    let AuthService::Http(HttpAuthService {
+        path: ServicePath::Fixed(path),
+        headers_to_backend: AnswerFields::Listed(headers_to_backend),
+    }) = &auth.service
+    else {
+        return Err("extAuth has no http.pathOverride".to_owned());
+    };
+    auth.service = AuthService::Subrequest(SubrequestService {
+        path: path.clone(),
+        headers_to_backend: headers_to_backend.clone(),
+        settings,
+    });
+    Ok(())
+}
+
+fn authorize_early(value: &str, policies: &mut [Policy]) -> Result<(), String> {
+    let early: bool = value
+        .parse()
+        .map_err(|_| format!("{value:?} is neither true nor false"))?;
+    if !early {
+        return Ok(());
+    }
+    let is_early = |rules: &AuthorizationRules| {
+        let mut principals = rules.rules.iter().map(|rule| &rule.principal);
+        principals.all(|principal| principal.token.is_none() && principal.locations.is_none())
+    };
+    let rules = policies.iter().find_map(|policy| match policy {
+        Policy::Authorization(rules) => Some(rules),
+        _ => None,
+    });
+    let tokens = policies
+        .iter()
+        .any(|policy| matches!(policy, Policy::Jwt(_)));
+    if tokens || !is_early(rules.ok_or("the policy has no authorization")?) {
+        return Err("a rule may need a token or the location of the client".to_owned());
+    }
+    Policy::move_early(policies, |policy| {
+        matches!(policy, Policy::Authorization(_))
+    });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use towergate_core::filter::Cors;
+    use towergate_core::policy::{RoutePolicy, Stage};
 
     use super::*;
+    use crate::authorization::{Access, AccessRule, PrincipalMatch};
     use crate::basic_auth::BasicAuthentication;
+    use crate::ext_auth::ExternalAuth;
     use crate::secret::SecretText;
 
     fn policies() -> [Policy; 2] {
@@ -106,12 +177,66 @@ mod tests {
     }
 
     #[test]
+    fn an_authorization_by_address_can_precede_authentication() {
+        let rules = |principal: PrincipalMatch| AuthorizationRules {
+            rules: vec![AccessRule {
+                name: "a".to_owned(),
+                access: Access::Allow,
+                principal,
+                operation: Default::default(),
+                condition: None,
+            }],
+            default: Access::Deny,
+            databases: Vec::new(),
+        };
+        let of_location = PrincipalMatch {
+            locations: Some(Vec::new()),
+            ..Default::default()
+        };
+        let early = annotations(AUTHORIZATION_BEFORE_AUTHENTICATION, "true");
+
+        let mut moved = [Policy::Authorization(rules(Default::default()))];
+        apply_annotations(&early, &mut moved).unwrap();
+        let mut kept = [Policy::Authorization(rules(of_location))];
+
+        assert_eq!(moved[0].stage(), Stage::EarlyAuthorization);
+        assert!(apply_annotations(&early, &mut kept).is_err());
+        assert!(apply_annotations(&early, &mut []).is_err());
+    }
+
+    #[test]
+    fn a_service_with_a_fixed_path_can_be_asked_as_nginx_does() {
+        let asked = |path: ServicePath| {
+            let http = HttpAuthService {
+                path,
+                ..HttpAuthService::default()
+            };
+            let auth = ExternalAuth::new(AuthService::Http(http), Vec::new());
+            let mut all = [Policy::ExternalAuth(auth)];
+            let host = annotations(EXT_AUTH_SUBREQUEST, r#"{"host": "auth.test"}"#);
+            apply_annotations(&host, &mut all).map(|()| all)
+        };
+
+        let [Policy::ExternalAuth(auth)] = asked(ServicePath::fixed("/check").unwrap()).unwrap()
+        else {
+            panic!("the policy is one of external authorization")
+        };
+        assert!(
+            matches!(auth.service, AuthService::Subrequest(service) if service.path == "/check")
+        );
+        assert!(asked(ServicePath::default()).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_applied_is_an_error() {
         for (name, value, count) in [
             (BASIC_AUTH_REALM, "a\nb", 2),
             (BASIC_AUTH_REALM, "Staff", 1),
             (CORS_RESPONSES, "all", 2),
             (CORS_RESPONSES, "every-response", 0),
+            (EXT_AUTH_SUBREQUEST, "{}", 2),
+            (EXT_AUTH_SUBREQUEST, r#"{"host": "a", "hots": "b"}"#, 2),
+            (EXT_AUTH_SUBREQUEST, r#"{"host": "a"}"#, 2),
             ("towergate.dev/basic-realm", "Staff", 2),
         ] {
             let mut all = policies();

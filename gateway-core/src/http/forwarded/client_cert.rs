@@ -26,6 +26,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use towergate_tls::ClientCertificate;
 
 use super::joined;
+use crate::format::escaped_pem;
 use crate::http::settings::{HeaderSettings, XfccDetails, XfccMode};
 
 const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -132,19 +133,10 @@ fn write_name(text: &mut String, name: &str) {
     }
 }
 
-/// Writes PEM in quotes, with Envoy's set of escaped characters.
+/// Writes PEM in quotes.
 fn write_pem(text: &mut String, pem: &str) {
     text.push('"');
-    for character in pem.chars() {
-        match character {
-            '\n' => text.push_str("%0A"),
-            ' ' => text.push_str("%20"),
-            '+' => text.push_str("%2B"),
-            '/' => text.push_str("%2F"),
-            '=' => text.push_str("%3D"),
-            other => text.push(other),
-        }
-    }
+    text.push_str(&escaped_pem(pem));
     text.push('"');
 }
 
