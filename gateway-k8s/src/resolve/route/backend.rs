@@ -396,26 +396,37 @@ impl<'a> Backends<'a> {
         port: &ServicePort,
     ) -> bool {
         if !self.endpoints.contains_key(id) {
-            let slices = index.slices(service);
-            let mut found = endpoints(slices, port);
-            if slices.is_empty() {
-                let id = BackendId {
-                    kind: "Service".to_owned(),
-                    ..id.clone()
-                };
-                found = index
-                    .options
-                    .endpoints
-                    .get(&id)
-                    .cloned()
-                    .unwrap_or_default();
-                found.sort();
-                found.dedup();
-            }
+            let found = endpoints_of(index, id, service, port);
             self.endpoints.insert(id.clone(), found);
         }
         !self.endpoints[id].is_empty()
     }
+}
+
+/// The endpoints of a port of a Service: those of its EndpointSlices, or else those that the user names.
+pub(super) fn endpoints_of(
+    index: &ObjectIndex<'_>,
+    id: &BackendId,
+    service: &ObjectKey,
+    port: &ServicePort,
+) -> Vec<Endpoint> {
+    let slices = index.slices(service);
+    if !slices.is_empty() {
+        return endpoints(slices, port);
+    }
+    let id = BackendId {
+        kind: "Service".to_owned(),
+        ..id.clone()
+    };
+    let mut found = index
+        .options
+        .endpoints
+        .get(&id)
+        .cloned()
+        .unwrap_or_default();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// The Service and port that a rule of `route` references.

@@ -22,6 +22,7 @@ use super::super::object_index::ObjectIndex;
 use super::super::policy::backend_tls::Settings;
 use super::super::report::{Report, Subject};
 use super::backend::{BackendError, fault};
+use super::service_host::service_endpoints;
 use crate::api::ENVOY_GROUP;
 use crate::api::reference::{BackendObjectReference, SecretObjectReference};
 use crate::finding::FindingCode;
@@ -221,6 +222,12 @@ impl BackendObject {
         };
         let tls = spec.tls.as_ref();
         let tls = tls.map(|tls| client_tls(index, object, tls, hostname.as_deref(), &endpoints));
+        if let Some(known) = service_endpoints(index, &object.meta.namespace, &hosts)
+            && !hosts.is_empty()
+        {
+            endpoints = known;
+            hosts.clear();
+        }
         Ok(Self {
             endpoints,
             hosts,

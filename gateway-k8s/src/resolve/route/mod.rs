@@ -23,6 +23,7 @@ mod headers;
 mod matches;
 mod overlap;
 mod rules;
+mod service_host;
 mod session;
 mod stream;
 mod traffic;
