@@ -1,6 +1,7 @@
 """Scores a replay of ingress-nginx's recorded responses.
 
-A case that differs is named if a verdict of its world that is not `same` affects each part that differs.
+A case that differs is named if, for each part that differs, a verdict that is not `same` affects this part and
+belongs to the request: to an Ingress of its host, to the ConfigMap or a flag, or to a default whose condition holds.
 """
 
 import collections
@@ -10,8 +11,10 @@ import os
 import re
 import sys
 
+import yaml
+
 # The least share of equal cases, and of cases that are equal or named, in percent.
-EQUAL_FLOOR = 75.5
+EQUAL_FLOOR = 85.0
 NAMED_FLOOR = 100.0
 
 
@@ -32,6 +35,83 @@ def aspect(field):
     return "status"
 
 
+def header(request, name):
+    """The first value of a field of a request. Empty: it has none."""
+    values = (v for n, v in request.get("headers", []) if n.lower() == name)
+    return next(values, "")
+
+
+def host_of(request):
+    """The host of a request, without its port."""
+    return re.sub(r":\d+$", "", header(request, "host")).lower()
+
+
+def is_error(status):
+    """Whether a status is that of an error. None: there is no response."""
+    return status is None or status >= 400
+
+
+# When a difference by default can be the cause: (request, field, differences of the exchange by field) -> bool.
+DEFAULTS = {
+    "X-Forwarded-For": lambda request, field, found: "x-forwarded" in field or "x-original" in field,
+    "redirects to HTTPS": lambda request, field, found: field == "resp:location",
+    "error responses": lambda request, field, found: all(map(is_error, found.get("status", [0]))),
+    "retries": lambda request, field, found: aspect(field) == "calls",
+    "paths": lambda request, field, found: re.search(r"//|/\.|%|^[^/]", request.get("target") or "") is not None,
+    "hosts": lambda request, field, found: request["scheme"] == "https"
+    and request.get("sni", host_of(request)) != host_of(request)
+    or re.search(r"[.@]$|@", header(request, "host")) is not None,
+    "header fields": lambda request, field, found: field in ("resp:server", "resp:connection") or "." in field[9:],
+    "protocols": lambda request, field, found: request.get("version") not in (None, "1.1", "2")
+    or bool(header(request, "upgrade"))
+    or request.get("method") in ("CONNECT", "TRACE", "FOO"),
+    "TLS": lambda request, field, found: request["scheme"] == "https" and field.startswith(("tls", "failed")),
+    "X-Accel fields": lambda request, field, found: "X-Accel" in header(request, "x-echo"),
+    "health checks": lambda request, field, found: request.get("target") in ("/healthz", "/nginx_status"),
+    "Strict-Transport-Security": lambda request, field, found: field == "resp:strict-transport-security",
+}
+
+
+def hosts_of_ingresses(manifest):
+    """The hosts of each Ingress of a world, by the name of the object in verdicts. An empty name: every host."""
+    hosts = {}
+    with open(manifest, encoding="utf-8") as text:
+        for document in yaml.safe_load_all(text):
+            if not document or document.get("kind") != "Ingress":
+                continue
+            meta, spec = document["metadata"], document.get("spec") or {}
+            names = {(rule.get("host") or "").lower() for rule in spec.get("rules") or []}
+            if spec.get("defaultBackend"):
+                names.add("")
+            for key, value in (meta.get("annotations") or {}).items():
+                if key.endswith("/server-alias"):
+                    names.update(name.strip().lower() for name in str(value).split(","))
+            hosts[f"Ingress {meta.get('namespace', 'default')}/{meta['name']}"] = names
+    return hosts
+
+
+def belongs(verdict, request, field, found, hosts):
+    """Whether a verdict can be about a difference of a request."""
+    if verdict["kind"] == "default":
+        condition = DEFAULTS.get(verdict["setting"])
+        return condition is None or condition(request, field, found)
+    names = hosts.get(verdict["object"])
+    host = host_of(request)
+    if names is None or "" in names:
+        return True
+    other = host[4:] if host.startswith("www.") else "www." + host
+    parent = host.partition(".")[2]
+    return bool(names & {host, other}) or any(
+        name.startswith("~") or name.startswith("*.") and ("." + parent).endswith(name[1:]) for name in names
+    )
+
+
+def attributes(cookie):
+    """A cookie without the order of its attributes."""
+    value, *rest = (part.strip() for part in cookie.split(";"))
+    return value, sorted(rest)
+
+
 def tolerated(field, expected, found):
     """Whether two values mean the same although replay.py tells them apart."""
     # ingress-nginx sends a page with its own responses, the gateway mostly none.
@@ -41,22 +121,23 @@ def tolerated(field, expected, found):
         found = found[0]
     if not isinstance(expected, str) or not isinstance(found, str):
         return False
-    # The value of an affinity cookie is opaque.
+    # The value of an affinity cookie is opaque, and its attributes have no order (RFC 6265, section 5.2).
     if "cookie" in field:
-        return expected == re.sub(r'"?[0-9a-f]{16}"?', "<affinity>", found)
+        return attributes(expected) == attributes(re.sub(r'"?[0-9a-f]{16}"?', "<affinity>", found))
     # RFC 3986, section 6.2.3: an empty path is `/`.
     return field == "resp:location" and re.fullmatch(r"https?://[^/]+", expected) and found == expected + "/"
 
 
 def main():
     cases, work, patterns = sys.argv[1], sys.argv[2], sys.argv[3:]
-    families, total = {}, collections.Counter()
+    families, requests, total = {}, {}, collections.Counter()
     for name in sorted(os.listdir(os.path.join(cases, "cases"))):
         with open(os.path.join(cases, "cases", name), encoding="utf-8") as lines:
             for case in map(json.loads, lines):
                 if patterns and not any(fnmatch.fnmatch(case["world"], p) for p in patterns):
                     continue
                 families[case["id"]] = case["family"]
+                requests[case["id"]] = [exchange["request"] for exchange in case["exchanges"]]
                 total[case["family"]] += 1
     differing, named, unnamed = collections.Counter(), collections.Counter(), []
     with open(os.path.join(work, "differences.jsonl"), encoding="utf-8") as lines:
@@ -71,8 +152,15 @@ def main():
                     verdicts = json.load(report)["verdicts"]
             except (OSError, ValueError):
                 verdicts = []
-            covered = {a for v in verdicts if v["outcome"] != "same" for a in v["affects"]}
-            missing = {aspect(d[1]) for d in line["diffs"]} - covered
+            verdicts = [v for v in verdicts if v["outcome"] != "same"]
+            hosts = hosts_of_ingresses(os.path.join(cases, "worlds", line["world"] + ".yaml"))
+            missing = set()
+            for number, field, *_ in line["diffs"]:
+                request = requests[line["case"]][number]
+                part = aspect(field)
+                found = {d[1]: d[2:] for d in line["diffs"] if d[0] == number}
+                if not any(part in v["affects"] and belongs(v, request, field, found, hosts) for v in verdicts):
+                    missing.add(part)
             if missing:
                 unnamed.append((line["case"], sorted(missing)))
             else:

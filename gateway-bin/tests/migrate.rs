@@ -46,7 +46,15 @@ fn one_file_is_written_for_each_namespace_and_again_with_the_same_bytes() {
 
     assert_eq!(code, Some(0));
     let names: Vec<&String> = first.keys().collect();
-    assert_eq!(names, ["cluster.yaml", "gateway.yaml", "gitlab.yaml"]);
+    assert_eq!(
+        names,
+        [
+            "cluster.yaml",
+            "default-certificate.yaml",
+            "gateway.yaml",
+            "gitlab.yaml"
+        ]
+    );
     assert_eq!(files(&out), first);
 }
 

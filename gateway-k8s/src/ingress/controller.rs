@@ -119,6 +119,18 @@ impl ControllerConfig {
             .unwrap_or(308)
     }
 
+    /// Whether backends receive the address of the client alone in `X-Forwarded-For`, although it comes from a header
+    /// field or the PROXY protocol.
+    pub(crate) fn replaces_forwarded_for(&self) -> bool {
+        let detects = [
+            "use-forwarded-headers",
+            "enable-real-ip",
+            "use-proxy-protocol",
+        ];
+        let full = self.bool("compute-full-forwarded-for", false);
+        !full && detects.iter().any(|key| self.bool(key, false))
+    }
+
     /// Whether Ingresses of an IngressClass with this controller belong to the controller.
     pub(crate) fn is_ours(&self, controller: &str) -> bool {
         controller == self.flag("controller-class").unwrap_or(CONTROLLER)

@@ -150,8 +150,14 @@ pub struct BasicAuth {
 pub struct ExternalAuthSettings {
     /// `auth-url`.
     pub url: UrlParts,
-    /// `auth-signin`.
-    pub signin: Option<UrlParts>,
+    /// `auth-signin` with its parameter, as an [`AddressTemplate`](towergate_policy::ext_auth::AddressTemplate).
+    pub signin: Option<String>,
+    /// `auth-method`.
+    pub method: Option<String>,
+    /// `auth-request-redirect`.
+    pub redirect: Option<String>,
+    /// `auth-always-set-cookie`.
+    pub always_set_cookies: bool,
     /// `auth-response-headers`.
     pub response_headers: Vec<String>,
 }
@@ -286,4 +292,6 @@ pub struct ClientCert {
     pub optional: bool,
     /// Whether ingress-nginx accepts certificates that chain to no configured CA.
     pub unverified: bool,
+    /// `auth-tls-pass-certificate-to-upstream`.
+    pub passes_certificate: bool,
 }

@@ -66,8 +66,14 @@ fn https() -> Finding {
 
 fn grpc() -> Finding {
     Finding::differs(
-        "a Backend with `appProtocols: [gateway.envoyproxy.io/h2c]`; errors of the gateway are gRPC statuses",
-        CALLS,
+        "a Backend with `appProtocols: [gateway.envoyproxy.io/h2c]`; errors of the gateway are gRPC statuses. The backend receives the host as `:authority`, where ingress-nginx sends `Host`",
+        &[
+            Aspect::Status,
+            Aspect::Body,
+            Aspect::ResponseHeaders,
+            Aspect::Calls,
+            Aspect::RequestHeaders,
+        ],
     )
 }
 

@@ -59,15 +59,35 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let secret = object_key(secret, &reader.ingress.key.namespace);
     if reader.is_complete() && !reader.manifests.secrets.contains_key(&secret) {
         reader.settings.denied = Some("auth-tls-secret".to_owned());
-        let text = "the Secret does not exist; ingress-nginx answers 403 for the whole host, the translation rejects HTTPS clients in the handshake and answers 500 over HTTP";
-        reader.found("auth-tls-secret", Finding::differs(text, TLS));
+        let text = "the Secret does not exist: the host answers 403, as in ingress-nginx";
+        reader.found("auth-tls-secret", Finding::decision(text, TLS));
     }
-    reader.settings.match_subject = reader.text("auth-tls-match-cn").map(str::to_owned);
+    match_subject(reader);
+    let passes_certificate = reader.bool("auth-tls-pass-certificate-to-upstream") == Some(true);
     reader.settings.client_cert = Some(ClientCert {
         secret,
         optional: verify,
         unverified,
+        passes_certificate,
     });
+}
+
+/// `auth-tls-match-cn`: a condition on the subject of the certificate.
+fn match_subject(reader: &mut AnnotationReader<'_>) {
+    let Some(pattern) = reader.text("auth-tls-match-cn").map(str::trim) else {
+        return;
+    };
+    reader.settings.match_subject = Some(pattern.to_owned());
+    let readable = regex::Regex::new(pattern).is_ok() && !pattern.contains(['\'', '\\', '\n']);
+    let finding = if readable {
+        let text = "a rule of `authorization` rejects clients with another subject (403). It applies to plain HTTP as well";
+        Finding::differs(text, TLS)
+    } else {
+        reader.settings.denied = Some("auth-tls-match-cn".to_owned());
+        let text = "the pattern has syntax that CEL does not have: the paths answer 500. Write it without look-around, escapes and quotes";
+        Finding::impossible(text, TLS)
+    };
+    reader.found("auth-tls-match-cn", finding);
 }
 
 fn passthrough(reader: &mut AnnotationReader<'_>) {

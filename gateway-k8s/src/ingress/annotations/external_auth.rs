@@ -2,7 +2,7 @@
 
 use super::AnnotationReader;
 use crate::ingress::settings::ExternalAuthSettings;
-use crate::ingress::value::{UrlParts, list, url};
+use crate::ingress::value::{list, url};
 use crate::ingress::verdict::{Aspect, Finding};
 
 const AUTH: &[Aspect] = &[
@@ -51,25 +51,59 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         reader.invalid("auth-response-headers", "one of them is not a header name");
         return;
     }
-    let _ = reader.text("auth-request-redirect").is_some_and(|text| {
-        let bad = text.contains(['{', '}', ';', '"', ' ']);
-        if bad {
-            reader.invalid(
-                "auth-request-redirect",
-                "it contains characters that ingress-nginx rejects",
-            );
-        }
-        bad
-    });
+    let redirect = redirect(reader);
+    let method = method(reader);
     cache(reader);
     let signin = signin(reader, own.is_none());
     reader.settings.external_auth = Some(ExternalAuthSettings {
         url: parts,
         signin,
+        method,
+        redirect,
+        always_set_cookies: reader.bool("auth-always-set-cookie").unwrap_or(false),
         response_headers: names,
     });
-    let text = "the authentication server receives the request's method, path `auth-url` and the fields `Authorization`, `Cookie` and `X-Forwarded-*`, without `X-Original-URL` and `X-Auth-Request-Redirect`. Each status other than 2xx is passed on; ingress-nginx answers 500 for others than 401 and 403. The server is asked before Basic authentication and before the source range";
+    let text = "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the authentication server is asked as by ingress-nginx, but before Basic authentication, the source range and the limit of the body";
     reader.found("auth-url", Finding::differs(text, AUTH));
+}
+
+/// `auth-request-redirect`. A value with a variable of nginx other than the default is not translated.
+fn redirect(reader: &mut AnnotationReader<'_>) -> Option<String> {
+    let text = reader.text("auth-request-redirect")?.trim();
+    if text.contains(['{', '}', ';', '"', ' ']) {
+        let why = "it contains characters that ingress-nginx rejects";
+        reader.invalid("auth-request-redirect", why);
+        return None;
+    }
+    if text == "$request_uri" {
+        reader.found("auth-request-redirect", Finding::same("it is the default"));
+        return None;
+    }
+    if text.contains('$') {
+        let text = "it has variables of nginx: the server receives path and query of the request";
+        reader.found(
+            "auth-request-redirect",
+            Finding::decision(text, &[Aspect::RequestHeaders]),
+        );
+        return None;
+    }
+    let same = Finding::same("the authentication server receives it");
+    reader.found("auth-request-redirect", same);
+    Some(text.to_owned())
+}
+
+/// `auth-method`.
+fn method(reader: &mut AnnotationReader<'_>) -> Option<String> {
+    const METHODS: [&str; 8] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS",
+    ];
+    let text = reader.text("auth-method")?.trim();
+    if !METHODS.contains(&text) && text != "TRACE" {
+        reader.invalid("auth-method", "it is no method");
+        return None;
+    }
+    reader.found("auth-method", Finding::same("the method of the question"));
+    Some(text.to_owned())
 }
 
 /// `global-auth-url` of the ConfigMap, unless the Ingress turns it off.
@@ -103,18 +137,86 @@ fn cache(reader: &mut AnnotationReader<'_>) {
     }
 }
 
-fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<UrlParts> {
+/// `auth-signin` as a template. A parameter with the address of the request is added unless the address has it.
+fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let own = reader.text("auth-signin").map(str::trim);
     let configured = reader.config.text("global-auth-signin").filter(|_| global);
     let text = own.or(configured)?;
-    let Some(parts) = url(text.split('$').next().unwrap_or_default()) else {
+    let parameter = reader.text("auth-signin-redirect-param").map(str::trim);
+    let global_parameter = reader.config.text("global-auth-signin-redirect-param");
+    let parameter = parameter
+        .or(global_parameter.filter(|_| global))
+        .unwrap_or("rd");
+    let template = template(text);
+    let named = template.as_deref().unwrap_or(text).replace(['{', '}'], "");
+    let Some(parts) = url(&named) else {
         reader.invalid("auth-signin", "it is no URL");
         return None;
     };
-    let finding = Finding::differs(
-        "401 becomes a redirect (302) to the path of the sign-in page. The address has no query: the page does not learn where the client came from (`rd`); configure its default redirect",
-        &[Aspect::ResponseHeaders, Aspect::Body],
-    );
-    reader.found("auth-signin", finding);
-    Some(parts)
+    let Some(mut template) = template else {
+        let text = "it has variables of nginx besides the scheme, the host and the path of the request: clients receive the 401";
+        reader.found("auth-signin", Finding::decision(text, AUTH));
+        return None;
+    };
+    let query = parts.query.unwrap_or_default();
+    let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+    if !names.any(|name| name == parameter) {
+        let separator = if query.is_empty() { '?' } else { '&' };
+        let address = "{scheme}://{host}{escaped-uri}";
+        template.push_str(&format!("{separator}{parameter}={address}"));
+    }
+    let same =
+        Finding::same("401 becomes a redirect to the sign-in page with the address of the request");
+    reader.found("auth-signin", same);
+    let same =
+        Finding::same("the parameter of the sign-in page that has the address of the request");
+    reader.found("auth-signin-redirect-param", same);
+    Some(template)
+}
+
+/// An address with the placeholders of an address template in place of variables of nginx. `None`: it has a variable
+/// for which there is none.
+fn template(text: &str) -> Option<String> {
+    const VARIABLES: [(&str, &str); 7] = [
+        ("pass_access_scheme", "{scheme}"),
+        ("scheme", "{scheme}"),
+        ("host", "{host}"),
+        ("http_host", "{host}"),
+        ("best_http_host", "{host}"),
+        ("request_uri", "{uri}"),
+        ("escaped_request_uri", "{escaped-uri}"),
+    ];
+    if text.contains(['{', '}']) {
+        return None;
+    }
+    let mut parts = text.split('$');
+    let mut template = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let (name, rest) = part.split_at(end.unwrap_or(part.len()));
+        let (_, placeholder) = VARIABLES.iter().find(|(known, _)| *known == name)?;
+        template.push_str(placeholder);
+        template.push_str(rest);
+    }
+    Some(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_nginx_become_placeholders() {
+        for (text, expected) in [
+            ("https://a.test/start", Some("https://a.test/start")),
+            (
+                "https://$host/start?rd=$scheme://$http_host$escaped_request_uri",
+                Some("https://{host}/start?rd={scheme}://{host}{escaped-uri}"),
+            ),
+            ("https://a.test/$request_method", None),
+            ("https://a.test/{host}", None),
+        ] {
+            assert_eq!(template(text).as_deref(), expected);
+        }
+    }
 }

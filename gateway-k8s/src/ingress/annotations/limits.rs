@@ -14,22 +14,8 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     limits.per_minute = per_minute;
     limits.burst = burst.filter(|burst| *burst > 0).unwrap_or(5);
     limits.allow = allow.unwrap_or_default();
-    if !reader.settings.limits.allow.is_empty() {
-        let text = "the limit applies to these networks as well: a rule cannot both exclude networks and count each address";
-        for name in ["limit-allowlist", "limit-whitelist"] {
-            reader.found(
-                name,
-                Finding::impossible(
-                    text,
-                    &[
-                        Aspect::Status,
-                        Aspect::ResponseHeaders,
-                        Aspect::Body,
-                        Aspect::Calls,
-                    ],
-                ),
-            );
-        }
+    for name in ["limit-allowlist", "limit-whitelist"] {
+        reader.found(name, Finding::same("these networks have no limit"));
     }
     let aspects = [
         Aspect::Status,
@@ -37,7 +23,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         Aspect::Body,
         Aspect::Calls,
     ];
-    let text = "each client address has a limit for each route. Above it the status is 429 instead of 503, and the burst is one second's (or minute's) requests instead of five times as many. Each gateway process counts by itself; ingress-nginx shares one counter between all paths and hosts of an Ingress";
+    let text = "each client address has a limit, which the paths and hosts of the Ingress share. Each gateway process counts by itself, and authentication and source ranges precede the limit";
     for (name, limit) in [("limit-rps", per_second), ("limit-rpm", per_minute)] {
         let finding = match limit {
             0 => Finding::same("0: no limit"),
@@ -48,7 +34,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
     }
     if burst.is_some() {
-        let text = "the burst is one second's (or minute's) requests";
-        reader.found("limit-burst-multiplier", Finding::differs(text, &aspects));
+        let text = "the multiple of the limit that may arrive at once";
+        reader.found("limit-burst-multiplier", Finding::same(text));
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         return;
     };
     let text = "a RequestMirror: the copy has the path of the request and the fields that the backend receives";
-    reader.found("mirror-target", Finding::differs(text, &[Aspect::Calls]));
+    let affects = &[Aspect::Calls, Aspect::RequestPath, Aspect::RequestHeaders];
+    reader.found("mirror-target", Finding::differs(text, affects));
     reader.settings.mirror = Some(parts);
 }

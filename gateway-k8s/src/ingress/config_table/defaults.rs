@@ -12,11 +12,6 @@ pub(crate) const DEFAULTS: &[(&str, &str, &[Aspect])] = &[
         &[RequestHeaders],
     ),
     (
-        "X-Real-IP and X-Forwarded-Host",
-        "backends do not receive them: read the last entry of `X-Forwarded-For`, and `Host`",
-        &[RequestHeaders],
-    ),
-    (
         "redirects to HTTPS",
         "`Location` keeps a trailing slash; ingress-nginx removes one (`/x/` becomes `https://host/x`)",
         &[ResponseHeaders],
@@ -34,7 +29,7 @@ pub(crate) const DEFAULTS: &[(&str, &str, &[Aspect])] = &[
     (
         "paths",
         "paths are normalised before they are matched and forwarded: `//` and `/../` do not reach the backend",
-        &[RequestPath, Calls, Status, ResponseHeaders],
+        &[RequestPath, Calls, Status, ResponseHeaders, Body],
     ),
     (
         "hosts",
@@ -60,5 +55,15 @@ pub(crate) const DEFAULTS: &[(&str, &str, &[Aspect])] = &[
         "Strict-Transport-Security",
         "it is sent with every HTTPS response of the shared listener",
         &[ResponseHeaders],
+    ),
+    (
+        "X-Accel fields",
+        "`X-Accel-Redirect` and the like of a backend's response have no effect and reach the client; ingress-nginx acts on them",
+        &[Status, Body, ResponseHeaders, Calls],
+    ),
+    (
+        "health checks",
+        "`/healthz` and `/nginx_status` of hosts without a rule return 404; ingress-nginx returns 200. Let the load balancer check the health of the gateway's pods",
+        &[Status, Body],
     ),
 ];

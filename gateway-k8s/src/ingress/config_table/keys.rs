@@ -489,7 +489,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         "use-proxy-protocol",
         Differs(
             "ClientTrafficPolicy `proxyProtocol`. The scheme is that of the listener; ingress-nginx takes it from the port in the PROXY header",
-            &[RequestHeaders, Status, ResponseHeaders, Calls],
+            &[RequestHeaders, Status, ResponseHeaders, Calls, Body],
         ),
     ),
     ("variables-hash-bucket-size", NGINX),

@@ -20,10 +20,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-always-set-cookie",
         Low,
         Ignored,
-        Differs(
-            "cookies of the authentication server reach the client as the gateway's external authorization passes them",
-            &[ResponseHeaders],
-        ),
+        Read("cookies of the authentication server are added to every response"),
     ),
     row(
         "auth-cache-duration",
@@ -56,10 +53,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-method",
         Low,
         Denies,
-        Differs(
-            "the authentication server receives the method of the request",
-            &[Calls],
-        ),
+        Read("without `auth-url` it has no effect"),
     ),
     row(
         "auth-proxy-set-headers",
@@ -80,10 +74,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-request-redirect",
         Medium,
         AuthOff,
-        Never(
-            "the authentication server receives no `X-Auth-Request-Redirect`: configure the address of the application at the server",
-            &[Calls],
-        ),
+        Read("without `auth-url` it has no effect"),
     ),
     row(
         "auth-response-headers",
@@ -107,16 +98,13 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-signin",
         High,
         Ignored,
-        Read("BackendTrafficPolicy `responseOverride` with a redirect"),
+        Read("without `auth-url` it has no effect"),
     ),
     row(
         "auth-signin-redirect-param",
         Medium,
         Ignored,
-        Differs(
-            "the redirect to the sign-in page has a fixed address: the sign-in page does not receive the original URL",
-            &[ResponseHeaders],
-        ),
+        Read("without `auth-url` it has no effect"),
     ),
     row(
         "auth-snippet",

@@ -9,7 +9,7 @@ use super::Translator;
 use super::matches::{Taker, canary_matches, path_match, rewrite};
 use super::routes::TranslatedRule;
 use crate::ingress::servers::{BackendPort, Location, Server};
-use crate::ingress::settings::IngressSettings;
+use crate::ingress::settings::{ClientCert, IngressSettings};
 
 impl Translator<'_> {
     /// The rules that lead to the backend of a location.
@@ -110,11 +110,32 @@ impl Translator<'_> {
         if let Some(prefix) = &settings.forwarded_prefix {
             set.push(json!({"name": "X-Forwarded-Prefix", "value": prefix}));
         }
+        if self.config.replaces_forwarded_for() {
+            let client = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%";
+            for name in ["X-Forwarded-For", "X-Real-IP"] {
+                set.push(json!({"name": name, "value": client}));
+            }
+        }
+        let client = server.client_cert.and_then(|ingress| {
+            let settings = &self.servers.ingresses[ingress].settings;
+            settings.client_cert.clone()
+        });
+        let certificate = client.as_ref().map(client_certificate_fields);
+        let certificate = certificate.unwrap_or_default();
+        set.extend(certificate.iter().filter_map(|(name, value)| {
+            let value = (*value)?;
+            Some(json!({"name": name, "value": value}))
+        }));
         let mut edits = serde_json::Map::new();
         if !set.is_empty() {
             edits.insert("set".to_owned(), json!(set));
         }
         let mut removed = settings.removed_request_headers.clone();
+        if settings.backend.vhost.is_some() {
+            // The rewrite of the host adds it.
+            removed.push("X-Forwarded-Host".to_owned());
+        }
+        removed.extend(certificate.iter().map(|(name, _)| (*name).to_owned()));
         if settings.basic_auth.is_some() {
             // The backend must not receive the password.
             removed.push("Authorization".to_owned());
@@ -202,4 +223,16 @@ impl Translator<'_> {
         let name = format!("{}-rewrite", ingress.name);
         self.route_filter(&ingress.namespace, &name, spec, comments)
     }
+}
+
+/// Header fields about the client certificate, with the values that the backend receives. The client's own are removed.
+fn client_certificate_fields(client: &ClientCert) -> Vec<(&'static str, Option<&'static str>)> {
+    let whole = client
+        .passes_certificate
+        .then_some("%DOWNSTREAM_PEER_CERT%");
+    vec![
+        ("ssl-client-subject-dn", Some("%DOWNSTREAM_PEER_SUBJECT%")),
+        ("ssl-client-issuer-dn", Some("%DOWNSTREAM_PEER_ISSUER%")),
+        ("ssl-client-cert", whole),
+    ]
 }

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use towergate_policy::backend_traffic::MAX_REQUEST_BODY;
+use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUEST_BODY};
 
-use super::policies::{quantity, retry};
+use super::policies::{bad_gateway, quantity, retry};
 use super::{ACCESS_LABEL, Translator, slug};
 use crate::ingress::settings::ProxySettings;
 use crate::ingress::value::{duration, list, networks, size};
 use crate::objects::ObjectKey;
 
-/// Request header fields that ingress-nginx sets, by listener. The client's address and the host
-/// are variables of the gateway.
+/// Request header fields that ingress-nginx sets, by listener.
 fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
     let fields = [
         ("X-Forwarded-Port", port),
@@ -25,6 +24,9 @@ fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Header field that tells the backend that the client has a valid certificate. A client's own is never passed on where
+/// a host verifies certificates.
+const CLIENT_VERIFY: &str = "ssl-client-verify";
 /// Secret with the certificate that clients without a known server name receive.
 const DEFAULT_CERTIFICATE: &str = "default-certificate";
 
@@ -174,6 +176,14 @@ impl Translator<'_> {
         }
         spec["headers"] = self.header_settings(scheme, port);
         comments.insert("Header fields as ingress-nginx sets them".to_owned());
+        let verifies = self
+            .servers
+            .servers
+            .iter()
+            .any(|server| server.client_cert.is_some());
+        if verifies && client_cert.is_none_or(|client| client.optional) {
+            spec["headers"]["earlyRequestHeaders"]["remove"] = json!([CLIENT_VERIFY]);
+        }
         // nginx compares decoded paths: `/admin%2Fx` must not escape the rules of `/admin`.
         spec["path"] = json!({"escapedSlashesAction": "UnescapeAndForward"});
         if let Some(versions) = self
@@ -205,7 +215,12 @@ impl Translator<'_> {
             }
             tls.insert("clientValidation".to_owned(), validation);
             spec["tls"] = Value::Object(tls);
-            spec["headers"]["xForwardedClientCert"] = json!({"mode": "SanitizeSet"});
+            if !client.optional {
+                // The handshake rejects other clients.
+                let verified = json!({"name": CLIENT_VERIFY, "value": "SUCCESS"});
+                let set = spec["headers"]["earlyRequestHeaders"]["set"].as_array_mut();
+                set.into_iter().for_each(|set| set.push(verified.clone()));
+            }
             comments.insert("auth-tls-secret".to_owned());
         }
         let key = ObjectKey::new(&*gateway.namespace, format!("{}-{section}", gateway.name));
@@ -252,7 +267,23 @@ impl Translator<'_> {
         headers.insert("withUnderscoresAction".to_owned(), underscores.into());
         headers.insert("requestID".to_owned(), request_id.into());
         headers.insert("disableRateLimitHeaders".to_owned(), true.into());
-        let early = json!({"set": forwarded(scheme, port)});
+        let trusts = config.bool("use-forwarded-headers", false);
+        let mut set = forwarded(scheme, port);
+        let client = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%";
+        let host = match trusts {
+            true => "%REQ(X-FORWARDED-HOST?:AUTHORITY)%",
+            false => "%REQ(:AUTHORITY)%",
+        };
+        if !config.replaces_forwarded_for() {
+            // A client address from a header field is not known yet: the routes set the field.
+            set.push(json!({"name": "X-Real-IP", "value": client}));
+        }
+        set.push(json!({"name": "X-Forwarded-Host", "value": host}));
+        if config.bool("enable-real-ip", false) && !trusts {
+            // The address of the client is trusted, the scheme is not.
+            set.push(json!({"name": "X-Forwarded-Proto", "value": scheme}));
+        }
+        let early = json!({"set": set});
         headers.insert("earlyRequestHeaders".to_owned(), early);
         let mut late = Map::new();
         let mut set = Vec::new();
@@ -327,6 +358,7 @@ impl Translator<'_> {
                 "http": {"streamIdleTimeout": duration(idle)},
             },
             "loadBalancer": {"type": "RoundRobin"},
+            "responseOverride": [bad_gateway()],
         });
         if let Some(retry) = retry(&proxy) {
             spec["retry"] = retry;
@@ -346,5 +378,7 @@ impl Translator<'_> {
         self.output.add(kind, &gateway, spec, &comments);
         self.output
             .annotate(kind, &gateway, MAX_REQUEST_BODY, &quantity(limit));
+        self.output
+            .annotate(kind, &gateway, LIMITS_BEFORE_AUTHENTICATION, "true");
     }
 }

@@ -14,7 +14,26 @@ pub(crate) fn path_match(location: &Location, regex: bool) -> Value {
     } else {
         "PathPrefix"
     };
-    json!({"type": kind, "value": location.path})
+    json!({"type": kind, "value": encoded(&location.path)})
+}
+
+/// A path with the characters percent-encoded that a path of a match cannot have. Requests have them encoded as well:
+/// only unreserved characters are decoded before paths are matched.
+fn encoded(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let mut text = String::with_capacity(path.len());
+    for (at, byte) in bytes.iter().enumerate() {
+        let escape = bytes.get(at + 1..at + 3);
+        let is_escape = escape.is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+        match byte {
+            b'%' if is_escape => text.push('%'),
+            byte if byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@".contains(byte) => {
+                text.push(char::from(*byte));
+            }
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
 }
 
 /// A path of a host with regular expressions: it matches at the start, without regard to case.
@@ -96,6 +115,12 @@ pub(crate) fn canary_matches(canary: &CanaryBackend) -> Vec<(Value, Taker)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_that_a_path_cannot_have_are_encoded() {
+        assert_eq!(encoded("/v[0-9]/ä%5b"), "/v%5B0-9%5D/%C3%A4%5b");
+        assert_eq!(encoded("/a-b/(c)%"), "/a-b/(c)%25");
+    }
 
     #[test]
     fn a_pattern_matches_at_the_start() {

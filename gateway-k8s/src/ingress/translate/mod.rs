@@ -114,11 +114,13 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     let mut verdicts = Vec::new();
     let read = read_all(manifests, &config, &mut verdicts);
     let served = read.iter().map(|read| read.ingress.key.clone()).collect();
+    let mut servers = servers::build(read, &config);
+    refuse_unverifiable(&mut servers);
     let mut translator = Translator {
         manifests,
         config: &config,
         options,
-        servers: servers::build(read, &config),
+        servers,
         output: OutputObjects::default(),
         verdicts,
         grants: BTreeMap::new(),
@@ -142,6 +144,20 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         objects: translator.output,
         verdicts,
         served,
+    }
+}
+
+/// Marks hosts whose client certificates cannot be verified.
+fn refuse_unverifiable(servers: &mut Servers<'_>) {
+    let Servers {
+        ingresses, servers, ..
+    } = servers;
+    for server in servers {
+        let denied = |index: usize| ingresses[index].settings.denied.as_deref();
+        if server.client_cert.and_then(denied) == Some("auth-tls-secret") {
+            server.client_cert = None;
+            server.refused = true;
+        }
     }
 }
 

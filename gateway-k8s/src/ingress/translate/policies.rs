@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
-use towergate_policy::backend_traffic::MAX_REQUEST_BODY;
-use towergate_policy::security::{BASIC_AUTH_REALM, CORS_RESPONSES};
+use towergate_policy::backend_traffic::{LOCAL_RATE_LIMIT, MAX_REQUEST_BODY, RateLimitExtension};
+use towergate_policy::ext_auth::SubrequestSettings;
+use towergate_policy::security::{
+    AUTHORIZATION_BEFORE_AUTHENTICATION, BASIC_AUTH_REALM, CORS_RESPONSES, EXT_AUTH_SUBREQUEST,
+};
 
 use super::Translator;
 use super::backends::ENVOY;
@@ -15,19 +18,6 @@ use crate::ingress::settings::{
 };
 use crate::ingress::value::duration;
 use crate::objects::ObjectKey;
-
-/// Header fields that the authentication server receives in addition to the default ones.
-const TO_AUTH: [&str; 9] = [
-    "Accept",
-    "Authorization",
-    "Cookie",
-    "Origin",
-    "User-Agent",
-    "X-Forwarded-For",
-    "X-Forwarded-Host",
-    "X-Forwarded-Proto",
-    "X-Requested-With",
-];
 
 /// Policies of a route, without targets.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -57,6 +47,12 @@ pub(crate) fn quantity(bytes: u64) -> String {
 }
 
 impl RoutePolicies {
+    /// Whether requests are counted, which each Ingress does by itself.
+    pub(crate) fn has_rate_limit(&self) -> bool {
+        let traffic = self.traffic.as_ref();
+        traffic.is_some_and(|spec| !spec["rateLimit"].is_null())
+    }
+
     /// Text that is equal for equal policies.
     pub(crate) fn fingerprint(&self) -> String {
         format!("{self:?}")
@@ -70,6 +66,8 @@ pub(crate) struct PolicyScope {
     pub(crate) auth: bool,
     /// Whether the backend is the Ingress's own: session affinity applies.
     pub(crate) own_backend: bool,
+    /// Whether only requests over HTTPS reach it.
+    pub(crate) https_only: bool,
 }
 
 impl Translator<'_> {
@@ -87,7 +85,23 @@ impl Translator<'_> {
         if let Some(bytes) = settings.proxy.body_size {
             traffic_annotations.insert(MAX_REQUEST_BODY, quantity(bytes));
         }
-        let mut traffic = traffic(&settings, scope, path);
+        let limits = &settings.limits;
+        if limits.per_second + limits.per_minute > 0 {
+            let extension = RateLimitExtension {
+                burst_periods: Some(u32::try_from(limits.burst).unwrap_or(u32::MAX)),
+                exempt: limits
+                    .allow
+                    .iter()
+                    .filter_map(|network| network.parse().ok())
+                    .collect(),
+            };
+            traffic_annotations.insert(LOCAL_RATE_LIMIT, json!(extension).to_string());
+        }
+        let limit_status = self.config.number("limit-req-status-code");
+        let limit_status = limit_status
+            .filter(|status| (400..600).contains(status))
+            .unwrap_or(503);
+        let mut traffic = traffic(&settings, scope, path, limit_status);
         if traffic.is_none() && !traffic_annotations.is_empty() {
             traffic = Some(json!({"mergeType": "StrategicMerge"}));
         }
@@ -169,7 +183,7 @@ impl Translator<'_> {
         if !names.is_empty() {
             http["headersToBackend"] = json!(names);
         }
-        json!({"http": http, "headersToExtAuth": TO_AUTH, "statusOnError": 500})
+        json!({"http": http, "statusOnError": 500})
     }
 }
 
@@ -185,17 +199,37 @@ fn by_user(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
 /// Settings that a SecurityPolicy cannot express.
 fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annotations {
     let mut annotations = Annotations::new();
+    let authenticates = settings.basic_auth.is_some() || settings.external_auth.is_some();
+    if authenticates && scope.auth && authorization(settings).is_some() {
+        annotations.insert(AUTHORIZATION_BEFORE_AUTHENTICATION, "true".to_owned());
+    }
     if settings.cors.is_some() {
         annotations.insert(CORS_RESPONSES, "every-response".to_owned());
     }
     if let Some(basic) = settings.basic_auth.as_ref().filter(|_| scope.auth) {
         annotations.insert(BASIC_AUTH_REALM, basic.realm.clone());
     }
+    if let Some(auth) = settings.external_auth.as_ref().filter(|_| scope.auth) {
+        let subrequest = SubrequestSettings {
+            host: auth.url.host.clone(),
+            method: auth.method.clone(),
+            redirect: auth.redirect.clone(),
+            // The reader of the annotation writes valid templates only.
+            sign_in: auth.signin.clone().and_then(|text| text.try_into().ok()),
+            always_set_cookies: auth.always_set_cookies,
+        };
+        annotations.insert(EXT_AUTH_SUBREQUEST, json!(subrequest).to_string());
+    }
     annotations
 }
 
 fn authorization(settings: &IngressSettings) -> Option<Value> {
     let mut rules = Vec::new();
+    if let Some(pattern) = &settings.match_subject {
+        let known = format!("connection.subject_peer_certificate.matches('{pattern}')");
+        let cel = format!("!(connection.mtls && {known})");
+        rules.push(json!({"action": "Deny", "cel": cel}));
+    }
     if !settings.deny.is_empty() {
         rules.push(json!({"action": "Deny", "principal": {"clientCIDRs": settings.deny}}));
     }
@@ -210,7 +244,28 @@ fn authorization(settings: &IngressSettings) -> Option<Value> {
     (!rules.is_empty()).then(|| json!({"defaultAction": default, "rules": rules}))
 }
 
-fn traffic(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Option<Value> {
+/// Another status for the gateway's own responses that match.
+fn status_override(matching: &Value, status: u64) -> Value {
+    json!({"match": matching, "source": "Local", "response": {"statusCode": status}})
+}
+
+/// 502 for a backend that fails, where Envoy answers 503. Responses without content are those of a backend without
+/// endpoints, for which ingress-nginx also answers 503.
+pub(crate) fn bad_gateway() -> Value {
+    let text = json!({"type": "Prefix", "value": "text/plain"});
+    let matching = json!({
+        "statusCodes": [{"type": "Value", "value": 503}],
+        "responseHeaders": [{"name": "Content-Type", "value": text}],
+    });
+    status_override(&matching, 502)
+}
+
+fn traffic(
+    settings: &IngressSettings,
+    scope: PolicyScope,
+    path: &str,
+    limit_status: u64,
+) -> Option<Value> {
     let mut spec = Map::new();
     let proxy = &settings.proxy;
     let mut timeout = Map::new();
@@ -237,31 +292,17 @@ fn traffic(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Option
     }
     if let Some(rules) = rate_limit(&settings.limits) {
         spec.insert("rateLimit".to_owned(), json!({"local": {"rules": rules}}));
-    }
-    let signin = settings
-        .external_auth
-        .as_ref()
-        .and_then(|auth| auth.signin.as_ref());
-    if let Some(signin) = signin.filter(|_| scope.auth) {
-        let path = if signin.path.is_empty() {
-            "/"
-        } else {
-            &signin.path
-        };
-        let mut redirect = json!({
-            "scheme": signin.scheme,
-            "hostname": signin.host,
-            "path": {"type": "ReplaceFullPath", "replaceFullPath": path},
-            "statusCode": 302,
-        });
-        if let Some(port) = signin.port {
-            redirect["port"] = port.into();
+        if limit_status != 429 {
+            // A list replaces that of the Gateway's policy.
+            let limited = status_override(
+                &json!({"statusCodes": [{"type": "Value", "value": 429}]}),
+                limit_status,
+            );
+            spec.insert(
+                "responseOverride".to_owned(),
+                json!([limited, bad_gateway()]),
+            );
         }
-        let matching = json!({"statusCodes": [{"type": "Value", "value": 401}]});
-        spec.insert(
-            "responseOverride".to_owned(),
-            json!([{"match": matching, "source": "Local", "redirect": redirect}]),
-        );
     }
     if spec.is_empty() {
         return None;
@@ -325,7 +366,7 @@ fn balancer(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Optio
         if let Some(same_site) = &affinity.same_site {
             attributes.insert("SameSite".to_owned(), same_site.clone().into());
         }
-        if affinity.secure {
+        if affinity.secure || scope.https_only {
             attributes.insert("Secure".to_owned(), "".into());
         }
         let ttl = duration(affinity.max_age.unwrap_or(0));
@@ -359,6 +400,7 @@ fn rate_limit(limits: &Limits) -> Option<Vec<Value>> {
             rules.push(json!({
                 "clientSelectors": [{"sourceCIDR": {"type": "Distinct", "value": every}}],
                 "limit": {"requests": requests, "unit": unit},
+                "shared": true,
             }));
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::local_replies::RedirectAddress;
 use super::matches::path_match;
-use super::routes::{Listeners, MAX_MATCHES, MAX_RULES};
+use super::routes::{Listeners, MAX_MATCHES, MAX_RULES, add_header_match, one_label};
 use super::{Translator, slug};
 use crate::ingress::servers::{Location, Server};
 use crate::ingress::value::url;
@@ -37,7 +37,8 @@ impl Translator<'_> {
                 && self.redirects(server, location)
                 && !answered(location)
         });
-        if whole {
+        let one_label = one_label(server);
+        if whole && one_label.is_none() {
             redirects.hosts.extend(names);
             return;
         }
@@ -45,7 +46,13 @@ impl Translator<'_> {
             .locations
             .iter()
             .filter(|location| self.redirects(server, location) && !answered(location))
-            .map(|location| json!({"path": path_match(location, server.regex)}))
+            .map(|location| {
+                let mut matching = json!({"path": path_match(location, server.regex)});
+                if let Some(host) = &one_label {
+                    add_header_match(&mut matching, host);
+                }
+                matching
+            })
             .collect();
         if !paths.is_empty() {
             redirects.paths.push((names, paths));

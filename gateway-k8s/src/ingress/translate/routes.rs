@@ -155,6 +155,20 @@ impl Translator<'_> {
         self.check_pattern(server, location, ingress);
         let exempt = !location.catch_all && location.path.starts_with(ACME);
         let matching = json!({"path": path_match(location, server.regex)});
+        if server.refused {
+            let filter = self.status_filter(&namespace, 403, &comments);
+            let mut draft = Draft {
+                namespace: &namespace,
+                ingress: &read.ingress.key.name,
+                comments: &comments,
+                drafts,
+            };
+            draft.add(
+                Listeners::Both,
+                vec![TranslatedRule::local(matching, filter)],
+            );
+            return;
+        }
         // Redirects of nginx precede its guards, so these rules have no policies.
         let mut plain = Vec::new();
         if location.path == "/"
@@ -168,7 +182,11 @@ impl Translator<'_> {
             .redirect
             .as_ref()
             .filter(|_| !location.catch_all || !server.host.is_empty());
-        if let Some(redirect) = redirect {
+        if let Some(redirect) = redirect.filter(|redirect| redirect.keeps_query) {
+            let target = redirect_target(&redirect.to, redirect.code);
+            let rule = TranslatedRule::redirect(matching.clone(), target);
+            plain.push((Listeners::Both, rule));
+        } else if let Some(redirect) = redirect {
             let address = match redirect.to.starts_with('/') {
                 true => RedirectAddress::Path(&redirect.to),
                 false => RedirectAddress::Absolute(&redirect.to),
@@ -209,6 +227,7 @@ impl Translator<'_> {
         let scope = PolicyScope {
             auth: !(exempt || self.is_open(&location.path)),
             own_backend: !location.catch_all,
+            https_only: self.redirects(server, location),
         };
         // A denied path returns 500 before any policy applies.
         let policies = match settings.denied {
@@ -332,7 +351,7 @@ impl Translator<'_> {
             && open
                 .iter()
                 .any(|prefix| location.path.starts_with(prefix.as_str()));
-        self.servers.redirects_to_https(server, location) && !exempt
+        self.servers.redirects_to_https(server, location) && !exempt && !server.refused
     }
 
     /// Whether a path needs no external authentication (`no-auth-locations`).
@@ -378,7 +397,14 @@ impl Translator<'_> {
                 .iter()
                 .map(|section| self.parent(Some(section)))
                 .collect();
-            for rules in chunks(draft.groups) {
+            let mut groups = draft.groups;
+            if let Some(host) = one_label(server) {
+                let rules = groups.iter_mut().flatten();
+                for matching in rules.flat_map(|rule| &mut rule.matches) {
+                    add_header_match(matching, &host);
+                }
+            }
+            for rules in chunks(groups) {
                 let key = self.output.free_name(draft.kind, &draft.namespace, &name);
                 let rules: Vec<Value> = match draft.kind {
                     "GRPCRoute" => rules
@@ -407,7 +433,11 @@ impl Translator<'_> {
                     ("SecurityPolicy", &own.security, &own.security_annotations),
                 ] {
                     let Some(spec) = policy else { continue };
-                    let text = format!("{spec}{annotations:?}");
+                    let mut text = format!("{spec}{annotations:?}");
+                    if own.has_rate_limit() {
+                        // Each Ingress counts by itself.
+                        text.push_str(&draft.ingress);
+                    }
                     let at = (draft.namespace.clone(), kind, text);
                     let entry = policies.entry(at).or_insert_with(|| PolicyDraft {
                         name: draft.ingress.clone(),
@@ -437,6 +467,25 @@ impl Translator<'_> {
             sections.push(https);
         }
         sections
+    }
+}
+
+/// The match of `Host` for a host with a wildcard, which stands for one label in ingress-nginx and for several in
+/// Gateway API. `None`: another host, or one with further names.
+pub(super) fn one_label(server: &Server) -> Option<Value> {
+    let parent = server.host.strip_prefix("*.")?;
+    let parent = parent.replace('.', "\\.");
+    server.aliases.is_empty().then(|| {
+        let value = format!("(?i)[^.]+\\.{parent}(:[0-9]+)?");
+        json!({"name": "Host", "type": "RegularExpression", "value": value})
+    })
+}
+
+/// Adds a match of a header field to a match of a rule.
+pub(super) fn add_header_match(matching: &mut Value, header: &Value) {
+    match matching["headers"].as_array_mut() {
+        Some(headers) => headers.push(header.clone()),
+        None => matching["headers"] = json!([header]),
     }
 }
 
@@ -473,8 +522,10 @@ impl Draft<'_> {
         rules: Vec<TranslatedRule>,
     ) {
         let fingerprint = policies.fingerprint();
+        let limited = policies.has_rate_limit();
         let known = self.drafts.iter_mut().find(|draft| {
-            draft.namespace == self.namespace
+            (!limited || draft.ingress == self.ingress)
+                && draft.namespace == self.namespace
                 && draft.listeners == listeners
                 && draft.kind == kind
                 && draft.policies.fingerprint() == fingerprint
