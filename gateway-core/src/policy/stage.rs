@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Position of a policy in the request path. The request halves of a rule's policies run in ascending
 /// order, the response halves in descending order.
 ///
-/// The order is that of Envoy Gateway's filters, but for the extensions:
+/// The order is that of Envoy Gateway's filters, except for the extensions:
 ///
 /// | stage | reason for its place |
 /// |---|---|
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// | `Fault` | a fault stands for a failure of the gateway, so it also affects preflights |
 /// | `Cors` | a preflight carries no credentials, so it is answered before authentication |
 /// | `Csrf` | a forged request is rejected before a service is called for it |
-/// | `EarlyBodyLimit`, `EarlyRateLimit`, `EarlyAuthorization` | extensions: what a policy places before authentication, so that no service is asked about requests that are rejected anyway |
+/// | `EarlyBodyLimit`, `EarlyRateLimit`, `EarlyAuthorization` | extensions: policies that are placed before authentication, so that no service is called for requests that are rejected anyway |
 /// | `ExternalAuth` | the service receives the request before credentials are removed from it |
 /// | `ApiKey`, `BasicAuth`, `Oidc`, `Jwt` | each sets an identity that later policies use |
 /// | `SessionPersistence` | only authenticated requests choose an endpoint by their session |
@@ -40,7 +40,7 @@ pub enum Stage {
     EarlyBodyLimit,
     /// Limits requests per time before authentication.
     EarlyRateLimit,
-    /// Authorizes by what is known before authentication.
+    /// Authorizes by facts that are known before authentication.
     EarlyAuthorization,
     /// Calls an authorization service.
     ExternalAuth,

@@ -67,8 +67,8 @@ const TOKENS: &str = "envoy.filters.http.jwt_authn";
 /// `metadata.filter_metadata['envoy.filters.http.jwt_authn']` has the claims of verified tokens by
 /// the name of their provider. If a condition has no value (for example because a header field is
 /// not present, or has several lines), it holds in a rule that denies and fails in a rule that
-/// allows. Several lines have no value, because readers differ on it: one takes the first line,
-/// another the last, or all of them joined.
+/// allows. Several lines have no value, because implementations differ: they use the first line,
+/// the last, or all of them joined.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The expression.

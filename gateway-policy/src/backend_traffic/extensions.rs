@@ -1,7 +1,7 @@
 //! Annotations of a BackendTrafficPolicy: behaviour for which its spec has no field.
 //!
 //! An annotation with an invalid value, without its section, or with an unknown name under the prefix makes the policy
-//! invalid: what it covers answers 500.
+//! invalid: its targets return 500.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::rate_limit::{Limit, LocalRateLimit};
 use crate::request_body_limit::RequestBodyLimit;
 use crate::{FieldError, Policy};
 
-/// Prefix of the annotations of policies that have a meaning. An unknown one makes its policy invalid.
+/// Prefix of the annotations of policies. An unknown annotation with this prefix makes its policy invalid.
 pub const ANNOTATION_PREFIX: &str = "towergate.dev/";
 
 /// Annotation of a BackendTrafficPolicy: the maximum size of request bodies, such as `8Mi`. Larger requests are
-/// answered 413, without buffering. `0`: no limit, also in place of that of the policy's parent.
+/// answered 413, without buffering. `0`: no limit, even if the policy's parent sets one.
 pub const MAX_REQUEST_BODY: &str = "towergate.dev/max-request-body";
 
 /// Annotation of a BackendTrafficPolicy: further settings of `rateLimit.local`, [`RateLimitExtension`] as JSON.
@@ -32,8 +32,8 @@ pub const LIMITS_BEFORE_AUTHENTICATION: &str = "towergate.dev/limits-before-auth
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimitExtension {
-    /// Number of periods whose requests may arrive at once, in addition to one request, as `limit_req` of nginx counts.
-    /// Default: a limit allows the requests of one period at once.
+    /// Size of the burst in periods, in addition to one request, as in `limit_req` of nginx.
+    /// Default: the burst is the requests of one period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst_periods: Option<u32>,
     /// Networks whose clients have no limit. Default: none.

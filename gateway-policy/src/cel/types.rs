@@ -1,7 +1,7 @@
-//! Types of expressions, as far as they are known without values.
+//! Types of expressions that are known without values.
 //!
 //! A condition whose type is known and is not a boolean would have no value for any request, so it
-//! is refused when it is compiled. The same applies to uses of [`ValueType::Attributes`] that need
+//! is rejected when it is compiled. The same applies to uses of [`ValueType::Attributes`] that need
 //! all its keys: its values are computed by name, so it has neither a size nor a list of keys.
 
 use super::environment::Environment;
@@ -25,7 +25,7 @@ pub enum ValueType {
     Duration,
     /// A list.
     List,
-    /// A map that the expression makes.
+    /// A map that the expression creates.
     Map,
     /// An [`AttributeSet`](super::AttributeSet) whose values have this type.
     Attributes(&'static ValueType),

@@ -31,13 +31,13 @@ pub enum Value<'a> {
     Object(&'a serde_json::Map<String, Json>),
     /// A list that the expression makes.
     List(Rc<[Value<'a>]>),
-    /// A map that the expression makes.
+    /// A map that the expression creates.
     Map(Rc<[(Value<'a>, Value<'a>)]>),
 }
 
 /// A map whose values are computed when an expression uses them, such as the header fields of a request.
 pub trait AttributeSet: fmt::Debug {
-    /// The value of an attribute; `None`: it is not present, or has no value that is certain.
+    /// The value of an attribute; `None`: it is not present, or its value is not certain.
     fn attribute(&self, name: &str) -> Option<Value<'_>>;
 
     /// Whether an attribute is present. A present attribute may be without a value.

@@ -90,7 +90,7 @@ pub enum AuthService {
     Http(HttpAuthService),
     /// `envoy.service.auth.v3.Authorization` over gRPC.
     Grpc(GrpcAuthService),
-    /// HTTP, as nginx asks.
+    /// HTTP, in the form of nginx.
     Subrequest(SubrequestService),
 }
 

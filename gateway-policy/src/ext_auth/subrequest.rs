@@ -1,8 +1,8 @@
-//! Questions as nginx asks them (`auth_request`), with the header fields of ingress-nginx.
+//! Check requests in the form of nginx (`auth_request`), with the header fields of ingress-nginx.
 //!
-//! The service receives a request without content, with a path, host and method of its own, the header fields of the
+//! The service receives a request without content, with its own path, host and method, the header fields of the
 //! client, and the request's address in `X-Original-URL`, `X-Original-Method` and `X-Auth-Request-Redirect`. A status
-//! from 200 to 299 allows, 401 and 403 deny, every other one is a failed call.
+//! from 200 to 299 allows the request, 401 and 403 deny it, and every other status is a failed call.
 
 use std::net::IpAddr;
 
@@ -27,12 +27,12 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 
-/// A service that is asked as `auth_request` of nginx does.
+/// A service that is called like `auth_request` of nginx calls it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct SubrequestService {
-    /// Path and query of a question.
+    /// Path and query of a check request.
     pub path: String,
-    /// Fields of an answer that allows, which the backend receives. The client's own are removed.
+    /// Fields of a response that allows; the backend receives them. The client's own are removed.
     pub headers_to_backend: Vec<Text<HeaderName>>,
     /// Further settings.
     pub settings: SubrequestSettings,
@@ -42,15 +42,15 @@ pub struct SubrequestService {
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubrequestSettings {
-    /// `Host` of a question.
+    /// `Host` of a check request.
     pub host: String,
-    /// Method of a question. Default: `GET`. If it is set, the service also receives `X-Original-URI` and `X-Scheme`.
+    /// Method of a check request. Default: `GET`. If it is set, the service also receives `X-Original-URI` and `X-Scheme`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// Value of `X-Auth-Request-Redirect`. Default: path and query of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<String>,
-    /// Where a client is sent to that the service answers 401. Default: it receives the 401.
+    /// Address to which a client is redirected if the service returns 401. Default: the client receives the 401.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<AddressTemplate>,
     /// Whether cookies of the service are added to every response. Default: to those with a status of success or
@@ -161,7 +161,7 @@ impl AddressTemplate {
     }
 }
 
-/// Appends `text` with everything but unreserved characters percent-encoded (RFC 3986, section 2.3).
+/// Appends `text`. All characters except unreserved ones are percent-encoded (RFC 3986, section 2.3).
 fn escape(text: &str, out: &mut String) {
     for byte in text.bytes() {
         match byte {
@@ -173,7 +173,7 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// Whether a field of the client is sent to the service as it is.
+/// Whether a field of the client is sent to the service unchanged.
 fn is_passed_on(name: &HeaderName) -> bool {
     let own = [
         CONTENT_LENGTH,
@@ -196,7 +196,7 @@ fn is_passed_on(name: &HeaderName) -> bool {
 }
 
 impl SubrequestSettings {
-    /// Checks that questions can be asked.
+    /// Checks that check requests can be built.
     ///
     /// # Errors
     /// Host, method or redirect are invalid.
@@ -219,7 +219,7 @@ impl SubrequestSettings {
 }
 
 impl SubrequestService {
-    /// The request that asks the service about a request of `client` with this head.
+    /// The check request for a request of `client` with this head.
     pub(super) fn question(
         &self,
         head: &request::Parts,
@@ -263,7 +263,7 @@ impl SubrequestService {
     /// The decision in a response of the service about the request with this head.
     ///
     /// # Errors
-    /// [`ServiceError::Status`] for every status but 401, 403 and those from 200 to 299.
+    /// [`ServiceError::Status`] for every status except 401, 403 and those from 200 to 299.
     pub(super) fn read_answer(
         &self,
         head: &request::Parts,

@@ -174,8 +174,8 @@ fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     Some(template)
 }
 
-/// An address with the placeholders of an address template in place of variables of nginx. `None`: it has a variable
-/// for which there is none.
+/// An address with the placeholders of an address template instead of nginx variables. `None`: it has a variable
+/// without a placeholder.
 fn template(text: &str) -> Option<String> {
     const VARIABLES: [(&str, &str); 7] = [
         ("pass_access_scheme", "{scheme}"),

@@ -24,7 +24,7 @@ fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Header field that tells the backend that the client has a valid certificate. A client's own is never passed on where
+/// Header field that reports to the backend that the client has a valid certificate. A client's own is never forwarded if
 /// a host verifies certificates.
 const CLIENT_VERIFY: &str = "ssl-client-verify";
 /// Secret with the certificate that clients without a known server name receive.

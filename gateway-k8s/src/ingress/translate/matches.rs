@@ -17,7 +17,7 @@ pub(crate) fn path_match(location: &Location, regex: bool) -> Value {
     json!({"type": kind, "value": encoded(&location.path)})
 }
 
-/// A path with the characters percent-encoded that a path of a match cannot have. Requests have them encoded as well:
+/// A path in which characters are percent-encoded that are not allowed in a match. They are also encoded in requests:
 /// only unreserved characters are decoded before paths are matched.
 fn encoded(path: &str) -> String {
     let bytes = path.as_bytes();

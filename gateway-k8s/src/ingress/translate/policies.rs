@@ -47,7 +47,7 @@ pub(crate) fn quantity(bytes: u64) -> String {
 }
 
 impl RoutePolicies {
-    /// Whether requests are counted, which each Ingress does by itself.
+    /// Whether requests are counted. Each Ingress counts separately.
     pub(crate) fn has_rate_limit(&self) -> bool {
         let traffic = self.traffic.as_ref();
         traffic.is_some_and(|spec| !spec["rateLimit"].is_null())
@@ -244,13 +244,13 @@ fn authorization(settings: &IngressSettings) -> Option<Value> {
     (!rules.is_empty()).then(|| json!({"defaultAction": default, "rules": rules}))
 }
 
-/// Another status for the gateway's own responses that match.
+/// Another status for local replies that match.
 fn status_override(matching: &Value, status: u64) -> Value {
     json!({"match": matching, "source": "Local", "response": {"statusCode": status}})
 }
 
-/// 502 for a backend that fails, where Envoy answers 503. Responses without content are those of a backend without
-/// endpoints, for which ingress-nginx also answers 503.
+/// 502 for a backend that fails; Envoy returns 503. Responses without content are those of a backend without
+/// endpoints, for which ingress-nginx also returns 503.
 pub(crate) fn bad_gateway() -> Value {
     let text = json!({"type": "Prefix", "value": "text/plain"});
     let matching = json!({

@@ -435,7 +435,7 @@ impl Translator<'_> {
                     let Some(spec) = policy else { continue };
                     let mut text = format!("{spec}{annotations:?}");
                     if own.has_rate_limit() {
-                        // Each Ingress counts by itself.
+                        // Each Ingress counts separately.
                         text.push_str(&draft.ingress);
                     }
                     let at = (draft.namespace.clone(), kind, text);

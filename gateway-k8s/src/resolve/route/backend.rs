@@ -403,7 +403,7 @@ impl<'a> Backends<'a> {
     }
 }
 
-/// The endpoints of a port of a Service: those of its EndpointSlices, or else those that the user names.
+/// The endpoints of a port of a Service: those of its EndpointSlices, or else those that the user configures.
 pub(super) fn endpoints_of(
     index: &ObjectIndex<'_>,
     id: &BackendId,
