@@ -16,7 +16,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Version};
 use towergate_core::access_log::{Entry, LoggedFields};
 
-use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value};
+use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value, ValueType};
 
 /// The variables of a condition: those attributes of Envoy whose values an entry contains.
 ///
@@ -25,24 +25,44 @@ const ENTRY: Environment = Environment::new(&[
     (
         "request",
         &[
-            "path",
-            "url_path",
-            "query",
-            "host",
-            "method",
-            "headers",
-            "useragent",
-            "id",
-            "protocol",
-            "size",
-            "duration",
+            ("path", ValueType::Text),
+            ("url_path", ValueType::Text),
+            ("query", ValueType::Text),
+            ("host", ValueType::Text),
+            ("method", ValueType::Text),
+            ("headers", ValueType::Attributes(&ValueType::Text)),
+            ("useragent", ValueType::Text),
+            ("id", ValueType::Text),
+            ("protocol", ValueType::Text),
+            ("size", ValueType::Number),
+            ("duration", ValueType::Duration),
         ],
     ),
-    ("response", &["code", "code_details", "headers", "size"]),
-    ("source", &["address", "port"]),
-    ("destination", &["address", "port"]),
-    ("connection", &["requested_server_name", "tls_version"]),
-    ("upstream", &["address"]),
+    (
+        "response",
+        &[
+            ("code", ValueType::Number),
+            ("code_details", ValueType::Text),
+            ("headers", ValueType::Attributes(&ValueType::Text)),
+            ("size", ValueType::Number),
+        ],
+    ),
+    (
+        "source",
+        &[("address", ValueType::Text), ("port", ValueType::Number)],
+    ),
+    (
+        "destination",
+        &[("address", ValueType::Text), ("port", ValueType::Number)],
+    ),
+    (
+        "connection",
+        &[
+            ("requested_server_name", ValueType::Text),
+            ("tls_version", ValueType::Text),
+        ],
+    ),
+    ("upstream", &[("address", ValueType::Text)]),
 ]);
 
 /// A condition on an entry. A condition without a value, for example on a header field that is not present, does not hold.
