@@ -40,6 +40,10 @@ macro_rules! finding_codes {
 }
 
 finding_codes! {
+    AuthenticationReplaced = "authentication-replaced": "a SecurityPolicy without authentication replaces one that has it",
+        "set `mergeType` in the more specific policy, or repeat the sections in it";
+    AuthenticationSkipped = "authentication-skipped": "a request whose route is recomputed skips the authentication of the new rule",
+        "let one SecurityPolicy cover all rules between which the claims choose";
     AuthorizationByPeerAddress = "authorization-by-peer-address": "a SecurityPolicy compares client addresses on a listener that does not configure their detection",
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     BackendInvalid = "backend-invalid": "a Backend has an invalid or unsupported field",
@@ -64,8 +68,8 @@ finding_codes! {
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     ClientsNotValidated = "clients-not-validated": "clients without a valid certificate are accepted",
         "set mode `AllowValidOnly`";
-    CredentialsInPlainText = "credentials-in-plain-text": "a SecurityPolicy asks for credentials on an HTTP listener",
-        "use an HTTPS listener, and redirect the HTTP listener to it";
+    CredentialsInPlainText = "credentials-in-plain-text": "a SecurityPolicy asks for credentials on an HTTP listener, or sends secrets to or takes keys from an `http` URL of another host",
+        "use an HTTPS listener, and redirect the HTTP listener to it; use `https` URLs";
     DuplicateObject = "duplicate-object": "two documents define the same object",
         "remove or rename one of them";
     FieldIgnored = "field-ignored": "a field is not supported, and the policy is applied without it",
@@ -108,8 +112,10 @@ finding_codes! {
         "name one of the listeners of the parent";
     NotAnObject = "not-an-object": "a document is not a Kubernetes object",
         "move the file out of the folder";
+    OidcLogoutNotServed = "oidc-logout-not-served": "no rule under a SecurityPolicy serves the `logoutPath` of its `oidc`",
+        "use a path that a route under the policy matches";
     OidcRedirectNotServed = "oidc-redirect-not-served": "no rule under a SecurityPolicy serves the `redirectURL` of its `oidc`",
-        "use a host and path that a route under the policy matches";
+        "use a scheme, host, port and path that a route under the policy matches";
     ParametersIgnored = "parameters-ignored": "an EnvoyProxy has fields without effect",
         "configure the equivalent policy or Towergate option, and remove the fields";
     ParametersInvalid = "parameters-invalid": "parameters of a GatewayClass or Gateway are missing, invalid or of an unsupported kind",

@@ -72,7 +72,7 @@ pub use error::OidcError;
 pub use id_token::IdTokenError;
 pub use policy::OidcPolicy;
 pub use provider::{ProviderClient, ProviderFuture};
-pub use redirect_url::{RedirectUrl, RedirectUrlError};
+pub use redirect_url::{RedirectHost, RedirectUrl, RedirectUrlError};
 pub use seal::{SHORTEST_SESSION_KEY, SessionKeyError, SessionKeys};
 pub use settings::{HeaderCondition, OidcAuthentication, OidcProviderSettings};
 

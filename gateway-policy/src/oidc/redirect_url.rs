@@ -27,6 +27,23 @@ enum UrlPart {
     Header(HeaderName),
 }
 
+/// Host of a redirect URL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RedirectHost<'u> {
+    /// This host.
+    Fixed {
+        /// Host without port.
+        host: &'u str,
+        /// Port; `None`: that of the scheme.
+        port: Option<u16>,
+    },
+    /// The host of the request, with its port.
+    OfRequest,
+    /// The host of the request or of other header fields, with text before or after it, such as the port to
+    /// which a device in front of the gateway maps a listener.
+    Composed,
+}
+
 /// Why a text is not a redirect URL.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RedirectUrlError {
@@ -93,6 +110,37 @@ impl RedirectUrl {
     /// The path to which the browser returns.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The scheme; `None`: it depends on the request.
+    pub fn scheme(&self) -> Option<&str> {
+        match self.origin.first() {
+            Some(UrlPart::Text(scheme)) => Some(scheme),
+            _ => None,
+        }
+    }
+
+    /// The host, as far as it does not depend on the request.
+    pub fn host(&self) -> RedirectHost<'_> {
+        // The first parts are the scheme and its separator.
+        match self.origin.get(2..) {
+            Some([UrlPart::Authority]) => RedirectHost::OfRequest,
+            Some([UrlPart::Text(text)]) => {
+                let split = text.rsplit_once(':');
+                let split = split.and_then(|(host, port)| Some((host, port.parse().ok()?)));
+                match split {
+                    Some((host, port)) => RedirectHost::Fixed {
+                        host,
+                        port: Some(port),
+                    },
+                    None => RedirectHost::Fixed {
+                        host: text,
+                        port: None,
+                    },
+                }
+            }
+            _ => RedirectHost::Composed,
+        }
     }
 
     /// The URL for a request.
@@ -207,6 +255,41 @@ mod tests {
             ("https://%REQ(x-tenant)%.test/cb", "https://one.test/cb"),
         ] {
             assert_eq!(RedirectUrl::parse(text).unwrap().of(&head, &url), expected);
+        }
+    }
+
+    #[test]
+    fn scheme_and_host_are_known_as_far_as_they_have_no_operators() {
+        let fixed = |host, port| RedirectHost::Fixed { host, port };
+        for (text, scheme, host) in [
+            (RedirectUrl::DEFAULT, None, RedirectHost::OfRequest),
+            ("https://a.test/cb", Some("https"), fixed("a.test", None)),
+            (
+                "http://a.test:81/cb",
+                Some("http"),
+                fixed("a.test", Some(81)),
+            ),
+            ("https://[::1]/cb", Some("https"), fixed("[::1]", None)),
+            (
+                "https://%REQ(host)%/cb",
+                Some("https"),
+                RedirectHost::OfRequest,
+            ),
+            ("%REQ(x-a)%://%REQ(x-b)%/cb", None, RedirectHost::Composed),
+            (
+                "https://%REQ(host)%:8443/cb",
+                Some("https"),
+                RedirectHost::Composed,
+            ),
+            (
+                "https://%REQ(x-a)%.test/cb",
+                Some("https"),
+                RedirectHost::Composed,
+            ),
+        ] {
+            let url = RedirectUrl::parse(text).unwrap();
+            assert_eq!((url.scheme(), url.host()), (scheme, host), "{text}");
+            assert_eq!(url.path().get(..1), Some("/"), "{text}");
         }
     }
 

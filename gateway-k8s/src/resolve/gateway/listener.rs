@@ -135,7 +135,7 @@ impl<'a> ListenerState<'a> {
 
     /// Whether the listener itself is valid and has no conflict; objects that it references may be
     /// missing.
-    pub(super) fn is_valid(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         let conditions = &self.conditions;
         let refused = conditions.is_false(ConditionType::Accepted)
             || conditions.is_true(ConditionType::Conflicted);

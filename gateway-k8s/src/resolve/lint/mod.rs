@@ -7,7 +7,7 @@
 //! | `certificate` | validity and names of certificates |
 //! | `client` | client addresses, PROXY protocol |
 //! | `ignored` | fields without which policies are applied |
-//! | `policy_service` | services that SecurityPolicies call |
+//! | `policy_service` | services that SecurityPolicies and filters call |
 //! | `redirect` | redirect loops, rules without backends |
 //! | `stream` | settings for requests on routes of connections |
 //! | `target` | missing targets of policies |
@@ -41,7 +41,7 @@ pub(super) fn check(
     endpoints: &Endpoints,
     report: &mut Report,
 ) {
-    access::check(gateways, routes, policies, report);
+    access::check(index, gateways, routes, policies, report);
     attach::parents(index, gateways, report);
     attach::hostnames(routes, report);
     attach::defaults(index, report);
@@ -49,6 +49,7 @@ pub(super) fn check(
     client::check(index, gateways, policies, report);
     ignored::check(index, report);
     policy_service::check(index, endpoints, report);
+    policy_service::check_filters(routes, endpoints, report);
     redirect::check(gateways, routes, report);
     stream::check(index, report);
     target::check(index, report);

@@ -1,13 +1,17 @@
-//! Services without endpoints that SecurityPolicies call. A Service that does not exist makes its
-//! policy invalid.
+//! Services without endpoints that SecurityPolicies and ExternalAuth filters call. A Service that does not
+//! exist makes its policy or rule invalid.
 
-use towergate_core::plan::{BackendId, Endpoints};
-use towergate_policy::SecurityPolicySpec;
+use towergate_core::plan::{BackendId, Destination, Endpoints};
 use towergate_policy::common::BackendRef;
+use towergate_policy::{Policy, SecurityPolicySpec};
 
 use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
+use super::super::route::{RouteRef, RouteState, RuleDraft};
 use crate::finding::FindingCode;
+
+/// Advice about a service without endpoints.
+const ADD_ENDPOINTS: &str = "add an EndpointSlice with ready endpoints, or set `--endpoint`";
 
 /// Reports Services without endpoints on which a policy depends.
 pub(super) fn check(index: &ObjectIndex<'_>, endpoints: &Endpoints, report: &mut Report) {
@@ -31,11 +35,62 @@ pub(super) fn check(index: &ObjectIndex<'_>, endpoints: &Endpoints, report: &mut
                     &subject,
                     field,
                     format!("{id} has no ready endpoints; {what}"),
-                    "add an EndpointSlice with ready endpoints, or set `--endpoint`",
+                    ADD_ENDPOINTS,
                 );
             }
         }
     }
+}
+
+/// Reports services without endpoints that filters of type ExternalAuth call.
+pub(super) fn check_filters(routes: &[RouteState<'_>], endpoints: &Endpoints, report: &mut Report) {
+    for state in routes {
+        let subject = state.route.subject();
+        for rule in &state.rules {
+            for (id, filter) in filter_services(rule).zip(external_auth_filters(state.route, rule))
+            {
+                if endpoints.get(id).is_some_and(Vec::is_empty) {
+                    report.warn(
+                        FindingCode::NoEndpoints,
+                        &subject,
+                        format!(
+                            "spec.rules[{}].filters[{filter}].externalAuth.backendRef",
+                            rule.index
+                        ),
+                        format!("{id} has no ready endpoints; requests are denied"),
+                        ADD_ENDPOINTS,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The services of the filters of a rule, in order. An invalid filter has none, and makes the rule return 500.
+fn filter_services(rule: &RuleDraft) -> impl Iterator<Item = &BackendId> {
+    let valid = rule.respond.is_none();
+    let policies = rule.policies.iter().filter(move |_| valid);
+    let backends = policies.flat_map(|policy| match policy {
+        Policy::ExternalAuth(service) => service.backends.as_slice(),
+        _ => &[],
+    });
+    backends.filter_map(|weighted| match &weighted.destination {
+        Destination::Backend(backend) => Some(&backend.id),
+        _ => None,
+    })
+}
+
+/// Indices of the filters of type ExternalAuth.
+fn external_auth_filters(route: RouteRef<'_>, rule: &RuleDraft) -> Vec<usize> {
+    let RouteRef::Http(route) = route else {
+        return Vec::new();
+    };
+    let filters = route.spec.rules.get(rule.index);
+    let filters = filters.into_iter().flat_map(|rule| rule.filters.iter());
+    let external = filters
+        .enumerate()
+        .filter(|(_, filter)| filter.external_auth.is_some());
+    external.map(|(at, _)| at).collect()
 }
 
 /// The backends of a policy: field, effect of their absence, reference.

@@ -53,7 +53,17 @@ struct Held<'a> {
     tcp: TcpSettings,
 }
 
-impl ClientTraffic<'_> {
+impl<'a> ClientTraffic<'a> {
+    /// The policy of a listener.
+    pub(crate) fn policy(
+        &self,
+        gateway: GatewayIndex,
+        listener: ListenerIndex,
+    ) -> Option<&'a Object<ClientTrafficPolicySpec>> {
+        let held = self.listeners.get(&(gateway, listener));
+        held.map(|held| held.policy)
+    }
+
     /// The settings of a listener; `None` without a policy.
     pub(crate) fn find(
         &self,
