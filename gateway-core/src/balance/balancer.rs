@@ -376,7 +376,7 @@ mod tests {
                 weight: 1,
             });
             cluster.set(&both);
-            let mut share = || {
+            let share = || {
                 let picks = (0..2000).map(|_| balancer.pick(&cluster, Pick::default()).unwrap());
                 picks.filter(|picked| picked.address().port() == 2).count()
             };
