@@ -12,9 +12,13 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+use towergate_tls::limits::TlsLimits;
+
+use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
-use crate::client_traffic::{Fingerprint, TlsVersionBound};
+use crate::client_traffic::{Fingerprint, TlsVersionBound, groups, suites, version};
 use crate::common::{DNS_NAME, ObjectRef};
+use crate::field_path::FieldPath;
 
 /// A host name in lower case, with an optional dot at its end.
 const FQDN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\.?$";
@@ -112,9 +116,9 @@ api_struct! {
         /// Highest version offered. Default: 1.3.
         max_version: TlsVersionBound = "maxVersion",
         /// Cipher suites of TLS 1.2.
-        ciphers: Vec<String> = "ciphers" Unsupported,
+        ciphers: Vec<String> = "ciphers",
         /// Key-exchange groups.
-        ecdh_curves: Vec<String> = "ecdhCurves" Unsupported,
+        ecdh_curves: Vec<String> = "ecdhCurves",
         /// Signature algorithms.
         signature_algorithms: Vec<String> = "signatureAlgorithms" Unsupported,
         /// ALPN protocols. Default: that of the application protocol.
@@ -131,5 +135,37 @@ api_struct! {
         kind: String = "kind" [Required, Length(1, 63)],
         /// Name of the object.
         name: String = "name" [Required, Length(1, 253)],
+    }
+}
+
+impl BackendTls {
+    /// Versions, cipher suites and key-exchange groups of connections.
+    ///
+    /// # Errors
+    /// The first field with a value that is not supported, or versions in the wrong order.
+    pub fn limits(&self) -> Result<TlsLimits, FieldError> {
+        let at = FieldPath::SPEC.field("tls");
+        let defaults = TlsLimits::default();
+        let min = version(at.field("minVersion"), self.min_version.as_ref())?;
+        let max = version(at.field("maxVersion"), self.max_version.as_ref())?;
+        let limits = TlsLimits {
+            min_version: min.unwrap_or(defaults.min_version),
+            max_version: max.unwrap_or(defaults.max_version),
+            ciphers: suites(
+                at.field("ciphers"),
+                self.ciphers.as_deref().unwrap_or_default(),
+            )?,
+            groups: groups(
+                at.field("ecdhCurves"),
+                self.ecdh_curves.as_deref().unwrap_or_default(),
+            )?,
+        };
+        match limits.min_version <= limits.max_version {
+            true => Ok(limits),
+            false => Err(FieldError::invalid(
+                at,
+                "minVersion must be smaller or equal to maxVersion",
+            )),
+        }
     }
 }

@@ -42,6 +42,7 @@ impl UrlOrigin {
             alpn: vec!["http/1.1".to_owned()],
             identity: None,
             accept_any_certificate: false,
+            limits: towergate_tls::limits::TlsLimits::default(),
         };
         let backend = Backend {
             id: BackendId {

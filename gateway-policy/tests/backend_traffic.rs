@@ -707,7 +707,6 @@ fn fields_that_protect_nothing_are_ignored_with_a_remark() {
             preconnect(json!({"predictivePercent": 101})),
             "spec.connection.preconnect.predictivePercent",
         ),
-        (json!({"dns": {}}), "spec.dns"),
         (json!({"telemetry": {}}), "spec.telemetry"),
         (
             json!({"retry": {"numAttemptsPerPriority": 1}}),
@@ -953,4 +952,16 @@ fn slow_start_and_the_headers_that_name_an_endpoint_are_converted() {
         .map(|name| name.as_str())
         .collect();
     assert_eq!(headers, ["x-endpoint", "x-other"]);
+}
+
+#[test]
+fn dns_settings_are_converted() {
+    let set = traffic(json!({"dns": {
+        "dnsRefreshRate": "5s", "respectDnsTtl": false, "lookupFamily": "IPv4AndIPv6",
+    }}));
+
+    assert_eq!(set.dns.refresh, Duration::from_secs(5));
+    assert!(!set.dns.respect_ttl);
+    assert_eq!(set.dns.family, towergate_core::plan::DnsFamily::Ipv4AndIpv6);
+    assert_eq!(traffic(json!({"dns": {}})).dns, Default::default());
 }

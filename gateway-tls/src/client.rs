@@ -29,6 +29,7 @@ pub use rustls::ClientConfig;
 
 use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
+use crate::limits::TlsLimits;
 
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct ClientTls {
     /// Whether any certificate is accepted. The connection is encrypted, but its peer is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_any_certificate: bool,
+    /// Versions, cipher suites and key-exchange groups.
+    #[serde(default, skip_serializing_if = "TlsLimits::is_default")]
+    pub limits: TlsLimits,
 }
 
 /// A name in the SAN extension of a certificate.
@@ -68,8 +72,8 @@ impl ClientTls {
     pub fn build(&self, provider: Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, TlsError> {
         self.server_name()?;
         let verifier = self.verifier(&provider)?;
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()?
+        let builder = ClientConfig::builder_with_provider(self.limits.restrict(provider.clone())?)
+            .with_protocol_versions(self.limits.versions()?)?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match &self.identity {
@@ -304,6 +308,7 @@ mod tests {
 
     use super::*;
     use crate::default_provider;
+    use crate::limits::TlsVersion;
     use crate::testing::{Key, TEST_CA, TestCa, certificate, handshake, params, settings};
 
     fn expecting(names: &[SubjectAltName]) -> ClientTls {
@@ -314,6 +319,7 @@ mod tests {
             alpn: vec!["h2".to_owned()],
             identity: None,
             accept_any_certificate: false,
+            limits: TlsLimits::default(),
         }
     }
 
@@ -423,6 +429,44 @@ mod tests {
 
         assert_eq!(connect(&any, &other).await, Ok(()));
         assert!(connect(&expecting(&[]), &other).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn only_versions_suites_and_groups_within_the_limits_are_negotiated() {
+        let backend = certificate(&["backend.test"], Key::P256);
+        let within = |min_version, max_version, ciphers: &[&str], groups: &[&str]| ClientTls {
+            limits: TlsLimits {
+                min_version,
+                max_version,
+                ciphers: ciphers.iter().map(|name| (*name).to_owned()).collect(),
+                groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+            },
+            ..expecting(&[])
+        };
+        let (old, new) = (TlsVersion::Tls12, TlsVersion::Tls13);
+        let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
+        let server = |version| {
+            let mut server = settings(&[&backend]);
+            (server.min_version, server.max_version) = (version, version);
+            server.build(default_provider(), None).unwrap()
+        };
+        for (tls, version, is_good) in [
+            (within(new, new, &[], &[]), old, false),
+            (within(new, new, &[], &[]), new, true),
+            (within(old, old, &[], &[]), new, false),
+            (within(old, old, &[suite], &["P-384"]), old, true),
+            (within(old, new, &[], &["P-256"]), new, true),
+        ] {
+            let client = tls.build(default_provider()).unwrap();
+            let outcome = handshake(&server(version), &client, "backend.test").await;
+
+            assert_eq!(outcome.client.is_ok(), is_good, "{tls:?} {version:?}");
+            if let (Ok(negotiated), [wanted]) = (&outcome.server, tls.limits.ciphers.as_slice()) {
+                assert_eq!(&negotiated.cipher, wanted);
+            }
+        }
+        let empty = within(new, old, &[], &[]).build(default_provider());
+        assert!(matches!(empty, Err(TlsError::Versions)));
     }
 
     #[test]

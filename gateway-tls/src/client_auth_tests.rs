@@ -268,6 +268,7 @@ async fn a_backend_that_requests_a_certificate_receives_it() {
         alpn: Vec::new(),
         identity,
         accept_any_certificate: false,
+        limits: crate::limits::TlsLimits::default(),
     };
     let own = good();
     let server = asking(&TEST_CA.pem, ClientAuthMode::Required);

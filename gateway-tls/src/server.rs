@@ -33,15 +33,16 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{
     NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
 };
-use rustls::version::{TLS12, TLS13};
 use serde::{Deserialize, Serialize};
 
 pub use rustls::ServerConfig;
 
+pub use crate::limits::TlsVersion;
+
 use crate::Certificate;
-use crate::ciphers::{pick_groups, pick_suites};
 use crate::client_auth::{ClientAuth, ClientVerifier};
 use crate::error::{TlsError, check_alpn};
+use crate::limits::TlsLimits;
 use crate::sni::CertificateResolver;
 
 /// TLS settings of a listener. The defaults are Envoy Gateway's.
@@ -71,15 +72,6 @@ pub struct ServerTls {
     /// Requirements for client certificates; `None`: none are requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientAuth>,
-}
-
-/// A protocol version that rustls supports.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    Tls13,
 }
 
 /// Answer to a server name that no certificate covers.
@@ -129,14 +121,9 @@ impl ServerTls {
         }
         let certificates =
             CertificateResolver::build(&self.certificates, self.unknown_name, &provider)?;
-        let versions: &[_] = match (self.min_version, self.max_version) {
-            (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
-            (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS13, &TLS12],
-            (TlsVersion::Tls13, TlsVersion::Tls13) => &[&TLS13],
-            (TlsVersion::Tls13, TlsVersion::Tls12) => return Err(TlsError::Versions),
-        };
-        let builder = ServerConfig::builder_with_provider(self.restrict(provider.clone())?)
-            .with_protocol_versions(versions)?;
+        let limits = self.limits();
+        let builder = ServerConfig::builder_with_provider(limits.restrict(provider.clone())?)
+            .with_protocol_versions(limits.versions()?)?;
         let builder = match self.client_verifier(&provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
@@ -177,18 +164,13 @@ impl ServerTls {
         }
     }
 
-    fn restrict(&self, provider: Arc<CryptoProvider>) -> Result<Arc<CryptoProvider>, TlsError> {
-        if self.ciphers.is_empty() && self.groups.is_empty() {
-            return Ok(provider);
+    fn limits(&self) -> TlsLimits {
+        TlsLimits {
+            min_version: self.min_version,
+            max_version: self.max_version,
+            ciphers: self.ciphers.clone(),
+            groups: self.groups.clone(),
         }
-        let mut restricted = (*provider).clone();
-        if !self.ciphers.is_empty() {
-            restricted.cipher_suites = pick_suites(&provider, &self.ciphers)?;
-        }
-        if !self.groups.is_empty() {
-            restricted.kx_groups = pick_groups(&provider, &self.groups)?;
-        }
-        Ok(Arc::new(restricted))
     }
 
     fn allow_resumption(&self, config: &mut ServerConfig, state: &ResumptionState) {

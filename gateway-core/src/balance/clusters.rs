@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::EndpointSet;
 use crate::dns::{self, HostFollower};
 use crate::live::Live;
-use crate::plan::{Backend, BackendId, Endpoint, Endpoints};
+use crate::plan::{Backend, BackendId, DnsSettings, Endpoint, Endpoints};
 
 /// The current endpoints of one backend.
 #[derive(Debug)]
@@ -94,10 +94,15 @@ impl Clusters {
 
     /// The cluster of `backend`, whose endpoints are set by [`Self::update`] or are the resolved
     /// addresses of its hosts.
-    pub(crate) fn of_backend(&self, backend: &Backend, live: &Live) -> Arc<Cluster> {
+    pub(crate) fn of_backend(
+        &self,
+        backend: &Backend,
+        settings: DnsSettings,
+        live: &Live,
+    ) -> Arc<Cluster> {
         match backend.hosts.is_empty() {
             true => self.cluster(&backend.id),
-            false => dns::cluster(live, backend),
+            false => dns::cluster(live, backend, settings),
         }
     }
 

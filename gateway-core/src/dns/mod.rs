@@ -30,7 +30,7 @@ use tokio::time::sleep;
 
 use crate::balance::Cluster;
 use crate::live::Live;
-use crate::plan::{Backend, BackendId, DnsHost};
+use crate::plan::{Backend, BackendId, DnsHost, DnsSettings};
 pub(crate) use hosts::HostAddresses;
 use hosts::LONGEST_TTL;
 
@@ -42,20 +42,25 @@ pub(crate) struct HostFollower {
 }
 
 /// The cluster of a backend whose endpoints are hosts. Backends with equal hosts share it.
-pub(crate) fn cluster(live: &Live, backend: &Backend) -> Arc<Cluster> {
-    let key: (BackendId, Box<[DnsHost]>) = (backend.id.clone(), backend.hosts.as_slice().into());
-    live.share(key, |(id, hosts)| {
+pub(crate) fn cluster(live: &Live, backend: &Backend, settings: DnsSettings) -> Arc<Cluster> {
+    let hosts: Box<[DnsHost]> = backend.hosts.as_slice().into();
+    let key: (BackendId, Box<[DnsHost]>, DnsSettings) = (backend.id.clone(), hosts, settings);
+    live.share(key, |(id, hosts, _)| {
         let cluster = Arc::new(Cluster::new(id.clone()));
-        let follower = HostFollower::start(&cluster, hosts.clone(), Resolver::of(live));
+        let follower = HostFollower::start(&cluster, hosts.clone(), (Resolver::of(live), settings));
         cluster.follow(follower);
         cluster
     })
 }
 
 impl HostFollower {
-    fn start(cluster: &Arc<Cluster>, hosts: Box<[DnsHost]>, resolver: Arc<Resolver>) -> Self {
+    fn start(
+        cluster: &Arc<Cluster>,
+        hosts: Box<[DnsHost]>,
+        resolution: (Arc<Resolver>, DnsSettings),
+    ) -> Self {
         let (sender, answered) = watch::channel(false);
-        let task = follow(Arc::downgrade(cluster), hosts, resolver, sender);
+        let task = follow(Arc::downgrade(cluster), hosts, resolution, sender);
         let runtime = Handle::try_current().unwrap_or_else(|_| background().clone());
         Self {
             answered,
@@ -86,15 +91,20 @@ impl Drop for HostFollower {
 async fn follow(
     cluster: Weak<Cluster>,
     hosts: Box<[DnsHost]>,
-    resolver: Arc<Resolver>,
+    (resolver, settings): (Arc<Resolver>, DnsSettings),
     answered: watch::Sender<bool>,
 ) {
     let mut known: Vec<HostAddresses> = hosts.iter().map(|_| HostAddresses::default()).collect();
     loop {
-        let answers = join_all(hosts.iter().map(|host| resolver.lookup(&host.name))).await;
+        let answers = join_all(
+            hosts
+                .iter()
+                .map(|host| resolver.lookup_family(&host.name, settings.family)),
+        )
+        .await;
         let mut pause = LONGEST_TTL;
         for ((host, known), answer) in hosts.iter().zip(&mut known).zip(answers) {
-            pause = pause.min(known.record(&host.name, answer));
+            pause = pause.min(known.record(&host.name, answer, &settings));
         }
         let endpoints: Vec<_> = hosts
             .iter()
@@ -133,7 +143,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::BackendProtocol;
+    use crate::plan::{BackendProtocol, DnsFamily};
 
     fn backend(hosts: &[(&str, u16)]) -> Backend {
         Backend {
@@ -162,7 +172,11 @@ mod tests {
     async fn the_endpoints_of_a_backend_are_the_addresses_of_all_its_hosts() {
         let live = Live::default();
 
-        let cluster = cluster(&live, &backend(&[("192.0.2.1", 80), ("2001:db8::1", 81)]));
+        let cluster = cluster(
+            &live,
+            &backend(&[("192.0.2.1", 80), ("2001:db8::1", 81)]),
+            DnsSettings::default(),
+        );
         cluster.first_answer().await;
 
         let expected = ["192.0.2.1:80", "[2001:db8::1]:81"];
@@ -176,9 +190,21 @@ mod tests {
     async fn equal_hosts_share_a_cluster_and_others_do_not() {
         let live = Live::default();
 
-        let one = cluster(&live, &backend(&[("192.0.2.1", 80)]));
-        let same = cluster(&live, &backend(&[("192.0.2.1", 80)]));
-        let other = cluster(&live, &backend(&[("192.0.2.1", 81)]));
+        let one = cluster(
+            &live,
+            &backend(&[("192.0.2.1", 80)]),
+            DnsSettings::default(),
+        );
+        let same = cluster(
+            &live,
+            &backend(&[("192.0.2.1", 80)]),
+            DnsSettings::default(),
+        );
+        let other = cluster(
+            &live,
+            &backend(&[("192.0.2.1", 81)]),
+            DnsSettings::default(),
+        );
 
         assert!(Arc::ptr_eq(&one, &same));
         assert!(!Arc::ptr_eq(&one, &other));
@@ -188,7 +214,11 @@ mod tests {
     fn a_plan_built_outside_a_runtime_has_its_hosts_looked_up() {
         let live = Live::default();
 
-        let cluster = cluster(&live, &backend(&[("192.0.2.1", 80)]));
+        let cluster = cluster(
+            &live,
+            &backend(&[("192.0.2.1", 80)]),
+            DnsSettings::default(),
+        );
         let runtime = Builder::new_current_thread().build().unwrap();
         runtime.block_on(cluster.first_answer());
 
@@ -210,7 +240,11 @@ mod tests {
         server.set("a.test", &["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
         server.set("b.test", &["2001:db8::2"]);
 
-        let cluster = cluster(&live, &backend(&[("a.test", 80), ("b.test", 81)]));
+        let cluster = cluster(
+            &live,
+            &backend(&[("a.test", 80), ("b.test", 81)]),
+            DnsSettings::default(),
+        );
         cluster.first_answer().await;
 
         let both = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::2]:81"];
@@ -224,5 +258,36 @@ mod tests {
         server.set("a.test", &["192.0.2.3"]);
         server.remove("b.test");
         becomes(&cluster, &["192.0.2.3:80"]).await;
+    }
+
+    #[tokio::test]
+    async fn addresses_are_those_of_the_chosen_ip_versions() {
+        let server = test_server::NameServer::start().await;
+        let live = Live::default();
+        let _resolver = Resolver::new(vec![server.address]).install(&live);
+        server.set("both.test", &["192.0.2.1", "2001:db8::1"]);
+        server.set("old.test", &["192.0.2.2"]);
+        let (old, new) = ("192.0.2.1:80", "[2001:db8::1]:80");
+        let only_old = "192.0.2.2:80";
+        for (family, both, of_old) in [
+            (DnsFamily::Ipv4, &[old][..], &[only_old][..]),
+            (DnsFamily::Ipv6, &[new], &[]),
+            (DnsFamily::Ipv4Preferred, &[old], &[only_old]),
+            (DnsFamily::Ipv6Preferred, &[new], &[only_old]),
+            (DnsFamily::Ipv4AndIpv6, &[old, new], &[only_old]),
+        ] {
+            let settings = DnsSettings {
+                family,
+                ..DnsSettings::default()
+            };
+            for (name, expected) in [("both.test", both), ("old.test", of_old)] {
+                let cluster = cluster(&live, &backend(&[(name, 80)]), settings);
+                cluster.first_answer().await;
+
+                let expected: Vec<SocketAddr> =
+                    expected.iter().map(|text| text.parse().unwrap()).collect();
+                assert_eq!(addresses(&cluster), expected, "{family:?} {name}");
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use crate::live::Live;
+use crate::plan::DnsFamily;
 
 /// Looks up addresses of host names: the hosts file, then the name servers, with their answers cached.
 pub struct Resolver {
@@ -19,7 +20,8 @@ pub struct Resolver {
     servers: Vec<SocketAddr>,
     /// Whether answers may contain addresses of this machine and its links.
     local_names: bool,
-    lookups: OnceLock<TokioResolver>,
+    /// One for each [`DnsFamily`], created with its first lookup.
+    lookups: [OnceLock<TokioResolver>; 5],
 }
 
 /// The addresses of a host.
@@ -52,7 +54,7 @@ impl Resolver {
         Self {
             servers,
             local_names: true,
-            lookups: OnceLock::new(),
+            lookups: Default::default(),
         }
     }
 
@@ -81,6 +83,15 @@ impl Resolver {
     /// # Errors
     /// [`LookupError`] distinguishes a name without addresses from a missing answer.
     pub async fn lookup(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
+        self.lookup_family(host, DnsFamily::default()).await
+    }
+
+    /// As [`Self::lookup`], for addresses of `family`. A literal address is its own answer whatever its family.
+    pub(crate) async fn lookup_family(
+        &self,
+        host: &str,
+        family: DnsFamily,
+    ) -> Result<ResolvedAddresses, LookupError> {
         if let Ok(address) = host.parse() {
             return match self.local_names || !is_local(address) {
                 true => Ok(ResolvedAddresses {
@@ -90,7 +101,7 @@ impl Resolver {
                 false => Err(LookupError::Absent),
             };
         }
-        let found = self.lookups()?.lookup_ip(host).await;
+        let found = self.lookups(family)?.lookup_ip(host).await;
         let found = found.map_err(|error| match error.is_no_records_found() {
             true => LookupError::Absent,
             false => LookupError::Failed(error.to_string()),
@@ -112,16 +123,24 @@ impl Resolver {
 
     /// The client of the name servers, created with the first lookup. If the configuration of the system cannot
     /// be read, the next lookup retries.
-    fn lookups(&self) -> Result<&TokioResolver, LookupError> {
-        if let Some(lookups) = self.lookups.get() {
+    fn lookups(&self, family: DnsFamily) -> Result<&TokioResolver, LookupError> {
+        let (at, strategy) = match family {
+            DnsFamily::Ipv4 => (0, LookupIpStrategy::Ipv4Only),
+            DnsFamily::Ipv6 => (1, LookupIpStrategy::Ipv6Only),
+            DnsFamily::Ipv4Preferred => (2, LookupIpStrategy::Ipv4thenIpv6),
+            DnsFamily::Ipv6Preferred => (3, LookupIpStrategy::Ipv6thenIpv4),
+            DnsFamily::Ipv4AndIpv6 => (4, LookupIpStrategy::Ipv4AndIpv6),
+        };
+        let known = &self.lookups[at];
+        if let Some(lookups) = known.get() {
             return Ok(lookups);
         }
         let failed =
             |error: hickory_resolver::net::NetError| LookupError::Failed(error.to_string());
         let mut builder = self.builder().map_err(failed)?;
-        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+        builder.options_mut().ip_strategy = strategy;
         let lookups = builder.build().map_err(failed)?;
-        Ok(self.lookups.get_or_init(|| lookups))
+        Ok(known.get_or_init(|| lookups))
     }
 
     fn builder(

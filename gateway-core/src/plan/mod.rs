@@ -20,6 +20,7 @@
 
 mod backend;
 mod builders;
+mod dns;
 mod dynamic;
 mod filter;
 mod listener;
@@ -40,6 +41,7 @@ pub use crate::text::{Source, Text, TextMatch};
 pub use backend::{
     Backend, BackendId, BackendProtocol, Destination, DnsHost, Endpoint, Endpoints, WeightedBackend,
 };
+pub use dns::{DnsFamily, DnsSettings};
 pub use dynamic::DynamicTargets;
 pub use filter::{Filter, Fraction, Mirror};
 pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings};

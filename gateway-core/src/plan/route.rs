@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use towergate_tls::NamePattern;
 
 use super::{
-    ActiveCheck, BackendConnection, Filter, OutlierDetection, RetryBudget, StreamIdle,
+    ActiveCheck, BackendConnection, DnsSettings, Filter, OutlierDetection, RetryBudget, StreamIdle,
     WeightedBackend,
 };
 use crate::policy::NoPolicy;
@@ -127,6 +127,8 @@ pub struct Traffic {
     /// Whether a request to a backend has the protocol of the client's request instead of the
     /// backend's own. Default: false.
     pub use_client_protocol: bool,
+    /// Resolution of host names of backends.
+    pub dns: DnsSettings,
     /// Socket, buffer and HTTP/2 settings of connections to endpoints.
     pub connection: BackendConnection,
     /// Outlier detection; `None`: disabled. Default: `None`.
@@ -155,6 +157,7 @@ impl Default for Traffic {
             endpoint_headers: Vec::new(),
             upgrades: vec!["websocket".to_owned()],
             use_client_protocol: false,
+            dns: DnsSettings::default(),
             connection: BackendConnection::default(),
             outlier: None,
             probe: None,

@@ -83,7 +83,7 @@ impl BackendRoute {
         K: Clone + Eq + Hash + Send + Sync + 'static,
     {
         let pool_of = |transport| Pool::shared(live, transport, provider);
-        let cluster = Clusters::of(live).of_backend(backend, live);
+        let cluster = Clusters::of(live).of_backend(backend, traffic.dns, live);
         let route = Self::with(key, backend, cluster, pool_of, traffic, live);
         let dynamic = backend.dynamic.as_ref().map(|targets| {
             live.share((key.clone(), backend.clone(), traffic.clone()), |_| {
@@ -92,9 +92,9 @@ impl BackendRoute {
                     None => 80,
                     Some(_) => 443,
                 };
-                let resolver = Resolver::of(live);
+                let resolution = (Resolver::of(live), traffic.dns);
                 let targets = targets.clone();
-                Arc::new(DynamicHosts::new(targets, resolver, default_port, build))
+                Arc::new(DynamicHosts::new(targets, resolution, default_port, build))
             })
         });
         Self { dynamic, ..route }

@@ -26,7 +26,7 @@ use super::backends::BackendRoute;
 use crate::dns::{HostAddresses, LookupError, ResolvedAddresses, Resolver};
 use crate::error::Error;
 use crate::http::Authority;
-use crate::plan::{DnsHost, DynamicTargets};
+use crate::plan::{DnsHost, DnsSettings, DynamicTargets};
 use crate::upstream::Pool;
 
 /// Maximum number of hosts of a backend, as in Envoy.
@@ -38,6 +38,7 @@ const UNUSED: Duration = Duration::from_secs(300);
 pub(super) struct DynamicHosts {
     targets: Arc<DynamicTargets>,
     resolver: Arc<Resolver>,
+    dns: DnsSettings,
     default_port: u16,
     build: RouteBuilder,
     known: ArcSwap<KnownHosts>,
@@ -70,13 +71,14 @@ impl DynamicHosts {
     /// No hosts yet. `default_port`: port of requests whose authority has none.
     pub(super) fn new(
         targets: Arc<DynamicTargets>,
-        resolver: Arc<Resolver>,
+        (resolver, dns): (Arc<Resolver>, DnsSettings),
         default_port: u16,
         build: RouteBuilder,
     ) -> Self {
         Self {
             targets,
             resolver,
+            dns,
             default_port,
             build,
             known: ArcSwap::default(),
@@ -129,7 +131,8 @@ impl DynamicHosts {
             expires: AtomicU64::new(0),
             used: AtomicU64::new(self.now()),
         };
-        added.record(&mut addresses, Ok(answer), self.now());
+        let answer = (Ok(answer), &self.dns);
+        added.record(&mut addresses, answer, self.now());
         *added.addresses.get_mut() = addresses;
         Ok(self.insert(Arc::new(added)))
     }
@@ -148,7 +151,7 @@ impl DynamicHosts {
                     return Err(failure.into_error());
                 }
             };
-            host.record(&mut addresses, answer, self.now());
+            host.record(&mut addresses, (answer, &self.dns), self.now());
         }
         drop(addresses);
         Ok(host)
@@ -160,7 +163,11 @@ impl DynamicHosts {
         // to names from clients.
         let answer = match name.parse::<IpAddr>() {
             Ok(_) => self.resolver.lookup(name).await,
-            Err(_) => self.resolver.lookup(&format!("{name}.")).await,
+            Err(_) => {
+                self.resolver
+                    .lookup_family(&format!("{name}."), self.dns.family)
+                    .await
+            }
         };
         let mut answer = answer.map_err(Failure::Lookup)?;
         answer
@@ -227,10 +234,10 @@ impl DynamicHost {
     fn record(
         &self,
         addresses: &mut HostAddresses,
-        answer: Result<ResolvedAddresses, LookupError>,
+        (answer, settings): (Result<ResolvedAddresses, LookupError>, &DnsSettings),
         now: u64,
     ) {
-        let valid = addresses.record(&self.host.name, answer);
+        let valid = addresses.record(&self.host.name, answer, settings);
         let endpoints: Vec<_> = addresses.endpoints(self.host.port).collect();
         self.route.cluster.set(&endpoints);
         self.expires

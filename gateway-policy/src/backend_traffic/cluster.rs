@@ -45,7 +45,7 @@ api_struct! {
         /// Buffers of connections.
         connection: ClusterConnection = "connection",
         /// DNS resolution of backends.
-        dns: Dns = "dns" Ignored,
+        dns: Dns = "dns",
         /// Settings of HTTP/2.
         http2: Http2 = "http2",
     }
@@ -83,12 +83,15 @@ impl ClusterSettings {
             circuit_breaker,
             timeout,
             connection,
-            dns: _,
+            dns,
             http2,
         } = self.clone();
         let mut traffic = timeout.unwrap_or_default().traffic(at.field("timeout"))?;
         let retry = retry.map(|retry| retry.retry(at.field("retry")));
         traffic.retry = retry.transpose()?;
+        if let Some(dns) = dns {
+            traffic.dns = dns.settings(at.field("dns"))?;
+        }
         if let Some(balancer) = load_balancer {
             balancer.apply(at.field("loadBalancer"), &mut traffic)?;
         }
@@ -109,6 +112,34 @@ impl ClusterSettings {
             health.apply(at.field("healthCheck"), &mut traffic)?;
         }
         Ok(traffic)
+    }
+}
+
+impl Dns {
+    /// Converts the section.
+    fn settings(&self, at: FieldPath<'_>) -> Result<plan::DnsSettings, FieldError> {
+        let defaults = plan::DnsSettings::default();
+        let refresh = match &self.dns_refresh_rate {
+            None => defaults.refresh,
+            Some(text) => text.parse().ok_or_else(|| {
+                FieldError::invalid(at.field("dnsRefreshRate"), "is not a duration")
+            })?,
+        };
+        Ok(plan::DnsSettings {
+            respect_ttl: self.respect_dns_ttl.unwrap_or(defaults.respect_ttl),
+            refresh,
+            family: match &self.lookup_family {
+                None => defaults.family,
+                Some(LookupFamily::Ipv4) => plan::DnsFamily::Ipv4,
+                Some(LookupFamily::Ipv6) => plan::DnsFamily::Ipv6,
+                Some(LookupFamily::Ipv4Preferred) => plan::DnsFamily::Ipv4Preferred,
+                Some(LookupFamily::Ipv6Preferred) => plan::DnsFamily::Ipv6Preferred,
+                Some(LookupFamily::Ipv4AndIpv6) => plan::DnsFamily::Ipv4AndIpv6,
+                Some(LookupFamily::Other(value)) => {
+                    return Err(FieldError::unknown_value(at.field("lookupFamily"), value));
+                }
+            },
+        })
     }
 }
 

@@ -64,7 +64,7 @@ api_struct! {
         /// Buffers of connections to backends.
         connection: ClusterConnection = "connection",
         /// DNS resolution of backends.
-        dns: Dns = "dns" Ignored,
+        dns: Dns = "dns",
         /// Settings of HTTP/2 with backends.
         http2: Http2 = "http2",
         /// Rate limits.

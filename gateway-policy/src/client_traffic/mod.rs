@@ -58,3 +58,4 @@ pub use timeout::{HttpTimeout, TcpTimeout, Timeout};
 pub use tls::{
     ClientTls, Fingerprint, Resumption, Session, TlsParameters, TlsVersionBound, Toggle,
 };
+pub(crate) use tls::{groups, suites, version};

@@ -219,7 +219,8 @@ impl TlsVersionBound {
     }
 }
 
-fn version(
+/// Converts a version; `None`: the default.
+pub(crate) fn version(
     at: FieldPath<'_>,
     version: Option<&TlsVersionBound>,
 ) -> Result<Option<TlsVersion>, FieldError> {
@@ -235,7 +236,7 @@ fn version(
 }
 
 /// Cipher suites by IANA name. `[A|B]` is a group of suites of equal preference.
-fn suites(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
+pub(crate) fn suites(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
     let mut suites = Vec::new();
     for (index, entry) in names.iter().enumerate() {
         let members = entry.strip_prefix('[').and_then(|e| e.strip_suffix(']'));
@@ -249,7 +250,8 @@ fn suites(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError
     Ok(suites)
 }
 
-fn groups(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
+/// Key-exchange groups by name.
+pub(crate) fn groups(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
     let find = |(index, name): (usize, &String)| {
         let known = GROUPS
             .iter()

@@ -38,6 +38,7 @@ impl References for Objects {
                 alpn: Vec::new(),
                 identity: None,
                 accept_any_certificate: false,
+                limits: towergate_tls::limits::TlsLimits::default(),
             };
             WeightedBackend {
                 weight: 1,

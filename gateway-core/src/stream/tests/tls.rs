@@ -60,6 +60,7 @@ impl Identity {
         Arc::new(ClientTls {
             identity: None,
             accept_any_certificate: false,
+            limits: towergate_tls::limits::TlsLimits::default(),
             server_name: name.to_owned(),
             subject_alt_names: Vec::new(),
             roots_pem: Some(self.certificate_pem.clone()),

@@ -66,6 +66,7 @@ pub(super) fn settings(name: &str, roots: String) -> ClientTls {
         alpn: Vec::new(),
         identity: None,
         accept_any_certificate: false,
+        limits: towergate_tls::limits::TlsLimits::default(),
     }
 }
 

@@ -116,6 +116,7 @@ impl Settings {
             alpn: vec![alpn.to_owned()],
             identity: None,
             accept_any_certificate: false,
+            limits: towergate_tls::limits::TlsLimits::default(),
         }
     }
 }

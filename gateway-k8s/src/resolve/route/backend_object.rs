@@ -11,9 +11,9 @@ use towergate_policy::backend::{
     WellKnownCaCertificates,
 };
 use towergate_policy::check;
-use towergate_policy::client_traffic::TlsVersionBound;
 use towergate_tls::Certificate;
 use towergate_tls::client::ClientTls;
+use towergate_tls::limits::TlsLimits;
 
 use super::super::ca_bundle::{self, CaBundle};
 use super::super::gateway::certificate_of_backend;
@@ -59,6 +59,7 @@ struct BackendObjectTls {
     accept_any_certificate: bool,
     identity: Option<Arc<Certificate>>,
     alpn: Option<Vec<String>>,
+    limits: TlsLimits,
 }
 
 /// Whether a reference names a Backend.
@@ -283,6 +284,7 @@ impl BackendObject {
         };
         if let Some(own) = own {
             tls.identity.clone_from(&own.identity);
+            tls.limits.clone_from(&own.limits);
             if let Some(alpn) = &own.alpn {
                 tls.alpn.clone_from(alpn);
             }
@@ -309,6 +311,7 @@ impl BackendObjectTls {
             alpn: vec![alpn.to_owned()],
             identity: None,
             accept_any_certificate: self.accept_any_certificate,
+            limits: self.limits.clone(),
         }
     }
 }
@@ -397,12 +400,10 @@ fn client_tls(
     hostname: Option<&str>,
     endpoints: &[Endpoint],
 ) -> Result<BackendObjectTls, BackendError> {
-    if matches!(&tls.min_version, Some(version) if !matches!(version, TlsVersionBound::Auto | TlsVersionBound::Tls12))
-        || matches!(&tls.max_version, Some(version) if !matches!(version, TlsVersionBound::Auto | TlsVersionBound::Tls13))
-    {
-        let message = "spec.tls: versions other than the default, 1.2 to 1.3, are not supported";
-        return fault(RouteReason::UnsupportedValue, message.to_owned());
-    }
+    let limits = match tls.limits() {
+        Ok(limits) => limits,
+        Err(error) => return fault(RouteReason::UnsupportedValue, error.to_string()),
+    };
     let accept_any_certificate = tls.insecure_skip_verify == Some(true);
     let roots_pem = match accept_any_certificate {
         true => None,
@@ -441,6 +442,7 @@ fn client_tls(
         accept_any_certificate,
         identity,
         alpn: tls.alpn_protocols.clone(),
+        limits,
     })
 }
 

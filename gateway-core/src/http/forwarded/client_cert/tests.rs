@@ -79,6 +79,7 @@ async fn known(names: Vec<SanType>, trusted: bool) -> (Option<Arc<ClientCertific
         alpn: vec!["h2".to_owned()],
         identity: Some(Arc::new(Certificate::from_pem(&pem, key).unwrap())),
         accept_any_certificate: false,
+        limits: towergate_tls::limits::TlsLimits::default(),
     };
     let choice = Choice {
         config: settings.build(default_provider(), None).unwrap(),
