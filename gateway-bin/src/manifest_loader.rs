@@ -237,6 +237,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
         },
         provider: None,
         session_keys: args.session_keys.clone().map(|name| name.0),
+        own_session_keys: None,
         geoip_databases: args.geoip_databases.clone(),
         rate_limit_service: args.rate_limit.service(),
         parity: Parity {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 /// Text of a Secret in a plan. Its `Debug` output is empty. It is serialized in a member named
@@ -19,6 +21,14 @@ impl SecretText {
         }
     }
 
+    /// A text for `owner` that is derived from `secret` by HMAC-SHA256, in base64: it reveals neither `secret` nor the
+    /// text of another owner.
+    pub fn derived(secret: &[u8], owner: &str) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let text = format!("towergate derived secret\n{owner}");
+        Self::new(BASE64.encode(hmac::sign(&key, text.as_bytes()).as_ref()))
+    }
+
     /// The text.
     pub fn expose(&self) -> &str {
         &self.secret
@@ -34,6 +44,16 @@ impl fmt::Debug for SecretText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_derived_text_depends_on_the_secret_and_the_owner() {
+        let texts = [("a", "x"), ("a", "y"), ("b", "x")];
+        let texts = texts.map(|(secret, owner)| SecretText::derived(secret.as_bytes(), owner));
+
+        assert_eq!(texts[0], SecretText::derived(b"a", "x"));
+        assert!(texts[0] != texts[1] && texts[0] != texts[2]);
+        assert_eq!(texts[0].expose().len(), 44, "a digest of 32 bytes");
+    }
 
     #[test]
     fn debug_output_has_no_text_and_serde_keeps_it() {

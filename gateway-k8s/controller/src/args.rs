@@ -64,10 +64,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
     pub(crate) authority_secret: String,
     /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32
-    /// bytes. The key with the first name seals; all keys open. Default: each policy derives its
-    /// key from its client secret.
+    /// bytes. The key with the first name seals; all keys open. Default: the Secret
+    /// of --session-secret.
     #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_object_name)]
     pub(crate) session_keys: Option<ObjectKey>,
+    /// Name of the Secret with the keys of OpenID Connect sessions, in the namespace of the Lease, if --session-keys
+    /// names none. Created with a random key if it does not exist.
+    #[arg(long, value_name = "NAME", default_value = "towergate-session-keys")]
+    pub(crate) session_secret: String,
     /// Path of a GeoIP database (MaxMind DB) on the data planes, for `clientIPGeoLocations`. Can be repeated. Default:
     /// policies with `clientIPGeoLocations` are rejected.
     #[arg(long = "geoip-database", value_name = "FILE")]

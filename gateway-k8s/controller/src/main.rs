@@ -25,6 +25,7 @@ mod planes;
 mod provision;
 mod reconcile;
 mod serve;
+mod session_keys;
 mod start;
 mod status;
 mod telemetry;

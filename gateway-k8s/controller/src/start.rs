@@ -7,8 +7,8 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use towergate_k8s::ResolveOptions;
 use towergate_k8s::resolve::BackendUse;
+use towergate_k8s::{ObjectKey, ResolveOptions};
 
 use crate::address_pool::Pool;
 use crate::args::{Args, Mode};
@@ -21,7 +21,7 @@ use crate::provision::{self, PlaneOptions, Provisioner};
 use crate::reconcile::{Channels, Reconciler};
 use crate::serve::{self, CertificateAuthority, Publisher};
 use crate::status::Writer;
-use crate::{Failure, admin};
+use crate::{Failure, admin, session_keys};
 
 /// Connect timeout of requests to the API server.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -127,10 +127,15 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     };
     let inputs = (provisioner, told, authority);
     let (channels, [writer, runner]) = channels(args, (&client, &watching), &metrics, inputs);
+    let own_session_keys = match &args.session_keys {
+        Some(_) => None,
+        None => Some(keep_session_keys(args, &client, &lease)),
+    };
     let fixed = ResolveOptions {
         controller_name: args.controller_name.clone(),
         serve_unclassed: false,
         session_keys: args.session_keys.clone(),
+        own_session_keys,
         geoip_databases: args.geoip_databases.clone(),
         rate_limit_service: args.rate_limit_service(),
         backends: BackendUse {
@@ -243,6 +248,17 @@ fn serve_planes(
             Err(error) => error.into(),
         }
     })
+}
+
+/// Keeps the Secret with the session keys of this controller in existence. Returns its name.
+fn keep_session_keys(args: &Args, client: &Client, lease: &Place) -> ObjectKey {
+    let secret = Place {
+        namespace: lease.namespace.clone(),
+        name: args.session_secret.clone(),
+    };
+    let key = ObjectKey::new(&*secret.namespace, &*secret.name);
+    tokio::spawn(session_keys::keep(client.clone(), secret));
+    key
 }
 
 /// The provisioning mode of the flags `--mode` and `--data-plane`.

@@ -43,6 +43,9 @@ pub struct ResolveOptions {
     /// the first name seals; all keys open. `None`: each policy derives its key from its client
     /// secret.
     pub session_keys: Option<ObjectKey>,
+    /// Secret with keys of OpenID Connect sessions that the controller has made, for use without `session_keys`.
+    /// While it does not exist, policies with `oidc` are invalid.
+    pub own_session_keys: Option<ObjectKey>,
     /// Files of the GeoIP databases on the data planes. Empty: `clientIPGeoLocations` are rejected.
     pub geoip_databases: Vec<PathBuf>,
     /// Service that counts global rate limits. `None`: policies with global limits are invalid.
@@ -72,6 +75,7 @@ impl Default for ResolveOptions {
             unknown_name: UnknownName::default(),
             provider: None,
             session_keys: None,
+            own_session_keys: None,
             geoip_databases: Vec::new(),
             rate_limit_service: None,
             parity: Parity::default(),

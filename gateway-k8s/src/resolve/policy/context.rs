@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use data_encoding::BASE64;
 use towergate_core::plan::{Destination, WeightedBackend};
 use towergate_policy::common::{BackendRef, ConfigMapRef, ObjectRef};
 use towergate_policy::global_rate_limit::RateLimitService;
@@ -184,7 +183,11 @@ impl References for PolicyContext<'_, '_> {
     }
 
     fn session_keys(&self) -> Result<Vec<SecretText>, FieldError> {
-        session_keys(self.objects.index, "spec.oidc")
+        let options = &self.objects.index.options;
+        let secret = options.session_keys.as_ref();
+        let secret = secret.or(options.own_session_keys.as_ref());
+        let owner = format!("SecurityPolicy {}", self.policy);
+        session_keys(self.objects.index, secret, &owner, "spec.oidc")
     }
 
     fn rate_limit_service(&self) -> Option<RateLimitService> {
@@ -192,15 +195,18 @@ impl References for PolicyContext<'_, '_> {
     }
 }
 
-/// The session keys of the operator; none without such a Secret. Errors contain `field`.
+/// Keys of `owner`, derived from the session keys in `secret`; none without a Secret. A data plane has the keys of its
+/// own policies and routes alone. Errors contain `field`.
 ///
 /// # Errors
 /// The Secret does not exist, or has no key of the required length.
 pub(in super::super) fn session_keys(
     index: &ObjectIndex<'_>,
+    secret: Option<&ObjectKey>,
+    owner: &str,
     field: &str,
 ) -> Result<Vec<SecretText>, FieldError> {
-    let Some(key) = &index.options.session_keys else {
+    let Some(key) = secret else {
         return Ok(Vec::new());
     };
     let Some(secret) = index.objects.secrets.get(key) else {
@@ -213,7 +219,7 @@ pub(in super::super) fn session_keys(
         spec.value(name)
     })?;
     let keys = values.into_iter().map(|(name, value)| match value.len() {
-        SHORTEST_SESSION_KEY.. => Ok(SecretText::new(BASE64.encode(&value))),
+        SHORTEST_SESSION_KEY.. => Ok(SecretText::derived(&value, owner)),
         _ => {
             let message = format!(
                 "{name} of Secret {key} has less than {SHORTEST_SESSION_KEY} bytes, \
@@ -327,10 +333,13 @@ spec: {ports: [{port: 9000}]}
 
     #[test]
     fn session_keys_come_from_the_secret_of_the_operator_in_the_order_of_their_names() {
-        let keys = |secret: &str| {
+        let keys = |secret: &str, made: bool| {
             let objects = decode("test.yaml", secret).objects;
+            let name = ObjectKey::new("system", "sessions");
+            let other = ObjectKey::new("system", "other");
             let options = ResolveOptions {
-                session_keys: Some(ObjectKey::new("system", "sessions")),
+                session_keys: (!made).then(|| name.clone()),
+                own_session_keys: Some(if made { name } else { other }),
                 ..ResolveOptions::default()
             };
             let index = ObjectIndex::new(&objects, &options);
@@ -352,12 +361,18 @@ spec: {ports: [{port: 9000}]}
         let (one, two) = ("1".repeat(32), "2".repeat(32));
         let head = "apiVersion: v1\nkind: Secret\nmetadata: {name: sessions, namespace: system}\n";
 
-        let both = keys(&format!("{head}stringData: {{b: '{two}', a: '{one}'}}"));
-        let short = keys(&format!("{head}stringData: {{a: '{one}', b: short}}"));
-        let missing = keys("");
+        let text = format!("{head}stringData: {{b: '{two}', a: '{one}'}}");
+        let (both, made) = (keys(&text, false), keys(&text, true));
+        let short = keys(
+            &format!("{head}stringData: {{a: '{one}', b: short}}"),
+            false,
+        );
+        let missing = keys("", false);
 
-        let expected = [&one, &two].map(|key| SecretText::new(BASE64.encode(key.as_bytes())));
+        let owner = "SecurityPolicy apps/policy";
+        let expected = [&one, &two].map(|key| SecretText::derived(key.as_bytes(), owner));
         assert_eq!(both.unwrap(), expected);
+        assert_eq!(made.unwrap(), expected, "those of the controller");
         assert!(
             short
                 .unwrap_err()

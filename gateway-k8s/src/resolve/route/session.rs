@@ -62,13 +62,21 @@ pub(super) fn resolve(
         ("Header", Some(_)) => return Err("cookieConfig requires type Cookie".to_owned()),
         (other, _) => return Err(format!("type {other:?} is not supported")),
     };
-    let keys = context::session_keys(index, "sessionPersistence");
+    let secret = index.options.session_keys.as_ref();
+    let owner = format!("{} rule {rule}", route_name(route));
+    let keys = context::session_keys(index, secret, &owner, "sessionPersistence");
     Ok(SessionPersistence {
         carrier,
         absolute_timeout,
         idle_timeout,
         keys: keys.map_err(|fault| fault.message)?,
     })
+}
+
+/// Kind, namespace and name.
+fn route_name(route: RouteRef<'_>) -> String {
+    let (kind, meta) = (route.route_kind().word(), route.meta());
+    format!("{kind} {}/{}", meta.namespace, meta.name)
 }
 
 /// Envoy Gateway's name: unique in the cluster, so that sessions of different rules do not collide
