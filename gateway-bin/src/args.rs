@@ -405,6 +405,16 @@ pub(crate) struct MigrateArgs {
     /// model of ingress-nginx responds differently, the smallest request first.
     #[arg(long)]
     pub(crate) prove: bool,
+    /// Send generated requests to a running ingress-nginx and to the new gateway, and print where they answer
+    /// differently. Only GET, HEAD and OPTIONS are sent.
+    #[arg(long, value_name = "URL,URL", value_delimiter = ',', num_args = 1)]
+    pub(crate) prove_against: Vec<String>,
+    /// Requests per second to each side of --prove-against.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) prove_rate: u32,
+    /// Largest number of requests to each side of --prove-against.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) prove_requests: usize,
     /// The shared Gateway.
     #[arg(long, value_name = "NAMESPACE/NAME", default_value = "gateway/shared")]
     pub(crate) gateway: String,

@@ -26,6 +26,7 @@ mod parameters;
 mod preflight_checks;
 mod preflight_geoip;
 mod prove;
+mod prove_against;
 mod rate_limits;
 mod render;
 mod run;

@@ -12,6 +12,8 @@ use towergate_k8s::source::find_manifests;
 
 use crate::args::{FailOn, MigrateArgs, ReportFormat};
 use crate::check::read_stdin;
+use crate::prove::Proof;
+use crate::prove_against::{RequestBudget, prove_against};
 use crate::{Failure, Outcome, default_certificate, print, prove};
 
 /// Reads the manifests, writes the translation and prints the report.
@@ -50,11 +52,15 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     print(text.as_bytes())?;
     if args.prove {
         let proof = prove::prove(&manifests, &texts, &args.nginx_flags, &migration)?;
-        // JSON and HTML on standard output stay one document.
-        match args.format {
-            ReportFormat::Text => print(proof.text().as_bytes())?,
-            ReportFormat::Json | ReportFormat::Html => eprint!("{}", proof.text()),
-        }
+        show(args, &proof)?;
+    }
+    if !args.prove_against.is_empty() {
+        let budget = RequestBudget {
+            per_second: args.prove_rate,
+            total: args.prove_requests,
+        };
+        let (flags, against) = (&args.nginx_flags, &args.prove_against);
+        show(args, &prove_against(&manifests, flags, against, budget)?)?;
     }
     for error in &manifests.errors {
         eprintln!(
@@ -72,6 +78,15 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     Ok(ExitCode::from(u8::from(
         failed || !manifests.errors.is_empty(),
     )))
+}
+
+/// Prints a proof. JSON and HTML on standard output stay one document.
+fn show(args: &MigrateArgs, proof: &Proof) -> Result<(), Failure> {
+    match args.format {
+        ReportFormat::Text => print(proof.text().as_bytes())?,
+        ReportFormat::Json | ReportFormat::Html => eprint!("{}", proof.text()),
+    }
+    Ok(())
 }
 
 /// The manifests of the arguments, by file name. Files below `--out` are the result of an earlier run and are skipped.

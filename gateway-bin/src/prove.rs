@@ -29,14 +29,15 @@ use towergate_k8s::{ResolveOptions, resolve};
 use crate::Failure;
 
 /// The result of a proof.
+#[derive(Default)]
 pub(crate) struct Proof {
     /// Number of requests that were compared.
-    compared: usize,
+    pub(crate) compared: usize,
     /// Number of requests that cannot be compared: a certificate is missing, their backends do not
     /// use plain HTTP, or the result depends on an authentication server or a client certificate.
-    skipped: usize,
+    pub(crate) skipped: usize,
     /// The differences, the smallest request first.
-    differences: Vec<Difference>,
+    pub(crate) differences: Vec<Difference>,
 }
 
 impl Proof {

@@ -5,6 +5,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 
 use common::{Folder, run};
@@ -83,6 +85,55 @@ fn translations_without_differences_are_proved() {
 
         assert!(text.contains(" 0 different"), "{name}: {text}");
     }
+}
+
+/// A server that answers every request with `response`, and its address.
+fn server(response: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+                head.push(byte[0]);
+            }
+            let method = head.split(|byte| *byte == b' ').next().unwrap();
+            assert!(matches!(method, b"GET" | b"HEAD" | b"OPTIONS"));
+            stream.write_all(response.as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn running_gateways_are_compared() {
+    let old = server("HTTP/1.1 204 No Content\r\nx-a: 1\r\ndate: Mon\r\n\r\n");
+    let same = server("HTTP/1.1 204 No Content\r\nX-A: 1\r\nserver: towergate\r\n\r\n");
+    let other = server("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    let prove = |new: &str| {
+        let against = format!("{old},{new}");
+        let budget = ["--prove-rate", "1000", "--prove-requests", "3"];
+        let mut args = vec!["--prove-against", against.as_str()];
+        args.extend(budget);
+        let input = input("canary-weight");
+        args.push(&input);
+        migrate(&args).0
+    };
+
+    let equal = prove(&same);
+    let different = prove(&other);
+
+    assert!(
+        equal.contains("3 requests compared, 0 different"),
+        "{equal}"
+    );
+    assert!(
+        different.contains("3 requests compared, 3 different"),
+        "{different}"
+    );
+    assert!(different.contains("204; x-a: 1"), "{different}");
 }
 
 #[test]

@@ -31,6 +31,7 @@
 //! ```
 
 mod annotations;
+pub mod comparison;
 mod config_table;
 mod controller;
 pub mod input;

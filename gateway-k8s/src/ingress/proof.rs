@@ -22,7 +22,7 @@ use crate::objects::ObjectKey;
 use crate::yaml;
 
 /// A client address that lists of networks are unlikely to contain.
-const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
+pub(super) const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
 
 /// The response of the data plane.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

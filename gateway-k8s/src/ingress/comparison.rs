@@ -1,0 +1,239 @@
+//! Compares what two running gateways answer to the same request.
+//!
+//! Compared are the status and the header fields. Fields that describe one response or one connection, such as `Date`
+//! and `Content-Length`, are not; of cookies only the names are, of `Location` the address in its normal form.
+//!
+//! ```
+//! use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live};
+//! use towergate_k8s::ingress::model::ModelRequest;
+//!
+//! let request = ModelRequest {
+//!     https: false,
+//!     method: "GET".to_owned(),
+//!     target: "/".to_owned(),
+//!     headers: vec![("Host".to_owned(), "app.example.com".to_owned())],
+//!     client: "203.0.113.99".parse()?,
+//!     body_len: 0,
+//!     http10: false,
+//!     certificate: None,
+//! };
+//! let answer = |status| Ok(LiveAnswer { status, headers: Vec::new() });
+//!
+//! assert_eq!(compare_live(&request, &answer(200), &answer(200)), None);
+//! assert!(compare_live(&request, &answer(200), &answer(404)).is_some());
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::ModelRequest;
+use super::proof::{Difference, STRANGER, describe};
+use super::value::url;
+
+/// Fields that differ from response to response.
+const VOLATILE: [&str; 17] = [
+    "age",
+    "alt-svc",
+    "connection",
+    "content-length",
+    "date",
+    "etag",
+    "expires",
+    "keep-alive",
+    "last-modified",
+    "nel",
+    "report-to",
+    "server",
+    "server-timing",
+    "transfer-encoding",
+    "via",
+    "x-request-id",
+    "x-runtime",
+];
+
+/// A response of a running gateway.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LiveAnswer {
+    /// Status.
+    pub status: u16,
+    /// Header fields.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Whether a request can be sent to running gateways: it changes nothing, and needs no client address, certificate or
+/// HTTP version of its own.
+pub fn is_sendable(request: &ModelRequest) -> bool {
+    matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+        && request.client == STRANGER
+        && request.certificate.is_none()
+        && !request.http10
+        && request.body_len == 0
+}
+
+/// Compares two responses to `request`. A text stands for a request without a response. `None`: they are equal.
+pub fn compare_live(
+    request: &ModelRequest,
+    old: &Result<LiveAnswer, String>,
+    new: &Result<LiveAnswer, String>,
+) -> Option<Difference> {
+    let (expected, found) = match (old, new) {
+        (Ok(old), Ok(new)) => {
+            let (before, after) = (fields(old), fields(new));
+            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            let differing: Vec<&String> = names
+                .into_iter()
+                .filter(|name| before.get(*name) != after.get(*name))
+                .collect();
+            if old.status == new.status && differing.is_empty() {
+                return None;
+            }
+            (
+                summary(old.status, &before, &differing),
+                summary(new.status, &after, &differing),
+            )
+        }
+        (Err(_), Err(_)) => return None,
+        (Ok(old), Err(error)) => (old.status.to_string(), error.clone()),
+        (Err(error), Ok(new)) => (error.clone(), new.status.to_string()),
+    };
+    Some(Difference {
+        request: describe(request),
+        expected,
+        found,
+    })
+}
+
+type Fields = BTreeMap<String, BTreeSet<String>>;
+
+/// The fields of a response that are compared.
+fn fields(answer: &LiveAnswer) -> Fields {
+    let mut fields = Fields::new();
+    for (name, value) in &answer.headers {
+        let name = name.to_ascii_lowercase();
+        if VOLATILE.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+            continue;
+        }
+        let value = match name.as_str() {
+            "set-cookie" => value
+                .split('=')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            "location" => normal_address(value),
+            _ => value.trim().to_owned(),
+        };
+        fields.entry(name).or_default().insert(value);
+    }
+    fields
+}
+
+/// An address without the port of its scheme, and with a path (RFC 3986, section 6.2.3).
+fn normal_address(address: &str) -> String {
+    let Some(parts) = url(address) else {
+        return address.to_owned();
+    };
+    let default = if parts.scheme == "https" { 443 } else { 80 };
+    let port = parts.port.filter(|port| *port != default);
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", parts.scheme, parts.host, parts.target())
+}
+
+fn summary(status: u16, fields: &Fields, differing: &[&String]) -> String {
+    let mut text = status.to_string();
+    for name in differing {
+        let values = fields.get(*name).into_iter().flatten();
+        let values: Vec<&str> = values.map(String::as_str).collect();
+        let values = if values.is_empty() {
+            "absent".to_owned()
+        } else {
+            values.join(", ")
+        };
+        text.push_str(&format!("; {name}: {values}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get() -> ModelRequest {
+        ModelRequest {
+            https: false,
+            method: "GET".to_owned(),
+            target: "/a".to_owned(),
+            headers: vec![("Host".to_owned(), "app.example.com".to_owned())],
+            client: STRANGER,
+            body_len: 0,
+            http10: false,
+            certificate: None,
+        }
+    }
+
+    fn answer(status: u16, headers: &[(&str, &str)]) -> Result<LiveAnswer, String> {
+        let headers = headers.iter();
+        Ok(LiveAnswer {
+            status,
+            headers: headers
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        })
+    }
+
+    #[test]
+    fn what_changes_from_response_to_response_is_no_difference() {
+        let old = answer(
+            302,
+            &[
+                ("Location", "http://app.example.com:80"),
+                ("Date", "Mon"),
+                ("Set-Cookie", "id=1; Path=/"),
+            ],
+        );
+        let new = answer(
+            302,
+            &[
+                ("location", "http://app.example.com/"),
+                ("set-cookie", "id=2; Path=/"),
+                ("server", "towergate"),
+            ],
+        );
+
+        assert_eq!(compare_live(&get(), &old, &new), None);
+    }
+
+    #[test]
+    fn status_and_fields_that_differ_are_named() {
+        let old = answer(200, &[("X-A", "1"), ("X-B", "2")]);
+        let new = answer(404, &[("X-A", "1")]);
+
+        let difference = compare_live(&get(), &old, &new).expect("they differ");
+
+        assert_eq!(difference.expected, "200; x-b: 2");
+        assert_eq!(difference.found, "404; x-b: absent");
+    }
+
+    #[test]
+    fn a_request_that_only_one_side_answers_is_a_difference() {
+        let failed = Err("connection refused".to_owned());
+
+        assert!(compare_live(&get(), &answer(200, &[]), &failed).is_some());
+        assert_eq!(compare_live(&get(), &failed, &failed), None);
+    }
+
+    #[test]
+    fn only_requests_that_change_nothing_are_sent() {
+        let post = ModelRequest {
+            method: "POST".to_owned(),
+            ..get()
+        };
+        let of_client = ModelRequest {
+            client: [10, 0, 0, 1].into(),
+            ..get()
+        };
+
+        assert!(is_sendable(&get()));
+        assert!(!is_sendable(&post) && !is_sendable(&of_client));
+    }
+}
