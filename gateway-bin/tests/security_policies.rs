@@ -4,6 +4,10 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
 use common::backend::Backend;
 use common::{Folder, Towergate, curl, eventually};
 
@@ -132,6 +136,82 @@ fn only_requests_that_the_policy_admits_reach_the_backend() {
         admitted += u64::from(expected == "200");
     }
     assert_eq!(backend.requests(), admitted);
+}
+
+/// A client that sends the field as a trailer, or with `_`, does not name another user.
+#[test]
+fn a_field_that_a_policy_fills_comes_from_no_client() {
+    let folder = Folder::new();
+    folder.write("gateway.yaml", GATEWAY);
+    folder.write("users.yaml", USERS);
+    let basic = "basicAuth: {users: {name: users}, forwardUsernameHeader: x-user}";
+    folder.write("basic.yaml", &guarded("basic", basic));
+    folder.write(
+        "client.yaml",
+        "\
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: ClientTrafficPolicy
+metadata: {name: client, namespace: team-a}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  headers: {withUnderscoresAction: Allow}
+  http1: {enableTrailers: true}
+",
+    );
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("team-a/echo:80={}", backend.local_addr().unwrap());
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+    let received = thread::spawn(move || {
+        let (mut stream, _) = backend.accept().unwrap();
+        let mut received = Vec::new();
+        let ends = |received: &[u8]| {
+            let body = received.windows(5).position(|bytes| bytes == b"\r\n0\r\n");
+            body.is_some() && received.ends_with(b"\r\n\r\n")
+        };
+        while !ends(&received) {
+            let mut bytes = [0; 1024];
+            let count = stream.read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "the request is complete");
+            received.extend_from_slice(&bytes[..count]);
+        }
+        let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(reply).unwrap();
+        String::from_utf8(received).unwrap()
+    });
+
+    let mut client = TcpStream::connect(gateway.http).unwrap();
+    let request = "POST / HTTP/1.1\r\nhost: basic.test\r\nauthorization: Basic YWRhOnBhc3M=\r\n\
+                   x-user: evil\r\nx_user: evil\r\ntrailer: x-user, x_user, x-sum\r\n\
+                   transfer-encoding: chunked\r\n\r\n\
+                   4\r\ndata\r\n0\r\nx-user: evil\r\nx_user: evil\r\nx-sum: 1\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+
+    let received = received.join().unwrap();
+    assert!(received.contains("x-user: ada\r\n"), "{received}");
+    assert!(received.contains("x-sum: 1\r\n"), "{received}");
+    assert!(!received.contains("evil"), "{received}");
+}
+
+#[test]
+fn the_access_log_has_no_key_that_the_policy_removes() {
+    let folder = Folder::new();
+    folder.write("gateway.yaml", GATEWAY);
+    let key = "apiKeyAuth: {credentialRefs: [{name: keys}], sanitize: true, extractFrom: [{params: [key]}]}";
+    folder.write("key.yaml", &guarded("key", key));
+    let backend = Backend::start();
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+
+    for (query, expected) in [("key=key-bob&a=b", "200"), ("a=b&key=key-of-nobody", "401")] {
+        let url = format!("http://{}/?{query}", gateway.http);
+        let (response, _) = curl(&["--header", "host: key.test", &url]);
+        assert_eq!(response.split(' ').nth(1), Some(expected), "{response}");
+    }
+
+    eventually("both requests are logged", || {
+        (gateway.access_log("/?a=b").len() == 2).then_some(())
+    });
+    assert!(!gateway.output().contains("key-"), "{}", gateway.output());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
 use towergate_core::plan::Text;
-use towergate_core::policy::{HeadPolicy, PolicyError, RequestHead};
+use towergate_core::policy::{FilledFields, HeadPolicy, PolicyError, RequestHead};
 
 use crate::secret::SecretText;
 
@@ -149,24 +149,38 @@ impl ApiKeyPolicy {
     }
 }
 
+impl ApiKeyPolicy {
+    /// Removes the keys of a request, and those in the path of the access log. A key that no client
+    /// has may be one of another policy, or an earlier one.
+    fn sanitize(&self, request: &mut RequestHead<'_>) {
+        let query = request.head.uri.query().map_or(0, str::len);
+        for place in &self.keys.sources {
+            place.remove(request.head);
+        }
+        let uri = &request.head.uri;
+        if uri.query().map_or(0, str::len) != query {
+            let path = uri.path_and_query().map(|path| path.as_str().to_owned());
+            request.set_logged_path(path.unwrap_or_default());
+        }
+    }
+}
+
 impl HeadPolicy for ApiKeyPolicy {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
-        let head = &mut *request.head;
-        let client = self.keys.client(head).map(HeaderValue::from_str);
+        let client = self.keys.client(request.head);
+        let client = client.map(HeaderValue::from_str);
         if let Some(name) = &self.forward {
             // This field may itself be a source of keys, so it is removed only after the key has
             // been read.
-            head.headers.remove(name);
+            FilledFields::reserve(request.head, name);
+        }
+        if self.sanitize {
+            self.sanitize(request);
         }
         let client = client.map_err(refuse)?;
-        if self.sanitize {
-            for place in &self.keys.sources {
-                place.remove(head);
-            }
-        }
         if let Some(name) = &self.forward {
             let value = client.map_err(|_| refuse(ApiKeyError::Unknown))?;
-            head.headers.insert(name, value);
+            request.head.headers.insert(name, value);
         }
         Ok(())
     }
@@ -277,6 +291,7 @@ fn remove_cookie(head: &mut request::Parts, name: &str) {
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use towergate_core::policy::ResponseEffects;
 
     use super::*;
 
@@ -368,6 +383,28 @@ mod tests {
         assert_eq!(head.uri, "/p?a=1&b=2");
         assert_eq!(head.headers.len(), 1);
         assert_eq!(head.headers[COOKIE], "a=b");
+    }
+
+    #[test]
+    fn the_access_log_has_no_key_if_keys_are_removed() {
+        for (sanitize, target, logged) in [
+            (true, "/p?key=key-ada&a=b", Some("/p?a=b")),
+            (true, "/p?key=key-of-nobody", Some("/p")),
+            (true, "/p?a=b", None),
+            (false, "/p?key=key-ada", None),
+        ] {
+            let policy = ApiKeyPolicy::new(&ApiKeyAuthentication {
+                sanitize,
+                ..rule(vec![ApiKeyPlace::Param("key".to_owned())])
+            });
+            let (mut head, mut effects) = (request(target, &[]), ResponseEffects::default());
+            let mut request = RequestHead::outside_gateway(&mut head, &mut effects);
+
+            let result = policy.unwrap().check(&mut request);
+
+            assert_eq!(result.is_ok(), target.contains("key-ada"), "{target}");
+            assert_eq!(request.logged_path(), logged, "{target}");
+        }
     }
 
     #[test]

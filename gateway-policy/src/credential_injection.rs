@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
 use towergate_core::plan::Text;
-use towergate_core::policy::{HeadPolicy, PolicyError, RequestHead};
+use towergate_core::policy::{FilledFields, HeadPolicy, PolicyError, RequestHead};
 
 use crate::secret::SecretText;
 
@@ -46,6 +46,9 @@ impl CredentialPolicy {
 
 impl HeadPolicy for CredentialPolicy {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        if self.overwrite {
+            FilledFields::reserve(request.head, &self.header);
+        }
         let headers = &mut request.head.headers;
         if self.overwrite || !headers.contains_key(&self.header) {
             headers.insert(&self.header, self.value.clone());

@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::chain::{ChainCursor, ChainStop, PolicyChain};
-use super::{BuiltPolicy, PolicyRequest, RequestHead, ResponseEffects, Stage};
+use super::{BuiltPolicy, FilledFields, PolicyRequest, RequestHead, ResponseEffects, Stage};
 use crate::body::BoxError;
 use crate::http::grpc::is_grpc;
 use crate::{Body, LocalReply};
@@ -102,5 +102,6 @@ async fn run(
             chain.complete(&mut cursor, &mut view);
         }
     }
+    FilledFields::guard_trailers(&mut head, &mut body);
     Ok(Request::from_parts(head, body))
 }

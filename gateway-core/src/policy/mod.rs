@@ -62,6 +62,7 @@
 mod build;
 pub(crate) mod chain;
 mod effects;
+mod filled_fields;
 mod head_layer;
 mod layer;
 #[cfg(feature = "gateway")]
@@ -73,6 +74,7 @@ mod stage;
 #[cfg(feature = "gateway")]
 pub use build::{BuildContext, NoPolicy, PolicyError, RoutePolicy};
 pub use effects::{PolicyResponse, ResponseEffects, ResponseLog};
+pub use filled_fields::FilledFields;
 pub use head_layer::{HeadPolicyLayer, HeadPolicyService};
 pub use layer::{PolicyLayer, PolicyService};
 pub use rejected_body::RejectedBody;

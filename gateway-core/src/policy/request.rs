@@ -54,6 +54,7 @@ pub struct RequestHead<'a> {
     pub facts: RequestFacts<'a>,
     effects: &'a mut ResponseEffects,
     recompute_route: bool,
+    logged_path: Option<String>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -68,6 +69,7 @@ impl<'a> RequestHead<'a> {
             facts,
             effects,
             recompute_route: false,
+            logged_path: None,
         }
     }
 
@@ -97,6 +99,23 @@ impl<'a> RequestHead<'a> {
     /// have later stages. Outside a gateway this has no effect.
     pub fn recompute_route(&mut self) {
         self.recompute_route = true;
+    }
+
+    /// Sets the path in the access log, for a policy that removes a secret from the path. Default:
+    /// path and query as the client has sent them. Outside a gateway this has no effect.
+    pub fn set_logged_path(&mut self, path: impl Into<String>) {
+        self.logged_path = Some(path.into());
+    }
+
+    /// The path that a policy has set for the access log.
+    pub fn logged_path(&self) -> Option<&str> {
+        self.logged_path.as_deref()
+    }
+
+    /// The path that a policy has set for the access log since the last call.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn take_logged_path(&mut self) -> Option<String> {
+        self.logged_path.take()
     }
 
     /// Whether a policy has called [`recompute_route`](Self::recompute_route) since the last call.

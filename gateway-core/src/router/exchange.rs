@@ -312,6 +312,13 @@ impl Exchange {
         }
     }
 
+    /// Replaces the path that is recorded.
+    pub(crate) fn note_path(&mut self, path: String) {
+        if self.logged {
+            self.entry.path = path;
+        }
+    }
+
     /// Records the flag and the details that policies have set.
     pub(crate) fn note_policies(&mut self, log: ResponseLog) {
         if let Some(flag) = log.flag {

@@ -19,7 +19,9 @@ use crate::http::sanitize::{self, Sanitized};
 use crate::http::{Upgrade, client_ip, forwarded};
 use crate::plan::{Filter, RouteKind};
 use crate::policy::chain::{ChainCursor, ChainStop};
-use crate::policy::{BodyPolicy, PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage};
+use crate::policy::{
+    BodyPolicy, FilledFields, PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage,
+};
 use crate::route::{MatchedRoute, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, RuleTarget};
 use crate::traffic::{ForwardContext, Forwarded, SelectedBackend};
@@ -120,6 +122,7 @@ impl<'a> RequestContext<'a> {
                     return Err(reply);
                 }
             }
+            FilledFields::guard_trailers(parts.head, &mut parts.body);
         }
         // For policies every request is HTTP/1.1. The protocol to the backend may be that of the
         // client.
@@ -190,7 +193,11 @@ impl<'a> RequestContext<'a> {
             let facts = self.facts(&routed.clean, target);
             let head = RequestHead::new(parts.head, facts, state.effects);
             let mut request = PolicyRequest::new(head, &mut parts.body);
-            match target.rule.steps.policies.run(cursor, &mut request)? {
+            let stop = target.rule.steps.policies.run(cursor, &mut request);
+            if let Some(path) = request.take_logged_path() {
+                state.exchange.note_path(path);
+            }
+            match stop? {
                 ChainStop::End => return Ok(false),
                 ChainStop::Waits => return Ok(true),
                 ChainStop::RecomputeRoute(stage) => {

@@ -9,7 +9,8 @@ use http::{HeaderName, HeaderValue, StatusCode, request};
 use tokio::sync::Semaphore;
 use towergate_core::LocalReply;
 use towergate_core::policy::{
-    BuiltPolicy, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest, RequestHead, WaitingPolicy,
+    BuiltPolicy, FilledFields, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest, RequestHead,
+    WaitingPolicy,
 };
 
 use super::{AuthenticatedUser, BasicAuthError, BasicAuthentication, Credentials, Users};
@@ -69,7 +70,7 @@ impl BasicAuthPolicy {
         user: Result<AuthenticatedUser, BasicAuthError>,
     ) -> Result<(), LocalReply> {
         if let Some(name) = &self.forward {
-            head.headers.remove(name);
+            FilledFields::reserve(head, name);
         }
         match user {
             Ok(user) => {

@@ -6,7 +6,7 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, request};
 use towergate_core::LocalReply;
-use towergate_core::policy::RequestHead;
+use towergate_core::policy::{FilledFields, RequestHead};
 
 use super::{QueryEdits, ServiceError};
 
@@ -160,10 +160,13 @@ impl RequestChanges {
             head.uri = Uri::from_parts(parts).map_err(|_| ServiceError::Change("path"))?;
         }
         for edit in self.edits.iter().filter(|edit| is_editable(&edit.name)) {
+            if edit.action == EditAction::Overwrite {
+                FilledFields::reserve(head, &edit.name);
+            }
             edit.apply(&mut head.headers);
         }
         for name in self.removed.iter().filter(|name| is_editable(name)) {
-            head.headers.remove(name);
+            FilledFields::reserve(head, name);
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use towergate_core::conn::LogThrottle;
 use towergate_core::plan::{RouteKind, Rule};
 use towergate_core::policy::{
-    BuildContext, BuiltPolicy, PolicyError, PolicyFuture, PolicyRequest, WaitingPolicy,
+    BuildContext, BuiltPolicy, FilledFields, PolicyError, PolicyFuture, PolicyRequest,
+    WaitingPolicy,
 };
 use towergate_core::traffic::{CallError, InternalClient};
 use towergate_core::{Body, Error, LocalReply};
@@ -134,7 +135,7 @@ impl ExternalAuthPolicy {
             AuthService::Http(_) | AuthService::Grpc(_) => return,
         };
         for name in names.iter().filter(|name| is_editable(name)) {
-            request.head.headers.remove(&**name);
+            FilledFields::reserve(request.head, name);
         }
     }
 

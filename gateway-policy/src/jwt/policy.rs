@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use http::{StatusCode, request};
 use towergate_core::LocalReply;
 use towergate_core::policy::{
-    BuildContext, BuiltPolicy, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest, RequestHead,
-    WaitingPolicy,
+    BuildContext, BuiltPolicy, FilledFields, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest,
+    RequestHead, WaitingPolicy,
 };
 use towergate_core::snapshot::Live;
 
@@ -123,7 +123,7 @@ impl JwtPolicy {
             .iter()
             .flat_map(|provider| &provider.claim_headers)
         {
-            request.head.headers.remove(&*header.name);
+            FilledFields::reserve(request.head, &header.name);
         }
         let tokens = result.map_err(|error| refuse(request.head, error))?;
         self.forward_claims(request, tokens)

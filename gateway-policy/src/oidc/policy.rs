@@ -8,7 +8,8 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, HeaderValue, Uri, request};
 use http_body::Body as _;
 use towergate_core::policy::{
-    BuildContext, BuiltPolicy, PolicyError, PolicyFuture, PolicyRequest, WaitingPolicy,
+    BuildContext, BuiltPolicy, FilledFields, PolicyError, PolicyFuture, PolicyRequest,
+    WaitingPolicy,
 };
 use towergate_core::{HeaderList, LocalReply};
 
@@ -417,7 +418,7 @@ impl OidcPolicy {
         {
             // Without a session, a field may contain the token that `jwt` verifies.
             if session.is_some() || !self.is_token_source(name) {
-                head.headers.remove(name);
+                FilledFields::reserve(head, name);
             }
         }
     }

@@ -1,0 +1,167 @@
+//! Header fields that policies fill, so that a backend can trust them.
+//!
+//! A client can send a field of the same name in three places: in the head, in the head with `_`
+//! instead of `-` (if the listener allows it; CGI and WSGI do not distinguish the two), and in
+//! trailers, which a backend may merge into the head. [`FilledFields::reserve`] clears the first two
+//! and remembers the name; trailers lose the field when they arrive. Outside a gateway this applies to
+//! [`PolicyLayer`](super::PolicyLayer); a [`HeadPolicyLayer`](super::HeadPolicyLayer) sees no body.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, request};
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::{Body, BoxError};
+
+/// The names of the fields that policies have filled in a request. In the extensions of its head.
+#[derive(Clone, Debug, Default)]
+pub struct FilledFields(Vec<HeaderName>);
+
+impl FilledFields {
+    /// Removes what the client has sent as `name`, now and in trailers. A policy calls this before it
+    /// sets the field, and also if it then does not set it.
+    pub fn reserve(head: &mut request::Parts, name: &HeaderName) {
+        head.headers.remove(name);
+        let filled = head.extensions.get_or_insert_default::<Self>();
+        if has_variants(name) {
+            let variants = head.headers.keys();
+            let variants = variants.filter(|own| is_variant(own, name) && !filled.0.contains(own));
+            for variant in variants.cloned().collect::<Vec<_>>() {
+                head.headers.remove(variant);
+            }
+        }
+        if !filled.0.contains(name) {
+            filled.0.push(name.clone());
+        }
+    }
+
+    /// Takes the names out of `head`, and removes them from the trailers of `body`.
+    pub(crate) fn guard_trailers(head: &mut request::Parts, body: &mut Body) {
+        if let Some(filled) = head.extensions.remove::<Self>()
+            && !body.is_end_stream()
+        {
+            let inner = std::mem::take(body);
+            *body = Body::new(GuardedBody { inner, filled });
+        }
+    }
+
+    fn strip(&self, trailers: &mut HeaderMap) {
+        let filled = |own: &HeaderName| self.0.iter().any(|name| is_variant(own, name));
+        let names: Vec<_> = trailers.keys().filter(|own| filled(own)).cloned().collect();
+        for name in names {
+            trailers.remove(name);
+        }
+    }
+}
+
+fn has_variants(name: &HeaderName) -> bool {
+    name.as_str().contains(['-', '_'])
+}
+
+/// Whether the names are equal if `_` is equal to `-`.
+fn is_variant(left: &HeaderName, right: &HeaderName) -> bool {
+    let (left, right) = (left.as_str().bytes(), right.as_str().bytes());
+    let plain = |byte| if byte == b'_' { b'-' } else { byte };
+    left.len() == right.len() && left.map(plain).eq(right.map(plain))
+}
+
+/// A request body whose trailers lack the fields that policies have filled.
+struct GuardedBody {
+    inner: Body,
+    filled: FilledFields,
+}
+
+impl http_body::Body for GuardedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            self.filled.strip(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    fn head(names: &[&'static str]) -> request::Parts {
+        let (mut head, ()) = Request::new(()).into_parts();
+        for name in names {
+            head.headers
+                .append(*name, HeaderValue::from_static("client"));
+        }
+        head
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_filled_field_is_removed_in_every_spelling() {
+        let mut head = head(&["x-user", "x_user", "x-users", "xuser", "x-user-id"]);
+
+        FilledFields::reserve(&mut head, &HeaderName::from_static("x-user"));
+
+        assert_eq!(names(&head.headers), ["x-user-id", "x-users", "xuser"]);
+    }
+
+    #[test]
+    fn a_spelling_that_another_policy_has_filled_is_kept() {
+        let mut head = head(&[]);
+        let (first, second) = ("x-user", "x_user");
+        FilledFields::reserve(&mut head, &HeaderName::from_static(first));
+        head.headers
+            .insert(first, HeaderValue::from_static("policy"));
+
+        FilledFields::reserve(&mut head, &HeaderName::from_static(second));
+
+        assert_eq!(names(&head.headers), [first]);
+    }
+
+    #[tokio::test]
+    async fn trailers_lose_filled_fields() {
+        let mut head = head(&[]);
+        FilledFields::reserve(&mut head, &HeaderName::from_static("x-user"));
+        let trailers = ["x-user", "x_user", "x-checksum"].map(|name| {
+            let value = HeaderValue::from_static("client");
+            (HeaderName::from_static(name), value)
+        });
+        let frames = [
+            Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"data"))),
+            Ok(Frame::trailers(HeaderMap::from_iter(trailers))),
+        ];
+        let mut body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+
+        FilledFields::guard_trailers(&mut head, &mut body);
+
+        let all = body.collect().await.unwrap();
+        assert_eq!(names(all.trailers().unwrap()), ["x-checksum"]);
+        assert_eq!(all.to_bytes(), "data");
+        assert!(head.extensions.get::<FilledFields>().is_none());
+    }
+}
