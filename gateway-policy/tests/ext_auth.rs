@@ -81,7 +81,7 @@ async fn send(
     request: Request<&'static str>,
 ) -> Response<String> {
     let protocol = match settings.service {
-        AuthService::Http(_) => BackendProtocol::Http1,
+        AuthService::Http(_) | AuthService::Subrequest(_) => BackendProtocol::Http1,
         AuthService::Grpc(_) => BackendProtocol::Http2,
     };
     let provider = towergate_tls::default_provider();
