@@ -315,6 +315,10 @@ impl KeyMaterial {
             // RFC 7518, section 3.3.
             return Err("an RSA key must have 2048 to 8192 bits");
         }
+        if matches!(e, [] | [1]) || e.last().is_some_and(|byte| byte % 2 == 0) {
+            // RFC 8017, section 3.1. With exponent 1 a signature is the padded digest itself.
+            return Err("an RSA exponent must be odd and greater than 1");
+        }
         let components = RsaPublicKeyComponents { n, e };
         let mut keys = Vec::new();
         for algorithm in Algorithm::ALL {

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[path = "attacks.rs"]
+mod attacks;
+
 fn base64(bytes: impl AsRef<[u8]>) -> String {
     BASE64URL_NOPAD.encode(bytes.as_ref())
 }
