@@ -84,6 +84,7 @@ impl LiveGateway {
             alpn: vec!["http/1.1".to_owned()],
             identity: None,
             accept_any_certificate: true,
+            limits: towergate_tls::limits::TlsLimits::default(),
         };
         let connector = Connector::new(&tls, towergate_tls::default_provider());
         let connector = connector.map_err(|error| failed(&error))?;

@@ -264,7 +264,7 @@ fn keys_that_verify_too_much_are_left_out() {
         ("RSA for none", changed(&rsa, "alg", json!("none"))),
         ("for encryption", changed(&rsa, "use", json!("enc"))),
         ("to sign only", changed(&rsa, "key_ops", json!(["sign"]))),
-        ("off the curve", changed(&elliptic, "y", x.clone())),
+        ("off the curve", changed(&elliptic, "y", x)),
         ("another curve", changed(&elliptic, "crv", json!("P-384"))),
         ("ES384 on P-256", changed(&elliptic, "alg", json!("ES384"))),
         ("HS256 on P-256", changed(&elliptic, "alg", json!("HS256"))),
