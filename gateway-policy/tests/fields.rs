@@ -225,7 +225,12 @@ where
         .into_iter()
         .filter_map(|value| convert(spec_with(&fields, path, value)))
         .peekable();
-    accepted.peek().is_none() || accepted.any(|with| Some(with) != without)
+    if accepted.peek().is_none() || accepted.any(|with| Some(with) != without) {
+        return true;
+    }
+    // The default of some booleans is `true`.
+    let off = json!(false);
+    fields[path] == "boolean" && convert(spec_with(&fields, path, off)) != without
 }
 
 /// The fields without effect, apart from those that the policy's remarks name.

@@ -261,7 +261,7 @@ mod tests {
         let (client, pem) = read(&names, subject);
 
         assert_eq!(client.subject(), r"CN=client,O=Example\, Inc.,C=DE");
-        assert_eq!(client.issuer(), client.subject());
+        assert_eq!(client.issuer(), "CN=test");
         assert_eq!(client.dns_names(), ["a.test", "b.test"]);
         assert_eq!(client.uris(), ["spiffe://a.test/b"]);
         assert_eq!(client.server_uris(), client.uris());

@@ -11,7 +11,7 @@ use towergate_core::conn::ConnInfo;
 use towergate_core::plan::{Source, Text};
 
 use super::{Access, Subject};
-use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value, ValueType};
+use crate::cel::{AttributeSet, CelType, Environment, Expression, ExpressionError, Value};
 
 /// The variables of a condition: the supported attributes of Envoy for requests and connections.
 ///
@@ -20,17 +20,17 @@ const REQUEST: Environment = Environment::new(&[
     (
         "request",
         &[
-            ("path", ValueType::Text),
-            ("url_path", ValueType::Text),
-            ("query", ValueType::Text),
-            ("host", ValueType::Text),
-            ("scheme", ValueType::Text),
-            ("method", ValueType::Text),
-            ("headers", ValueType::Attributes(&ValueType::Text)),
-            ("referer", ValueType::Text),
-            ("useragent", ValueType::Text),
-            ("id", ValueType::Text),
-            ("protocol", ValueType::Text),
+            ("path", CelType::Text),
+            ("url_path", CelType::Text),
+            ("query", CelType::Text),
+            ("host", CelType::Text),
+            ("scheme", CelType::Text),
+            ("method", CelType::Text),
+            ("headers", CelType::Attributes(&CelType::Text)),
+            ("referer", CelType::Text),
+            ("useragent", CelType::Text),
+            ("id", CelType::Text),
+            ("protocol", CelType::Text),
         ],
     ),
     ("source", ENDPOINT),
@@ -38,26 +38,26 @@ const REQUEST: Environment = Environment::new(&[
     (
         "connection",
         &[
-            ("mtls", ValueType::Bool),
-            ("requested_server_name", ValueType::Text),
-            ("tls_version", ValueType::Text),
-            ("subject_peer_certificate", ValueType::Text),
-            ("dns_san_peer_certificate", ValueType::Text),
-            ("uri_san_peer_certificate", ValueType::Text),
-            ("sha256_peer_certificate_digest", ValueType::Text),
+            ("mtls", CelType::Bool),
+            ("requested_server_name", CelType::Text),
+            ("tls_version", CelType::Text),
+            ("subject_peer_certificate", CelType::Text),
+            ("dns_san_peer_certificate", CelType::Text),
+            ("uri_san_peer_certificate", CelType::Text),
+            ("sha256_peer_certificate_digest", CelType::Text),
         ],
     ),
     (
         "metadata",
         &[(
             "filter_metadata",
-            ValueType::Attributes(&ValueType::Attributes(&ValueType::Any)),
+            CelType::Attributes(&CelType::Attributes(&CelType::Any)),
         )],
     ),
 ]);
 
 /// The attributes of `source` and `destination`.
-const ENDPOINT: &[(&str, ValueType)] = &[("address", ValueType::Text), ("port", ValueType::Number)];
+const ENDPOINT: &[(&str, CelType)] = &[("address", CelType::Text), ("port", CelType::Number)];
 
 /// The metadata namespace of verified tokens, as Envoy names it.
 const TOKENS: &str = "envoy.filters.http.jwt_authn";

@@ -1,9 +1,9 @@
 //! Variables that an expression may use.
 
-use super::types::ValueType;
+use super::types::CelType;
 
 /// The attributes of a variable: names and types.
-type Attributes = &'static [(&'static str, ValueType)];
+type Attributes = &'static [(&'static str, CelType)];
 
 /// The variables of an expression, with the attributes of each.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +53,9 @@ impl Environment {
     }
 
     /// The type of a field of the variable at `place`.
-    pub(super) fn attribute_type(&self, place: usize, field: &str) -> ValueType {
+    pub(super) fn attribute_type(&self, place: usize, field: &str) -> CelType {
         let mut known = self.attributes(place).unwrap_or_default().iter();
         let found = known.find(|(name, _)| *name == field);
-        found.map_or(ValueType::Any, |(_, kind)| *kind)
+        found.map_or(CelType::Any, |(_, kind)| *kind)
     }
 }

@@ -37,7 +37,7 @@ pub use environment::Environment;
 pub use eval::EvaluationError;
 pub use expression::{Expression, ExpressionError};
 pub use pattern::Pattern;
-pub use types::ValueType;
+pub use types::CelType;
 pub use value::{AttributeSet, Value};
 
 #[cfg(test)]

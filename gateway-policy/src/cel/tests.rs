@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AttributeSet, Environment, Expression, Value as CelValue, ValueType};
+use super::{AttributeSet, CelType, Environment, Expression, Value as CelValue};
 
 const OBJECT: Environment = Environment::new(&[("self", &[])]);
 
@@ -174,9 +174,9 @@ fn attributes_are_those_that_the_environment_declares() {
     const REQUEST: Environment = Environment::new(&[(
         "request",
         &[
-            ("path", ValueType::Text),
-            ("host", ValueType::Text),
-            ("headers", ValueType::Attributes(&ValueType::Text)),
+            ("path", CelType::Text),
+            ("host", CelType::Text),
+            ("headers", CelType::Attributes(&CelType::Text)),
         ],
     )]);
     let holds = |text: &str| {

@@ -1,7 +1,7 @@
 //! Types of expressions that are known without values.
 //!
 //! A condition whose type is known and is not a boolean would have no value for any request, so it
-//! is rejected when it is compiled. The same applies to uses of [`ValueType::Attributes`] that need
+//! is rejected when it is compiled. The same applies to uses of [`CelType::Attributes`] that need
 //! all its keys: its values are computed by name, so it has neither a size nor a list of keys.
 
 use super::environment::Environment;
@@ -10,7 +10,7 @@ use super::functions::Function;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ValueType {
+pub enum CelType {
     /// Any type: it is known only when the expression is evaluated.
     Any,
     /// `null`.
@@ -28,10 +28,10 @@ pub enum ValueType {
     /// A map that the expression creates.
     Map,
     /// An [`AttributeSet`](super::AttributeSet) whose values have this type.
-    Attributes(&'static ValueType),
+    Attributes(&'static CelType),
 }
 
-impl ValueType {
+impl CelType {
     /// The type in a message, with its article.
     fn word(self) -> &'static str {
         match self {
@@ -56,13 +56,13 @@ struct Checker<'e> {
     environment: &'e Environment,
 }
 
-type Checked = Result<ValueType, String>;
+type Checked = Result<CelType, String>;
 
 impl Checker<'_> {
     /// Checks an operand that must be a boolean.
     fn boolean(&self, node: &Node) -> Result<(), String> {
         match self.value(node)? {
-            ValueType::Any | ValueType::Bool => Ok(()),
+            CelType::Any | CelType::Bool => Ok(()),
             other => Err(format!("expected a boolean, found {}", other.word())),
         }
     }
@@ -70,7 +70,7 @@ impl Checker<'_> {
     /// The type of an operand that is used as a whole.
     fn value(&self, node: &Node) -> Checked {
         match self.kind(node)? {
-            ValueType::Attributes(_) => Err(format!(
+            CelType::Attributes(_) => Err(format!(
                 "`{}` has no size and no list of keys; use `in`, `has` or a key",
                 self.path(node)
             )),
@@ -84,30 +84,30 @@ impl Checker<'_> {
 
     fn kind(&self, node: &Node) -> Checked {
         match node {
-            Node::Null => Ok(ValueType::Null),
-            Node::Bool(_) => Ok(ValueType::Bool),
-            Node::Int(_) | Node::Double(_) => Ok(ValueType::Number),
-            Node::Text(_) => Ok(ValueType::Text),
-            Node::Variable(_) => Ok(ValueType::Any),
+            Node::Null => Ok(CelType::Null),
+            Node::Bool(_) => Ok(CelType::Bool),
+            Node::Int(_) | Node::Double(_) => Ok(CelType::Number),
+            Node::Text(_) => Ok(CelType::Text),
+            Node::Variable(_) => Ok(CelType::Any),
             Node::Field(object, field) => self.field(object, field),
-            Node::Has(object, _) => self.kind(object).map(|_| ValueType::Bool),
+            Node::Has(object, _) => self.kind(object).map(|_| CelType::Bool),
             Node::Index(object, index) => {
                 self.value(index)?;
                 self.kind(object).map(element)
             }
-            Node::List(items) => self.values(items).map(|()| ValueType::List),
+            Node::List(items) => self.values(items).map(|()| CelType::List),
             Node::Map(entries) => {
                 for (key, value) in entries {
                     self.value(key)?;
                     self.value(value)?;
                 }
-                Ok(ValueType::Map)
+                Ok(CelType::Map)
             }
-            Node::Not(operand) => self.boolean(operand).map(|()| ValueType::Bool),
-            Node::Negate(operand) => self.value(operand).map(|_| ValueType::Number),
+            Node::Not(operand) => self.boolean(operand).map(|()| CelType::Bool),
+            Node::Negate(operand) => self.value(operand).map(|_| CelType::Number),
             Node::And(left, right) | Node::Or(left, right) => {
                 self.boolean(left)?;
-                self.boolean(right).map(|()| ValueType::Bool)
+                self.boolean(right).map(|()| CelType::Bool)
             }
             Node::Conditional(parts) => {
                 let [condition, then, otherwise] = &**parts;
@@ -116,7 +116,7 @@ impl Checker<'_> {
                 Ok(if then == otherwise {
                     then
                 } else {
-                    ValueType::Any
+                    CelType::Any
                 })
             }
             Node::Binary(operator, left, right) => self.binary(*operator, left, right),
@@ -124,7 +124,7 @@ impl Checker<'_> {
                 self.values(arguments)?;
                 Ok(result(*function))
             }
-            Node::Matches(text, _) => self.value(text).map(|_| ValueType::Bool),
+            Node::Matches(text, _) => self.value(text).map(|_| CelType::Bool),
             Node::Macro(kind, range, body) => self.run(*kind, range, body),
         }
     }
@@ -139,26 +139,26 @@ impl Checker<'_> {
     fn binary(&self, operator: Operator, left: &Node, right: &Node) -> Checked {
         let left = self.value(left)?;
         if operator == Operator::In {
-            return self.kind(right).map(|_| ValueType::Bool);
+            return self.kind(right).map(|_| CelType::Bool);
         }
         let right = self.value(right)?;
         Ok(match operator {
-            Operator::Add if left == ValueType::Any => right,
+            Operator::Add if left == CelType::Any => right,
             Operator::Add => left,
             Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder => {
-                ValueType::Number
+                CelType::Number
             }
-            _ => ValueType::Bool,
+            _ => CelType::Bool,
         })
     }
 
     fn run(&self, kind: Macro, range: &Node, body: &Node) -> Checked {
         self.value(range)?;
         match kind {
-            Macro::Map => self.value(body).map(|_| ValueType::List),
-            Macro::Filter => self.boolean(body).map(|()| ValueType::List),
+            Macro::Map => self.value(body).map(|_| CelType::List),
+            Macro::Filter => self.boolean(body).map(|()| CelType::List),
             Macro::All | Macro::Exists | Macro::ExistsOne => {
-                self.boolean(body).map(|()| ValueType::Bool)
+                self.boolean(body).map(|()| CelType::Bool)
             }
         }
     }
@@ -181,23 +181,23 @@ impl Checker<'_> {
 }
 
 /// The type of a value in a map or list.
-fn element(object: ValueType) -> ValueType {
+fn element(object: CelType) -> CelType {
     match object {
-        ValueType::Attributes(element) => *element,
-        _ => ValueType::Any,
+        CelType::Attributes(element) => *element,
+        _ => CelType::Any,
     }
 }
 
-fn result(function: Function) -> ValueType {
+fn result(function: Function) -> CelType {
     match function {
         Function::Contains | Function::EndsWith | Function::IsIp | Function::StartsWith => {
-            ValueType::Bool
+            CelType::Bool
         }
-        Function::Duration => ValueType::Duration,
-        Function::Int | Function::Size => ValueType::Number,
+        Function::Duration => CelType::Duration,
+        Function::Int | Function::Size => CelType::Number,
         Function::LowerAscii | Function::String | Function::Substring | Function::UpperAscii => {
-            ValueType::Text
+            CelType::Text
         }
-        Function::Split => ValueType::List,
+        Function::Split => CelType::List,
     }
 }

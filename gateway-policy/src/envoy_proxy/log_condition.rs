@@ -16,7 +16,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Version};
 use towergate_core::access_log::{Entry, LoggedFields};
 
-use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value, ValueType};
+use crate::cel::{AttributeSet, CelType, Environment, Expression, ExpressionError, Value};
 
 /// The variables of a condition: those attributes of Envoy whose values an entry contains.
 ///
@@ -25,44 +25,44 @@ const ENTRY: Environment = Environment::new(&[
     (
         "request",
         &[
-            ("path", ValueType::Text),
-            ("url_path", ValueType::Text),
-            ("query", ValueType::Text),
-            ("host", ValueType::Text),
-            ("method", ValueType::Text),
-            ("headers", ValueType::Attributes(&ValueType::Text)),
-            ("useragent", ValueType::Text),
-            ("id", ValueType::Text),
-            ("protocol", ValueType::Text),
-            ("size", ValueType::Number),
-            ("duration", ValueType::Duration),
+            ("path", CelType::Text),
+            ("url_path", CelType::Text),
+            ("query", CelType::Text),
+            ("host", CelType::Text),
+            ("method", CelType::Text),
+            ("headers", CelType::Attributes(&CelType::Text)),
+            ("useragent", CelType::Text),
+            ("id", CelType::Text),
+            ("protocol", CelType::Text),
+            ("size", CelType::Number),
+            ("duration", CelType::Duration),
         ],
     ),
     (
         "response",
         &[
-            ("code", ValueType::Number),
-            ("code_details", ValueType::Text),
-            ("headers", ValueType::Attributes(&ValueType::Text)),
-            ("size", ValueType::Number),
+            ("code", CelType::Number),
+            ("code_details", CelType::Text),
+            ("headers", CelType::Attributes(&CelType::Text)),
+            ("size", CelType::Number),
         ],
     ),
     (
         "source",
-        &[("address", ValueType::Text), ("port", ValueType::Number)],
+        &[("address", CelType::Text), ("port", CelType::Number)],
     ),
     (
         "destination",
-        &[("address", ValueType::Text), ("port", ValueType::Number)],
+        &[("address", CelType::Text), ("port", CelType::Number)],
     ),
     (
         "connection",
         &[
-            ("requested_server_name", ValueType::Text),
-            ("tls_version", ValueType::Text),
+            ("requested_server_name", CelType::Text),
+            ("tls_version", CelType::Text),
         ],
     ),
-    ("upstream", &[("address", ValueType::Text)]),
+    ("upstream", &[("address", CelType::Text)]),
 ]);
 
 /// A condition on an entry. A condition without a value, for example on a header field that is not present, does not hold.
