@@ -101,7 +101,7 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write_with(&mut options, path, text, mode)
 }
 
-/// Like [`write`], but fails if the file exists.
+/// Like [`write`](fn@write), but fails if the file exists.
 pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write_with(OpenOptions::new().create_new(true), path, text, mode)
 }

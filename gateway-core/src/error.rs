@@ -18,6 +18,18 @@ use http::StatusCode;
 use crate::LocalReply;
 use crate::policy::RejectedBody;
 
+/// The cause of a failed exchange as the HTTP codec reports it. The codec is not part of the interface of this crate: only
+/// the text and the sources are public.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct CodecFailure(hyper::Error);
+
+impl CodecFailure {
+    pub(crate) fn new(error: hyper::Error) -> Self {
+        Self(error)
+    }
+}
+
 /// A failure to obtain a response from a backend. Messages are as in Envoy's local replies.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -66,16 +78,16 @@ pub enum Error {
     BackendTls(SocketAddr, #[source] std::io::Error),
     /// The connection ended before the response head.
     #[error("connection termination")]
-    Terminated(#[source] Option<hyper::Error>),
+    Terminated(#[source] Option<CodecFailure>),
     /// The backend reset the stream.
     #[error("remote reset")]
-    RemoteReset(#[source] Option<hyper::Error>),
+    RemoteReset(#[source] Option<CodecFailure>),
     /// The backend refused the stream; a retry is safe.
     #[error("remote refused stream reset")]
-    Refused(#[source] Option<hyper::Error>),
+    Refused(#[source] Option<CodecFailure>),
     /// The response of the backend is not valid HTTP.
     #[error("protocol error")]
-    Protocol(#[source] Option<hyper::Error>),
+    Protocol(#[source] Option<CodecFailure>),
     /// The response did not arrive within the request timeout.
     #[error("upstream request timeout")]
     Timeout,

@@ -9,7 +9,7 @@ use http_body::Body as _;
 
 use super::Upload;
 use crate::body::BoxError;
-use crate::error::Error;
+use crate::error::{CodecFailure, Error};
 
 /// Error of the client's request body, wrapped so that it is recognised after it has passed through hyper.
 #[derive(Debug)]
@@ -61,12 +61,16 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     }
     if let Some(reset) = find::<h2::Error>(&error) {
         return match reset.reason() {
-            Some(h2::Reason::REFUSED_STREAM) => Error::Refused(Some(error)),
+            Some(h2::Reason::REFUSED_STREAM) => Error::Refused(Some(CodecFailure::new(error))),
             // The backend has not processed these requests (RFC 9113, section 6.8).
-            _ if reset.is_go_away() && reset.is_remote() => Error::Refused(Some(error)),
-            _ if reset.is_io() => Error::Terminated(Some(error)),
-            _ if reset.is_reset() && reset.is_remote() => Error::RemoteReset(Some(error)),
-            _ => Error::Protocol(Some(error)),
+            _ if reset.is_go_away() && reset.is_remote() => {
+                Error::Refused(Some(CodecFailure::new(error)))
+            }
+            _ if reset.is_io() => Error::Terminated(Some(CodecFailure::new(error))),
+            _ if reset.is_reset() && reset.is_remote() => {
+                Error::RemoteReset(Some(CodecFailure::new(error)))
+            }
+            _ => Error::Protocol(Some(CodecFailure::new(error))),
         };
     }
     let io = find::<io::Error>(&error);
@@ -77,9 +81,9 @@ pub(super) fn classify(error: hyper::Error) -> Error {
         || error.is_timeout()
         || io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
     if terminated {
-        Error::Terminated(Some(error))
+        Error::Terminated(Some(CodecFailure::new(error)))
     } else {
-        Error::Protocol(Some(error))
+        Error::Protocol(Some(CodecFailure::new(error)))
     }
 }
 

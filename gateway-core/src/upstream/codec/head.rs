@@ -31,6 +31,7 @@ pub(super) fn encode(method: &Method, target: &Uri, headers: &HeaderMap, out: &m
 }
 
 /// Writes a field line.
+#[inline(always)]
 pub(super) fn encode_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
