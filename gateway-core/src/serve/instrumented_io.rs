@@ -26,7 +26,8 @@ pub(super) struct InstrumentedIo<Io> {
     activity: Arc<Activity>,
     protocol: HttpProtocol,
     framer: RequestFramer,
-    control_frames: ControlFrameMonitor,
+    /// HTTP/2 only.
+    control_frames: Option<Box<ControlFrameMonitor>>,
     /// The client has closed its side. The codec is not informed yet, because it would drop the request.
     end_withheld: bool,
 }
@@ -59,7 +60,10 @@ impl<Io> InstrumentedIo<Io> {
             activity,
             protocol,
             framer: RequestFramer::new(requests),
-            control_frames: ControlFrameMonitor::new(),
+            control_frames: match protocol {
+                HttpProtocol::Http1 { .. } => None,
+                HttpProtocol::Http2 => Some(Box::new(ControlFrameMonitor::new())),
+            },
             end_withheld: false,
         }
     }
@@ -92,9 +96,9 @@ impl<Io> InstrumentedIo<Io> {
     /// are removed.
     fn on_received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let received = buf.filled().len() - before;
-        if !self.is_http1() {
+        if let Some(monitor) = &mut self.control_frames {
             let bytes = &buf.filled()[before..];
-            if self.control_frames.scan(bytes, || self.activity.now()) {
+            if monitor.scan(bytes, || self.activity.now()) {
                 self.activity.state().on_control_frame_flood();
             }
         }
