@@ -15,6 +15,7 @@ mod attach;
 mod backend;
 mod backend_object;
 mod cors;
+mod endpoint_slices;
 mod extension;
 mod external_auth;
 mod filters;
@@ -24,6 +25,7 @@ mod matches;
 mod overlap;
 mod rules;
 mod service_host;
+mod service_port;
 mod session;
 mod stream;
 mod traffic;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 use towergate_core::plan::{RouteId, RouteKind};
 use towergate_policy::SchemaViolation;
 
+use self::service_port::Transport;
 use super::gateway::Gateways;
 use super::indexed::{Indexed, RouteIndex};
 use super::object_index::{ObjectIndex, age};
@@ -161,10 +164,10 @@ impl<'a> RouteRef<'a> {
     }
 
     /// Transport protocol of its Service ports.
-    fn transport(self) -> &'static str {
+    fn transport(self) -> Transport {
         match self {
-            Self::Udp(_) => "UDP",
-            _ => "TCP",
+            Self::Udp(_) => Transport::Udp,
+            Self::Http(_) | Self::Grpc(_) | Self::Tls(_) | Self::Tcp(_) => Transport::Tcp,
         }
     }
 

@@ -7,7 +7,8 @@
 use towergate_core::plan::{BackendId, DnsHost, Endpoint};
 
 use super::super::object_index::ObjectIndex;
-use super::backend::endpoints_of;
+use super::endpoint_slices::endpoints_of;
+use super::service_port::{Transport, transport_of};
 use crate::objects::ObjectKey;
 
 /// The endpoints of `hosts`, if all of them are ports of Services of `namespace`.
@@ -25,9 +26,8 @@ pub(super) fn service_endpoints(
             return None;
         }
         let mut ports = service.spec.ports.iter();
-        let port = ports.find(|port| {
-            port.port == host.port && port.protocol.as_deref().unwrap_or("TCP") == "TCP"
-        })?;
+        let port = ports
+            .find(|port| port.port == host.port && transport_of(port) == Some(Transport::Tcp))?;
         let id = BackendId {
             kind: "Service".to_owned(),
             namespace: key.namespace.clone(),

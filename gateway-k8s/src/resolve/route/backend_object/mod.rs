@@ -1,32 +1,28 @@
 //! Kind Backend of Envoy Gateway: endpoints by address or host name, with their own TLS settings.
 
+mod target;
+mod tls;
+
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use towergate_core::dns;
 use towergate_core::plan::{BackendProtocol, DnsHost, DynamicTargets, Endpoint};
-use towergate_policy::backend::{
-    BackendAppProtocol, BackendEndpoint, BackendSpec, BackendTls, BackendType,
-    WellKnownCaCertificates,
-};
+use towergate_policy::backend::{BackendAppProtocol, BackendSpec, BackendType};
 use towergate_policy::check;
-use towergate_tls::Certificate;
 use towergate_tls::client::ClientTls;
-use towergate_tls::limits::TlsLimits;
 
-use super::super::ca_bundle::{self, CaBundle};
-use super::super::gateway::certificate_of_backend;
-use super::super::grant::{From, To};
-use super::super::object_index::ObjectIndex;
-use super::super::policy::backend_tls::Settings;
-use super::super::report::{Report, Subject};
+use self::target::{EndpointTarget, destination, name_of};
+use self::tls::{BackendObjectTls, client_tls};
 use super::backend::{BackendError, fault};
 use super::service_host::service_endpoints;
 use crate::api::ENVOY_GROUP;
-use crate::api::reference::{BackendObjectReference, SecretObjectReference};
+use crate::api::reference::BackendObjectReference;
 use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey};
+use crate::resolve::grant::{From, To};
+use crate::resolve::object_index::ObjectIndex;
+use crate::resolve::policy::backend_tls::Settings;
+use crate::resolve::report::{Report, Subject};
 use crate::status::{BackendReason, ConditionType, Conditions, RouteReason, StatusKey, Statuses};
 
 /// The Backends that have been resolved.
@@ -48,18 +44,6 @@ pub(super) struct BackendObject {
     tls: Option<BackendObjectTls>,
     /// Addresses that the gateway may reach if the endpoint is the host of each request.
     pub(super) dynamic: Option<Arc<DynamicTargets>>,
-}
-
-/// TLS of connections to a Backend.
-#[derive(Clone, Debug)]
-struct BackendObjectTls {
-    server_name: String,
-    /// `None`: the CA certificates of the system.
-    roots_pem: Option<String>,
-    accept_any_certificate: bool,
-    identity: Option<Arc<Certificate>>,
-    alpn: Option<Vec<String>>,
-    limits: TlsLimits,
 }
 
 /// Whether a reference names a Backend.
@@ -298,201 +282,9 @@ impl BackendObject {
     }
 }
 
-impl BackendObjectTls {
-    fn client(&self, protocol: BackendProtocol) -> ClientTls {
-        let alpn = match protocol {
-            BackendProtocol::Http1 => "http/1.1",
-            BackendProtocol::Http2 => "h2",
-        };
-        ClientTls {
-            server_name: self.server_name.clone(),
-            subject_alt_names: Vec::new(),
-            roots_pem: self.roots_pem.clone(),
-            alpn: vec![alpn.to_owned()],
-            identity: None,
-            accept_any_certificate: self.accept_any_certificate,
-            limits: self.limits.clone(),
-        }
-    }
-}
-
 fn is_h2c(spec: &BackendSpec) -> bool {
     let mut protocols = spec.app_protocols.iter().flatten();
     protocols.any(|protocol| *protocol == BackendAppProtocol::H2c)
-}
-
-/// Where an endpoint is.
-enum EndpointTarget {
-    Address(Endpoint),
-    Host(DnsHost),
-}
-
-fn destination(
-    index: &ObjectIndex<'_>,
-    at: usize,
-    endpoint: &BackendEndpoint,
-) -> Result<EndpointTarget, BackendError> {
-    let field = format!("spec.endpoints[{at}]");
-    let port = |port: Option<i64>| {
-        let port = port.and_then(|port| u16::try_from(port).ok());
-        match port.filter(|port| *port > 0) {
-            Some(port) => Ok(port),
-            None => invalid(format!("{field}: the port is not between 1 and 65535")),
-        }
-    };
-    let local = |name: &str| {
-        invalid(format!(
-            "{field}: {name} is a loopback, link-local or unspecified address, which in a cluster is that of the \
-             data plane itself or of its node"
-        ))
-    };
-    match (&endpoint.fqdn, &endpoint.ip, &endpoint.unix) {
-        (Some(fqdn), None, None) => {
-            let name = fqdn.hostname.as_deref().unwrap_or_default();
-            let name = name.trim_end_matches('.').to_ascii_lowercase();
-            if !index.options.backends.loopback
-                && (name == "localhost" || name.ends_with(".localhost"))
-            {
-                return local(&name);
-            }
-            if name.parse::<IpAddr>().is_ok() {
-                let message = format!("{field}.fqdn.hostname {name} is an IP address; use ip");
-                return fault(RouteReason::InvalidAddress, message);
-            }
-            let port = port(fqdn.port)?;
-            Ok(EndpointTarget::Host(DnsHost { name, port }))
-        }
-        (None, Some(ip), None) => {
-            let text = ip.address.as_deref().unwrap_or_default();
-            let Ok(address) = text.parse::<IpAddr>() else {
-                return invalid(format!("{field}.ip.address {text:?} is not an IP address"));
-            };
-            if !index.options.backends.loopback && dns::is_local(address) {
-                return local(text);
-            }
-            Ok(EndpointTarget::Address(Endpoint {
-                address: (address, port(ip.port)?).into(),
-                weight: 1,
-            }))
-        }
-        (None, None, Some(_)) => fault(
-            RouteReason::UnsupportedAddressType,
-            format!("{field}: unix domain sockets are not supported in backend references"),
-        ),
-        _ => invalid(format!("{field} needs exactly one of fqdn, ip and unix")),
-    }
-}
-
-/// The host name of an endpoint.
-fn name_of(endpoint: &BackendEndpoint) -> Option<String> {
-    let fqdn = endpoint
-        .fqdn
-        .as_ref()
-        .and_then(|fqdn| fqdn.hostname.as_deref());
-    let name = fqdn.or(endpoint.hostname.as_deref())?;
-    Some(name.trim_end_matches('.').to_ascii_lowercase())
-}
-
-fn client_tls(
-    index: &ObjectIndex<'_>,
-    object: &Object<BackendSpec>,
-    tls: &BackendTls,
-    hostname: Option<&str>,
-    endpoints: &[Endpoint],
-) -> Result<BackendObjectTls, BackendError> {
-    let limits = match tls.limits() {
-        Ok(limits) => limits,
-        Err(error) => return fault(RouteReason::UnsupportedValue, error.to_string()),
-    };
-    let accept_any_certificate = tls.insecure_skip_verify == Some(true);
-    let roots_pem = match accept_any_certificate {
-        true => None,
-        false => roots(index, object, tls)?,
-    };
-    let mut addresses = endpoints.iter().map(|endpoint| endpoint.address.ip());
-    let address = addresses.next();
-    let address = address.filter(|first| addresses.all(|other| other == *first));
-    let server_name = match (&tls.sni, hostname, address) {
-        (Some(sni), ..) => sni.clone(),
-        (None, Some(hostname), _) => hostname.to_owned(),
-        (None, None, Some(address)) => address.to_string(),
-        (None, None, None) => {
-            let message =
-                "spec.tls.sni is required, because the endpoints have no common host name";
-            return invalid(message.to_owned());
-        }
-    };
-    let identity = tls.client_certificate_ref.as_ref().map(|reference| {
-        let reference = SecretObjectReference {
-            group: reference.group.clone(),
-            kind: reference.kind.clone(),
-            name: reference.name.clone().unwrap_or_default(),
-            namespace: reference.namespace.clone(),
-        };
-        certificate_of_backend(index, &object.meta, &reference)
-    });
-    let identity = match identity {
-        None => None,
-        Some(Ok(certificate)) => Some(Arc::new(certificate)),
-        Some(Err(message)) => return invalid(format!("spec.tls.clientCertificateRef: {message}")),
-    };
-    Ok(BackendObjectTls {
-        server_name,
-        roots_pem,
-        accept_any_certificate,
-        identity,
-        alpn: tls.alpn_protocols.clone(),
-        limits,
-    })
-}
-
-/// The CA certificates; `None`: those of the system.
-fn roots(
-    index: &ObjectIndex<'_>,
-    object: &Object<BackendSpec>,
-    tls: &BackendTls,
-) -> Result<Option<String>, BackendError> {
-    let references = tls.ca_certificate_refs.as_deref().unwrap_or_default();
-    match (&tls.well_known_ca_certificates, references.is_empty()) {
-        (Some(WellKnownCaCertificates::System), true) => return Ok(None),
-        (None, false) => {}
-        (None, true) => {
-            return invalid(
-                "must specify either CACertificateRefs or WellKnownCACertificates when \
-                 InsecureSkipVerify is unset or false"
-                    .to_owned(),
-            );
-        }
-        (Some(WellKnownCaCertificates::System), false) => {
-            let message = "caCertificateRefs and wellKnownCACertificates exclude each other";
-            return invalid(format!("spec.tls: {message}"));
-        }
-        (Some(WellKnownCaCertificates::Other(other)), _) => {
-            let message = format!("wellKnownCACertificates {other:?} is not supported; use System");
-            return fault(RouteReason::UnsupportedValue, message);
-        }
-    }
-    let namespace = &*object.meta.namespace;
-    let from = From {
-        group: ENVOY_GROUP,
-        kind: "Backend",
-        namespace,
-    };
-    let mut bundle = CaBundle::default();
-    for (at, reference) in references.iter().enumerate() {
-        let to = To {
-            group: reference.group.as_deref().unwrap_or_default(),
-            kind: reference.kind.as_deref().unwrap_or_default(),
-            namespace,
-            name: reference.name.as_deref().unwrap_or_default(),
-        };
-        bundle.add(at, ca_bundle::find(index, from, to));
-    }
-    match bundle.pem.is_empty() {
-        // Fewer trusted CAs are not less secure.
-        false => Ok(Some(bundle.pem)),
-        true => invalid(bundle.message("spec.tls.caCertificateRefs")),
-    }
 }
 
 fn invalid<T>(message: String) -> Result<T, BackendError> {
