@@ -22,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
@@ -36,6 +37,8 @@ use crate::upstream::StreamExpired;
 const REST: usize = 64 * 1024;
 /// Number of times that the connection may yield without a frame while the body is drained.
 const TURNS: usize = 4;
+/// Time for which the rest of an HTTP/2 request is read and discarded after the response.
+const DISCARD: Duration = Duration::from_secs(1);
 
 /// Progress of a request body.
 #[derive(Debug, Default)]
@@ -88,11 +91,12 @@ impl Progress {
         }
     }
 
-    /// Drops the rest of the request body, as there is a response.
-    pub(crate) fn drop_rest(&self) {
+    /// Ends the request body, as there is a response: the rest is dropped, or discarded if `http2`.
+    pub(crate) fn end_body(&self, http2: bool) {
         self.unwanted.store(true, Ordering::Relaxed);
-        if let Ok(mut rest) = self.rest.lock() {
-            *rest = None;
+        let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
+        if let Some(rest) = rest.filter(|_| http2) {
+            discard(rest);
         }
     }
 
@@ -198,15 +202,39 @@ impl http_body::Body for RequestBody {
 }
 
 impl Drop for RequestBody {
-    /// Keeps the unread rest for [`Progress::drain_body`].
+    /// Keeps the unread rest for [`Progress::drain_body`]. After the response, the rest of an HTTP/2
+    /// request is discarded.
     fn drop(&mut self) {
-        if !self.progress.complete()
-            && !self.progress.unwanted.load(Ordering::Relaxed)
-            && let Ok(mut rest) = self.progress.rest.lock()
-        {
-            *rest = Some(std::mem::take(&mut self.body));
+        if self.progress.complete() {
+            return;
+        }
+        if !self.progress.unwanted.load(Ordering::Relaxed) {
+            if let Ok(mut rest) = self.progress.rest.lock() {
+                *rest = Some(std::mem::take(&mut self.body));
+            }
+        } else if self.http2 {
+            discard(std::mem::take(&mut self.body));
         }
     }
+}
+
+/// Reads and discards the rest of an HTTP/2 request whose response is complete, within [`DISCARD`] and
+/// [`REST`]. To drop it resets the stream with `NO_ERROR` (RFC 9113, section 8.1); clients that are still
+/// sending, such as curl 7.88, then fail although they have the response.
+fn discard(mut body: Body) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let read = async move {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > REST || body.is_end_stream() {
+                break;
+            }
+        }
+    };
+    runtime.spawn(tokio::time::timeout(DISCARD, read));
 }
 
 /// A response body that ends its exchange.

@@ -382,7 +382,7 @@ impl Exchange {
             self.entry.details = Cow::Borrowed("via_upstream");
         }
         if let Some(progress) = &self.progress {
-            progress.drop_rest();
+            progress.end_body(self.entry.protocol >= Some(Version::HTTP_2));
         }
         if let Some(joined) = self.joined.take() {
             tokio::spawn(self.run_tunnel(joined));

@@ -233,7 +233,7 @@ async fn what_is_left_of_an_answered_request_is_dropped() {
 
     drop(request);
     assert!(!alive.is_closed());
-    progress.drop_rest();
+    progress.end_body(false);
 
     assert!(alive.is_closed());
 }
