@@ -11,6 +11,7 @@
 //! [`Error::reply`] is the table for HTTP, [`Error::stream_outcome`] the table for TCP, TLS passthrough and
 //! UDP. Both are exhaustive: a new variant does not compile until both have a row for it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::StatusCode;
@@ -129,40 +130,27 @@ impl Error {
     /// The local reply: the response to the client, and flag and details for the access log.
     pub fn reply(&self) -> LocalReply {
         use StatusCode as S;
-        let local = |status, body: &'static str, flag, details: &'static str| {
-            LocalReply::new(status, details)
-                .with_body(body)
-                .with_flag(flag)
-        };
+        let fixed = |status, flag, details: &'static str| local(status, "", flag, details);
         match self {
-            Self::NoRoute => local(S::NOT_FOUND, "", "NR", "route_not_found"),
-            Self::Misdirected => local(S::MISDIRECTED_REQUEST, "", "NR", "misdirected_request"),
-            Self::Failed(status) => local(*status, "", "", "direct_response"),
-            Self::InvalidBackend => local(S::INTERNAL_SERVER_ERROR, "", "", "direct_response"),
-            Self::InvalidShare => local(S::INTERNAL_SERVER_ERROR, "", "NC", "cluster_not_found"),
-            Self::NoEndpoint => local(S::SERVICE_UNAVAILABLE, "", "", "direct_response"),
-            Self::EmptyShare => local(S::SERVICE_UNAVAILABLE, "", "NC", "cluster_not_found"),
-            Self::NoHealthyEndpoint => local(
-                S::SERVICE_UNAVAILABLE,
-                "no healthy upstream",
-                "UH",
-                "no_healthy_upstream",
-            ),
+            Self::NoRoute => fixed(S::NOT_FOUND, "NR", "route_not_found"),
+            Self::Misdirected => fixed(S::MISDIRECTED_REQUEST, "NR", "misdirected_request"),
+            Self::Failed(status) => fixed(*status, "", "direct_response"),
+            Self::InvalidBackend => fixed(S::INTERNAL_SERVER_ERROR, "", "direct_response"),
+            Self::InvalidShare => fixed(S::INTERNAL_SERVER_ERROR, "NC", "cluster_not_found"),
+            Self::NoEndpoint => fixed(S::SERVICE_UNAVAILABLE, "", "direct_response"),
+            Self::EmptyShare => fixed(S::SERVICE_UNAVAILABLE, "NC", "cluster_not_found"),
+            Self::UpgradeRefused => fixed(S::FORBIDDEN, "", "upgrade_failed"),
+            Self::NoHealthyEndpoint => no_healthy_upstream("no_healthy_upstream"),
+            Self::HostNotResolved(cause) => {
+                let cause = cause.replace(' ', "_");
+                no_healthy_upstream(format!("dns_resolution_failure{{{cause}}}"))
+            }
             Self::HostDenied => local(
                 S::FORBIDDEN,
                 "RBAC: access denied",
                 "",
                 "rbac_access_denied_matched_policy[DENY]",
             ),
-            Self::HostNotResolved(cause) => {
-                let cause = cause.replace(' ', "_");
-                LocalReply::new(
-                    S::SERVICE_UNAVAILABLE,
-                    format!("dns_resolution_failure{{{cause}}}"),
-                )
-                .with_body("no healthy upstream")
-                .with_flag("UH")
-            }
             Self::Overflow => reset(S::SERVICE_UNAVAILABLE, "UO", "overflow"),
             Self::Connect(_, error) => connect_failure(error),
             Self::BackendTls(..) => {
@@ -173,22 +161,12 @@ impl Error {
             Self::RemoteReset(_) => reset(S::SERVICE_UNAVAILABLE, "UR", "remote reset"),
             Self::Refused(_) => reset(S::SERVICE_UNAVAILABLE, "UR", "remote refused stream reset"),
             Self::Protocol(_) => reset(S::BAD_GATEWAY, "UPE", "protocol error"),
-            Self::Timeout => local(
-                S::GATEWAY_TIMEOUT,
-                "upstream request timeout",
-                "UT",
-                "response_timeout",
-            ),
-            Self::AttemptTimeout => local(
-                S::GATEWAY_TIMEOUT,
-                "upstream request timeout",
-                "UT",
-                "upstream_per_try_timeout",
-            ),
             Self::RequestBody(cause) => match RejectedBody::reply_in(&**cause) {
                 Some(reply) => reply.clone(),
                 None => local(S::BAD_REQUEST, "Bad Request", "DPE", "http1.codec_error"),
             },
+            Self::Timeout => upstream_timeout("response_timeout"),
+            Self::AttemptTimeout => upstream_timeout("upstream_per_try_timeout"),
             Self::RequestTimeout => local(
                 S::REQUEST_TIMEOUT,
                 "request timeout",
@@ -214,7 +192,6 @@ impl Error {
                 "upstream_max_stream_duration_reached",
             ),
             Self::Retried { last, exhausted } => after_retries(last.reply(), *exhausted),
-            Self::UpgradeRefused => local(S::FORBIDDEN, "", "", "upgrade_failed"),
         }
     }
 
@@ -290,6 +267,28 @@ fn timeout_status(complete: bool) -> StatusCode {
     } else {
         StatusCode::REQUEST_TIMEOUT
     }
+}
+
+/// A reply with these response flags.
+fn local(
+    status: StatusCode,
+    body: &'static str,
+    flag: &'static str,
+    details: impl Into<Cow<'static, str>>,
+) -> LocalReply {
+    LocalReply::new(status, details)
+        .with_body(body)
+        .with_flag(flag)
+}
+
+fn no_healthy_upstream(details: impl Into<Cow<'static, str>>) -> LocalReply {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    local(status, "no healthy upstream", "UH", details)
+}
+
+fn upstream_timeout(details: &'static str) -> LocalReply {
+    let status = StatusCode::GATEWAY_TIMEOUT;
+    local(status, "upstream request timeout", "UT", details)
 }
 
 const RESET: &str = "upstream connect error or disconnect/reset before headers. ";

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, Version};
+#[cfg(feature = "gateway")]
+use towergate_tls::ClientCertificate;
 
-use super::context::{FormatContext, FormatRequest};
+use super::context::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 use super::operator::{HeaderSource, Operator, PathQuery, PlainOperator};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -121,67 +123,34 @@ impl PlainOperator {
     }
 
     fn try_write(self, context: &FormatContext<'_>, out: &mut Vec<u8>) -> std::io::Result<()> {
-        let (connection, exchange) = (context.connection.as_ref(), context.exchange.as_ref());
-        let tls = connection.and_then(|connection| connection.tls.as_ref());
+        let tls = || context.connection.as_ref()?.tls.as_ref();
         match self {
             Self::Protocol => {
                 let version = context.request.and_then(|request| request.version);
                 out.write_all(version.map_or("", protocol).as_bytes())
             }
             Self::Hostname => out.write_all(hostname()),
-            Self::ResponseCode => match exchange {
-                Some(exchange) => write!(out, "{}", exchange.status.map_or(0, |s| s.as_u16())),
+            Self::ResponseCode
+            | Self::ResponseCodeDetails
+            | Self::ResponseFlags
+            | Self::BytesReceived
+            | Self::UpstreamHost
+            | Self::RouteName => match &context.exchange {
+                Some(exchange) => self.write_exchange(exchange, out),
                 None => Ok(()),
             },
-            Self::ResponseCodeDetails => match exchange {
-                Some(exchange) => out.write_all(exchange.details.as_bytes()),
-                None => Ok(()),
-            },
-            Self::ResponseFlags => match exchange.map(|exchange| exchange.flags) {
-                None => Ok(()),
-                Some("") => out.write_all(b"-"),
-                Some(flags) => out.write_all(flags.as_bytes()),
-            },
-            Self::BytesReceived => match exchange {
-                Some(exchange) => write!(out, "{}", exchange.bytes_received),
-                None => Ok(()),
-            },
-            Self::UpstreamHost => match exchange.and_then(|exchange| exchange.upstream) {
-                Some(address) => write!(out, "{address}"),
-                None => Ok(()),
-            },
-            Self::RouteName => {
-                #[cfg(feature = "gateway")]
-                if let Some(rule) = exchange.and_then(|exchange| exchange.rule) {
-                    rule.write_route_name(out);
-                }
-                Ok(())
-            }
             // Envoy Gateway configures no virtual clusters.
             Self::VirtualClusterName => Ok(()),
-            Self::ServerName => {
-                let name = tls.and_then(|tls| tls.server_name);
-                out.write_all(name.unwrap_or_default().as_bytes())
-            }
-            Self::TlsVersion => out.write_all(tls.map_or("", |tls| tls.version).as_bytes()),
-            Self::PeerCertificate
+            Self::ServerName
+            | Self::TlsVersion
+            | Self::TlsCipher
+            | Self::PeerCertificate
             | Self::PeerFingerprint
             | Self::PeerIssuer
-            | Self::PeerSubject => {
-                #[cfg(feature = "gateway")]
-                if let Some(client) = tls.and_then(|tls| tls.client) {
-                    match self {
-                        Self::PeerCertificate => {
-                            out.extend_from_slice(escaped_pem(&client.pem()).as_bytes());
-                        }
-                        Self::PeerFingerprint => out.extend_from_slice(client.sha256().as_bytes()),
-                        Self::PeerIssuer => out.extend_from_slice(client.issuer().as_bytes()),
-                        _ => out.extend_from_slice(client.subject().as_bytes()),
-                    }
-                }
-                Ok(())
-            }
-            Self::TlsCipher => out.write_all(tls.map_or("", |tls| tls.cipher).as_bytes()),
+            | Self::PeerSubject => match tls() {
+                Some(tls) => self.write_tls(tls, out),
+                None => Ok(()),
+            },
             Self::RemoteAddress
             | Self::RemoteIp
             | Self::RemotePort
@@ -190,22 +159,86 @@ impl PlainOperator {
             | Self::DirectRemotePort
             | Self::LocalAddress
             | Self::LocalIp
-            | Self::LocalPort => {
-                let Some(connection) = connection else {
-                    return Ok(());
-                };
-                match self {
-                    Self::RemoteAddress => write!(out, "{}", connection.client),
-                    Self::RemoteIp => write!(out, "{}", connection.client_ip()),
-                    Self::RemotePort => write!(out, "{}", connection.client.port()),
-                    Self::DirectRemoteAddress => write!(out, "{}", connection.peer),
-                    Self::DirectRemoteIp => write!(out, "{}", connection.peer.ip()),
-                    Self::DirectRemotePort => write!(out, "{}", connection.peer.port()),
-                    Self::LocalAddress => write!(out, "{}", connection.local),
-                    Self::LocalIp => write!(out, "{}", connection.local.ip()),
-                    _ => write!(out, "{}", connection.local.port()),
+            | Self::LocalPort => match &context.connection {
+                Some(connection) => self.write_address(connection, out),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// An operator of the response and of the choice of its backend.
+    fn write_exchange(
+        self,
+        exchange: &FormatExchange<'_>,
+        out: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        match self {
+            Self::ResponseCode => write!(out, "{}", exchange.status.map_or(0, |s| s.as_u16())),
+            Self::ResponseCodeDetails => out.write_all(exchange.details.as_bytes()),
+            Self::ResponseFlags => match exchange.flags {
+                "" => out.write_all(b"-"),
+                flags => out.write_all(flags.as_bytes()),
+            },
+            Self::BytesReceived => write!(out, "{}", exchange.bytes_received),
+            Self::UpstreamHost => match exchange.upstream {
+                Some(address) => write!(out, "{address}"),
+                None => Ok(()),
+            },
+            Self::RouteName => {
+                #[cfg(feature = "gateway")]
+                if let Some(rule) = exchange.rule {
+                    rule.write_route_name(out);
                 }
+                Ok(())
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// An operator of the client's TLS session or of its certificate.
+    fn write_tls(self, tls: &FormatTls<'_>, out: &mut Vec<u8>) -> std::io::Result<()> {
+        match self {
+            Self::ServerName => out.write_all(tls.server_name.unwrap_or_default().as_bytes()),
+            Self::TlsVersion => out.write_all(tls.version.as_bytes()),
+            Self::TlsCipher => out.write_all(tls.cipher.as_bytes()),
+            #[cfg(feature = "gateway")]
+            _ => tls
+                .client
+                .map_or(Ok(()), |client| self.write_client(client, out)),
+            #[cfg(not(feature = "gateway"))]
+            _ => Ok(()),
+        }
+    }
+
+    /// An operator of the client's certificate.
+    #[cfg(feature = "gateway")]
+    fn write_client(self, client: &ClientCertificate, out: &mut Vec<u8>) -> std::io::Result<()> {
+        match self {
+            Self::PeerCertificate => out.write_all(escaped_pem(&client.pem()).as_bytes()),
+            Self::PeerFingerprint => out.write_all(client.sha256().as_bytes()),
+            Self::PeerIssuer => out.write_all(client.issuer().as_bytes()),
+            Self::PeerSubject => out.write_all(client.subject().as_bytes()),
+            _ => Ok(()),
+        }
+    }
+
+    /// An operator of an address of the connection.
+    fn write_address(
+        self,
+        connection: &FormatConnection<'_>,
+        out: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        match self {
+            Self::RemoteAddress => write!(out, "{}", connection.client),
+            Self::RemoteIp => write!(out, "{}", connection.client_ip()),
+            Self::RemotePort => write!(out, "{}", connection.client.port()),
+            Self::DirectRemoteAddress => write!(out, "{}", connection.peer),
+            Self::DirectRemoteIp => write!(out, "{}", connection.peer.ip()),
+            Self::DirectRemotePort => write!(out, "{}", connection.peer.port()),
+            Self::LocalAddress => write!(out, "{}", connection.local),
+            Self::LocalIp => write!(out, "{}", connection.local.ip()),
+            Self::LocalPort => write!(out, "{}", connection.local.port()),
+            _ => Ok(()),
         }
     }
 }

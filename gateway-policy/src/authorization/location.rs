@@ -200,89 +200,49 @@ mod tests {
         let folder = TestFolder::new("parts");
         let files = all_databases(&folder);
         let none = LocationMatch::default;
-        let tor = |tor| AnonymityMatch {
-            tor: Some(tor),
-            ..AnonymityMatch::default()
+        let country = |code| LocationMatch {
+            country: text(code),
+            ..none()
+        };
+        let region = |code| LocationMatch {
+            region: text(code),
+            ..none()
+        };
+        let tor = |tor| LocationMatch {
+            anonymous: AnonymityMatch {
+                tor: Some(tor),
+                ..AnonymityMatch::default()
+            },
+            ..none()
+        };
+        let city = LocationMatch {
+            city: text("London"),
+            ..none()
+        };
+        let asn = LocationMatch {
+            asn: Some(64500),
+            ..none()
+        };
+        let isp = LocationMatch {
+            isp: text("Example Net"),
+            ..none()
+        };
+        let both = LocationMatch {
+            country: text("US"),
+            ..tor(false)
         };
         let cases = [
-            (
-                LocationMatch {
-                    country: text("gb"),
-                    ..none()
-                },
-                vec![LONDON],
-            ),
-            (
-                LocationMatch {
-                    country: text("US"),
-                    ..none()
-                },
-                vec![BOSTON, TOR],
-            ),
-            (
-                LocationMatch {
-                    region: text("MA"),
-                    ..none()
-                },
-                vec![BOSTON, TOR],
-            ),
-            (
-                LocationMatch {
-                    region: text("US-MA"),
-                    ..none()
-                },
-                vec![BOSTON, TOR],
-            ),
-            (
-                LocationMatch {
-                    region: text("GB-MA"),
-                    ..none()
-                },
-                vec![],
-            ),
-            (
-                LocationMatch {
-                    city: text("London"),
-                    ..none()
-                },
-                vec![LONDON],
-            ),
-            (
-                LocationMatch {
-                    asn: Some(64500),
-                    ..none()
-                },
-                vec![LONDON],
-            ),
-            (
-                LocationMatch {
-                    isp: text("Example Net"),
-                    ..none()
-                },
-                vec![LONDON],
-            ),
-            (
-                LocationMatch {
-                    anonymous: tor(true),
-                    ..none()
-                },
-                vec![TOR],
-            ),
-            (
-                LocationMatch {
-                    anonymous: tor(false),
-                    ..none()
-                },
-                vec![LONDON, BOSTON, NOWHERE],
-            ),
-            (
-                LocationMatch {
-                    country: text("US"),
-                    anonymous: tor(false),
-                    ..none()
-                },
-                vec![BOSTON],
-            ),
+            (country("gb"), vec![LONDON]),
+            (country("US"), vec![BOSTON, TOR]),
+            (region("MA"), vec![BOSTON, TOR]),
+            (region("US-MA"), vec![BOSTON, TOR]),
+            (region("GB-MA"), vec![]),
+            (city, vec![LONDON]),
+            (asn, vec![LONDON]),
+            (isp, vec![LONDON]),
+            (tor(true), vec![TOR]),
+            (tor(false), vec![LONDON, BOSTON, NOWHERE]),
+            (both, vec![BOSTON]),
         ];
         for (location, expected) in cases {
             let rules = rules(location, Access::Allow);

@@ -47,6 +47,7 @@ mod load_balancer;
 mod local_limit;
 mod passive_health;
 mod replacement;
+mod request_policies;
 mod response_override;
 mod retry;
 mod spec;

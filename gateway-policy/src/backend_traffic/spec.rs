@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use towergate_core::plan;
 
 use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
-use super::compression::compression;
-use super::extensions::TrafficExtensions;
-use super::replacement::replacement;
+use super::request_policies::RequestSections;
 use super::{
     AdmissionControl, BandwidthLimit, CircuitBreaker, ClusterConnection, ClusterTimeout,
     Compression, FaultInjection, HealthCheck, LoadBalancer, RateLimit, ResponseOverride, Retry,
     Telemetry,
 };
-use super::{body_limit, global_limit, local_limit};
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{Http2, Quantity, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
@@ -250,53 +247,39 @@ impl BackendTrafficPolicySpec {
         if let Some(list) = http_upgrade {
             traffic.upgrades = upgrades(at.field("httpUpgrade"), &list)?;
         }
-        let service_address = match routing_type {
-            None | Some(RoutingType::Endpoint) => false,
-            Some(RoutingType::Service) => true,
-            Some(RoutingType::Other(value)) => {
-                return Err(FieldError::unknown_value(at.field("routingType"), &value));
-            }
-        };
-        traffic.use_client_protocol = use_client_protocol == Some(true);
-        let mut policies = Vec::new();
-        let extensions = TrafficExtensions::parse(context.annotations)?;
-        let mut limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
-        extensions.apply(limit.as_mut())?;
-        policies.extend(limit.map(Policy::LocalRateLimit));
-        let limit = global_limit::global_limit(rate_limit.as_ref(), context)?;
-        policies.extend(limit.map(Policy::GlobalRateLimit));
-        let (field, list) = match compressor {
-            Some(list) => ("compressor", list),
-            None => ("compression", old_compressor.unwrap_or_default()),
-        };
-        policies.extend(compression(at.field(field), &list)?.map(Policy::Compression));
-        let replaced = response_override.unwrap_or_default();
-        let replaced = replacement(at.field("responseOverride"), &replaced, context.references)?;
-        policies.extend(replaced.map(Policy::ResponseOverride));
-        if let Some(buffer) = request_buffer {
+        if request_buffer.is_some() {
             // A request that is buffered cannot become a tunnel: the list of upgrades is empty by default.
             traffic.upgrades.clear();
-            let buffer = body_limit::buffering(at.field("requestBuffer"), &buffer)?;
-            policies.push(Policy::RequestBuffer(buffer));
         }
-        policies.extend(extensions.body_limit.map(Policy::RequestBodyLimit));
-        if let Some(fault) = fault_injection {
-            policies.push(Policy::Fault(fault.policy(at.field("faultInjection"))?));
-        }
-        if let Some(limit) = bandwidth_limit {
-            let limit = limit.policy(at.field("bandwidthLimit"))?;
-            policies.push(Policy::BandwidthLimit(limit));
-        }
-        if let Some(control) = admission_control {
-            let control = control.policy(at.field("admissionControl"))?;
-            policies.push(Policy::AdmissionControl(control));
-        }
-        extensions.place(&mut policies);
+        traffic.use_client_protocol = use_client_protocol == Some(true);
+        let service_address = is_service_address(at.field("routingType"), routing_type)?;
+        let sections = RequestSections {
+            rate_limit,
+            compressor,
+            old_compressor,
+            response_override,
+            request_buffer,
+            fault_injection,
+            bandwidth_limit,
+            admission_control,
+        };
         Ok(TrafficConfig {
             traffic,
-            policies,
+            policies: sections.policies(at, context)?,
             service_address,
         })
+    }
+}
+
+/// Whether requests are sent to the cluster address of a Service.
+fn is_service_address(
+    at: FieldPath<'_>,
+    routing_type: Option<RoutingType>,
+) -> Result<bool, FieldError> {
+    match routing_type {
+        None | Some(RoutingType::Endpoint) => Ok(false),
+        Some(RoutingType::Service) => Ok(true),
+        Some(RoutingType::Other(value)) => Err(FieldError::unknown_value(at, &value)),
     }
 }
 

@@ -4,6 +4,7 @@ use super::AnnotationReader;
 use crate::ingress::controller::object_key;
 use crate::ingress::settings::BasicAuth;
 use crate::ingress::verdict::{Aspect, Finding};
+use crate::objects::ObjectKey;
 
 const DENIED: &[Aspect] = &[
     Aspect::Status,
@@ -45,73 +46,15 @@ fn source_ranges(reader: &mut AnnotationReader<'_>) {
 }
 
 fn basic(reader: &mut AnnotationReader<'_>) {
-    let by_user = match reader.text("auth-secret-type").map(str::trim) {
-        None | Some("auth-file") => false,
-        Some("auth-map") => true,
-        Some(_) => {
-            reader.invalid(
-                "auth-secret-type",
-                "it is neither `auth-file` nor `auth-map`",
-            );
-            return;
-        }
-    };
-    let realm = reader.text("auth-realm").unwrap_or_default();
-    if realm.contains(['"', '{', '}', '$', ';', '\\']) {
-        reader.invalid(
-            "auth-realm",
-            "it contains characters that ingress-nginx rejects",
-        );
-        return;
-    }
-    let realm = realm.to_owned();
-    reader.found(
-        "auth-realm",
-        Finding::differs(
-            "the realm of the gateway's challenge is not configurable",
-            &[Aspect::ResponseHeaders],
-        ),
-    );
-    let Some(name) = reader.text("auth-secret").map(str::trim) else {
-        reader.settings.denied = Some("auth-type".to_owned());
-        reader.settings.nginx_denies = true;
-        let text = "without `auth-secret`, the paths answer 503, as in ingress-nginx";
-        reader.found("auth-type", Finding::differs(text, DENIED));
+    let Some(by_user) = is_by_user(reader) else {
         return;
     };
-    let secret = object_key(name, &reader.ingress.key.namespace);
-    let foreign = secret.namespace != reader.ingress.key.namespace
-        && !reader.config.bool("allow-cross-namespace-resources", false);
-    if foreign {
-        reader.deny(
-            "auth-secret",
-            "a Secret of another namespace may not be used",
-        );
+    let Some(realm) = realm(reader) else {
         return;
-    }
-    let key = if by_user { None } else { Some("auth") };
-    let data = reader.manifests.secrets.get(&secret);
-    match data {
-        None if reader.is_complete() => {
-            reader.deny("auth-secret", "the Secret does not exist");
-            return;
-        }
-        None => {
-            let text = format!(
-                "Secret {secret} is not among the files. The policy refers to a Secret of the same name with `-htpasswd` at its end: create it with the users under `.htpasswd`. Until then the paths answer 500, where ingress-nginx answers 503 if the Secret does not exist"
-            );
-            reader.found("auth-secret", Finding::decision(text, DENIED));
-        }
-        Some(data) if key.is_some_and(|key| !data.values.contains_key(key)) => {
-            reader.deny("auth-secret", "the Secret has no key `auth`");
-            return;
-        }
-        Some(_) => {
-            let text =
-                "a copy of the users under `.htpasswd` is written, which Envoy Gateway expects";
-            reader.found("auth-secret", Finding::same(text));
-        }
-    }
+    };
+    let Some(secret) = users_secret(reader, by_user) else {
+        return;
+    };
     let order = "the challenge precedes the source range and the rate limit: a client outside of the range without credentials gets 401 instead of 403";
     reader.found(
         "auth-type",
@@ -129,6 +72,87 @@ fn basic(reader: &mut AnnotationReader<'_>) {
         by_user,
         realm,
     });
+}
+
+/// Whether the Secret has a key for each user; `None`: the value is invalid.
+fn is_by_user(reader: &mut AnnotationReader<'_>) -> Option<bool> {
+    match reader.text("auth-secret-type").map(str::trim) {
+        None | Some("auth-file") => Some(false),
+        Some("auth-map") => Some(true),
+        Some(_) => {
+            reader.invalid(
+                "auth-secret-type",
+                "it is neither `auth-file` nor `auth-map`",
+            );
+            None
+        }
+    }
+}
+
+/// The realm of the challenge; `None`: the value is invalid.
+fn realm(reader: &mut AnnotationReader<'_>) -> Option<String> {
+    let realm = reader.text("auth-realm").unwrap_or_default();
+    if realm.contains(['"', '{', '}', '$', ';', '\\']) {
+        reader.invalid(
+            "auth-realm",
+            "it contains characters that ingress-nginx rejects",
+        );
+        return None;
+    }
+    let realm = realm.to_owned();
+    reader.found(
+        "auth-realm",
+        Finding::differs(
+            "the realm of the gateway's challenge is not configurable",
+            &[Aspect::ResponseHeaders],
+        ),
+    );
+    Some(realm)
+}
+
+/// The Secret with the users; `None`: the paths deny all requests.
+fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<ObjectKey> {
+    let Some(name) = reader.text("auth-secret").map(str::trim) else {
+        reader.settings.denied = Some("auth-type".to_owned());
+        reader.settings.nginx_denies = true;
+        let text = "without `auth-secret`, the paths answer 503, as in ingress-nginx";
+        reader.found("auth-type", Finding::differs(text, DENIED));
+        return None;
+    };
+    let secret = object_key(name, &reader.ingress.key.namespace);
+    let foreign = secret.namespace != reader.ingress.key.namespace
+        && !reader.config.bool("allow-cross-namespace-resources", false);
+    if foreign {
+        reader.deny(
+            "auth-secret",
+            "a Secret of another namespace may not be used",
+        );
+        return None;
+    }
+    let key = if by_user { None } else { Some("auth") };
+    let data = reader.manifests.secrets.get(&secret);
+    match data {
+        None if reader.is_complete() => {
+            reader.deny("auth-secret", "the Secret does not exist");
+            return None;
+        }
+        None => {
+            let text = format!(
+                "Secret {secret} is not among the files. The policy refers to a Secret of the same name with `-htpasswd` at its end: create it with the users under `.htpasswd`. Until then the paths answer 500, where ingress-nginx answers 503 if the Secret does not exist"
+            );
+            reader.found("auth-secret", Finding::decision(text, DENIED));
+        }
+        Some(data) if key.is_some_and(|key| !data.values.contains_key(key)) => {
+            reader.deny("auth-secret", "the Secret has no key `auth`");
+            return None;
+        }
+        Some(_) => {
+            let text =
+                "a copy of the users under `.htpasswd` is written, which Envoy Gateway expects";
+            reader.found("auth-secret", Finding::same(text));
+        }
+    }
+    Some(secret)
 }
 
 fn satisfy(reader: &mut AnnotationReader<'_>) {

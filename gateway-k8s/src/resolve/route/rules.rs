@@ -8,7 +8,7 @@ use towergate_policy::{Policy, SchemaViolation, session_persistence};
 
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
-use super::backend::Backends;
+use super::backend::{BackendError, Backends};
 use super::cors;
 use super::extension::{ExtensionError, Extensions};
 use super::external_auth;
@@ -448,8 +448,8 @@ impl RuleResolver<'_, '_, '_> {
         mirrors
     }
 
-    /// `host_of_backend`: if set, `Host` is the Backend's host name; the value states whether
-    /// `X-Forwarded-Host` is appended.
+    /// The backendRefs with their weights. An invalid one keeps its share of the requests, which answer 500.
+    /// `host_of_backend`: see [`Self::destination`].
     fn weighted(
         &mut self,
         parts: Vec<BackendParts>,
@@ -460,80 +460,82 @@ impl RuleResolver<'_, '_, '_> {
         for (at, part) in parts.into_iter().enumerate() {
             let field = format!(".backendRefs[{at}]");
             let weight = part.weight.unwrap_or(1);
-            let resolved = match part.filters {
-                Ok(filters) => self
-                    .backends
-                    .resolve(self.index, self.route, &part.object)
-                    .map(|found| (found, filters)),
-                Err((reason, message)) => Err(super::backend::BackendError { reason, message }),
-            };
-            let (destination, filters) = match resolved {
-                Ok((found, filters)) => {
-                    if !found.available && weight > 0 {
-                        let message = format!("{} has no ready endpoints", found.backend.id);
-                        self.fault(
-                            RulePart::Requests,
-                            ConditionType::BackendsAvailable,
-                            RouteReason::EndpointsNotFound,
-                            &field,
-                            message,
-                        );
-                    }
-                    let mirrors = self.mirrors(&filters, &field);
-                    let mut filters = filters.finish(mirrors, Extensions::default());
-                    match host_of_backend.zip(found.host_name()) {
-                        Some((append_forwarded_host, Ok(host))) => {
-                            filters.push(Filter::RegexRewrite(RegexRewrite {
-                                path: None,
-                                host: Some(HostRewrite::Fixed(host)),
-                                append_forwarded_host,
-                            }));
-                            (Destination::Backend(found.backend), filters)
-                        }
-                        Some((_, Err(message))) => {
-                            self.fault(
-                                RulePart::Requests,
-                                ConditionType::ResolvedRefs,
-                                RouteReason::InvalidBackendRef,
-                                &field,
-                                message,
-                            );
-                            (Destination::Invalid, Vec::new())
-                        }
-                        None => (Destination::Backend(found.backend), filters),
-                    }
-                }
-                Err(fault) => {
-                    self.fault(
-                        RulePart::Requests,
-                        ConditionType::ResolvedRefs,
-                        fault.reason,
-                        &field,
-                        fault.message,
-                    );
+            let (destination, filters) = match self.destination(part, &field, host_of_backend) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.backend_fault(&field, error);
                     (Destination::Invalid, Vec::new())
                 }
             };
-            let Ok(weight) = u32::try_from(weight) else {
-                let message = format!("weight {weight} is negative");
-                self.fault(
-                    RulePart::Requests,
-                    ConditionType::ResolvedRefs,
-                    RouteReason::UnsupportedRefValue,
+            match u32::try_from(weight) {
+                Ok(weight) => weighted.push(WeightedBackend {
+                    weight,
+                    filters,
+                    destination,
+                }),
+                Err(_) => self.backend_fault(
                     &field,
-                    message,
-                );
-                continue;
-            };
-            weighted.push(WeightedBackend {
-                weight,
-                filters,
-                destination,
-            });
+                    BackendError {
+                        reason: RouteReason::UnsupportedRefValue,
+                        message: format!("weight {weight} is negative"),
+                    },
+                ),
+            }
         }
         if redirects {
             weighted.clear();
         }
         weighted
+    }
+
+    /// The backend of a backendRef and its filters. `host_of_backend`: if set, `Host` is the Backend's host name;
+    /// the value states whether `X-Forwarded-Host` is appended.
+    fn destination(
+        &mut self,
+        part: BackendParts,
+        field: &str,
+        host_of_backend: Option<bool>,
+    ) -> Result<(Destination, Vec<Filter>), BackendError> {
+        let filters = part
+            .filters
+            .map_err(|(reason, message)| BackendError { reason, message })?;
+        let found = self
+            .backends
+            .resolve(self.index, self.route, &part.object)?;
+        if !found.available && part.weight.unwrap_or(1) > 0 {
+            let message = format!("{} has no ready endpoints", found.backend.id);
+            self.fault(
+                RulePart::Requests,
+                ConditionType::BackendsAvailable,
+                RouteReason::EndpointsNotFound,
+                field,
+                message,
+            );
+        }
+        let mirrors = self.mirrors(&filters, field);
+        let mut filters = filters.finish(mirrors, Extensions::default());
+        if let Some((append_forwarded_host, host)) = host_of_backend.zip(found.host_name()) {
+            let host = host.map_err(|message| BackendError {
+                reason: RouteReason::InvalidBackendRef,
+                message,
+            })?;
+            filters.push(Filter::RegexRewrite(RegexRewrite {
+                path: None,
+                host: Some(HostRewrite::Fixed(host)),
+                append_forwarded_host,
+            }));
+        }
+        Ok((Destination::Backend(found.backend), filters))
+    }
+
+    /// Reports an invalid backendRef.
+    fn backend_fault(&mut self, field: &str, error: BackendError) {
+        self.fault(
+            RulePart::Requests,
+            ConditionType::ResolvedRefs,
+            error.reason,
+            field,
+            error.message,
+        );
     }
 }
