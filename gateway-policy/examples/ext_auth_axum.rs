@@ -14,16 +14,10 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::routing::get;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use tokio::net::TcpListener;
-use towergate_core::gateway::InternalClient;
-use towergate_core::plan::{BackendProtocol, Text};
-use towergate_core::policy::{BuiltPolicy, PolicyLayer};
-use towergate_policy::ext_auth::{
-    AnswerFields, AuthService, ExternalAuth, ExternalAuthPolicy, HttpAuthService,
-};
 
-const USER: HeaderName = HeaderName::from_static("x-user");
+mod ext_auth;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -32,22 +26,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 pub(crate) async fn serve(service: SocketAddr, socket: TcpListener) -> Result<(), Box<dyn Error>> {
-    let protocol = AuthService::Http(HttpAuthService {
-        headers_to_backend: AnswerFields::Listed(vec![Text::from(USER)]),
-        ..HttpAuthService::default()
-    });
-    let provider = towergate_tls::default_provider();
-    let client = InternalClient::of_addresses(&[service], BackendProtocol::Http1, &provider);
-    let policy = ExternalAuthPolicy::new(ExternalAuth::new(protocol, Vec::new()), client);
     let app = Router::new()
         .route("/", get(hello).post(length))
-        .layer(PolicyLayer::new(BuiltPolicy::waiting(policy)));
+        .layer(ext_auth::layer(service));
     Ok(axum::serve(socket, app).await?)
 }
 
 async fn hello(headers: HeaderMap) -> String {
-    let user = headers.get(USER).and_then(|user| user.to_str().ok());
-    format!("hello {}", user.unwrap_or("stranger"))
+    ext_auth::greeting(&headers)
 }
 
 async fn length(body: String) -> String {

@@ -6,31 +6,22 @@
 //!
 //! Open <http://localhost:3000/> in a browser. The redirect URL for the provider is
 //! `http://localhost:3000/oauth2/callback`. The client of this example uses plain HTTP; for
-//! `https`, implement [`ProviderClient`] with the HTTP client of your program.
+//! `https`, implement `ProviderClient` with the HTTP client of your program.
 
 use std::error::Error;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use bytes::Bytes;
-use http::header::{COOKIE, HOST};
-use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tower::Layer;
-use towergate_core::policy::{BuiltPolicy, PolicyLayer};
-use towergate_policy::oidc::{OidcAuthentication, OidcPolicy, ProviderClient, ProviderFuture};
+use http::HeaderMap;
+use tokio::net::TcpListener;
+use tower_layer::Layer;
+use towergate_policy::oidc::OidcAuthentication;
+
+mod oidc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [issuer, client_id, client_secret] = arguments.as_slice() else {
-        return Err("missing arguments: ISSUER CLIENT-ID CLIENT-SECRET".into());
-    };
-    let rule = OidcAuthentication::new("example", issuer, client_id, client_secret);
+    let rule = oidc::rule_of_arguments()?;
     serve(rule, TcpListener::bind("127.0.0.1:3000").await?).await
 }
 
@@ -38,53 +29,12 @@ pub(crate) async fn serve(
     rule: OidcAuthentication,
     socket: TcpListener,
 ) -> Result<(), Box<dyn Error>> {
-    let policy = OidcPolicy::new(rule, Arc::new(PlainClient))?;
-    let layer = PolicyLayer::new(BuiltPolicy::waiting(policy));
     let app = Router::new().route("/", get(hello));
-    let app = Router::new().fallback_service(layer.layer(app));
+    // The callback is no route of the service, so the Layer is around the router.
+    let app = Router::new().fallback_service(oidc::layer(rule)?.layer(app));
     Ok(axum::serve(socket, app).await?)
 }
 
-/// The service receives the tokens as cookies.
 async fn hello(headers: HeaderMap) -> String {
-    let cookies = headers.get(COOKIE).and_then(|line| line.to_str().ok());
-    format!(
-        "hello, you have {} tokens\n",
-        cookies.map_or(0, |line| line.split("; ").count())
-    )
-}
-
-/// Calls a provider over plain HTTP, with a new connection for each call.
-struct PlainClient;
-
-impl ProviderClient for PlainClient {
-    fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_> {
-        Box::pin(async move {
-            let call = tokio::time::timeout(Duration::from_secs(10), call(request));
-            let response = call.await.map_err(|_| "timeout")?;
-            response.map_err(|error| error.to_string())
-        })
-    }
-}
-
-async fn call(
-    mut request: Request<Bytes>,
-) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
-    let authority = request.uri().authority().ok_or("the URL has no host")?;
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((authority.host(), port)).await?;
-    let host = HeaderValue::from_str(authority.as_str())?;
-    request.headers_mut().insert(HOST, host);
-    let target = request
-        .uri()
-        .path_and_query()
-        .ok_or("the URL has no path")?;
-    *request.uri_mut() = target.as_str().parse()?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let response = sender.send_request(request.map(Full::new)).await?;
-    let (head, body) = response.into_parts();
-    let body = Limited::new(body, 256 * 1024).collect().await?;
-    Ok(Response::from_parts(head, body.to_bytes()))
+    oidc::greeting(&headers)
 }

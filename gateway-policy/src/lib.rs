@@ -13,6 +13,31 @@
 //!                      └──build──> a policy of the request path          (rate_limit)
 //! ```
 //!
+//! Each policy of a route is also a tower Layer, for services without a gateway:
+//!
+//! | policy | Layer | axum | hyper | tonic |
+//! |---|---|---|---|---|
+//! | `basicAuth`, `apiKeyAuth`, `jwt`, `authorization`, `cors`, `csrf` | [`PolicyLayer::of_policies`] with [`SecurityPolicySpec::policies`] | [`security_axum`] | [`security_hyper`] | [`security_tonic`] |
+//! | `extAuth` | [`PolicyLayer::new`] with [`ExternalAuthPolicy`](ext_auth::ExternalAuthPolicy) | [`ext_auth_axum`] | [`ext_auth_hyper`] | [`ext_auth_tonic`] |
+//! | `oidc` | [`PolicyLayer::new`] with [`OidcPolicy`](oidc::OidcPolicy) | [`oidc_axum`] | [`oidc_hyper`] | browsers only |
+//! | `rateLimit.local` | [`HeadPolicyLayer`] with [`LocalRateLimit`](rate_limit::LocalRateLimit) | [`limits_axum`] | [`limits_hyper`] | [`limits_tonic`] |
+//! | other policies of BackendTrafficPolicy | [`PolicyLayer::of_policies`] with their [`Policy`] | | | |
+//!
+//! [`PolicyLayer::new`]: towergate_core::policy::PolicyLayer::new
+//! [`PolicyLayer::of_policies`]: towergate_core::policy::PolicyLayer::of_policies
+//! [`HeadPolicyLayer`]: towergate_core::policy::HeadPolicyLayer
+//! [`limits_axum`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/limits_axum.rs
+//! [`limits_hyper`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/limits_hyper.rs
+//! [`limits_tonic`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/limits_tonic.rs
+//! [`security_axum`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/security_axum.rs
+//! [`security_hyper`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/security_hyper.rs
+//! [`security_tonic`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/security_tonic.rs
+//! [`ext_auth_axum`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/ext_auth_axum.rs
+//! [`ext_auth_hyper`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/ext_auth_hyper.rs
+//! [`ext_auth_tonic`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/ext_auth_tonic.rs
+//! [`oidc_axum`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/oidc_axum.rs
+//! [`oidc_hyper`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/oidc_hyper.rs
+//!
 //! Invariant: every field of the three kinds is applied, or makes its policy invalid with an error
 //! that names the field, or, if it protects nothing, is ignored with a warning. Unknown fields are
 //! left to the caller.

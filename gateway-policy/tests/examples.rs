@@ -27,8 +27,17 @@ mod in_tonic;
 #[path = "../examples/oidc_axum.rs"]
 mod oidc_in_axum;
 #[allow(dead_code)]
+#[path = "../examples/oidc_hyper.rs"]
+mod oidc_in_hyper;
+#[allow(dead_code)]
 #[path = "../examples/security_axum.rs"]
 mod security_in_axum;
+#[allow(dead_code)]
+#[path = "../examples/security_hyper.rs"]
+mod security_in_hyper;
+#[allow(dead_code)]
+#[path = "../examples/security_tonic.rs"]
+mod security_in_tonic;
 
 const A: &str = "203.0.113.7";
 const B: &str = "203.0.113.8";
@@ -38,8 +47,9 @@ macro_rules! serving {
     ($example:ident, $part:expr) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
+        let part = $part;
         tokio::task::spawn_local(async move {
-            $example::serve($part, socket).await.unwrap();
+            $example::serve(part, socket).await.unwrap();
         });
         address
     }};
@@ -96,7 +106,7 @@ async fn send(at: SocketAddr, method: &str, fields: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn sections_of_a_security_policy_are_layers() {
+async fn sections_of_a_security_policy_are_layers_of_axum_and_hyper() {
     local(async {
         for (part, method, fields, status, last) in [
             ("basic-auth", "GET", "", 401, None),
@@ -147,12 +157,59 @@ async fn sections_of_a_security_policy_are_layers() {
                 None,
             ),
         ] {
-            let at = serving!(security_in_axum, part);
-            let (found, line) = send(at, method, fields).await;
-            assert_eq!(found, status, "{part} {fields}");
-            assert!(
-                last.is_none_or(|last| last == line),
-                "{part} {fields} {line}"
+            for at in [
+                serving!(security_in_axum, part),
+                serving!(security_in_hyper, part),
+            ] {
+                let (found, line) = send(at, method, fields).await;
+                assert_eq!(found, status, "{part} {fields}");
+                assert!(
+                    last.is_none_or(|last| last == line),
+                    "{part} {fields} {line}"
+                );
+            }
+        }
+    })
+    .await;
+}
+
+/// The code of a gRPC call with this metadata.
+async fn call_with(at: SocketAddr, metadata: Option<(&'static str, &str)>) -> tonic::Code {
+    let channel = Endpoint::from_shared(format!("http://{at}")).unwrap();
+    let mut request = tonic::Request::new(HealthCheckRequest::default());
+    if let Some((name, value)) = metadata {
+        request.metadata_mut().insert(name, value.parse().unwrap());
+    }
+    let result = HealthClient::new(channel.connect_lazy())
+        .check(request)
+        .await;
+    result.map_or_else(|status| status.code(), |_| tonic::Code::Ok)
+}
+
+#[tokio::test]
+async fn sections_of_a_security_policy_are_layers_of_tonic() {
+    use tonic::Code;
+
+    const ALICE: &str = "Basic YWxpY2U6d29uZGVybGFuZA==";
+    local(async {
+        for (section, metadata, code) in [
+            ("basic-auth", None, Code::Unauthenticated),
+            ("basic-auth", Some(("authorization", ALICE)), Code::Ok),
+            (
+                "api-key",
+                Some(("x-api-key", "guess")),
+                Code::Unauthenticated,
+            ),
+            ("api-key", Some(("x-api-key", "key-of-billing")), Code::Ok),
+            ("jwt", None, Code::Unauthenticated),
+            // gRPC calls are POST, and the example allows GET.
+            ("authorization", None, Code::PermissionDenied),
+        ] {
+            let at = serving!(security_in_tonic, section);
+            assert_eq!(
+                call_with(at, metadata).await,
+                code,
+                "{section} {metadata:?}"
             );
         }
     })
@@ -235,38 +292,46 @@ async fn provider() -> String {
 }
 
 #[tokio::test]
-async fn a_login_in_front_of_axum_discovers_the_provider_and_admits_the_browser() {
+async fn a_login_in_front_of_axum_and_hyper_discovers_the_provider_and_admits_the_browser() {
     use towergate_policy::oidc::OidcAuthentication;
 
     local(async {
         let issuer = provider().await;
         let discovered = OidcAuthentication::new("example", &*issuer, "client", "secret");
         let mut rule = discovered.clone();
-        let at = serving!(oidc_in_axum, discovered);
-        let (status, answer) = ask(at, "/", A).await;
-        assert_eq!(status, 302);
-        assert!(
-            answer.contains(&format!("location: {issuer}/auth?client_id=client&")),
-            "{answer}"
-        );
+        for at in [
+            serving!(oidc_in_axum, discovered.clone()),
+            serving!(oidc_in_hyper, discovered),
+        ] {
+            let (status, answer) = ask(at, "/", A).await;
+            assert_eq!(status, 302);
+            assert!(
+                answer.contains(&format!("location: {issuer}/auth?client_id=client&")),
+                "{answer}"
+            );
+        }
 
         // Without an ID token only a provider whose endpoints are configured can log in.
         rule.provider.authorization = Some(format!("{issuer}/auth"));
         rule.provider.token = Some(format!("{issuer}/token"));
-        let at = serving!(oidc_in_axum, rule);
-        let (_, answer) = ask(at, "/", A).await;
-        let state = answer.split("&state=").nth(1).unwrap();
-        let state = state.split_whitespace().next().unwrap();
-        let callback = format!("/oauth2/callback?code=x&state={state}");
-        let (status, finished) = ask_with(at, &callback, &cookies(&answer)).await;
-        assert_eq!(status, 302, "{finished}");
-        assert!(
-            finished.contains("location: http://a.test/\r\n"),
-            "{finished}"
-        );
-        let (status, page) = ask_with(at, "/", &cookies(&finished)).await;
-        assert_eq!(status, 200);
-        assert!(page.ends_with("hello, you have 1 tokens\n"), "{page}");
+        for at in [
+            serving!(oidc_in_axum, rule.clone()),
+            serving!(oidc_in_hyper, rule),
+        ] {
+            let (_, answer) = ask(at, "/", A).await;
+            let state = answer.split("&state=").nth(1).unwrap();
+            let state = state.split_whitespace().next().unwrap();
+            let callback = format!("/oauth2/callback?code=x&state={state}");
+            let (status, finished) = ask_with(at, &callback, &cookies(&answer)).await;
+            assert_eq!(status, 302, "{finished}");
+            assert!(
+                finished.contains("location: http://a.test/\r\n"),
+                "{finished}"
+            );
+            let (status, page) = ask_with(at, "/", &cookies(&finished)).await;
+            assert_eq!(status, 200);
+            assert!(page.ends_with("hello, you have 1 tokens\n"), "{page}");
+        }
     })
     .await;
 }

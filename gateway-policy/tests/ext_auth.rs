@@ -1,6 +1,10 @@
 //! External authorization as a Layer, with a service over real connections.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::duplicate_mod,
+    reason = "a test fails by a panic; each example includes the shared module"
+)]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,7 +28,13 @@ use towergate_policy::ext_auth::{
 
 #[allow(dead_code)]
 #[path = "../examples/ext_auth_axum.rs"]
-mod example;
+mod in_axum;
+#[allow(dead_code)]
+#[path = "../examples/ext_auth_hyper.rs"]
+mod in_hyper;
+#[allow(dead_code)]
+#[path = "../examples/ext_auth_tonic.rs"]
+mod in_tonic;
 
 /// Allows requests with the token `good`, is slow for `slow`, denies at length for `long`, and returns the length of the body as `x-length`.
 async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
@@ -225,31 +235,68 @@ async fn a_service_that_does_not_speak_grpc_denies() {
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }
 
-#[tokio::test]
-async fn the_example_greets_the_user_that_the_service_names() {
-    let service = start_service().await;
+/// An address for an example, and its socket.
+async fn example_socket() -> (TcpListener, SocketAddr) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+/// Status and body of the response to a request with this token.
+async fn ask(address: SocketAddr, token: &str) -> (u16, Bytes) {
     let provider = towergate_tls::default_provider();
     let client = InternalClient::of_addresses(&[address], BackendProtocol::Http1, &provider);
-    let ask = async |token: &str| {
-        let request = Request::get("/")
-            .header("host", "a.test")
-            .header("authorization", token);
-        let request = request
-            .header("x-user", "root")
-            .body(Body::empty())
-            .unwrap();
-        let response = client.send_collected(request, 1024).await.unwrap();
-        (response.status().as_u16(), response.into_body().data)
-    };
+    let request = Request::get("/")
+        .header("host", "a.test")
+        .header("authorization", token)
+        .header("x-user", "root")
+        .body(Body::empty())
+        .unwrap();
+    let response = client.send_collected(request, 1024).await.unwrap();
+    (response.status().as_u16(), response.into_body().data)
+}
+
+#[tokio::test]
+async fn the_axum_and_hyper_examples_admit_whom_the_service_allows() {
+    let service = start_service().await;
+    let ((axum_socket, axum), (hyper_socket, hyper)) =
+        (example_socket().await, example_socket().await);
     let test = async {
-        assert_eq!(ask("good").await, (200, "hello ada".into()));
-        assert_eq!(ask("bad").await, (401, "log in".into()));
+        for address in [axum, hyper] {
+            assert_eq!(ask(address, "good").await, (200, "hello ada".into()));
+            assert_eq!(ask(address, "bad").await, (401, "log in".into()));
+        }
     };
 
     tokio::select! {
-        result = example::serve(service, socket) => panic!("{result:?}"),
+        result = in_axum::serve(service, axum_socket) => panic!("{result:?}"),
+        result = in_hyper::serve(service, hyper_socket) => panic!("{result:?}"),
+        () = test => {}
+    }
+}
+
+#[tokio::test]
+async fn the_tonic_example_admits_whom_the_service_allows() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let service = start_service().await;
+    let (socket, address) = example_socket().await;
+    let call = async |token: &'static str| {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+        let mut request = tonic::Request::new(HealthCheckRequest::default());
+        let token = tonic::metadata::MetadataValue::from_static(token);
+        request.metadata_mut().insert("authorization", token);
+        let mut client = HealthClient::new(channel.unwrap().connect_lazy());
+        client.check(request).await.map_err(|status| status.code())
+    };
+    let test = async {
+        assert!(call("good").await.is_ok());
+        assert_eq!(call("bad").await.unwrap_err(), tonic::Code::Unauthenticated);
+    };
+
+    tokio::select! {
+        result = in_tonic::serve(service, socket) => panic!("{result:?}"),
         () = test => {}
     }
 }

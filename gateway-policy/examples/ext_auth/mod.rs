@@ -1,0 +1,32 @@
+//! The Layer that asks a service at a fixed address, the same for every framework.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderName};
+use towergate_core::gateway::InternalClient;
+use towergate_core::plan::{BackendProtocol, Text};
+use towergate_core::policy::{BuiltPolicy, PolicyLayer};
+use towergate_policy::ext_auth::{
+    AnswerFields, AuthService, ExternalAuth, ExternalAuthPolicy, HttpAuthService,
+};
+
+/// The field with which the service names the user.
+const USER: HeaderName = HeaderName::from_static("x-user");
+
+/// The Layer for the service at this address.
+pub(crate) fn layer(service: SocketAddr) -> PolicyLayer {
+    let protocol = AuthService::Http(HttpAuthService {
+        headers_to_backend: AnswerFields::Listed(vec![Text::from(USER)]),
+        ..HttpAuthService::default()
+    });
+    let provider = towergate_tls::default_provider();
+    let client = InternalClient::of_addresses(&[service], BackendProtocol::Http1, &provider);
+    let policy = ExternalAuthPolicy::new(ExternalAuth::new(protocol, Vec::new()), client);
+    PolicyLayer::new(BuiltPolicy::waiting(policy))
+}
+
+/// What the service behind the Layer replies.
+pub(crate) fn greeting(headers: &HeaderMap) -> String {
+    let user = headers.get(USER).and_then(|user| user.to_str().ok());
+    format!("hello {}", user.unwrap_or("stranger"))
+}
