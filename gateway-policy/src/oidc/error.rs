@@ -65,9 +65,10 @@ pub enum OidcError {
     /// A token is too long for cookies, or contains characters that are not allowed in cookies.
     #[error("a token cannot be kept in cookies")]
     TokenTooLong,
-    /// The provider cannot be reached, or its discovery document cannot be read.
+    /// The provider cannot be reached, or its discovery document cannot be read. Has the cause, which is in the
+    /// log only; empty: that of the last fetch.
     #[error("the provider is not available")]
-    Unavailable,
+    Unavailable(String),
     /// Random numbers or keys are not available.
     #[error("the session cannot be sealed")]
     Seal,
@@ -77,7 +78,7 @@ impl OidcError {
     /// Status of the reply.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Seal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoHost => StatusCode::BAD_REQUEST,
             Self::RedirectDenied(_)

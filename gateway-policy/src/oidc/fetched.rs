@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
+use towergate_core::conn::LogThrottle;
 
 /// Time for which a document is used before it is fetched again.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -18,6 +19,8 @@ pub(super) struct Fetched<T> {
     current: ArcSwapOption<T>,
     /// Why the last fetch failed; empty after a success.
     error: ArcSwapOption<String>,
+    /// Limits log lines about a document that is kept.
+    kept: LogThrottle,
     /// Held while the document is fetched.
     fetching: Mutex<()>,
     started: Instant,
@@ -33,6 +36,7 @@ impl<T> Fetched<T> {
         Self {
             current: ArcSwapOption::empty(),
             error: ArcSwapOption::empty(),
+            kept: LogThrottle::new(Duration::from_secs(60)),
             fetching: Mutex::new(()),
             started: Instant::now(),
             last: AtomicU64::new(0),
@@ -66,7 +70,10 @@ impl<T> Fetched<T> {
                     LIFETIME
                 }
                 Err(error) => {
-                    tracing::warn!(error, "{what} could not be fetched");
+                    // Without a document, the policies log the failure.
+                    if self.current.load().is_some() && self.kept.allows() {
+                        tracing::warn!(error, "{what} could not be fetched; the last one is kept");
+                    }
                     self.error.store(Some(Arc::new(format!(
                         "{what} could not be fetched: {error}"
                     ))));

@@ -13,6 +13,7 @@ use towergate_core::policy::{
 };
 use towergate_core::{HeaderList, LocalReply};
 
+use super::failure_log::FailureLog;
 use super::gateway_client::GatewayClient;
 use super::id_token::{IdTokenRules, subject_of};
 use super::jar::CookieJar;
@@ -33,6 +34,7 @@ pub struct OidcPolicy {
     rule: OidcAuthentication,
     keys: SessionKeys,
     provider: Arc<ProviderState>,
+    failures: Arc<FailureLog>,
 }
 
 /// The next step for a request with cookies. The cookies are no longer needed.
@@ -55,7 +57,8 @@ impl OidcPolicy {
         client: Arc<dyn ProviderClient>,
     ) -> Result<Self, PolicyError> {
         let provider = Arc::new(ProviderState::new(rule.clone(), client));
-        Self::with(rule, provider)
+        let failures = Arc::new(FailureLog::new(&rule.policy_name));
+        Self::with(rule, provider, failures)
     }
 
     /// The policy of a rule of the gateway. Its provider survives a change of the configuration.
@@ -76,14 +79,22 @@ impl OidcPolicy {
             let client = GatewayClient::new(&rule.provider, context);
             Arc::new(ProviderState::new(rule.clone(), Arc::new(client)))
         });
-        Self::with(rule.clone(), provider).map(BuiltPolicy::waiting)
+        let name = &rule.policy_name;
+        let failures = ("oidc failures", name.clone());
+        let failures = (context.live).share(failures, |_| Arc::new(FailureLog::new(name)));
+        Self::with(rule.clone(), provider, failures).map(BuiltPolicy::waiting)
     }
 
-    fn with(rule: OidcAuthentication, provider: Arc<ProviderState>) -> Result<Self, PolicyError> {
+    fn with(
+        rule: OidcAuthentication,
+        provider: Arc<ProviderState>,
+        failures: Arc<FailureLog>,
+    ) -> Result<Self, PolicyError> {
         let keys = rule.keys();
         Ok(Self {
             keys: keys.map_err(|error| PolicyError::new(error.to_string()))?,
             provider,
+            failures,
             rule,
         })
     }
@@ -129,18 +140,25 @@ impl OidcPolicy {
                     let url = RequestUrl::of(request.head);
                     let url = url.ok_or_else(|| OidcError::NoHost.reply())?;
                     let cookies = self.write(request.head, &url, &session);
-                    let cookies = cookies.ok_or_else(|| OidcError::TokenTooLong.reply())?;
+                    let cookies = cookies.ok_or_else(|| self.fail(&OidcError::TokenTooLong))?;
                     request.add_response_headers(cookies);
                     self.forward(request.head, &session)
                 }
-                Err(OidcError::Unavailable) => Err(OidcError::Unavailable.reply()),
+                Err(error @ OidcError::Unavailable(_)) => Err(self.fail(&error)),
                 Err(error) => {
+                    // A refresh token may have been revoked: the user logs in again.
                     tracing::debug!(%error, "a session could not be refreshed");
                     Err(self.begin_login(request.head).await)
                 }
             },
             Step::Login => Err(self.begin_login(request.head).await),
         }
+    }
+
+    /// The reply to a request that fails with `error`, which the log states if the provider caused it.
+    fn fail(&self, error: &OidcError) -> LocalReply {
+        self.failures.record(error, || self.provider.fault());
+        error.reply()
     }
 
     fn seal<'p>(&'p self, url: &RequestUrl<'p>) -> SessionSeal<'p> {
@@ -182,13 +200,13 @@ impl OidcPolicy {
         }
         let endpoints = match self.provider.endpoints().await {
             Ok(endpoints) => endpoints,
-            Err(error) => return error.reply(),
+            Err(error) => return self.fail(&error),
         };
         let Some(url) = RequestUrl::of(head) else {
             return OidcError::NoHost.reply();
         };
         let begun = self.login(SystemTime::now()).begin(head, &url, &endpoints);
-        begun.unwrap_or_else(|| OidcError::Seal.reply())
+        begun.unwrap_or_else(|| self.fail(&OidcError::Seal))
     }
 
     /// The reply to a request that ends the session.
@@ -230,7 +248,7 @@ impl OidcPolicy {
         let jar = CookieJar::of(&head.headers);
         let (code, state) = match self.check_callback(head, &jar, url, now) {
             Ok(callback) => callback,
-            Err(error) => return error.reply(),
+            Err(error) => return self.fail(&error),
         };
         if let SessionState::Valid(_) = self.seal(url).read(&jar, now) {
             // Another tab has finished its login.
@@ -245,13 +263,13 @@ impl OidcPolicy {
         let finished = match self.exchange(head, &jar, url, &code, &state).await {
             Ok(session) => self.write(head, url, &session),
             Err(error) => {
-                let mut reply = error.reply();
+                let mut reply = self.fail(&error);
                 login_cookies(&mut reply.headers);
                 return reply;
             }
         };
         let Some(mut fields) = finished else {
-            return OidcError::TokenTooLong.reply();
+            return self.fail(&OidcError::TokenTooLong);
         };
         login_cookies(&mut fields);
         let reply = redirect(state.url.clone(), "oauth.logged_in", fields);

@@ -75,7 +75,7 @@ impl ProviderState {
         };
         let what = format!("the discovery document of {issuer}");
         let endpoints = self.endpoints.load(&what, fetch).await;
-        endpoints.ok_or(OidcError::Unavailable)
+        endpoints.ok_or(OidcError::Unavailable(String::new()))
     }
 
     /// Why no login can complete at the moment. Set after a failed attempt.
@@ -87,14 +87,16 @@ impl ProviderState {
     pub(super) async fn tokens(&self, grant: TokenGrant<'_>) -> Result<IssuedTokens, OidcError> {
         let endpoints = self.endpoints().await?;
         let request = grant.request(&self.rule, &endpoints.token);
-        let mut request = request.ok_or(OidcError::Unavailable)?;
+        let unusable = || OidcError::Unavailable(format!("invalid URL {}", endpoints.token));
+        let mut request = request.ok_or_else(unusable)?;
         request.headers_mut().extend(self.marks.iter().cloned());
-        let response = self.client.call(request).await.map_err(|error| {
-            let issuer = &self.rule.provider.issuer;
-            tracing::warn!(issuer, error, "the token endpoint could not be called");
-            OidcError::Unavailable
-        })?;
-        read_tokens(&response)
+        let response = self.client.call(request).await;
+        read_tokens(&response.map_err(|error| {
+            let url = &endpoints.token;
+            OidcError::Unavailable(format!(
+                "the token endpoint {url} cannot be called: {error}"
+            ))
+        })?)
     }
 
     /// Checks an ID token: the claims, and the signature if the provider has a key set.

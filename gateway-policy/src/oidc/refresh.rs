@@ -44,7 +44,9 @@ impl RefreshFlights {
         let done = done.ok().and_then(|value| value.clone());
         // The sender is dropped without a value only if the task was cancelled: the runtime shuts
         // down.
-        done.unwrap_or(Err(OidcError::Unavailable))
+        done.unwrap_or(Err(OidcError::Unavailable(
+            "the gateway shuts down".to_owned(),
+        )))
     }
 
     fn flight<F>(&self, token: &str, refresh: impl FnOnce() -> F) -> Flight

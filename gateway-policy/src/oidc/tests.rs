@@ -533,6 +533,74 @@ async fn a_provider_that_is_down_is_reported_and_asked_again() {
     assert_eq!(down.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// Collects log lines.
+#[derive(Clone, Default)]
+struct LogLines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogLines {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_names_the_policy_and_the_cause_of_a_failed_login_but_no_token_or_secret() {
+    let lines = LogLines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false);
+    let log = log.with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(log);
+
+    for _ in 0..2 {
+        let mut browser = Browser::of(rule());
+        browser.provider.set(|answer| answer.refuse = true);
+        browser.get("/").await;
+    }
+    let mut browser = Browser::of(rule());
+    for _ in 0..2 {
+        let begun = browser.get("/").await;
+        let callback = browser.at_provider(&begun);
+        browser.provider.set(|answer| answer.refuse = true);
+        browser.get(&callback).await;
+        browser.provider.set(|answer| {
+            answer.refuse = false;
+            answer.claims = vec![("aud", json!("other"))];
+        });
+        browser.log_in("/").await;
+        browser.get("/oauth2/callback?code=x&state=e30").await;
+    }
+
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let failed: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        failed.len(),
+        4,
+        "two policies without documents, two kinds of another: {text}"
+    );
+    assert!(
+        failed.iter().all(|line| line.contains(r#"policy="app""#)),
+        "{text}"
+    );
+    let discovery = "the discovery document of https://op.test could not be fetched: \
+                     the provider returned 400 Bad Request";
+    assert!(failed[0].contains(discovery), "{text}");
+    assert!(
+        failed[2].contains("Failed to get access token: response code: 400"),
+        "{text}"
+    );
+    assert!(
+        failed[3].contains("ID token is invalid: it was issued to another client"),
+        "{text}"
+    );
+    for hidden in ["the-code", "the secret", "access_token", "eyJ", "again"] {
+        assert!(!text.contains(hidden), "{hidden}: {text}");
+    }
+}
+
 #[test]
 fn a_rule_survives_its_transfer_to_a_data_plane() {
     let mut rule = rule();
