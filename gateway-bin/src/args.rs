@@ -375,6 +375,13 @@ pub(crate) struct CheckArgs {
     /// Format of the findings.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: FindingsFormat,
+    /// Look up the host names of Backends, `oidc` providers and `remoteJWKS`, and report those without an address.
+    /// Default: no network access.
+    #[arg(long)]
+    pub(crate) resolve: bool,
+    /// Name server for --resolve. Can be repeated. Default: the name servers of the system.
+    #[arg(long, value_name = "ADDR:PORT", requires = "resolve")]
+    pub(crate) dns_server: Vec<SocketAddr>,
 }
 
 /// A format of findings.

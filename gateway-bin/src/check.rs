@@ -1,5 +1,6 @@
 //! `towergate check`: reports errors in manifests without serving them.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use towergate_k8s::{Diagnostic, FindingCode};
 
 use crate::args::{CheckArgs, FindingsFormat, ManifestArgs};
 use crate::manifest_loader::ManifestLoader;
+use crate::preflight_hosts;
 use crate::render;
 use crate::{Failure, Outcome, print};
 
@@ -24,13 +26,18 @@ const MAX_INPUT: u64 = 64 * 1024 * 1024;
 /// Reads and resolves the manifests, and prints the diagnostics.
 ///
 /// # Errors
-/// If standard input cannot be read or standard output cannot be written.
+/// If standard input cannot be read, standard output cannot be written, or no lookup can be started.
 pub(crate) fn check(args: &CheckArgs) -> Outcome {
     let input = read_stdin(&args.manifests.paths)?;
-    let reading = loader(&args.manifests, input.clone()).read(true, |_| Some(NO_ECHO));
-    let found = reading
+    let mut loader = loader(&args.manifests, input.clone());
+    let reading = loader.read(true, |_| Some(NO_ECHO));
+    let mut found = reading
         .map(|reading| reading.diagnostics)
         .unwrap_or_default();
+    if args.resolve {
+        let looked_up = preflight_hosts::find(loader.objects(), &args.dns_server)?;
+        add_new(&mut found, looked_up);
+    }
     let text = match args.format {
         FindingsFormat::Json => serde_json::to_string_pretty(&found)? + "\n",
         FindingsFormat::Text => {
@@ -44,6 +51,17 @@ pub(crate) fn check(args: &CheckArgs) -> Outcome {
     };
     print(text.as_bytes())?;
     Ok(ExitCode::from(exit_status(&found, args.manifests.strict)))
+}
+
+/// Adds findings about fields that have no finding of the same code yet, and keeps the order of places.
+fn add_new(found: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
+    let place = |d: &Diagnostic| (d.code, d.kind.clone(), d.object.clone(), d.field.clone());
+    let known: BTreeSet<_> = found.iter().map(place).collect();
+    found.extend(more.into_iter().filter(|one| !known.contains(&place(one))));
+    found.sort_by(|a, b| {
+        let by_place = |d: &Diagnostic| (d.file.clone(), d.line, d.column);
+        by_place(a).cmp(&by_place(b))
+    });
 }
 
 /// Standard input as text, if `-` is one of the paths.

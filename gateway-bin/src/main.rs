@@ -25,6 +25,7 @@ mod migrate;
 mod parameters;
 mod preflight_checks;
 mod preflight_geoip;
+mod preflight_hosts;
 mod prove;
 mod prove_against;
 mod rate_limits;

@@ -102,6 +102,11 @@ impl ManifestLoader {
         self
     }
 
+    /// The objects of the last reading.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.last
+    }
+
     /// Reads all manifests. Returns `None` if nothing has changed since the last time and `always` is not set.
     /// `echo` returns the address of the echo backend of a Service that has [`ECHO_ANNOTATION`].
     pub(crate) fn read(

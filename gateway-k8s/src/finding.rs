@@ -80,6 +80,8 @@ finding_codes! {
         "set `--controller-name` to that controller to serve the Gateway";
     GeoDatabaseUnusable = "geo-database-unusable": "a GeoIP database cannot be read, or none has a field that a policy compares",
         "name databases that have the fields with `--geoip-database`";
+    HostUnresolved = "host-unresolved": "a host that a SecurityPolicy or Backend names has no address",
+        "correct the name, or refer to the service with `backendRefs`";
     HostnameInvalid = "hostname-invalid": "a hostname of a route is invalid",
         "use lower case, without port, with `*` only as the first label";
     HostnameWithoutCertificate = "hostname-without-certificate": "no certificate of the listener covers a hostname of the route",

@@ -9,6 +9,7 @@
 pub mod api;
 pub mod decode;
 pub mod finding;
+pub mod host_names;
 pub mod ingress;
 mod message;
 pub mod objects;

@@ -73,6 +73,11 @@ impl Report {
         self.add(note, subject, field.into());
     }
 
+    /// Adds findings that have their places.
+    pub(super) fn extend(&mut self, found: impl IntoIterator<Item = Diagnostic>) {
+        self.0.extend(found);
+    }
+
     fn add(&mut self, mut found: Diagnostic, subject: &Subject<'_>, field: String) {
         // The name of an object identifies it better than its first line.
         let place = match field.as_str() {

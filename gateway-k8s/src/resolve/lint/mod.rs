@@ -31,6 +31,7 @@ use super::object_index::ObjectIndex;
 use super::policy::Policies;
 use super::report::Report;
 use super::route::Routes;
+use crate::host_names;
 
 /// Reports all findings.
 pub(super) fn check(
@@ -46,6 +47,7 @@ pub(super) fn check(
     attach::hostnames(routes, report);
     attach::defaults(index, report);
     certificate::check(index, gateways, routes, report);
+    report.extend(host_names::never_resolved(index.objects));
     client::check(index, gateways, policies, report);
     ignored::check(index, report);
     policy_service::check(index, endpoints, report);
