@@ -128,9 +128,19 @@ fn port_of(host: &str) -> Option<&str> {
     (!port.ends_with(']')).then_some(port)
 }
 
-/// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither.
+/// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither. A field with several
+/// lines identifies no page: the backend may use another line.
 fn source_host(headers: &HeaderMap) -> Option<String> {
-    let value: &HeaderValue = headers.get(ORIGIN).or_else(|| headers.get(REFERER))?;
+    let name = if headers.contains_key(ORIGIN) {
+        ORIGIN
+    } else {
+        REFERER
+    };
+    let mut lines = headers.get_all(name).iter();
+    let value: &HeaderValue = lines.next()?;
+    if lines.next().is_some() {
+        return None;
+    }
     let uri: Uri = value.to_str().ok()?.parse().ok()?;
     let host = without_default_port(uri.scheme_str()?, uri.authority()?.as_str());
     (!host.contains('@')).then(|| host.to_ascii_lowercase())
@@ -165,6 +175,14 @@ mod tests {
             ("POST", vec![("origin", "https://SHOP.test")], true),
             ("POST", vec![("origin", "http://shop.test:8080")], false),
             ("POST", vec![("origin", "null")], false),
+            (
+                "POST",
+                vec![
+                    ("origin", "http://shop.test"),
+                    ("origin", "http://evil.test"),
+                ],
+                false,
+            ),
             (
                 "POST",
                 vec![("origin", "null"), ("referer", "http://shop.test/form")],

@@ -44,7 +44,7 @@ pub struct AuthorizationRules {
 /// A rule.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AccessRule {
-    /// The rule's name, for the access log.
+    /// The rule's name, which printed plans and `/config` show. The access log has none, as in Envoy.
     pub name: String,
     /// Action on requests that match.
     pub access: Access,

@@ -55,7 +55,7 @@ impl PasswordHash {
                 Err("the cost of the bcrypt hash is greater than 14")
             };
         }
-        Err("unsupported hash format; use {SHA}, bcrypt ($2y$) or $apr1$")
+        Err("unsupported hash format; use {SHA}, bcrypt ($2a$, $2b$, $2y$) or $apr1$")
     }
 
     /// Whether verifying takes long enough that it must not run on a worker thread.

@@ -17,7 +17,7 @@ use super::super::grant::{From, To};
 use super::super::object_index::ObjectIndex;
 use super::super::route::Backends;
 use crate::api::ENVOY_GROUP;
-use crate::api::reference::BackendObjectReference;
+use crate::api::reference::{BackendObjectReference, ParentReference};
 use crate::objects::ObjectKey;
 
 /// All objects that policies may refer to.
@@ -63,6 +63,19 @@ impl PolicyContext<'_, '_> {
             group: ENVOY_GROUP,
             kind: self.kind,
             namespace: author,
+        }
+    }
+
+    /// The policy itself.
+    fn reference(&self) -> ParentReference {
+        let name = self.policy.split_once('/').map(|(_, name)| name);
+        ParentReference {
+            group: Some(ENVOY_GROUP.to_owned()),
+            kind: Some(self.kind.to_owned()),
+            namespace: Some(self.namespace.to_owned()),
+            name: name.unwrap_or(self.policy).to_owned(),
+            section_name: None,
+            port: None,
         }
     }
 }
@@ -143,6 +156,7 @@ impl References for PolicyContext<'_, '_> {
     ) -> Result<Vec<WeightedBackend>, FieldError> {
         let mut backends = self.objects.backends.borrow_mut();
         let mut weighted = Vec::with_capacity(references.len());
+        let ancestor = self.reference();
         for (at, reference) in references.iter().enumerate() {
             let field = format!("{field}[{at}]");
             let (author, name) = author_and_name(self.namespace, reference.name.as_deref());
@@ -153,8 +167,8 @@ impl References for PolicyContext<'_, '_> {
                 name: name.to_owned(),
                 port: reference.port.and_then(|port| port.try_into().ok()),
             };
-            let found =
-                backends.resolve_of_policy(self.objects.index, self.referrer(author), &written);
+            let from = self.referrer(author);
+            let found = backends.resolve_of_policy(self.objects.index, from, &ancestor, &written);
             match found {
                 Ok(mut backend) => {
                     if reference.fallback == Some(true) {

@@ -163,7 +163,7 @@ impl<'a> Backends<'a> {
         Ok(self.found(index, route, named, None))
     }
 
-    /// The backend of a service that a policy calls.
+    /// The backend of a service that `policy` calls. A BackendTLSPolicy for it has `policy` as an ancestor.
     ///
     /// # Errors
     /// The reason, as a sentence without a full stop.
@@ -171,8 +171,10 @@ impl<'a> Backends<'a> {
         &mut self,
         index: &ObjectIndex<'_>,
         from: From<'_>,
+        policy: &ParentReference,
         written: &BackendObjectReference,
     ) -> Result<Arc<Backend>, String> {
+        let ancestors = std::slice::from_ref(policy);
         if backend_object::is_named_by(written) {
             let found = self.objects.find(index, from, written);
             let (key, object) = found.map_err(|fault| fault.message)?;
@@ -183,7 +185,7 @@ impl<'a> Backends<'a> {
                 true => BackendProtocol::Http2,
                 false => BackendProtocol::Http1,
             };
-            let policy = self.tls.find(index, ("Backend", &key), "", &[])?;
+            let policy = self.tls.find(index, ("Backend", &key), "", ancestors)?;
             let tls = object.client_tls(policy.as_ref(), protocol).map(Arc::new);
             return Ok(self.of_object(&key, &object, protocol, tls).backend);
         }
@@ -191,7 +193,7 @@ impl<'a> Backends<'a> {
             find_from(index, from, Transport::Tcp, written).map_err(|fault| fault.message)?;
         let name = port.name.as_deref().unwrap_or_default();
         let protocol = app_protocol(port);
-        let tls = self.tls.find(index, ("Service", &key), name, &[])?;
+        let tls = self.tls.find(index, ("Service", &key), name, ancestors)?;
         let id = BackendId {
             kind: "Service".to_owned(),
             namespace: key.namespace.clone(),
