@@ -15,7 +15,7 @@
 //! - A request passes only with cookies that these keys have signed, or with a token that `jwt` verifies.
 //! - A login ends at the URL where it began, on the host of the callback or within the cookie domain.
 //! - Each login has its own cookies, so logins in several tabs do not affect each other.
-//! - Client secret, tokens, codes and keys are in no log and in no `Debug` output. The log states why logins fail.
+//! - Client secret, tokens and keys are in no log and in no `Debug` output. The log states why logins fail.
 //!
 //! [`OidcPolicy`] also works outside a gateway, as a Layer: [`ProviderClient`] is its only connection.
 //!
