@@ -94,6 +94,16 @@ Examples:
     /// is invalid; 2 if a file cannot be read or written.
     #[command(display_name = "towergate", after_help = MIGRATE_EXAMPLES)]
     Migrate(MigrateArgs),
+    /// Send the requests of an access log of ingress-nginx again and compare the responses.
+    ///
+    /// Reads the default format of ingress-nginx, also with `$host` or `$scheme://$host` in front. `-` reads standard
+    /// input. With Ingresses in DIR, the hosts of the requests are derived from the names of the backends. Without
+    /// --against, a model of ingress-nginx and the translation, both in this process, serve the requests. With
+    /// --against OLD,NEW, both running gateways do. With --against NEW, the status is compared with that in the log.
+    /// Each distinct request is sent once. Header fields and bodies are not in the log and are not sent. Exit status:
+    /// 0 if all responses are equal, 1 if some differ, 2 if no request can be sent.
+    #[command(display_name = "towergate", after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Serve a backend that returns each request as JSON.
     ///
     /// The response contains method, path, headers, size of the body and the address of the client. Supports HTTP/1.1
@@ -130,6 +140,13 @@ Examples:
   kubectl get ingresses,ingressclasses,services,configmaps,secrets,deployments -A -o yaml | towergate migrate - --out gateway/
   towergate migrate cluster/ --prove
   towergate migrate cluster/ --format json --fail-on impossible > report.json";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  towergate replay access.log cluster/
+  kubectl logs -n ingress-nginx deploy/ingress-nginx-controller --tail=10000 |
+    towergate replay - cluster/ --against https://OLD-ADDRESS,https://NEW-ADDRESS
+  towergate replay access.log --host app.example.com --against http://NEW-ADDRESS";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -428,6 +445,35 @@ pub(crate) struct MigrateArgs {
     /// GatewayClass of the Gateway.
     #[arg(long, value_name = "NAME", default_value = "eg")]
     pub(crate) gateway_class: String,
+    /// Command-line flag of the ingress-nginx controller that the manifests do not contain. Can be repeated.
+    #[arg(long = "nginx-flag", value_name = "NAME=VALUE")]
+    pub(crate) nginx_flags: Vec<String>,
+}
+
+/// Arguments of `replay`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplayArgs {
+    /// Access log of ingress-nginx.
+    #[arg(value_name = "LOG")]
+    pub(crate) log: PathBuf,
+    /// Folders or files of manifests with the Ingresses.
+    #[arg(value_name = "DIR", required_unless_present = "against")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Send the requests to running gateways: ingress-nginx and the new gateway, or only the new one.
+    #[arg(long, value_name = "[OLD,]NEW", value_delimiter = ',', num_args = 1)]
+    pub(crate) against: Vec<String>,
+    /// Host of lines that contain none. Default: derived from the name of the backend.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Also send requests with this method, without a body. It may change data of the backends. Can be repeated.
+    #[arg(long = "allow-method", value_name = "METHOD")]
+    pub(crate) methods: Vec<String>,
+    /// Requests per second to each side of --against.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rate: u32,
+    /// Largest number of distinct requests.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) requests: usize,
     /// Command-line flag of the ingress-nginx controller that the manifests do not contain. Can be repeated.
     #[arg(long = "nginx-flag", value_name = "NAME=VALUE")]
     pub(crate) nginx_flags: Vec<String>,

@@ -17,6 +17,7 @@ mod flags;
 mod folder_source;
 mod ingresses;
 mod listen_error;
+mod live_gateway;
 mod log_throttle;
 mod manifest_loader;
 mod memory;
@@ -30,6 +31,7 @@ mod prove;
 mod prove_against;
 mod rate_limits;
 mod render;
+mod replay;
 mod run;
 mod signals;
 mod status;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::RateLimits(args) => rate_limits::rate_limits(&args),
         Command::Migrate(args) => migrate::migrate(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Echo(args) => echo::run(&args),
         Command::DevCert(args) => dev_cert::run(&args),
         Command::Completions(args) => completions::completions(args.shell),

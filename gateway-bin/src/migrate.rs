@@ -21,7 +21,7 @@ use crate::{Failure, Outcome, default_certificate, print, prove};
 /// # Errors
 /// If a file cannot be read or written.
 pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
-    let texts = read(args)?;
+    let texts = read(&args.paths, args.out.as_deref())?;
     let mut manifests = Manifests::default();
     for (file, text) in &texts {
         manifests.add(file, text);
@@ -51,7 +51,7 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     };
     print(text.as_bytes())?;
     if args.prove {
-        let proof = prove::prove(&manifests, &texts, &args.nginx_flags, &migration)?;
+        let proof = prove::prove(&manifests, &texts, &args.nginx_flags, &migration, None)?;
         show(args, &proof)?;
     }
     if !args.prove_against.is_empty() {
@@ -90,13 +90,18 @@ fn show(args: &MigrateArgs, proof: &Proof) -> Result<(), Failure> {
 }
 
 /// The manifests of the arguments, by file name. Files below `--out` are the result of an earlier run and are skipped.
-fn read(args: &MigrateArgs) -> Result<Vec<(String, String)>, Failure> {
+///
+/// # Errors
+/// If a file cannot be read.
+pub(crate) fn read(
+    paths: &[PathBuf],
+    out: Option<&Path>,
+) -> Result<Vec<(String, String)>, Failure> {
     let mut texts = Vec::new();
-    if let Some(text) = read_stdin(&args.paths)? {
+    if let Some(text) = read_stdin(paths)? {
         texts.push(("<stdin>".to_owned(), text));
     }
-    let paths: Vec<PathBuf> = args
-        .paths
+    let paths: Vec<PathBuf> = paths
         .iter()
         .filter(|path| *path != Path::new("-"))
         .cloned()
@@ -105,7 +110,7 @@ fn read(args: &MigrateArgs) -> Result<Vec<(String, String)>, Failure> {
     if let Some(problem) = problems.first() {
         return Err(format!("{}: {}", problem.file, problem.message).into());
     }
-    let out = args.out.as_ref().and_then(|out| fs::canonicalize(out).ok());
+    let out = out.and_then(|out| fs::canonicalize(out).ok());
     for file in files {
         let ours = out
             .as_ref()

@@ -65,6 +65,7 @@ impl Proof {
 }
 
 /// Compares the model of ingress-nginx with the translation. `texts` are the manifests by file name.
+/// Without `requests`, they are generated.
 ///
 /// # Errors
 /// If no socket can be bound or the plan cannot be built.
@@ -73,11 +74,12 @@ pub(crate) fn prove(
     texts: &[(String, String)],
     flags: &[String],
     migration: &Migration,
+    requests: Option<Vec<ModelRequest>>,
 ) -> Result<Proof, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run(manifests, texts, flags, migration))
+    runtime.block_on(run(manifests, texts, flags, migration, requests))
 }
 
 async fn run(
@@ -85,6 +87,7 @@ async fn run(
     texts: &[(String, String)],
     flags: &[String],
     migration: &Migration,
+    requests: Option<Vec<ModelRequest>>,
 ) -> Result<Proof, Failure> {
     let nginx = IngressNginx::new(manifests, flags);
     let echo = Echo::start().await?;
@@ -96,7 +99,7 @@ async fn run(
         skipped: 0,
         differences: Vec::new(),
     };
-    for request in proof::requests(&nginx) {
+    for request in requests.unwrap_or_else(|| proof::requests(&nginx)) {
         if request.https && !https || !proof::is_plain(&nginx, &request) {
             proof.skipped += 1;
             continue;

@@ -1,31 +1,18 @@
 //! `migrate --prove-against`: sends generated requests to a running ingress-nginx and to the new gateway, and compares.
 //!
-//! Only `GET`, `HEAD` and `OPTIONS` are sent, at a limited rate, each once to each side. Certificates are not verified:
-//! the addresses are not the ones that the names resolve to.
+//! Only `GET`, `HEAD` and `OPTIONS` are sent, at a limited rate, each once to each side.
 
 use std::time::Duration;
 
-use http::uri::{Scheme, Uri};
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::{interval, timeout};
-use towergate_core::Body;
+use tokio::time::{Interval, interval};
 use towergate_k8s::ingress::Manifests;
-use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live, is_sendable};
-use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
+use towergate_k8s::ingress::comparison::{compare_live, is_sendable};
+use towergate_k8s::ingress::model::IngressNginx;
 use towergate_k8s::ingress::proof;
-use towergate_tls::client::ClientTls;
-use towergate_tls::connector::Connector;
 
 use crate::Failure;
+use crate::live_gateway::LiveGateway;
 use crate::prove::Proof;
-
-/// Time for a request.
-const TIME: Duration = Duration::from_secs(10);
 
 /// How many requests are sent.
 #[derive(Clone, Copy, Debug)]
@@ -36,98 +23,10 @@ pub(crate) struct RequestBudget {
     pub(crate) total: usize,
 }
 
-/// A gateway to which requests are sent.
-struct LiveGateway {
-    https: bool,
-    address: String,
-}
-
-impl LiveGateway {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let expected = || {
-            format!("--prove-against: {text:?}: expected http://HOST[:PORT] or https://HOST[:PORT]")
-        };
-        let uri: Uri = text.parse().map_err(|_| expected())?;
-        let https = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(expected().into()),
-        };
-        let host = uri.host().ok_or_else(expected)?;
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        Ok(Self {
-            https,
-            address: format!("{host}:{port}"),
-        })
-    }
-
-    /// Sends a request. The text says why there is no response.
-    async fn send(&self, request: &ModelRequest) -> Result<LiveAnswer, String> {
-        match timeout(TIME, self.exchange(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err("no response within 10 s".to_owned()),
-        }
-    }
-
-    async fn exchange(&self, request: &ModelRequest) -> Result<LiveAnswer, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("no response: {error}");
-        let stream = TcpStream::connect(&self.address).await;
-        let stream = stream.map_err(|error| failed(&error))?;
-        if !self.https {
-            return answer(stream, request).await;
-        }
-        let host = request.header("host").unwrap_or_default();
-        let tls = ClientTls {
-            server_name: host.split(':').next().unwrap_or_default().to_owned(),
-            subject_alt_names: Vec::new(),
-            roots_pem: None,
-            alpn: vec!["http/1.1".to_owned()],
-            identity: None,
-            accept_any_certificate: true,
-            limits: towergate_tls::limits::TlsLimits::default(),
-        };
-        let connector = Connector::new(&tls, towergate_tls::default_provider());
-        let connector = connector.map_err(|error| failed(&error))?;
-        let stream = connector.connect(stream).await;
-        answer(stream.map_err(|error| failed(&error))?, request).await
-    }
-}
-
-/// Sends a request over a connection of its own.
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: &ModelRequest,
-) -> Result<LiveAnswer, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("no response: {error}");
-    let mut builder = Request::builder()
-        .method(request.method.as_str())
-        .uri(request.target.as_str());
-    for (name, value) in &request.headers {
-        builder = builder.header(name, value);
-    }
-    let message = builder
-        .body(Body::empty())
-        .map_err(|error| failed(&error))?;
-    let connection = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = connection.map_err(|error| failed(&error))?;
-    let driver = tokio::spawn(connection);
-    let response = sender.send_request(message).await;
-    driver.abort();
-    response
-        .map(|response| live(&response))
-        .map_err(|error| failed(&error))
-}
-
-fn live(response: &Response<Incoming>) -> LiveAnswer {
-    let headers = response.headers().iter();
-    LiveAnswer {
-        status: response.status().as_u16(),
-        headers: headers
-            .map(|(name, value)| {
-                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                (name.to_string(), value)
-            })
-            .collect(),
+impl RequestBudget {
+    /// Ticks at which requests are sent.
+    pub(crate) fn pace(self) -> Interval {
+        interval(Duration::from_secs(1) / self.per_second.max(1))
     }
 }
 
@@ -147,7 +46,9 @@ pub(crate) fn prove_against(
                 .into(),
         );
     };
-    let (old, new) = (LiveGateway::parse(old)?, LiveGateway::parse(new)?);
+    let parse =
+        |text| LiveGateway::parse(text).map_err(|error| format!("--prove-against: {error}"));
+    let (old, new) = (parse(old)?, parse(new)?);
     if old.https != new.https {
         return Err("--prove-against: both addresses must have the same scheme".into());
     }
@@ -164,7 +65,7 @@ pub(crate) fn prove_against(
             skipped: skipped.len() + left_out,
             ..Proof::default()
         };
-        let mut pace = interval(Duration::from_secs(1) / budget.per_second.max(1));
+        let mut pace = budget.pace();
         for request in sent.iter().take(budget.total) {
             pace.tick().await;
             let (expected, found) = tokio::join!(old.send(request), new.send(request));
@@ -176,23 +77,4 @@ pub(crate) fn prove_against(
         proof::sort(&mut proof.differences);
         Ok(proof)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_scheme_and_a_host() {
-        for (text, expected) in [
-            ("http://192.0.2.1", Some("192.0.2.1:80")),
-            ("https://gateway.test:8443/", Some("gateway.test:8443")),
-            ("https://[2001:db8::1]", Some("[2001:db8::1]:443")),
-            ("192.0.2.1", None),
-            ("ftp://192.0.2.1", None),
-        ] {
-            let found = LiveGateway::parse(text).ok().map(|gateway| gateway.address);
-            assert_eq!(found.as_deref(), expected, "{text}");
-        }
-    }
 }

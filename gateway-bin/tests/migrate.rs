@@ -150,3 +150,122 @@ fn an_unknown_annotation_has_a_suggestion_and_no_ingress_is_an_error() {
     assert!(report.contains("`proxy-body-size`"), "{report}");
     assert_eq!(none, Some(2));
 }
+
+/// A line of ingress-nginx's access log.
+fn logged(request: &str, status: u16, upstream: &str) -> String {
+    format!(
+        "10.0.0.9 - - [30/Nov/2026:11:50:00 +0000] \"{request} HTTP/1.1\" {status} 5 \"-\" \"curl/8\" 80 0.001 [{upstream}] [] 10.0.0.1:80 5 0.001 {status} f1\n"
+    )
+}
+
+fn replay(folder: &Folder, lines: &[String], args: &[&str]) -> (String, Option<i32>) {
+    folder.write("access.log", &lines.concat());
+    let log = folder.path().join("access.log");
+    let mut all = vec!["replay", log.to_str().unwrap()];
+    all.extend(args);
+    let output = run(env!("CARGO_BIN_EXE_towergate"), &all);
+    let text = [output.stdout, output.stderr].concat();
+    (
+        String::from_utf8_lossy(&text).into_owned(),
+        output.status.code(),
+    )
+}
+
+const TWO_HOSTS: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop, namespace: shop}
+spec:
+  ingressClassName: nginx
+  rules:
+  - host: shop.test
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: blog
+  namespace: blog
+  annotations: {nginx.ingress.kubernetes.io/limit-rpm: '5'}
+spec:
+  ingressClassName: nginx
+  rules:
+  - host: blog.test
+    http: {paths: [{path: /posts, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+";
+
+#[test]
+fn a_log_is_replayed_through_the_translation() {
+    let folder = Folder::new();
+    folder.write("in/ingresses.yaml", TWO_HOSTS);
+    let lines = [
+        logged("GET /a?b=c", 200, "shop-web-80"),
+        logged("GET /posts/1", 200, "blog-web-80"),
+        logged("GET /posts/1", 200, "blog-web-80"),
+        logged("POST /posts/1", 200, "blog-web-80"),
+        logged("GET /", 404, "upstream-default-backend"),
+        "I1130 11:50:00.000000 7 controller.go:1] Configuration changes detected\n".to_owned(),
+    ];
+
+    let input = folder.path().join("in");
+    let (text, code) = replay(&folder, &lines, &[input.to_str().unwrap()]);
+
+    for expected in [
+        "Log: 3 lines, 2 distinct requests",
+        "2 requests compared, 0 different",
+        "1 lines left out: a method that may change something (first: line 4: POST)",
+        "(first: line 5: [upstream-default-backend] /)",
+        "1 lines left out: not in the default format of ingress-nginx (first: line 6)",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_log_is_replayed_against_running_gateways() {
+    let folder = Folder::new();
+    let old = server("HTTP/1.1 204 No Content\r\nx-a: 1\r\n\r\n");
+    let new = server("HTTP/1.1 204 No Content\r\nx-a: 2\r\n\r\n");
+    let lines = [
+        format!("app.test {}", logged("GET /a", 204, "-")),
+        format!("app.test {}", logged("HEAD /a", 200, "-")),
+        format!("app.test {}", logged("DELETE /a", 204, "-")),
+        logged("GET /a", 204, "-"),
+    ];
+    let against = |addresses: &str, more: &[&str]| {
+        let mut args = vec!["--rate", "1000", "--against", addresses];
+        args.extend(more);
+        replay(&folder, &lines, &args)
+    };
+
+    let (both, _) = against(&format!("{old},{new}"), &[]);
+    let (same, same_code) = against(&format!("{old},{old}"), &["--host", "b.test"]);
+    let (log, log_code) = against(&new, &[]);
+
+    assert!(both.contains("2 requests compared, 2 different"), "{both}");
+    assert!(
+        both.contains("GET http://app.test/a\n    ingress-nginx: 204; x-a: 1"),
+        "{both}"
+    );
+    assert!(same.contains("3 requests compared, 0 different"), "{same}");
+    assert!(log.contains("2 requests compared, 1 different"), "{log}");
+    assert!(
+        log.contains(
+            "HEAD http://app.test/a\n    ingress-nginx: 200 in the log, line 2\n    towergate: 204"
+        ),
+        "{log}"
+    );
+    assert_eq!((same_code, log_code), (Some(0), Some(1)));
+}
+
+#[test]
+fn a_log_without_hosts_needs_the_ingresses() {
+    let folder = Folder::new();
+    let lines = [logged("GET /a", 204, "shop-web-80")];
+
+    let (text, code) = replay(&folder, &lines, &["--against", "http://127.0.0.1:9"]);
+
+    assert!(text.contains("pass the folder of the Ingresses"), "{text}");
+    assert_eq!(code, Some(2));
+}

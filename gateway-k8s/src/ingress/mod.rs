@@ -30,6 +30,7 @@
 //! assert!(migration.objects.files()["team-a.yaml"].contains("kind: HTTPRoute"));
 //! ```
 
+pub mod access_log;
 mod annotations;
 pub mod comparison;
 mod config_table;
@@ -39,6 +40,7 @@ pub mod model;
 mod nginx_conf;
 mod output;
 pub mod proof;
+pub mod replay;
 pub mod report;
 pub mod servers;
 pub mod settings;

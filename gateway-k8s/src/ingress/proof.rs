@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
+use towergate_policy::backend_traffic::LOCAL_RATE_LIMIT;
 
 use super::model::{IngressNginx, ModelAnswer, ModelRequest, normalise};
 use super::output::OutputObjects;
@@ -52,7 +53,7 @@ pub struct Difference {
 pub fn requests(nginx: &IngressNginx<'_>) -> Vec<ModelRequest> {
     let mut all = Vec::new();
     for server in nginx.servers() {
-        for host in hosts(server) {
+        for host in host_samples(server) {
             for https in [false, true] {
                 for location in &server.locations {
                     of_location(nginx, server, location, &host, https, &mut all);
@@ -67,7 +68,7 @@ pub fn requests(nginx: &IngressNginx<'_>) -> Vec<ModelRequest> {
 }
 
 /// A name for each pattern of a server. The catch-all server gets a name that no other server has.
-fn hosts(server: &Server) -> Vec<String> {
+pub(super) fn host_samples(server: &Server) -> Vec<String> {
     if server.host.is_empty() {
         return vec!["unknown.invalid".to_owned()];
     }
@@ -353,6 +354,9 @@ pub fn prepare(objects: &OutputObjects) -> String {
             "BackendTrafficPolicy" => {
                 if let Some(spec) = value["spec"].as_object_mut() {
                     spec.remove("rateLimit");
+                }
+                if let Some(annotations) = value["metadata"]["annotations"].as_object_mut() {
+                    annotations.remove(LOCAL_RATE_LIMIT);
                 }
             }
             _ => {}

@@ -8,6 +8,7 @@
 //! and backends, retries, compression, and error pages.
 
 mod exchange;
+mod placing;
 mod uri;
 
 use std::net::IpAddr;
@@ -63,7 +64,7 @@ impl<'a> IngressNginx<'a> {
         let path = request.target.split('?').next().unwrap_or_default();
         let uri = uri::normalise(path)?;
         let server = self.server(&host_name(request.header("host")?));
-        self.servers.settings(find(server, &uri).0)
+        self.servers.settings(find_location(server, &uri).0)
     }
 
     /// Whether the host of a request over TLS requires a client certificate.
@@ -114,7 +115,7 @@ impl<'a> IngressNginx<'a> {
             let scheme = if request.https { "https" } else { "http" };
             return ModelAnswer::redirect(302, format!("{scheme}://{host}{root}"));
         }
-        let (location, slash) = find(server, &uri);
+        let (location, slash) = find_location(server, &uri);
         if slash {
             let query = query.map(|query| format!("?{query}")).unwrap_or_default();
             let scheme = if request.https { "https" } else { "http" };
@@ -435,7 +436,7 @@ fn host_name(host: &str) -> String {
 }
 
 /// The location of a path, and whether the path lacks only the final slash of a location.
-fn find<'s>(server: &'s Server, uri: &str) -> (&'s Location, bool) {
+pub(crate) fn find_location<'s>(server: &'s Server, uri: &str) -> (&'s Location, bool) {
     let locations = &server.locations;
     let fallback = &locations[locations.len() - 1];
     if server.regex {

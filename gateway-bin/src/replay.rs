@@ -1,0 +1,203 @@
+//! `replay`: sends the requests of an access log of ingress-nginx again, and compares the responses.
+//!
+//! ```text
+//! log ──LogReader──> selection ─┬─ no --against ──> model and translation, in this process
+//!                               ├─ OLD,NEW ───────> both gateways
+//!                               └─ NEW ───────────> one gateway, and the status in the log
+//! ```
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::process::ExitCode;
+
+use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live};
+use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
+use towergate_k8s::ingress::proof::{self, Difference};
+use towergate_k8s::ingress::replay::{LogReader, ReplayOptions, ReplayRequest, ReplaySelection};
+use towergate_k8s::ingress::{Manifests, MigrateOptions, translate};
+
+use crate::args::ReplayArgs;
+use crate::live_gateway::LiveGateway;
+use crate::migrate::read;
+use crate::prove::{Proof, prove};
+use crate::prove_against::RequestBudget;
+use crate::{Failure, Outcome, print};
+
+/// Reads the log, sends its requests, and prints the differences.
+///
+/// # Errors
+/// If a file cannot be read, an address is invalid, or no request can be sent.
+pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
+    if args.log == Path::new("-") && args.paths.iter().any(|path| path == Path::new("-")) {
+        return Err("standard input is the log or the manifests, not both".into());
+    }
+    let gateways = args
+        .against
+        .iter()
+        .map(|text| LiveGateway::parse(text).map_err(|error| format!("--against: {error}").into()));
+    let gateways = gateways.collect::<Result<Vec<LiveGateway>, Failure>>()?;
+    let texts = match args.paths.is_empty() {
+        true => Vec::new(),
+        false => read(&args.paths, None)?,
+    };
+    let mut manifests = Manifests::default();
+    for (file, text) in &texts {
+        manifests.add(file, text);
+    }
+    let nginx = (!texts.is_empty()).then(|| IngressNginx::new(&manifests, &args.nginx_flags));
+    let selection = select(args, nginx.as_ref())?;
+    print(selection.text().as_bytes())?;
+    if selection.requests.is_empty() {
+        return Err("no request of the log can be sent; if hosts are unknown, pass the folder of the Ingresses, --host, or a log that begins with $host".into());
+    }
+    let budget = RequestBudget {
+        per_second: args.rate,
+        total: args.requests,
+    };
+    let proof = match &*gateways {
+        [] => {
+            let options = MigrateOptions {
+                flags: args.nginx_flags.clone(),
+                ..MigrateOptions::default()
+            };
+            let migration = translate(&manifests, &options);
+            let requests = selection.requests.into_iter().map(|kept| kept.request);
+            prove(
+                &manifests,
+                &texts,
+                &args.nginx_flags,
+                &migration,
+                Some(requests.collect()),
+            )?
+        }
+        [new] => block_on(with_log(&selection.requests, new, budget))?,
+        [old, new] if old.https == new.https => {
+            block_on(with_gateway(&selection.requests, old, new, budget))?
+        }
+        [_, _] => return Err("--against: both addresses must have the same scheme".into()),
+        _ => return Err("--against: expected one or two addresses".into()),
+    };
+    print(proof.text().as_bytes())?;
+    Ok(ExitCode::from(u8::from(!proof.differences.is_empty())))
+}
+
+/// Selects the requests of the log.
+fn select(args: &ReplayArgs, nginx: Option<&IngressNginx<'_>>) -> Result<ReplaySelection, Failure> {
+    let mut options = ReplayOptions {
+        host: args.host.as_ref().map(|host| host.to_ascii_lowercase()),
+        keep_client: args.against.is_empty(),
+        limit: args.requests,
+        ..ReplayOptions::default()
+    };
+    options.methods.extend(args.methods.iter().cloned());
+    let mut log: Box<dyn BufRead> = match args.log == Path::new("-") {
+        true => Box::new(io::stdin().lock()),
+        false => {
+            let file = File::open(&args.log)
+                .map_err(|error| format!("{} cannot be read: {error}", args.log.display()))?;
+            Box::new(BufReader::new(file))
+        }
+    };
+    let mut reader = LogReader::new(nginx, options);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = log.read_until(b'\n', &mut line);
+        let read =
+            read.map_err(|error| format!("{} cannot be read: {error}", args.log.display()))?;
+        if read == 0 {
+            return Ok(reader.select());
+        }
+        reader.add(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+    }
+}
+
+fn block_on(proof: impl Future<Output = Proof>) -> Result<Proof, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(proof))
+}
+
+/// The request as one over the scheme of a gateway.
+fn over(gateway: &LiveGateway, kept: &ReplayRequest) -> ModelRequest {
+    ModelRequest {
+        https: gateway.https,
+        ..kept.request.clone()
+    }
+}
+
+/// Whether the log or the Ingresses say that the request arrived over the other scheme.
+fn has_other_scheme(gateway: &LiveGateway, kept: &ReplayRequest) -> bool {
+    kept.knows_scheme && kept.request.https != gateway.https
+}
+
+/// Sends the requests to both gateways.
+async fn with_gateway(
+    requests: &[ReplayRequest],
+    old: &LiveGateway,
+    new: &LiveGateway,
+    budget: RequestBudget,
+) -> Proof {
+    let mut proof = Proof::default();
+    let mut pace = budget.pace();
+    for kept in requests {
+        if has_other_scheme(new, kept) {
+            proof.skipped += 1;
+            continue;
+        }
+        pace.tick().await;
+        let request = over(new, kept);
+        let (expected, found) = tokio::join!(old.send(&request), new.send(&request));
+        proof.compared += 1;
+        let difference = compare_live(&request, &expected, &found);
+        proof.differences.extend(difference);
+    }
+    proof::sort(&mut proof.differences);
+    proof
+}
+
+/// Sends the requests to the new gateway and compares the status with the log. Requests with a user
+/// name had a password, which is not in the log: they are not compared.
+async fn with_log(requests: &[ReplayRequest], new: &LiveGateway, budget: RequestBudget) -> Proof {
+    let mut proof = Proof::default();
+    let mut pace = budget.pace();
+    for kept in requests {
+        if has_other_scheme(new, kept) || kept.has_user {
+            proof.skipped += 1;
+            continue;
+        }
+        pace.tick().await;
+        let request = over(new, kept);
+        let found = new.send(&request).await;
+        proof.compared += 1;
+        proof
+            .differences
+            .extend(differs_from_log(&request, kept, &found));
+    }
+    proof::sort(&mut proof.differences);
+    proof
+}
+
+fn differs_from_log(
+    request: &ModelRequest,
+    kept: &ReplayRequest,
+    found: &Result<LiveAnswer, String>,
+) -> Option<Difference> {
+    let found = match found {
+        Ok(answer) if kept.statuses.contains_key(&answer.status) => return None,
+        Ok(answer) => answer.status.to_string(),
+        Err(error) => error.clone(),
+    };
+    let statuses: Vec<String> = kept.statuses.keys().map(u16::to_string).collect();
+    Some(Difference {
+        request: proof::describe(request),
+        expected: format!(
+            "{} in the log, line {}",
+            statuses.join(" or "),
+            kept.first_line
+        ),
+        found,
+    })
+}
