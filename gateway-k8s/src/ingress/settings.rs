@@ -148,8 +148,12 @@ pub struct BasicAuth {
 /// External authentication.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ExternalAuthSettings {
-    /// `auth-url`.
+    /// `auth-url`. Its host has no meaning if `own_host` is set.
     pub url: UrlParts,
+    /// Whether the host of `auth-url` is that of the request (`$host`).
+    pub own_host: bool,
+    /// `Host` of a request to the authentication server. `None`: the host of `url`.
+    pub host_header: Option<String>,
     /// `auth-signin` with its parameter, as an [`AddressTemplate`](towergate_policy::ext_auth::AddressTemplate).
     pub signin: Option<String>,
     /// `auth-method`.
@@ -238,6 +242,8 @@ pub struct Affinity {
     pub same_site: Option<String>,
     /// Whether `Secure` is set on plain HTTP as well.
     pub secure: bool,
+    /// `affinity-mode: persistent`: the cookie names the endpoint, so that a session stays when others are added.
+    pub persistent: bool,
 }
 
 /// Input of a consistent hash.

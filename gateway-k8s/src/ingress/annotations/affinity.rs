@@ -28,10 +28,6 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             ],
         ),
     );
-    if reader.text("affinity-mode").map(str::trim) == Some("persistent") {
-        let text = "sessions move when endpoints change: they follow a hash and not the endpoint";
-        reader.found("affinity-mode", Finding::differs(text, &[Aspect::Calls]));
-    }
     let name = reader.text("session-cookie-name").map(str::trim);
     let token = |name: &str| {
         name.bytes()
@@ -67,6 +63,22 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         );
     }
     let secure = reader.bool("session-cookie-secure").unwrap_or(false);
+    let persistent = reader.text("affinity-mode").map(str::trim) == Some("persistent");
+    // The cookie of `sessionPersistence` has no further attributes.
+    let fits = path.is_none() && domain.is_none() && same_site.is_none() && !secure;
+    if persistent && fits {
+        let text = "`sessionPersistence`: the cookie names the endpoint. Its attributes are `Path` and `HttpOnly`, and clients get a new cookie at the switch";
+        let affects = &[
+            Aspect::ResponseHeaders,
+            Aspect::Calls,
+            Aspect::RequestHeaders,
+        ];
+        reader.found("affinity", Finding::differs(text, affects));
+        reader.found("affinity-mode", Finding::differs(text, affects));
+    } else if persistent {
+        let text = "sessions move when endpoints change: they follow a hash and not the endpoint. `sessionPersistence` of a rule keeps them, but its cookie has none of the `session-cookie-*` attributes of this Ingress";
+        reader.found("affinity-mode", Finding::differs(text, &[Aspect::Calls]));
+    }
     reader.settings.affinity = Some(Affinity {
         name: name.to_owned(),
         max_age: max_age.or(expires),
@@ -74,5 +86,6 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         domain,
         same_site,
         secure,
+        persistent: persistent && fits,
     });
 }

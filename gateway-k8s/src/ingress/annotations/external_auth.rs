@@ -2,7 +2,7 @@
 
 use super::AnnotationReader;
 use crate::ingress::settings::ExternalAuthSettings;
-use crate::ingress::value::{list, url};
+use crate::ingress::value::{UrlParts, list, url};
 use crate::ingress::verdict::{Aspect, Finding};
 
 const AUTH: &[Aspect] = &[
@@ -19,7 +19,8 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let Some(text) = own.or(global.as_deref()) else {
         return;
     };
-    let Some(parts) = url(text) else {
+    let own_host = own_host(text);
+    let Some(parts) = own_host.clone().or_else(|| url(text)) else {
         if text.contains("://") || text.contains(char::is_whitespace) {
             reader.invalid("auth-url", "it is no URL");
         } else {
@@ -27,14 +28,8 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
         return;
     };
-    if text.contains('$') {
-        reader.settings.denied = Some("auth-url".to_owned());
-        reader.settings.external_auth = Some(ExternalAuthSettings {
-            url: parts,
-            ..ExternalAuthSettings::default()
-        });
-        let text = "the address has variables of nginx. The paths answer 500: write a fixed address, and let the authentication server read the request's own fields";
-        reader.found("auth-url", Finding::impossible(text, AUTH));
+    if own_host.is_none() && text.contains('$') {
+        deny_variables(reader, text, parts);
         return;
     }
     let names = reader.text("auth-response-headers").map(list);
@@ -57,14 +52,59 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let signin = signin(reader, own.is_none());
     reader.settings.external_auth = Some(ExternalAuthSettings {
         url: parts,
+        own_host: own_host.is_some(),
+        host_header: None,
         signin,
         method,
         redirect,
         always_set_cookies: reader.bool("auth-always-set-cookie").unwrap_or(false),
         response_headers: names,
     });
-    let text = "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the authentication server is asked as by ingress-nginx, but before Basic authentication, the source range and the limit of the body";
+    let text = match own_host {
+        None => {
+            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the authentication server is asked as by ingress-nginx, but before Basic authentication, the source range and the limit of the body"
+        }
+        Some(_) => {
+            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the Service that serves this path of the host is asked directly; ingress-nginx calls itself. It is asked before Basic authentication, the source range and the limit of the body"
+        }
+    };
     reader.found("auth-url", Finding::differs(text, AUTH));
+}
+
+/// Makes the paths answer 500, because the address has variables without a translation.
+fn deny_variables(reader: &mut AnnotationReader<'_>, text: &str, parts: UrlParts) {
+    let names: Vec<&str> = text
+        .split('$')
+        .skip(1)
+        .map(|part| {
+            let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            &part[..end.unwrap_or(part.len())]
+        })
+        .collect();
+    reader.settings.denied = Some("auth-url".to_owned());
+    reader.settings.external_auth = Some(ExternalAuthSettings {
+        url: parts,
+        ..ExternalAuthSettings::default()
+    });
+    let text = format!(
+        "the address has variables of nginx: ${}. The paths answer 500: write a fixed address, and let the authentication server read `X-Original-URL` and `X-Original-Method`, which it receives",
+        names.join(", $")
+    );
+    reader.found("auth-url", Finding::impossible(text, AUTH));
+}
+
+/// An address whose host is that of the request, such as `https://$host/oauth2/auth`, without other variables. The
+/// host of the result is a placeholder.
+fn own_host(text: &str) -> Option<UrlParts> {
+    let (scheme, rest) = text.split_once("://")?;
+    let scheme = match scheme {
+        "$scheme" | "$pass_access_scheme" => "https",
+        fixed => fixed,
+    };
+    let path = ["$host/", "$http_host/", "$best_http_host/"]
+        .iter()
+        .find_map(|variable| rest.strip_prefix(variable))?;
+    (!path.contains('$')).then(|| url(&format!("{scheme}://own-host/{path}")))?
 }
 
 /// `auth-request-redirect`. A value with a variable of nginx other than the default is not translated.
@@ -204,6 +244,22 @@ fn template(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_on_the_host_of_the_request_has_no_other_variables() {
+        for (text, target) in [
+            ("https://$host/oauth2/auth", Some("/oauth2/auth")),
+            ("$scheme://$http_host/check?a=b", Some("/check?a=b")),
+            ("https://$host/auth?rd=$request_uri", None),
+            ("https://$host:8443/auth", None),
+            ("https://$host.auth.test/", None),
+            ("https://auth.test/$host/", None),
+            ("ftp://$host/", None),
+        ] {
+            let found = own_host(text).map(|parts| parts.target());
+            assert_eq!(found.as_deref(), target, "{text}");
+        }
+    }
 
     #[test]
     fn variables_of_nginx_become_placeholders() {

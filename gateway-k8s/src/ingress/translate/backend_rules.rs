@@ -1,15 +1,16 @@
 //! Rules that lead to a backend, with their filters.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Translator;
+use super::locations::LocationSource;
 use super::matches::{Taker, canary_matches, path_match, rewrite};
 use super::routes::TranslatedRule;
-use crate::ingress::servers::{BackendPort, Location, Server};
+use crate::ingress::servers::{BackendPort, CanaryBackend, Location, Server};
 use crate::ingress::settings::{ClientCert, IngressSettings};
+use crate::ingress::value::{UrlParts, duration};
 
 impl Translator<'_> {
     /// The rules that lead to the backend of a location.
@@ -18,40 +19,32 @@ impl Translator<'_> {
         server: &Server,
         location: &Location,
         backend: &BackendPort,
-        ingress: usize,
-        comments: &BTreeSet<String>,
+        source: &LocationSource,
     ) -> Vec<TranslatedRule> {
-        let settings = Arc::clone(&self.servers.ingresses[ingress].settings);
+        let (ingress, settings, comments) = (source.ingress, &source.settings, &source.comments);
         let path = path_match(location, server.regex);
         if let Some(status) = settings.denied_status() {
-            let namespace = self.servers.ingresses[ingress]
-                .ingress
-                .key
-                .namespace
-                .clone();
-            let filter = self.status_filter(&namespace, status, comments);
+            let filter = self.status_filter(&source.key.namespace, status, comments);
             return vec![TranslatedRule::local(json!({"path": path}), filter)];
         }
-        let filters = self.filters(server, location, ingress, &settings, comments);
+        let filters = self.filters(server, location, source);
         let plain = IngressSettings {
             backend: Default::default(),
-            ..(*settings).clone()
+            ..(**settings).clone()
         };
         // The protocol of the Ingress does not apply to the default backend of a host.
-        let of = if location.catch_all {
-            &plain
-        } else {
-            &*settings
-        };
-        if self.is_grpc(server, location, &settings) {
+        let of = if location.catch_all { &plain } else { settings };
+        if self.is_grpc(server, location, settings) {
             let number = self.backend_ref(backend, ingress, &plain, comments);
             return vec![TranslatedRule {
                 matches: Vec::new(),
                 filters,
                 backends: vec![number],
+                session: None,
             }];
         }
         let main = self.backend_ref(backend, ingress, of, comments);
+        let session = session_persistence(location, settings);
         let rule = |headers: Option<Value>, backends: Vec<Value>| {
             let mut matching = json!({"path": path});
             if let Some(header) = headers {
@@ -61,35 +54,18 @@ impl Translator<'_> {
                 matches: vec![matching],
                 filters: filters.clone(),
                 backends,
+                session: session.clone(),
             }
         };
-        let Some(canary) = &location.canary else {
-            return vec![rule(None, vec![main])];
-        };
-        let mut of_canary = (*settings).clone();
-        of_canary.backend.ca_secret = None;
-        let taken = self.backend_ref(&canary.backend, canary.ingress, &of_canary, comments);
-        let mut rules = Vec::new();
-        for (header, taker) in canary_matches(canary) {
-            let backend = match taker {
-                Taker::Canary => taken.clone(),
-                Taker::Main => main.clone(),
-            };
-            rules.push(rule(Some(header), vec![backend]));
+        match &location.canary {
+            None => vec![rule(None, vec![main])],
+            Some(canary) => {
+                let mut of_canary = (**settings).clone();
+                of_canary.backend.ca_secret = None;
+                let taken = self.backend_ref(&canary.backend, canary.ingress, &of_canary, comments);
+                canary_rules(canary, &main, &taken, rule)
+            }
         }
-        let (weight, total) = (canary.canary.weight, canary.canary.total);
-        let backends = match weight {
-            0 => vec![main],
-            _ if weight >= total => vec![taken],
-            _ => {
-                let (mut main, mut taken) = (main, taken);
-                main["weight"] = (total - weight).into();
-                taken["weight"] = weight.into();
-                vec![main, taken]
-            }
-        };
-        rules.push(rule(None, backends));
-        rules
     }
 
     /// Filters of a rule that leads to a backend.
@@ -97,16 +73,27 @@ impl Translator<'_> {
         &mut self,
         server: &Server,
         location: &Location,
-        ingress: usize,
-        settings: &IngressSettings,
-        comments: &BTreeSet<String>,
+        source: &LocationSource,
     ) -> Vec<Value> {
-        let mut filters = Vec::new();
-        let mut set: Vec<Value> = settings
-            .request_headers
-            .iter()
-            .map(|(name, value)| json!({"name": name, "value": value}))
+        let settings = &source.settings;
+        let mut filters: Vec<Value> = self
+            .request_header_filter(server, settings)
+            .into_iter()
             .collect();
+        filters.extend(response_header_filter(settings));
+        let (rewrite, extension) = self.rewrite_filters(server, location, source);
+        filters.extend(rewrite);
+        if let Some(target) = &settings.mirror {
+            filters.push(self.mirror_filter(target, source));
+        }
+        filters.extend(extension);
+        filters
+    }
+
+    /// Edits of the request's header fields.
+    fn request_header_filter(&self, server: &Server, settings: &IngressSettings) -> Option<Value> {
+        let mut set: Vec<Value> = named_values(&settings.request_headers);
+        let mut removed = settings.removed_request_headers.clone();
         if let Some(prefix) = &settings.forwarded_prefix {
             set.push(json!({"name": "X-Forwarded-Prefix", "value": prefix}));
         }
@@ -118,19 +105,13 @@ impl Translator<'_> {
         }
         let client = server.client_cert.and_then(|ingress| {
             let settings = &self.servers.ingresses[ingress].settings;
-            settings.client_cert.clone()
+            settings.client_cert.as_ref()
         });
-        let certificate = client.as_ref().map(client_certificate_fields);
-        let certificate = certificate.unwrap_or_default();
+        let certificate = client.map(client_certificate_fields).unwrap_or_default();
         set.extend(certificate.iter().filter_map(|(name, value)| {
             let value = (*value)?;
             Some(json!({"name": name, "value": value}))
         }));
-        let mut edits = serde_json::Map::new();
-        if !set.is_empty() {
-            edits.insert("set".to_owned(), json!(set));
-        }
-        let mut removed = settings.removed_request_headers.clone();
         if settings.backend.vhost.is_some() {
             // The rewrite of the host adds it.
             removed.push("X-Forwarded-Host".to_owned());
@@ -140,71 +121,52 @@ impl Translator<'_> {
             // The backend must not receive the password.
             removed.push("Authorization".to_owned());
         }
-        if !removed.is_empty() {
-            edits.insert("remove".to_owned(), json!(removed));
-        }
-        if !edits.is_empty() {
-            filters.push(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": edits}));
-        }
-        let mut change = serde_json::Map::new();
-        if !settings.response_headers.is_empty() {
-            let set: Vec<Value> = settings
-                .response_headers
-                .iter()
-                .map(|(name, value)| json!({"name": name, "value": value}))
-                .collect();
-            change.insert("set".to_owned(), json!(set));
-        }
-        if !settings.hidden_headers.is_empty() {
-            change.insert("remove".to_owned(), json!(settings.hidden_headers));
-        }
-        if !change.is_empty() {
-            filters
-                .push(json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": change}));
-        }
-        let mut rewriting = serde_json::Map::new();
+        let edits = header_edits(set, removed)?;
+        Some(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": edits}))
+    }
+
+    /// The rewrite of host and path, and the reference to the rewrite of the path by a regular expression.
+    fn rewrite_filters(
+        &mut self,
+        server: &Server,
+        location: &Location,
+        source: &LocationSource,
+    ) -> (Option<Value>, Option<Value>) {
+        let settings = &source.settings;
+        let mut rewriting = Map::new();
         if let Some(host) = &settings.backend.vhost {
             rewriting.insert("hostname".to_owned(), host.clone().into());
         }
-        let target = settings
-            .rewrite
-            .as_ref()
-            .filter(|to| **to != location.path && server.regex);
-        if let Some(to) = location
-            .replaces_prefix
-            .as_ref()
-            .filter(|to| **to != location.path)
-        {
+        let prefix = location.replaces_prefix.as_ref();
+        if let Some(to) = prefix.filter(|to| **to != location.path) {
             let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
             rewriting.insert("path".to_owned(), path);
         }
+        let target = settings.rewrite.as_ref();
         let mut extension = None;
-        if let Some(target) = target {
-            if target.contains('$') {
+        match target.filter(|to| **to != location.path && server.regex) {
+            Some(target) if target.contains('$') => {
                 let (pattern, substitution) = rewrite(&location.path, target);
+                let (ingress, comments) = (source.ingress, &source.comments);
                 extension = Some(self.rewrite_filter(ingress, &pattern, &substitution, comments));
-            } else {
+            }
+            Some(target) => {
                 let path = json!({"type": "ReplaceFullPath", "replaceFullPath": target});
                 rewriting.insert("path".to_owned(), path);
             }
+            None => {}
         }
-        if !rewriting.is_empty() {
-            filters.push(json!({"type": "URLRewrite", "urlRewrite": rewriting}));
-        }
-        if let Some(mirror) = &settings.mirror {
-            let namespace = self.servers.ingresses[ingress].ingress.key.clone();
-            let kind = (
-                "gateway.networking.k8s.io",
-                "HTTPRoute",
-                namespace.namespace.as_str(),
-            );
-            let name = format!("{}-mirror", namespace.name);
-            let backend = self.url_backend(mirror, kind, &name, comments);
-            filters
-                .push(json!({"type": "RequestMirror", "requestMirror": {"backendRef": backend}}));
-        }
-        filters.extend(extension);
-        filters
+        let rewrite =
+            (!rewriting.is_empty()).then(|| json!({"type": "URLRewrite", "urlRewrite": rewriting}));
+        (rewrite, extension)
+    }
+
+    fn mirror_filter(&mut self, target: &UrlParts, source: &LocationSource) -> Value {
+        let namespace = source.key.namespace.as_str();
+        let kind = ("gateway.networking.k8s.io", "HTTPRoute", namespace);
+        let name = format!("{}-mirror", source.key.name);
+        let backend = self.url_backend(target, kind, &name, &source.comments);
+        json!({"type": "RequestMirror", "requestMirror": {"backendRef": backend}})
     }
 
     /// An HTTPRouteFilter that rewrites by regular expression, and the reference to it.
@@ -235,4 +197,73 @@ fn client_certificate_fields(client: &ClientCert) -> Vec<(&'static str, Option<&
         ("ssl-client-issuer-dn", Some("%DOWNSTREAM_PEER_ISSUER%")),
         ("ssl-client-cert", whole),
     ]
+}
+
+/// The rules of a location with a canary: those that a header field or a cookie selects, then the weights.
+fn canary_rules(
+    canary: &CanaryBackend,
+    main: &Value,
+    taken: &Value,
+    rule: impl Fn(Option<Value>, Vec<Value>) -> TranslatedRule,
+) -> Vec<TranslatedRule> {
+    let mut rules = Vec::new();
+    for (header, taker) in canary_matches(canary) {
+        let backend = match taker {
+            Taker::Canary => taken.clone(),
+            Taker::Main => main.clone(),
+        };
+        rules.push(rule(Some(header), vec![backend]));
+    }
+    let (weight, total) = (canary.canary.weight, canary.canary.total);
+    let backends = match weight {
+        0 => vec![main.clone()],
+        _ if weight >= total => vec![taken.clone()],
+        _ => {
+            let (mut main, mut taken) = (main.clone(), taken.clone());
+            main["weight"] = (total - weight).into();
+            taken["weight"] = weight.into();
+            vec![main, taken]
+        }
+    };
+    rules.push(rule(None, backends));
+    rules
+}
+
+/// `sessionPersistence` of a rule, for sessions that stay when endpoints are added.
+fn session_persistence(location: &Location, settings: &IngressSettings) -> Option<Value> {
+    let affinity = settings.affinity.as_ref()?;
+    if !affinity.persistent || location.catch_all {
+        return None;
+    }
+    let mut session = json!({"sessionName": affinity.name, "type": "Cookie"});
+    if let Some(seconds) = affinity.max_age.filter(|seconds| *seconds > 0) {
+        session["absoluteTimeout"] = duration(seconds).into();
+        session["cookieConfig"] = json!({"lifetimeType": "Permanent"});
+    }
+    Some(session)
+}
+
+fn response_header_filter(settings: &IngressSettings) -> Option<Value> {
+    let set = named_values(&settings.response_headers);
+    let edits = header_edits(set, settings.hidden_headers.clone())?;
+    Some(json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": edits}))
+}
+
+fn named_values(fields: &[(String, String)]) -> Vec<Value> {
+    let fields = fields.iter();
+    fields
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect()
+}
+
+/// Edits of header fields. `None`: there are none.
+fn header_edits(set: Vec<Value>, removed: Vec<String>) -> Option<Map<String, Value>> {
+    let mut edits = Map::new();
+    if !set.is_empty() {
+        edits.insert("set".to_owned(), set.into());
+    }
+    if !removed.is_empty() {
+        edits.insert("remove".to_owned(), removed.into());
+    }
+    (!edits.is_empty()).then_some(edits)
 }

@@ -113,7 +113,7 @@ impl Translator<'_> {
     }
 
     /// The number of a port. A name is looked up in the Service.
-    fn port_number(&mut self, backend: &BackendPort, ingress: usize) -> u16 {
+    pub(super) fn port_number(&mut self, backend: &BackendPort, ingress: usize) -> u16 {
         if let Ok(number) = backend.port.parse() {
             return number;
         }

@@ -48,6 +48,7 @@ impl TranslatedRule {
             matches: vec![matching],
             filters: vec![filter],
             backends: Vec::new(),
+            session: None,
         }
     }
 }

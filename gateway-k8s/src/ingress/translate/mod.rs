@@ -13,7 +13,9 @@ mod certificates;
 mod config;
 mod gateway;
 mod local_replies;
+mod locations;
 mod matches;
+mod own_host_auth;
 mod policies;
 mod prefixes;
 mod redirects;
@@ -257,6 +259,21 @@ impl Translator<'_> {
     fn field_of(&mut self, ingress: usize, name: &str, finding: Finding) {
         let ingress = self.servers.ingresses[ingress].ingress;
         self.verdicts.push(field(ingress, name, finding));
+    }
+
+    /// Replaces the verdict on an annotation of an Ingress.
+    fn replace_verdict(&mut self, ingress: usize, annotation: &str, finding: Finding) {
+        let object = format!("Ingress {}", self.servers.ingresses[ingress].ingress.key);
+        let setting = format!("{}/{annotation}", self.config.prefix());
+        let mut verdicts = self.verdicts.iter_mut();
+        match verdicts.find(|one| one.object == object && one.setting == setting) {
+            Some(verdict) => {
+                verdict.outcome = finding.outcome;
+                verdict.text = finding.text;
+                verdict.affects = finding.affects;
+            }
+            None => self.field_of(ingress, annotation, finding),
+        }
     }
 
     /// A reference to the shared Gateway.

@@ -13,6 +13,7 @@ use towergate_policy::security::{
 
 use super::Translator;
 use super::backends::ENVOY;
+use super::locations::LocationSource;
 use crate::ingress::settings::{
     BasicAuth, ExternalAuthSettings, HashInput, IngressSettings, Limits, ProxySettings,
 };
@@ -72,15 +73,13 @@ pub(crate) struct PolicyScope {
 
 impl Translator<'_> {
     /// The policies of a location of an Ingress.
-    pub(crate) fn policies(
+    pub(super) fn policies(
         &mut self,
-        ingress: usize,
+        source: &LocationSource,
         scope: PolicyScope,
         path: &str,
-        comments: &BTreeSet<String>,
     ) -> RoutePolicies {
-        let read = &self.servers.ingresses[ingress];
-        let (settings, key) = (read.settings.clone(), read.ingress.key.clone());
+        let settings = &source.settings;
         let mut traffic_annotations = Annotations::new();
         if let Some(bytes) = settings.proxy.body_size {
             traffic_annotations.insert(MAX_REQUEST_BODY, quantity(bytes));
@@ -101,15 +100,15 @@ impl Translator<'_> {
         let limit_status = limit_status
             .filter(|status| (400..600).contains(status))
             .unwrap_or(503);
-        let mut traffic = traffic(&settings, scope, path, limit_status);
+        let mut traffic = traffic(settings, scope, path, limit_status);
         if traffic.is_none() && !traffic_annotations.is_empty() {
             traffic = Some(json!({"mergeType": "StrategicMerge"}));
         }
         RoutePolicies {
             traffic,
-            security: self.security(&settings, &key, scope, comments),
+            security: self.security(settings, &source.key, scope, &source.comments),
             traffic_annotations,
-            security_annotations: security_annotations(&settings, scope),
+            security_annotations: security_annotations(settings, scope),
         }
     }
 
@@ -211,7 +210,7 @@ fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annot
     }
     if let Some(auth) = settings.external_auth.as_ref().filter(|_| scope.auth) {
         let subrequest = SubrequestSettings {
-            host: auth.url.host.clone(),
+            host: auth.host_header.as_ref().unwrap_or(&auth.url.host).clone(),
             method: auth.method.clone(),
             redirect: auth.redirect.clone(),
             // The reader of the annotation writes valid templates only.
@@ -357,6 +356,10 @@ pub(crate) fn retry(proxy: &ProxySettings) -> Option<Value> {
 
 fn balancer(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Option<Value> {
     if let Some(affinity) = settings.affinity.as_ref().filter(|_| scope.own_backend) {
+        if affinity.persistent {
+            // The rule has `sessionPersistence`.
+            return None;
+        }
         let mut attributes = Map::new();
         let own = affinity.path.as_deref().unwrap_or(path);
         attributes.insert("Path".to_owned(), own.into());
