@@ -27,6 +27,9 @@ const MAX_NOTE: usize = 1024;
 pub(crate) struct IngressWrites {
     /// The Gateway of the Ingresses.
     pub(crate) gateway: Option<Value>,
+    /// `metadata.uid` and `metadata.generation` of the Gateway in the cluster. `None`: it does not exist. A change makes
+    /// the writer apply the Gateway again, so that a Gateway that was deleted or edited is restored.
+    pub(crate) observed: Option<(String, i64)>,
     /// Settings that cannot be served, by Ingress.
     pub(crate) impossible: BTreeMap<ObjectKey, Vec<String>>,
 }
@@ -84,6 +87,7 @@ async fn write(
     if let Some(gateway) = &writes.gateway {
         apply(client, gateway).await?;
     }
+    forget(told, writes);
     for (ingress, texts) in &writes.impossible {
         for text in texts {
             if told.contains(&(ingress.clone(), text.clone())) {
@@ -101,6 +105,14 @@ async fn write(
         }
     }
     Ok(())
+}
+
+/// Forgets Events about settings that are no longer there, so that the set is not larger than what is written.
+fn forget(told: &mut HashSet<(ObjectKey, String)>, writes: &IngressWrites) {
+    told.retain(|(ingress, text)| {
+        let texts = writes.impossible.get(ingress);
+        texts.is_some_and(|texts| texts.contains(text))
+    });
 }
 
 /// Applies the Gateway, and reverts changes of its fields by others.
@@ -135,6 +147,20 @@ fn event(text: &str) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_about_removed_settings_are_forgotten() {
+        let event = |name: &str| (ObjectKey::new("shop", name), "text".to_owned());
+        let mut told = HashSet::from([event("a"), event("b")]);
+        let writes = IngressWrites {
+            impossible: BTreeMap::from([(ObjectKey::new("shop", "b"), vec!["text".to_owned()])]),
+            ..IngressWrites::default()
+        };
+
+        forget(&mut told, &writes);
+
+        assert_eq!(told, HashSet::from([event("b")]));
+    }
 
     #[test]
     fn a_long_note_ends_at_a_character() {

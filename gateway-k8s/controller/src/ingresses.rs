@@ -12,6 +12,8 @@
 //! can be migrated one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 use towergate_k8s::ObjectKey;
@@ -22,12 +24,11 @@ use towergate_k8s::ingress::{
 
 use crate::default_certificate;
 
-/// Kinds that the translation reads.
-const READ: [&str; 7] = [
+/// Kinds that the translation reads. It reads no EndpointSlices, so that a rollout is no change.
+const READ: [&str; 6] = [
     "Ingress",
     "IngressClass",
     "Service",
-    "EndpointSlice",
     "ConfigMap",
     "Secret",
     "Namespace",
@@ -52,12 +53,15 @@ pub(crate) struct IngressOptions {
 #[derive(Debug)]
 pub(crate) struct Ingresses {
     options: IngressOptions,
-    /// Objects as JSON, by kind and name.
-    texts: BTreeMap<(&'static str, ObjectKey), String>,
+    /// The parts of the objects that the translation reads.
+    manifests: Manifests,
+    /// Hashes of these parts, by kind and name.
+    hashes: BTreeMap<(&'static str, ObjectKey), u64>,
     /// Whether an object changed since the last translation.
     stale: bool,
-    /// Kinds and names of the translated objects in memory.
-    translated: BTreeSet<(String, ObjectKey)>,
+    /// Kinds and names of the translated objects, with the hash of what is in memory. `None`: memory has an object of
+    /// the API server, or had one.
+    translated: BTreeMap<(String, ObjectKey), Option<u64>>,
     /// Ingresses of the class.
     served: BTreeSet<ObjectKey>,
     verdicts: Vec<MigrationVerdict>,
@@ -67,7 +71,7 @@ pub(crate) struct Ingresses {
 /// A new translation, as changes of the objects in memory.
 #[derive(Debug, Default)]
 pub(crate) struct NewTranslation {
-    /// Objects to add or replace.
+    /// Objects to add or replace: those that changed.
     pub(crate) objects: Vec<(String, ObjectKey, Value)>,
     /// Objects of the last translation that the new one does not contain.
     pub(crate) gone: Vec<(String, ObjectKey)>,
@@ -78,9 +82,10 @@ impl Ingresses {
     pub(crate) fn new(options: IngressOptions) -> Self {
         Self {
             options,
-            texts: BTreeMap::new(),
+            manifests: Manifests::default(),
+            hashes: BTreeMap::new(),
             stale: true,
-            translated: BTreeSet::new(),
+            translated: BTreeMap::new(),
             served: BTreeSet::new(),
             verdicts: Vec::new(),
             gateway: None,
@@ -90,17 +95,27 @@ impl Ingresses {
     /// Records an object of the API server, or its deletion. Returns whether the translation may
     /// change.
     pub(crate) fn note(&mut self, kind: &str, key: &ObjectKey, object: Option<&Value>) -> bool {
-        let shadows = self.translated.contains(&(kind.to_owned(), key.clone()));
+        let in_memory = self.translated.get_mut(&(kind.to_owned(), key.clone()));
+        // A further version of an object that already takes precedence is no change.
+        let shadows = in_memory.is_some_and(|hash| hash.take().is_some() || object.is_none());
         self.stale |= shadows;
         let Some(kind) = READ.into_iter().find(|read| *read == kind) else {
             return shadows;
         };
+        let text = object.map(relevant);
+        let hash = text.as_deref().map(hash_of);
         let at = (kind, key.clone());
-        let text = object.map(|object| relevant(kind, object));
-        let changed = self.texts.get(&at) != text.as_ref();
-        match text {
-            Some(text) => drop(self.texts.insert(at, text)),
-            None => drop(self.texts.remove(&at)),
+        let changed = self.hashes.get(&at).copied() != hash;
+        if changed {
+            let file = format!("{kind} {key}");
+            self.manifests.remove(&file, kind, key);
+            if let Some(text) = &text {
+                self.manifests.add(&file, text);
+            }
+            match hash {
+                Some(hash) => self.hashes.insert(at, hash),
+                None => self.hashes.remove(&at),
+            };
         }
         self.stale |= changed;
         changed || shadows
@@ -117,7 +132,7 @@ impl Ingresses {
         }
         let migration = self.migration();
         let mut new = NewTranslation::default();
-        let mut translated = BTreeSet::new();
+        let mut old = std::mem::take(&mut self.translated);
         self.gateway = None;
         let certificate = migration.default_certificate.as_ref();
         let certificate =
@@ -136,14 +151,19 @@ impl Ingresses {
                 continue;
             }
             let at = (object.kind.clone(), object.key.clone());
-            if !exists(&at.0, &at.1) {
-                new.objects
-                    .push((at.0.clone(), at.1.clone(), object.value.clone()));
+            let in_memory = old.remove(&at).flatten();
+            if exists(&at.0, &at.1) {
+                self.translated.insert(at, None);
+                continue;
             }
-            translated.insert(at);
+            let hash = hash_of(&object.value.to_string());
+            if in_memory != Some(hash) {
+                let (kind, key) = at.clone();
+                new.objects.push((kind, key, object.value.clone()));
+            }
+            self.translated.insert(at, Some(hash));
         }
-        let old = std::mem::replace(&mut self.translated, translated);
-        let gone = old.into_iter().filter(|at| !self.translated.contains(at));
+        let gone = old.into_keys();
         new.gone = gone.filter(|(kind, key)| !exists(kind, key)).collect();
         self.served = migration.served;
         self.verdicts = migration.verdicts;
@@ -151,11 +171,7 @@ impl Ingresses {
     }
 
     fn migration(&self) -> Migration {
-        let mut manifests = Manifests::default();
-        for ((kind, key), text) in &self.texts {
-            manifests.add(&format!("{kind} {key}"), text);
-        }
-        if manifests.ingresses.is_empty() {
+        if self.manifests.ingresses.is_empty() {
             return Migration::default();
         }
         let options = MigrateOptions {
@@ -163,7 +179,7 @@ impl Ingresses {
             class: self.options.gateway_class.clone(),
             flags: vec![format!("ingress-class={}", self.options.class)],
         };
-        translate(&manifests, &options)
+        translate(&self.manifests, &options)
     }
 
     /// The Gateway to apply. `None`: there are no Ingresses; an existing Gateway is left unchanged.
@@ -226,7 +242,7 @@ pub(crate) fn load_balancer(gateway_status: &Value) -> Value {
 
 /// The parts of an object that the translation reads, as JSON. Fields that change without an effect
 /// on the translation are omitted.
-fn relevant(kind: &str, object: &Value) -> String {
+fn relevant(object: &Value) -> String {
     let mut kept = Map::new();
     let metadata = &object["metadata"];
     let names = [
@@ -247,17 +263,13 @@ fn relevant(kind: &str, object: &Value) -> String {
             kept.insert(field.to_owned(), object[field].clone());
         }
     }
-    if kind == "EndpointSlice" {
-        // The translation depends only on whether a Service has an endpoint; the addresses change
-        // with every rollout.
-        let endpoints = object["endpoints"].as_array().into_iter().flatten();
-        let ready = endpoints
-            .into_iter()
-            .any(|endpoint| endpoint["conditions"]["ready"] != false);
-        let endpoint = json!([{"conditions": {"ready": ready}}]);
-        kept.insert("endpoints".to_owned(), endpoint);
-    }
     Value::Object(kept).to_string()
+}
+
+/// A hash of a text. Equal hashes count as equal texts; the keys are random for each process.
+fn hash_of(text: &str) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    STATE.hash_one(text)
 }
 
 /// The Gateway with listeners for routes of all namespaces: every namespace may have Ingresses.
@@ -360,7 +372,25 @@ mod tests {
 
         assert!(ingresses.note("HTTPRoute", &route, None));
         let new = ingresses.translate(nothing).expect("a translation");
-        assert!(kinds(&new).contains(&"HTTPRoute"));
+        assert_eq!(kinds(&new), ["HTTPRoute"]);
+    }
+
+    #[test]
+    fn a_change_of_one_ingress_replaces_only_its_objects() {
+        let mut ingresses = ingresses();
+        let mut other = ingress("1", json!({}));
+        other["metadata"]["name"] = "blog".into();
+        other["spec"]["rules"][0]["host"] = "blog.example.com".into();
+        ingresses.note("Ingress", &key("web"), Some(&ingress("1", json!({}))));
+        ingresses.note("Ingress", &key("blog"), Some(&other));
+        ingresses.translate(nothing).expect("a translation");
+
+        let limited = json!({"nginx.ingress.kubernetes.io/proxy-body-size": "2m"});
+        assert!(ingresses.note("Ingress", &key("web"), Some(&ingress("2", limited))));
+
+        let new = ingresses.translate(nothing).expect("a translation");
+        assert_eq!(kinds(&new), ["BackendTrafficPolicy"]);
+        assert!(new.gone.is_empty());
     }
 
     #[test]

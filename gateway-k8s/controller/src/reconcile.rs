@@ -240,8 +240,10 @@ impl Reconciler {
         for (outcome, count) in ingresses.outcomes() {
             self.metrics.count_ingress_settings(outcome.as_str(), count);
         }
+        let observed = self.world.observed("Gateway", ingresses.gateway_key());
         let new = IngressWrites {
             gateway: ingresses.gateway().cloned(),
+            observed: observed.map(|gateway| (gateway.uid.clone(), gateway.generation)),
             impossible: ingresses.impossible(),
         };
         writes.send_if_modified(|known| {

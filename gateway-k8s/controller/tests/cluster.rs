@@ -10,6 +10,8 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams}
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
+use towergate_k8s::ObjectKey;
+use towergate_k8s::ingress::Manifests;
 
 const KUBECONFIG: &str = "TOWERGATE_TEST_KUBECONFIG";
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
@@ -363,6 +365,23 @@ async fn ingresses_get_a_gateway_its_address_and_events() {
     assert_eq!(address(&gateway), "192.0.2.1");
     cluster.status("Gateway", "nginx", attached).await;
 
+    let gateways = cluster.api(GATEWAY_API, "Gateway");
+    let first = gateways.get("nginx").await.expect("it exists").metadata.uid;
+    gateways
+        .delete("nginx", &Default::default())
+        .await
+        .expect("it can be deleted");
+    let begin = Instant::now();
+    loop {
+        let restored = gateways.get_opt("nginx").await.expect("an answer");
+        if restored.is_some_and(|gateway| gateway.metadata.uid != first) {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "the Gateway is not restored");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    cluster.status("Gateway", "nginx", attached).await;
+
     let fcgi = json!({"nginx.ingress.kubernetes.io/backend-protocol": "FCGI"});
     cluster.create(kind, "Ingress", ingress("php", fcgi)).await;
     cluster.status("Ingress", "php", addressed).await;
@@ -388,5 +407,55 @@ async fn ingresses_get_a_gateway_its_address_and_events() {
         .expect("it can be deleted");
     let route_of_php = |status: &Value| status["listeners"][0]["attachedRoutes"] == 1;
     cluster.status("Gateway", "nginx", route_of_php).await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn the_plugin_collects_ingresses_and_no_private_key() {
+    let Some(cluster) = Cluster::find("plugin").await else {
+        return;
+    };
+    let annotations = json!({"nginx.ingress.kubernetes.io/auth-secret": "users"});
+    let mut shop = ingress("shop", annotations);
+    shop["spec"]["tls"] = json!([{"hosts": ["shop.example.com"], "secretName": "shop-tls"}]);
+    cluster
+        .create(api_version("Ingress"), "Ingress", shop)
+        .await;
+    for (name, data) in [
+        ("users", json!({"auth": "alice:{SHA}secret"})),
+        (
+            "shop-tls",
+            json!({
+                "tls.crt": "-----BEGIN CERTIFICATE-----",
+                "tls.key": "-----BEGIN PRIVATE KEY-----\nthe key",
+            }),
+        ),
+        ("other", json!({"token": "unrelated"})),
+    ] {
+        let secret = json!({"metadata": {"name": name}, "stringData": data});
+        cluster.create("v1", "Secret", secret).await;
+    }
+
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-towergate"))
+        .args(["--kubeconfig", &cluster.kubeconfig, "collect"])
+        .output()
+        .expect("the plugin runs");
+
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let mut manifests = Manifests::default();
+    manifests.add("cluster", &text);
+    assert_eq!(manifests.errors, []);
+    let key = |name: &str| ObjectKey::new(&*cluster.name, name);
+    let ingresses = manifests.ingresses.iter();
+    assert!(ingresses.map(|one| &one.key).any(|one| *one == key("shop")));
+    assert_eq!(
+        manifests.secrets[&key("users")].values["auth"],
+        b"alice:{SHA}secret"
+    );
+    let pair = &manifests.secrets[&key("shop-tls")].values;
+    assert!(!pair["tls.key"].ends_with(b"the key"));
+    assert!(!manifests.secrets.contains_key(&key("other")));
     cluster.end().await;
 }

@@ -4,6 +4,7 @@
 //! that the translation does not use are ignored.
 
 mod ingress_spec;
+mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
