@@ -21,7 +21,9 @@
 //! ([`Handler::handle_codec_reply`]) pass late edits and the access log.
 
 mod bodies;
+mod chain_run;
 mod exchange;
+mod head_edits;
 mod inbound;
 pub mod layer;
 mod request_context;

@@ -1,27 +1,22 @@
-//! Steps 2 to 13 of the request path, as numbered in [`super`].
+//! Steps 2 to 13 of the request path, as numbered in [`super`]. The policies of step 8 are in [`super::chain_run`],
+//! the edits of heads in [`super::head_edits`].
 
 use std::pin::pin;
 
-use http::header::{LOCATION, SET_COOKIE};
-use http::{HeaderMap, Request, Response, StatusCode, Version, request};
+use http::header::SET_COOKIE;
+use http::{Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
 use super::{Shared, bodies, health_reply, timers};
 use crate::conn::ConnInfo;
-use crate::filter::{DirectResponse, HeaderEdits, Redirect, RedirectFacts, RegexRewrite};
-use crate::format::{FormatContext, FormatRequest};
-use crate::grpc_web::GrpcWeb;
 use crate::http::client_ip::ClientIp;
-use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::names::Names;
 use crate::http::sanitize::{self, Sanitized};
 use crate::http::{Upgrade, client_ip, forwarded};
 use crate::plan::{Filter, RouteKind};
-use crate::policy::chain::{ChainCursor, ChainStop};
-use crate::policy::{
-    BodyPolicy, FilledFields, PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage,
-};
+use crate::policy::chain::ChainCursor;
+use crate::policy::{FilledFields, ResponseEffects};
 use crate::route::{MatchedRoute, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, RuleTarget};
 use crate::traffic::{ForwardContext, Forwarded, SelectedBackend};
@@ -178,109 +173,6 @@ impl<'a> RequestContext<'a> {
         Err(error.into())
     }
 
-    /// Step 8, up to the first policy that waits; `true` if there is one. If a policy requires the
-    /// route to be matched again, the chain of the new rule continues after the stage of that
-    /// policy. Stages only increase, so this terminates.
-    fn run_policies(
-        &self,
-        cursor: &mut ChainCursor,
-        routed: &mut RoutedRequest<'a>,
-        parts: &mut RequestParts<'_>,
-        state: &mut ResponseState<'_>,
-    ) -> Result<bool, LocalReply> {
-        loop {
-            let target = routed.found.payload;
-            let facts = self.facts(&routed.clean, target);
-            let head = RequestHead::new(parts.head, facts, state.effects);
-            let mut request = PolicyRequest::new(head, &mut parts.body);
-            let stop = target.rule.steps.policies.run(cursor, &mut request);
-            if let Some(path) = request.take_logged_path() {
-                state.exchange.note_path(path);
-            }
-            match stop? {
-                ChainStop::End => return Ok(false),
-                ChainStop::Waits => return Ok(true),
-                ChainStop::RecomputeRoute(stage) => {
-                    *cursor = self.recompute_route(stage, routed, parts.head, state.exchange)?;
-                }
-            }
-        }
-    }
-
-    /// Step 8, from a policy that waits to the last one. The timers of the client's side apply, as a policy
-    /// may wait for the request body.
-    async fn wait_for_policies(
-        &self,
-        mut cursor: ChainCursor,
-        routed: &mut RoutedRequest<'a>,
-        parts: &mut RequestParts<'_>,
-        state: &mut ResponseState<'_>,
-    ) -> Result<(), LocalReply> {
-        let timeouts = &self.listener.settings.timeouts;
-        loop {
-            let target = routed.found.payload;
-            let chain = &target.rule.steps.policies;
-            if let Some(policy) = chain.waiting(cursor) {
-                let facts = self.facts(&routed.clean, target);
-                let head = RequestHead::new(parts.head, facts, state.effects);
-                let mut request = PolicyRequest::new(head, &mut parts.body);
-                let exchange = &*state.exchange;
-                timers::run(
-                    pin!(policy.run(&mut request)),
-                    timeouts,
-                    exchange.timeouts,
-                    exchange.progress(),
-                    None,
-                )
-                .await??;
-                let stop = chain.complete(&mut cursor, &mut request);
-                if let Some(ChainStop::RecomputeRoute(stage)) = stop {
-                    cursor = self.recompute_route(stage, routed, parts.head, state.exchange)?;
-                }
-            }
-            if !self.run_policies(&mut cursor, routed, parts, state)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Translates a gRPC-Web request to gRPC, and its response back. Policies see the request of the browser.
-    fn translate_grpc_web(
-        &self,
-        routed: &RoutedRequest<'_>,
-        parts: &mut RequestParts<'_>,
-        state: &mut ResponseState<'_>,
-    ) -> Result<(), LocalReply> {
-        let facts = self.facts(&routed.clean, routed.found.payload);
-        let head = RequestHead::new(parts.head, facts, state.effects);
-        GrpcWeb.wrap(&mut PolicyRequest::new(head, &mut parts.body))?;
-        // Where the protocol follows the client's, gRPC requires HTTP/2.
-        parts.head.version = Version::HTTP_2;
-        Ok(())
-    }
-
-    /// Matches the request again; the result continues in the chain of the new rule.
-    fn recompute_route(
-        &self,
-        stage: Stage,
-        routed: &mut RoutedRequest<'a>,
-        head: &request::Parts,
-        exchange: &mut Exchange,
-    ) -> Result<ChainCursor, Error> {
-        routed.found = self.match_route(head, &routed.clean, exchange)?;
-        Ok(routed.found.payload.rule.steps.policies.after(stage))
-    }
-
-    fn facts<'f>(&'f self, clean: &SanitizedRequest, target: &'f RuleTarget) -> RequestFacts<'f> {
-        RequestFacts {
-            client: Some(clean.client.0),
-            version: Some(clean.sanitized.version),
-            connection: Some(self.conn),
-            route: Some(&target.name),
-            ..RequestFacts::default()
-        }
-    }
-
     /// Steps 9 to 11: edits the request, selects its backendRef, and returns the upgrade that is granted.
     fn prepare<'t>(
         &self,
@@ -406,119 +298,6 @@ impl<'a> RequestContext<'a> {
         Ok(found)
     }
 
-    /// Step 9: the redirect.
-    fn redirect(
-        &self,
-        redirect: &Redirect,
-        found: &MatchedRoute<'_, RuleTarget>,
-        head: &request::Parts,
-        sanitized: &Sanitized,
-        exchange: &Exchange,
-    ) -> Result<LocalReply, LocalReply> {
-        let rule = &found.payload.rule;
-        let scheme = head
-            .headers
-            .get(X_FORWARDED_PROTO)
-            .and_then(|scheme| scheme.to_str().ok());
-        let facts = RedirectFacts {
-            scheme: scheme.unwrap_or_default(),
-            authority: &sanitized.authority,
-            listener_port: self.listener.port,
-            path: head.uri.path_and_query().ok_or_else(filter_failed)?,
-            matched_prefix: matched_prefix(found, head),
-        };
-        let (status, location) = redirect.location(facts).map_err(|_| filter_failed())?;
-        let mut headers = HeaderMap::new();
-        headers.insert(LOCATION, location);
-        for edit in rule.steps.response_edits.iter().rev() {
-            let request = FormatRequest::of(head);
-            edit.apply_with(&mut headers, |headers, format| {
-                let response = Some((status, headers));
-                format.header_value(&exchange.format_context(self.conn, Some(request), response))
-            });
-        }
-        Ok(LocalReply::new(status, "direct_response").with_headers(headers))
-    }
-
-    /// Step 11.
-    fn edit_request(
-        &self,
-        found: &MatchedRoute<'_, RuleTarget>,
-        picked: &SelectedBackend<'_>,
-        head: &mut request::Parts,
-        sanitized: &Sanitized,
-        exchange: &Exchange,
-    ) -> Result<(), Error> {
-        let rule = &found.payload.rule;
-        let mut rewrite = rule.steps.rewrite.as_deref();
-        for filter in picked.filters() {
-            match filter {
-                Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
-                Filter::Rewrite(own) => rewrite = Some(own),
-                Filter::RegexRewrite(own) => self.rewrite_by_regex(own, head, sanitized)?,
-                _ => {}
-            }
-        }
-        for edit in &rule.steps.request_edits {
-            self.edit_head(edit, head, exchange);
-        }
-        if let Some(rewrite) = &rule.steps.regex_rewrite {
-            self.rewrite_by_regex(rewrite, head, sanitized)?;
-        }
-        if let Some(rewrite) = rewrite {
-            let prefix = matched_prefix(found, head).map(str::to_owned);
-            let envoy_headers = self.listener.settings.headers.envoy_headers;
-            rewrite
-                .apply(head, &sanitized.authority, prefix.as_deref(), envoy_headers)
-                .map_err(|_| filter_failed())?;
-        }
-        Ok(())
-    }
-
-    fn rewrite_by_regex(
-        &self,
-        rewrite: &RegexRewrite,
-        head: &mut request::Parts,
-        sanitized: &Sanitized,
-    ) -> Result<(), Error> {
-        let envoy_headers = self.listener.settings.headers.envoy_headers;
-        let rewritten = rewrite.apply(head, &sanitized.authority, envoy_headers);
-        rewritten.map_err(|_| filter_failed())
-    }
-
-    /// Step 9: the direct response, with the edits of the rule.
-    fn direct_response(
-        &self,
-        direct: &DirectResponse,
-        found: &MatchedRoute<'_, RuleTarget>,
-        head: &request::Parts,
-        exchange: &Exchange,
-    ) -> LocalReply {
-        let request = FormatRequest::of(head);
-        let mut reply = direct.reply(|headers, format| {
-            format.text(&FormatContext {
-                response: Some(headers),
-                ..exchange.format_context(self.conn, Some(request), None)
-            })
-        });
-        let edits = &found.payload.rule.steps.response_edits;
-        if !edits.is_empty() {
-            let mut headers: HeaderMap = std::mem::take(&mut reply.headers).into_iter().collect();
-            for edit in edits.iter().rev() {
-                edit.apply_with(&mut headers, |headers, format| {
-                    let response = Some((reply.status, headers));
-                    format.header_value(&exchange.format_context(
-                        self.conn,
-                        Some(request),
-                        response,
-                    ))
-                });
-            }
-            reply = reply.with_headers(headers);
-        }
-        reply
-    }
-
     fn context<'c>(
         &'c self,
         clean: &SanitizedRequest,
@@ -552,72 +331,6 @@ impl<'a> RequestContext<'a> {
         }
         response
     }
-
-    /// Step 13, the filters of the rule.
-    fn edit_response(
-        &self,
-        found: &MatchedRoute<'_, RuleTarget>,
-        picked: &SelectedBackend<'_>,
-        mut response: Response<Body>,
-        exchange: &Exchange,
-    ) -> Response<Body> {
-        for filter in picked.filters() {
-            if let Filter::ResponseHeaders(edits) = filter {
-                self.edit_fields(edits, &mut response, exchange);
-            }
-        }
-        for edits in found.payload.rule.steps.response_edits.iter().rev() {
-            self.edit_fields(edits, &mut response, exchange);
-        }
-        response
-    }
-
-    /// Whether a value of the response depends on the head of the request.
-    fn response_reads_request(
-        &self,
-        found: &MatchedRoute<'_, RuleTarget>,
-        picked: &SelectedBackend<'_>,
-    ) -> bool {
-        let of_rule = found.payload.rule.steps.response_edits.iter();
-        let of_backend = picked.filters().iter().filter_map(|filter| match filter {
-            Filter::ResponseHeaders(edits) => Some(edits),
-            _ => None,
-        });
-        let late = std::iter::once(&self.listener.settings.headers.late);
-        of_rule
-            .chain(of_backend)
-            .chain(late)
-            .any(HeaderEdits::reads_request)
-    }
-
-    /// Edits the fields of a request.
-    fn edit_head(&self, edits: &HeaderEdits, head: &mut request::Parts, exchange: &Exchange) {
-        let request::Parts {
-            method,
-            uri,
-            version,
-            headers,
-            ..
-        } = head;
-        edits.apply_with(headers, |headers, format| {
-            let request = FormatRequest {
-                method: Some(method),
-                uri: Some(uri),
-                version: Some(*version),
-                headers: Some(headers),
-            };
-            format.header_value(&exchange.format_context(self.conn, Some(request), None))
-        });
-    }
-
-    /// Edits the fields of a response to a forwarded request.
-    fn edit_fields(&self, edits: &HeaderEdits, response: &mut Response<Body>, exchange: &Exchange) {
-        let status = response.status();
-        edits.apply_with(response.headers_mut(), |headers, format| {
-            let response = Some((status, headers));
-            format.header_value(&exchange.format_context(self.conn, None, response))
-        });
-    }
 }
 
 /// The reply for a backendRef that cannot be resolved. Calls of a GRPCRoute receive `UNAVAILABLE` (Gateway API,
@@ -643,21 +356,8 @@ fn check_upgrade<'a>(
     }
 }
 
-/// The part of the path that the prefix of the rule matched.
-fn matched_prefix<'h>(
-    found: &MatchedRoute<'_, RuleTarget>,
-    head: &'h request::Parts,
-) -> Option<&'h str> {
-    head.uri.path().get(..found.prefix?)
-}
-
 /// Moves a head out and leaves an empty one.
 fn take_head(head: &mut request::Parts) -> request::Parts {
     let (empty, ()) = Request::new(()).into_parts();
     std::mem::replace(head, empty)
-}
-
-/// The error of a filter that cannot be applied: the request fails.
-fn filter_failed() -> Error {
-    Error::Failed(StatusCode::INTERNAL_SERVER_ERROR)
 }

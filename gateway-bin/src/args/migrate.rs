@@ -1,0 +1,74 @@
+//! Arguments of `migrate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+pub(super) const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  towergate migrate cluster/ --out gateway/
+  kubectl get ingresses,ingressclasses,services,configmaps,secrets,deployments -A -o yaml | towergate migrate - --out gateway/
+  towergate migrate cluster/ --prove
+  towergate migrate cluster/ --format json --fail-on impossible > report.json";
+
+/// Arguments of `migrate`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MigrateArgs {
+    /// Folders or files of manifests.
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Folder to write the translated manifests to. Without it, only the report is printed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Format of the report.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: ReportFormat,
+    /// Exit with status 1 if a verdict is this one or worse.
+    #[arg(long, value_name = "VERDICT")]
+    pub(crate) fail_on: Option<FailOn>,
+    /// Send generated requests through the translation, in this process, and print those to which a
+    /// model of ingress-nginx responds differently, the smallest request first.
+    #[arg(long)]
+    pub(crate) prove: bool,
+    /// Send generated requests to a running ingress-nginx and to the new gateway, and print where they answer
+    /// differently. Only GET, HEAD and OPTIONS are sent.
+    #[arg(long, value_name = "URL,URL", value_delimiter = ',', num_args = 1)]
+    pub(crate) prove_against: Vec<String>,
+    /// Requests per second to each side of --prove-against.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) prove_rate: u32,
+    /// Largest number of requests to each side of --prove-against.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) prove_requests: usize,
+    /// The shared Gateway.
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "gateway/shared")]
+    pub(crate) gateway: String,
+    /// GatewayClass of the Gateway.
+    #[arg(long, value_name = "NAME", default_value = "eg")]
+    pub(crate) gateway_class: String,
+    /// Command-line flag of the ingress-nginx controller that the manifests do not contain. Can be repeated.
+    #[arg(long = "nginx-flag", value_name = "NAME=VALUE")]
+    pub(crate) nginx_flags: Vec<String>,
+}
+
+/// A format of the report of `migrate`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// One HTML page without references to other files.
+    Html,
+    /// One JSON object, indented.
+    Json,
+    /// A summary, then the differences, the worst first.
+    Text,
+}
+
+/// The verdict of `--fail-on`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// Any verdict other than the same behaviour.
+    SameWithADifference,
+    /// Any verdict that needs a decision or is impossible.
+    NeedsADecision,
+    /// Anything that is impossible.
+    Impossible,
+}

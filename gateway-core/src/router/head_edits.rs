@@ -1,0 +1,215 @@
+//! Edits of heads by filters: steps 9, 11 and 13 of the request path, as numbered in [`super`].
+
+use http::header::LOCATION;
+use http::{HeaderMap, Response, StatusCode, request};
+
+use super::exchange::Exchange;
+use super::request_context::RequestContext;
+use crate::filter::{DirectResponse, HeaderEdits, Redirect, RedirectFacts, RegexRewrite};
+use crate::format::{FormatContext, FormatRequest};
+use crate::http::forwarded::X_FORWARDED_PROTO;
+use crate::http::sanitize::Sanitized;
+use crate::plan::Filter;
+use crate::route::MatchedRoute;
+use crate::snapshot::RuleTarget;
+use crate::traffic::SelectedBackend;
+use crate::{Body, Error, LocalReply};
+
+impl RequestContext<'_> {
+    /// Step 9: the redirect.
+    pub(super) fn redirect(
+        &self,
+        redirect: &Redirect,
+        found: &MatchedRoute<'_, RuleTarget>,
+        head: &request::Parts,
+        sanitized: &Sanitized,
+        exchange: &Exchange,
+    ) -> Result<LocalReply, LocalReply> {
+        let rule = &found.payload.rule;
+        let scheme = head
+            .headers
+            .get(X_FORWARDED_PROTO)
+            .and_then(|scheme| scheme.to_str().ok());
+        let facts = RedirectFacts {
+            scheme: scheme.unwrap_or_default(),
+            authority: &sanitized.authority,
+            listener_port: self.listener.port,
+            path: head.uri.path_and_query().ok_or_else(filter_failed)?,
+            matched_prefix: matched_prefix(found, head),
+        };
+        let (status, location) = redirect.location(facts).map_err(|_| filter_failed())?;
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, location);
+        for edit in rule.steps.response_edits.iter().rev() {
+            let request = FormatRequest::of(head);
+            edit.apply_with(&mut headers, |headers, format| {
+                let response = Some((status, headers));
+                format.header_value(&exchange.format_context(self.conn, Some(request), response))
+            });
+        }
+        Ok(LocalReply::new(status, "direct_response").with_headers(headers))
+    }
+
+    /// Step 11.
+    pub(super) fn edit_request(
+        &self,
+        found: &MatchedRoute<'_, RuleTarget>,
+        picked: &SelectedBackend<'_>,
+        head: &mut request::Parts,
+        sanitized: &Sanitized,
+        exchange: &Exchange,
+    ) -> Result<(), Error> {
+        let rule = &found.payload.rule;
+        let mut rewrite = rule.steps.rewrite.as_deref();
+        for filter in picked.filters() {
+            match filter {
+                Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
+                Filter::Rewrite(own) => rewrite = Some(own),
+                Filter::RegexRewrite(own) => self.rewrite_by_regex(own, head, sanitized)?,
+                _ => {}
+            }
+        }
+        for edit in &rule.steps.request_edits {
+            self.edit_head(edit, head, exchange);
+        }
+        if let Some(rewrite) = &rule.steps.regex_rewrite {
+            self.rewrite_by_regex(rewrite, head, sanitized)?;
+        }
+        if let Some(rewrite) = rewrite {
+            let prefix = matched_prefix(found, head).map(str::to_owned);
+            let envoy_headers = self.listener.settings.headers.envoy_headers;
+            rewrite
+                .apply(head, &sanitized.authority, prefix.as_deref(), envoy_headers)
+                .map_err(|_| filter_failed())?;
+        }
+        Ok(())
+    }
+
+    fn rewrite_by_regex(
+        &self,
+        rewrite: &RegexRewrite,
+        head: &mut request::Parts,
+        sanitized: &Sanitized,
+    ) -> Result<(), Error> {
+        let envoy_headers = self.listener.settings.headers.envoy_headers;
+        let rewritten = rewrite.apply(head, &sanitized.authority, envoy_headers);
+        rewritten.map_err(|_| filter_failed())
+    }
+
+    /// Step 9: the direct response, with the edits of the rule.
+    pub(super) fn direct_response(
+        &self,
+        direct: &DirectResponse,
+        found: &MatchedRoute<'_, RuleTarget>,
+        head: &request::Parts,
+        exchange: &Exchange,
+    ) -> LocalReply {
+        let request = FormatRequest::of(head);
+        let mut reply = direct.reply(|headers, format| {
+            format.text(&FormatContext {
+                response: Some(headers),
+                ..exchange.format_context(self.conn, Some(request), None)
+            })
+        });
+        let edits = &found.payload.rule.steps.response_edits;
+        if !edits.is_empty() {
+            let mut headers: HeaderMap = std::mem::take(&mut reply.headers).into_iter().collect();
+            for edit in edits.iter().rev() {
+                edit.apply_with(&mut headers, |headers, format| {
+                    let response = Some((reply.status, headers));
+                    format.header_value(&exchange.format_context(
+                        self.conn,
+                        Some(request),
+                        response,
+                    ))
+                });
+            }
+            reply = reply.with_headers(headers);
+        }
+        reply
+    }
+
+    /// Step 13, the filters of the rule.
+    pub(super) fn edit_response(
+        &self,
+        found: &MatchedRoute<'_, RuleTarget>,
+        picked: &SelectedBackend<'_>,
+        mut response: Response<Body>,
+        exchange: &Exchange,
+    ) -> Response<Body> {
+        for filter in picked.filters() {
+            if let Filter::ResponseHeaders(edits) = filter {
+                self.edit_fields(edits, &mut response, exchange);
+            }
+        }
+        for edits in found.payload.rule.steps.response_edits.iter().rev() {
+            self.edit_fields(edits, &mut response, exchange);
+        }
+        response
+    }
+
+    /// Whether a value of the response depends on the head of the request.
+    pub(super) fn response_reads_request(
+        &self,
+        found: &MatchedRoute<'_, RuleTarget>,
+        picked: &SelectedBackend<'_>,
+    ) -> bool {
+        let of_rule = found.payload.rule.steps.response_edits.iter();
+        let of_backend = picked.filters().iter().filter_map(|filter| match filter {
+            Filter::ResponseHeaders(edits) => Some(edits),
+            _ => None,
+        });
+        let late = std::iter::once(&self.listener.settings.headers.late);
+        of_rule
+            .chain(of_backend)
+            .chain(late)
+            .any(HeaderEdits::reads_request)
+    }
+
+    /// Edits the fields of a request.
+    pub(super) fn edit_head(
+        &self,
+        edits: &HeaderEdits,
+        head: &mut request::Parts,
+        exchange: &Exchange,
+    ) {
+        let request::Parts {
+            method,
+            uri,
+            version,
+            headers,
+            ..
+        } = head;
+        edits.apply_with(headers, |headers, format| {
+            let request = FormatRequest {
+                method: Some(method),
+                uri: Some(uri),
+                version: Some(*version),
+                headers: Some(headers),
+            };
+            format.header_value(&exchange.format_context(self.conn, Some(request), None))
+        });
+    }
+
+    /// Edits the fields of a response to a forwarded request.
+    fn edit_fields(&self, edits: &HeaderEdits, response: &mut Response<Body>, exchange: &Exchange) {
+        let status = response.status();
+        edits.apply_with(response.headers_mut(), |headers, format| {
+            let response = Some((status, headers));
+            format.header_value(&exchange.format_context(self.conn, None, response))
+        });
+    }
+}
+
+/// The part of the path that the prefix of the rule matched.
+fn matched_prefix<'h>(
+    found: &MatchedRoute<'_, RuleTarget>,
+    head: &'h request::Parts,
+) -> Option<&'h str> {
+    head.uri.path().get(..found.prefix?)
+}
+
+/// The error of a filter that cannot be applied: the request fails.
+fn filter_failed() -> Error {
+    Error::Failed(StatusCode::INTERNAL_SERVER_ERROR)
+}
