@@ -10,6 +10,7 @@
 //! | `{` that begins no repetition: literal | `\{` |
 //! | `[` in a class: literal | `\[` |
 //! | `&&`, `~~` and `--` in a class: literal | escaped; otherwise operators on sets |
+//! | `a**`, `a{2}+`: invalid | rejected; otherwise a repetition of the repetition |
 //!
 //! Remaining differences: `\d`, `\w`, `\s` and `\b` are those of Unicode, `\C` and octal escapes
 //! are rejected, and the flag `x` is accepted.
@@ -17,9 +18,16 @@
 use std::borrow::Cow;
 
 /// Translates an expression. Invalid expressions remain invalid.
-pub(crate) fn translate(expression: &str) -> Cow<'_, str> {
+///
+/// # Errors
+/// A repetition is repeated.
+pub(crate) fn translate(expression: &str) -> Result<Cow<'_, str>, regex::Error> {
+    if repeats_a_repetition(expression) {
+        let message = format!("a repetition follows a repetition in {expression:?}");
+        return Err(regex::Error::Syntax(message));
+    }
     if !expression.contains(['[', '{']) && !expression.contains("\\Q") {
-        return Cow::Borrowed(expression);
+        return Ok(Cow::Borrowed(expression));
     }
     let mut out = String::with_capacity(expression.len() + 8);
     let mut rest = expression;
@@ -39,7 +47,54 @@ pub(crate) fn translate(expression: &str) -> Cow<'_, str> {
             }
         };
     }
-    Cow::Owned(out)
+    Ok(Cow::Owned(out))
+}
+
+/// Whether a repetition follows a repetition, as in `a**` and `a*+?`, which RE2 rejects and the `regex` crate
+/// accepts. One `?` after a repetition makes it lazy.
+fn repeats_a_repetition(expression: &str) -> bool {
+    let mut rest = expression;
+    let mut last = Piece::Other;
+    let mut unused = String::new();
+    while let Some(first) = rest.chars().next() {
+        let mut left = &rest[first.len_utf8()..];
+        let repeats = match first {
+            '*' | '+' | '?' => true,
+            '{' if begins_repetition(left) => {
+                left = left.split_once('}').map_or("", |(_, after)| after);
+                true
+            }
+            '\\' if left.starts_with('Q') => {
+                left = push_quoted(&mut unused, &left[1..]);
+                false
+            }
+            '\\' => {
+                left = push_escape(&mut unused, left);
+                false
+            }
+            '[' => {
+                left = push_class(&mut unused, left);
+                false
+            }
+            _ => false,
+        };
+        last = match (repeats, last) {
+            (false, _) => Piece::Other,
+            (true, Piece::Other) => Piece::Repetition,
+            (true, Piece::Repetition) if first == '?' => Piece::LazyRepetition,
+            (true, _) => return true,
+        };
+        rest = left;
+    }
+    false
+}
+
+/// A part of an expression.
+enum Piece {
+    Repetition,
+    /// With its `?`.
+    LazyRepetition,
+    Other,
 }
 
 /// Escapes the text before `\E`, or all of it. Returns the text that follows.
@@ -159,6 +214,9 @@ mod tests {
             (r"\x{61}\x62", "ab", "xy"),
             ("(?s).+", "a\nb", ""),
             (r"\Aa\z", "a", "a\n"),
+            ("a+?b??", "aab", "ac"),
+            (r"\*+[*+]+\Q**\E", "**+***", "a"),
+            ("(?:a*)*", "aa", "b"),
         ] {
             let matcher = TextMatch::regex(expression).unwrap();
 
@@ -170,7 +228,8 @@ mod tests {
     #[test]
     fn what_re2_rejects_is_rejected() {
         for expression in [
-            "(", ")", "a)|(b", "[a", "*", r"(?=a)", r"\1", r"\pX", "a{2,1}", "[b-a]", "\\",
+            "(", ")", "a)|(b", "[a", "*", r"(?=a)", r"\1", r"\pX", "a{2,1}", "[b-a]", "\\", "a**",
+            "a*+", "a+?*", "a{2}{3}", "(a)*+?",
         ] {
             assert!(TextMatch::regex(expression).is_err(), "{expression}");
         }

@@ -148,12 +148,20 @@ impl TextMatch {
     pub fn regex(expression: &str) -> Result<Self, regex::Error> {
         // Parsed without anchors first: `a)|(b` is invalid, but the anchors would make it valid and match
         // parts of a text.
-        let expression = re2::translate(expression);
-        regex::Regex::new(&expression)?;
+        let expression = re2::translate(expression)?;
+        Regex::new(&expression)?;
         let anchored = regex::RegexBuilder::new(&format!("^(?:{expression})$"))
             .size_limit(1 << 20)
             .build()?;
         Ok(Self::Regex(anchored.into()))
+    }
+
+    /// Compiles an expression in RE2's syntax, without anchors.
+    ///
+    /// # Errors
+    /// The expression is invalid or too large.
+    pub fn search(expression: &str) -> Result<Regex, regex::Error> {
+        Regex::new(&re2::translate(expression)?)
     }
 
     /// Whether `text` matches.

@@ -34,7 +34,7 @@ pub(crate) struct BackendTls<'a> {
     conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, TlsTarget<'a>)>,
     /// Policies with a target that cannot be read.
     closing: Vec<Closing<'a>>,
-    /// Gateways through which a target is reached, by kind, name and port name.
+    /// Parents of routes, and policies, through which a target is reached, by kind, name and port name.
     reached: HashMap<(&'static str, ObjectKey, String), Vec<ParentReference>>,
     settings: HashMap<ObjectKey, Result<Settings, InvalidBackendTls>>,
     statuses: BTreeMap<ObjectKey, PolicyStatus>,
@@ -166,7 +166,7 @@ impl<'a> BackendTls<'a> {
     }
 
     /// The settings for a port of a Service, or for a Backend; `None` without a policy. `ancestors` are the
-    /// Gateways through which it is reached.
+    /// parentRefs of the route through which it is reached, or the policy that names it.
     ///
     /// # Errors
     ///

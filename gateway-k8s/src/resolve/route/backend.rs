@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use towergate_core::filter::HostRewrite;
 use towergate_core::plan::{Backend, BackendId, BackendProtocol, Endpoint, Endpoints};
 use towergate_tls::client::ClientTls;
 
@@ -14,12 +15,12 @@ use super::super::report::Report;
 use super::RouteRef;
 use super::backend_object::{self, BackendObject, BackendObjects};
 use super::endpoint_slices::endpoints_of;
+use super::extension::Extensions;
 use super::service_port::{Transport, app_protocol, find, find_from, protocol};
 use crate::api::GATEWAY_GROUP;
 use crate::api::core::ServicePort;
-use crate::api::gateway::GatewaySpec;
 use crate::api::reference::{BackendObjectReference, ParentReference};
-use crate::objects::{Object, ObjectKey};
+use crate::objects::ObjectKey;
 use crate::status::{RouteReason, Statuses};
 
 /// Backends of all rules, each resolved once.
@@ -33,8 +34,8 @@ pub(crate) struct Backends<'a> {
     pub(crate) tls: BackendTls<'a>,
     /// Objects of kind Backend.
     objects: BackendObjects,
-    /// Gateways of the route that is being resolved.
-    gateways: Vec<ParentReference>,
+    /// Parents of the route that is being resolved.
+    parents: Vec<ParentReference>,
 }
 
 /// A resolved backend.
@@ -63,6 +64,32 @@ impl ResolvedBackend {
             ))),
         }
     }
+
+    /// Rejects a Backend of type DynamicResolver beside other backendRefs, or with a host that is taken from the
+    /// path. `is_alone`: the rule has no other backendRef.
+    pub(super) fn check_dynamic(
+        self,
+        is_alone: bool,
+        extensions: &Extensions,
+    ) -> Result<Self, BackendError> {
+        if self.backend.dynamic.is_none() {
+            return Ok(self);
+        }
+        if !is_alone {
+            let message = "a Backend of type DynamicResolver excludes other backendRefs";
+            return fault(RouteReason::InvalidBackendRef, message.to_owned());
+        }
+        let host = extensions
+            .rewrite
+            .as_ref()
+            .and_then(|own| own.host.as_ref());
+        if matches!(host, Some(HostRewrite::Path(_))) {
+            let message =
+                "a Backend of type DynamicResolver excludes urlRewrite.hostname.pathRegex";
+            return fault(RouteReason::UnsupportedValue, message.to_owned());
+        }
+        Ok(self)
+    }
 }
 
 /// Error of a backendRef.
@@ -85,29 +112,13 @@ impl<'a> Backends<'a> {
             known: HashSet::new(),
             tls: BackendTls::new(index),
             objects: BackendObjects::default(),
-            gateways: Vec::new(),
+            parents: Vec::new(),
         }
     }
 
-    /// Sets the Gateways of the route that is resolved next.
-    pub(super) fn reached_through<'g>(
-        &mut self,
-        gateways: impl Iterator<Item = &'g Object<GatewaySpec>>,
-    ) {
-        self.gateways.clear();
-        for gateway in gateways {
-            let ancestor = ParentReference {
-                group: Some(GATEWAY_GROUP.to_owned()),
-                kind: Some("Gateway".to_owned()),
-                namespace: Some(gateway.meta.namespace.clone()),
-                name: gateway.meta.name.clone(),
-                section_name: None,
-                port: None,
-            };
-            if !self.gateways.contains(&ancestor) {
-                self.gateways.push(ancestor);
-            }
-        }
+    /// Sets the parents of the route that is resolved next.
+    pub(super) fn reached_through(&mut self, parents: Vec<ParentReference>) {
+        self.parents = parents;
     }
 
     /// The backend that a rule of `route` references.
@@ -242,7 +253,7 @@ impl<'a> Backends<'a> {
         };
         let mut settings = None;
         if tls {
-            let policy = self.tls.find(index, ("Backend", &key), "", &self.gateways);
+            let policy = self.tls.find(index, ("Backend", &key), "", &self.parents);
             settings = match policy {
                 Ok(policy) => object.client_tls(policy.as_ref(), protocol),
                 Err(message) => return fault(RouteReason::InvalidBackendTls, message),
@@ -335,7 +346,7 @@ impl<'a> Backends<'a> {
         let name = port.name.as_deref().unwrap_or_default();
         let tls = match self
             .tls
-            .find(index, ("Service", service), name, &self.gateways)
+            .find(index, ("Service", service), name, &self.parents)
         {
             Ok(tls) => tls.map(|tls| tls.client(protocol(route, port))),
             Err(message) => return fault(RouteReason::InvalidBackendTls, message),

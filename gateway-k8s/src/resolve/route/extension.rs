@@ -235,8 +235,10 @@ fn replacement(
     };
     let pattern = written.pattern.as_deref().unwrap_or_default();
     let substitution = written.substitution.as_deref().unwrap_or_default();
+    let pattern = TextMatch::search(pattern)
+        .or_else(|error| invalid(format!("{field}.pattern: {pattern:?}: {error}")))?;
     Ok(RegexReplacement {
-        pattern: parse(&format!("{field}.pattern"), pattern)?,
+        pattern: pattern.into(),
         substitution: parse(&format!("{field}.substitution"), substitution)?,
     })
 }

@@ -83,7 +83,7 @@ impl Filters {
         let others = [
             ("URLRewrite", filters.rewrite.is_some()),
             // A redirected request reaches no backend, and neither would its copies.
-            ("RequestMirror", !filters.mirrors.is_empty()),
+            ("RequestMirror", filters.mirror_requests()),
         ];
         for (other, is_used) in others {
             if !is_used || !filters.redirects() {
@@ -112,6 +112,11 @@ impl Filters {
     /// Whether requests get a redirect.
     pub(super) fn redirects(&self) -> bool {
         self.redirect.is_some()
+    }
+
+    /// Whether copies of requests are sent to other backends.
+    pub(super) fn mirror_requests(&self) -> bool {
+        !self.mirrors.is_empty()
     }
 
     /// Whether a URLRewrite sets the host, and whether it sets the path.

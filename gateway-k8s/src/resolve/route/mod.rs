@@ -235,8 +235,15 @@ impl<'a> RouteState<'a> {
         let through = attachments
             .iter()
             .filter(|attachment| !attachment.listeners.is_empty())
-            .map(|attachment| gateways.list[attachment.gateway].object);
-        backends.reached_through(through);
+            .map(|attachment| ParentReference {
+                namespace: attachment
+                    .parent
+                    .namespace
+                    .clone()
+                    .or_else(|| Some(route.meta().namespace.clone())),
+                ..attachment.parent.clone()
+            });
+        backends.reached_through(through.collect());
         let (outcome, stream) = match route.stream_rules() {
             None => (rules::resolve(index, backends, route, report), None),
             Some(rules) => {

@@ -285,7 +285,7 @@ impl RuleResolver<'_, '_, '_> {
             matches.extend(cors::preflights(&matches));
         }
         let mirrors = self.mirrors(&parts.filters, "");
-        let backends = self.weighted(parts.backends, redirects, extensions.host_of_backend);
+        let backends = self.weighted(parts.backends, redirects, &extensions);
         RuleDraft {
             index: self.rule_index,
             name: parts.name,
@@ -356,15 +356,20 @@ impl RuleResolver<'_, '_, '_> {
             && (regex.is_some_and(|own| own.host.is_some())
                 || extensions.host_of_backend.is_some())
             || path && regex.is_some_and(|own| own.path.is_some());
-        if twice || extensions.direct.is_some() && filters.redirects() {
-            let message =
-                "an HTTPRouteFilter and a filter of the rule exclude each other".to_owned();
+        let direct = extensions.direct.is_some();
+        // A request that the gateway answers reaches no backend, and neither would its copies.
+        let unreached = direct && (filters.redirects() || filters.mirror_requests());
+        let reasons = [
+            (twice, RouteReason::UnsupportedValue),
+            (unreached, RouteReason::IncompatibleFilters),
+        ];
+        for (_, reason) in reasons.into_iter().filter(|(excluded, _)| *excluded) {
             self.fault(
                 RulePart::Rule,
                 ConditionType::Accepted,
-                RouteReason::IncompatibleFilters,
+                reason,
                 ".filters",
-                message,
+                "an HTTPRouteFilter and a filter of the rule exclude each other".to_owned(),
             );
         }
         extensions
@@ -449,18 +454,19 @@ impl RuleResolver<'_, '_, '_> {
     }
 
     /// The backendRefs with their weights. An invalid one keeps its share of the requests, which answer 500.
-    /// `host_of_backend`: see [`Self::destination`].
     fn weighted(
         &mut self,
         parts: Vec<BackendParts>,
         redirects: bool,
-        host_of_backend: Option<bool>,
+        extensions: &Extensions,
     ) -> Vec<WeightedBackend> {
+        let is_alone = parts.len() == 1;
         let mut weighted = Vec::with_capacity(parts.len());
         for (at, part) in parts.into_iter().enumerate() {
             let field = format!(".backendRefs[{at}]");
             let weight = part.weight.unwrap_or(1);
-            let (destination, filters) = match self.destination(part, &field, host_of_backend) {
+            let found = self.destination(part, &field, is_alone, extensions);
+            let (destination, filters) = match found {
                 Ok(found) => found,
                 Err(error) => {
                     self.backend_fault(&field, error);
@@ -488,20 +494,21 @@ impl RuleResolver<'_, '_, '_> {
         weighted
     }
 
-    /// The backend of a backendRef and its filters. `host_of_backend`: if set, `Host` is the Backend's host name;
-    /// the value states whether `X-Forwarded-Host` is appended.
+    /// The backend of a backendRef and its filters. `is_alone`: the rule has no other backendRef.
     fn destination(
         &mut self,
         part: BackendParts,
         field: &str,
-        host_of_backend: Option<bool>,
+        is_alone: bool,
+        extensions: &Extensions,
     ) -> Result<(Destination, Vec<Filter>), BackendError> {
         let filters = part
             .filters
             .map_err(|(reason, message)| BackendError { reason, message })?;
         let found = self
             .backends
-            .resolve(self.index, self.route, &part.object)?;
+            .resolve(self.index, self.route, &part.object)?
+            .check_dynamic(is_alone, extensions)?;
         if !found.available && part.weight.unwrap_or(1) > 0 {
             let message = format!("{} has no ready endpoints", found.backend.id);
             self.fault(
@@ -514,7 +521,9 @@ impl RuleResolver<'_, '_, '_> {
         }
         let mirrors = self.mirrors(&filters, field);
         let mut filters = filters.finish(mirrors, Extensions::default());
-        if let Some((append_forwarded_host, host)) = host_of_backend.zip(found.host_name()) {
+        if let Some((append_forwarded_host, host)) =
+            extensions.host_of_backend.zip(found.host_name())
+        {
             let host = host.map_err(|message| BackendError {
                 reason: RouteReason::InvalidBackendRef,
                 message,

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use towergate_core::plan::{BackendProtocol, DnsHost, DynamicTargets, Endpoint};
-use towergate_policy::backend::{BackendAppProtocol, BackendSpec, BackendType};
+use towergate_policy::backend::{BackendAppProtocol, BackendEndpoint, BackendSpec, BackendType};
 use towergate_policy::check;
 use towergate_tls::client::ClientTls;
 
@@ -124,6 +124,15 @@ impl BackendObjects {
                     BackendReason::Accepted,
                     "the Backend is accepted",
                 ),
+                // The object is valid; the references to it are not.
+                Err(error) if error.reason == RouteReason::UnsupportedAddressType => {
+                    conditions.set(
+                        ConditionType::Accepted,
+                        true,
+                        BackendReason::Accepted,
+                        format!("requests to the Backend receive 500: {}", error.message),
+                    );
+                }
                 Err(error) => {
                     let message = &error.message;
                     conditions.set(
@@ -169,10 +178,13 @@ impl BackendObject {
         index: &ObjectIndex<'_>,
         object: &Object<BackendSpec>,
     ) -> Result<Self, BackendError> {
-        if let Some(violation) = object.misread.first() {
-            return invalid(violation.to_string());
-        }
         let spec = &object.spec;
+        if let Some(violation) = object.misread.first() {
+            return match mixes_names_and_addresses(spec) {
+                true => fault(RouteReason::UnsupportedAddressType, violation.to_string()),
+                false => invalid(violation.to_string()),
+            };
+        }
         let checked = check::Report::of(spec);
         if let Some(unsupported) = checked.unsupported.first() {
             return fault(RouteReason::UnsupportedValue, unsupported.to_string());
@@ -184,6 +196,10 @@ impl BackendObject {
             return Self::resolve_dynamic(index, object);
         }
         let written = spec.endpoints.iter().flatten();
+        if mixes_names_and_addresses(spec) {
+            let message = "spec.endpoints mixes host names with addresses";
+            return fault(RouteReason::UnsupportedAddressType, message.to_owned());
+        }
         let mut endpoints = Vec::new();
         let mut hosts = Vec::new();
         for (at, endpoint) in written.clone().enumerate() {
@@ -191,9 +207,6 @@ impl BackendObject {
                 EndpointTarget::Address(endpoint) => endpoints.push(endpoint),
                 EndpointTarget::Host(host) => hosts.push(host),
             }
-        }
-        if !endpoints.is_empty() && !hosts.is_empty() {
-            return invalid("spec.endpoints mixes host names with addresses".to_owned());
         }
         endpoints.sort();
         endpoints.dedup();
@@ -280,6 +293,14 @@ impl BackendObject {
         let tls = self.tls.as_ref();
         tls.is_some_and(|tls| tls.accept_any_certificate)
     }
+}
+
+/// Whether some endpoints have a host name and others an address, which the schema excludes.
+fn mixes_names_and_addresses(spec: &BackendSpec) -> bool {
+    let named = |endpoint: &BackendEndpoint| endpoint.fqdn.is_some();
+    let mut endpoints = spec.endpoints.iter().flatten().map(named);
+    let first = endpoints.next();
+    endpoints.any(|named| Some(named) != first)
 }
 
 fn is_h2c(spec: &BackendSpec) -> bool {
