@@ -64,6 +64,7 @@ pub mod compression;
 pub mod credential_injection;
 pub mod csrf;
 pub mod envoy_proxy;
+mod error_chain;
 pub mod ext_auth;
 pub mod fault;
 mod field_error;

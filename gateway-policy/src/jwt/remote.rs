@@ -8,17 +8,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use http::Request;
 use http::header::ACCEPT;
 use tokio::sync::Mutex;
 use towergate_core::Body;
+use towergate_core::conn::LogThrottle;
 use towergate_core::policy::{BuildContext, PolicyError};
 use towergate_core::traffic::InternalClient;
 
 use super::{KeySet, MAX_KEY_SET_LENGTH, RemoteKeys};
+use crate::error_chain::with_causes;
 
 /// A key set that is fetched from a server. Policies with equal settings share one.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct RemoteKeySet {
     started: Instant,
     /// Milliseconds since `started` after which keys are fetched again.
     due: AtomicU64,
+    /// Limits log lines: without keys, a fetch is tried as often as `failedRefetchDuration` allows.
+    failures: LogThrottle,
 }
 
 impl RemoteKeySet {
@@ -60,6 +64,7 @@ impl RemoteKeySet {
                 fetching: Arc::default(),
                 started: Instant::now(),
                 due: AtomicU64::new(0),
+                failures: LogThrottle::new(Duration::from_secs(60)),
             })
         }))
     }
@@ -116,11 +121,10 @@ impl RemoteKeySet {
                 self.source.cache
             }
             Err(error) => {
-                tracing::warn!(
-                    uri = self.source.uri,
-                    error,
-                    "the key set could not be fetched"
-                );
+                if self.failures.allows() {
+                    let uri = &self.source.uri;
+                    tracing::warn!(uri, error, "the key set could not be fetched");
+                }
                 self.error.store(Some(Arc::new(error)));
                 self.source.retry
             }
@@ -139,7 +143,7 @@ impl RemoteKeySet {
             .client
             .send_collected(request, MAX_KEY_SET_LENGTH)
             .await;
-        let response = response.map_err(|error| error.to_string())?;
+        let response = response.map_err(|error| with_causes(&error))?;
         if response.status() != http::StatusCode::OK {
             return Err(format!("the server returned {}", response.status()));
         }

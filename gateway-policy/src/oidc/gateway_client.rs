@@ -12,6 +12,7 @@ use towergate_core::traffic::InternalClient;
 use towergate_tls::connector::CryptoProvider;
 
 use super::{OidcProviderSettings, ProviderClient, ProviderFuture};
+use crate::error_chain::with_causes;
 use crate::url_origin::UrlOrigin;
 
 /// Maximum length of a provider's response, in bytes.
@@ -93,7 +94,7 @@ impl ProviderClient for GatewayClient {
             let client = self.client(&request)?;
             let request = request.map(Body::from);
             let response = client.send_collected(request, LONGEST_RESPONSE).await;
-            let response = response.map_err(|error| error.to_string())?;
+            let response = response.map_err(|error| with_causes(&error))?;
             Ok(response.map(|body| body.data))
         })
     }

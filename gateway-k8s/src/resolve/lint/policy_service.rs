@@ -2,7 +2,7 @@
 //! exist makes its policy or rule invalid.
 
 use towergate_core::plan::{BackendId, Destination, Endpoints};
-use towergate_policy::common::BackendRef;
+use towergate_policy::common::{BackendRef, SingleBackendRef};
 use towergate_policy::{Policy, SecurityPolicySpec};
 
 use super::super::object_index::ObjectIndex;
@@ -18,16 +18,7 @@ pub(super) fn check(index: &ObjectIndex<'_>, endpoints: &Endpoints, report: &mut
     for policy in index.objects.security_policies.values() {
         let subject = Subject::new("SecurityPolicy", policy);
         for (field, what, reference) in references(&policy.spec) {
-            let namespace = reference.namespace.as_ref();
-            let id = BackendId {
-                kind: "Service".to_owned(),
-                namespace: namespace.unwrap_or(&policy.meta.namespace).clone(),
-                name: reference.name.clone().unwrap_or_default(),
-                port: reference
-                    .port
-                    .and_then(|port| port.try_into().ok())
-                    .unwrap_or_default(),
-            };
+            let id = reference.id(&policy.meta.namespace);
             // Other kinds, and backends that cannot be resolved, have no entry.
             if endpoints.get(&id).is_some_and(Vec::is_empty) {
                 report.warn(
@@ -93,41 +84,88 @@ fn external_auth_filters(route: RouteRef<'_>, rule: &RuleDraft) -> Vec<usize> {
     external.map(|(at, _)| at).collect()
 }
 
-/// The backends of a policy: field, effect of their absence, reference.
-fn references(
-    spec: &SecurityPolicySpec,
-) -> impl Iterator<Item = (String, &'static str, &BackendRef)> {
+/// A reference to a Service, in either of its forms.
+struct ServiceReference<'p> {
+    namespace: Option<&'p String>,
+    name: Option<&'p String>,
+    port: Option<i64>,
+}
+
+impl ServiceReference<'_> {
+    /// The backend, if it is a Service. `namespace`: that of the policy.
+    fn id(&self, namespace: &str) -> BackendId {
+        let port = self.port.and_then(|port| port.try_into().ok());
+        BackendId {
+            kind: "Service".to_owned(),
+            namespace: self.namespace.map_or(namespace, String::as_str).to_owned(),
+            name: self.name.cloned().unwrap_or_default(),
+            port: port.unwrap_or_default(),
+        }
+    }
+}
+
+impl<'p> From<&'p BackendRef> for ServiceReference<'p> {
+    fn from(reference: &'p BackendRef) -> Self {
+        Self {
+            namespace: reference.namespace.as_ref(),
+            name: reference.name.as_ref(),
+            port: reference.port,
+        }
+    }
+}
+
+impl<'p> From<&'p SingleBackendRef> for ServiceReference<'p> {
+    fn from(reference: &'p SingleBackendRef) -> Self {
+        Self {
+            namespace: reference.namespace.as_ref(),
+            name: reference.name.as_ref(),
+            port: reference.port,
+        }
+    }
+}
+
+/// The services of a policy: field, effect of their absence, reference.
+fn references<'p>(
+    spec: &'p SecurityPolicySpec,
+) -> Vec<(String, &'static str, ServiceReference<'p>)> {
     const DENIED: &str = "requests are denied unless failOpen is set";
     const NO_LOGIN: &str = "no login can complete";
     const NO_TOKEN: &str = "no token can be verified";
-    let mut lists: Vec<(String, &'static str, Option<&Vec<BackendRef>>)> = Vec::new();
+    let mut found = Vec::new();
+    let mut add = |field: &str,
+                   what: &'static str,
+                   one: Option<&'p SingleBackendRef>,
+                   list: Option<&'p Vec<BackendRef>>| {
+        // Without a list, the deprecated single reference applies.
+        let list = list.filter(|list| !list.is_empty());
+        if let (Some(reference), None) = (one, list) {
+            found.push((format!("{field}.backendRef"), what, reference.into()));
+        }
+        for (at, reference) in list.into_iter().flatten().enumerate() {
+            found.push((format!("{field}.backendRefs[{at}]"), what, reference.into()));
+        }
+    };
     if let Some(service) = &spec.ext_auth {
-        let grpc = service
-            .grpc
-            .as_ref()
-            .and_then(|grpc| grpc.backend_refs.as_ref());
-        let http = service
-            .http
-            .as_ref()
-            .and_then(|http| http.backend_refs.as_ref());
-        lists.push(("spec.extAuth.grpc".to_owned(), DENIED, grpc));
-        lists.push(("spec.extAuth.http".to_owned(), DENIED, http));
+        if let Some(grpc) = &service.grpc {
+            let (one, list) = (grpc.backend_ref.as_ref(), grpc.backend_refs.as_ref());
+            add("spec.extAuth.grpc", DENIED, one, list);
+        }
+        if let Some(http) = &service.http {
+            let (one, list) = (http.backend_ref.as_ref(), http.backend_refs.as_ref());
+            add("spec.extAuth.http", DENIED, one, list);
+        }
     }
     let provider = spec.oidc.as_ref().and_then(|oidc| oidc.provider.as_ref());
-    let provider = provider.and_then(|provider| provider.backend_refs.as_ref());
-    lists.push(("spec.oidc.provider".to_owned(), NO_LOGIN, provider));
+    if let Some(provider) = provider {
+        let list = provider.backend_refs.as_ref();
+        add("spec.oidc.provider", NO_LOGIN, None, list);
+    }
     let providers = spec.jwt.as_ref().and_then(|jwt| jwt.providers.as_ref());
     for (at, provider) in providers.into_iter().flatten().enumerate() {
-        let remote = provider.remote_jwks.as_ref();
-        let field = format!("spec.jwt.providers[{at}].remoteJWKS");
-        lists.push((
-            field,
-            NO_TOKEN,
-            remote.and_then(|jwks| jwks.backend_refs.as_ref()),
-        ));
+        if let Some(remote) = &provider.remote_jwks {
+            let field = format!("spec.jwt.providers[{at}].remoteJWKS");
+            add(&field, NO_TOKEN, None, remote.backend_refs.as_ref());
+        }
     }
-    lists.into_iter().flat_map(|(field, what, list)| {
-        let list = list.into_iter().flatten().enumerate();
-        list.map(move |(at, reference)| (format!("{field}.backendRefs[{at}]"), what, reference))
-    })
+    found
 }

@@ -215,6 +215,12 @@ fn secrets_on_the_way_to_providers_and_services_are_reported() {
             ask,
             vec![&*service, "no-endpoints p spec.extAuth.http.backendRefs[0]"],
         ),
+        (
+            "service in the deprecated field",
+            &SECURE,
+            json!({"extAuth": {"http": {"backendRef": {"name": "echo", "port": 80}}}}),
+            vec!["no-endpoints p spec.extAuth.http.backendRef:"],
+        ),
     ] {
         let objects = [
             gateway(listeners),
