@@ -31,7 +31,7 @@ pub(crate) fn greeting(headers: &HeaderMap) -> String {
 }
 
 /// The Layer of a SecurityPolicy's spec.
-fn of_spec(spec: &str) -> Result<PolicyLayer, Box<dyn Error>> {
+pub(crate) fn of_spec(spec: &str) -> Result<PolicyLayer, Box<dyn Error>> {
     let spec: SecurityPolicySpec = serde_json::from_str(spec)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     Ok(PolicyLayer::of_policies(
