@@ -7,8 +7,8 @@ mod properties;
 use std::path::Path;
 
 use properties::{
-    client_hello, client_ip, format, grpc_web_text, h1_e2e, host, path, proxy_protocol,
-    request_framer, router, upstream_response,
+    client_hello, client_ip, format, grpc_web_text, h1_e2e, host, load_report, path,
+    proxy_protocol, request_framer, router, upstream_response,
 };
 
 /// Checks each input of a target.
@@ -50,6 +50,11 @@ fn formats() {
 #[test]
 fn bodies_of_grpc_web() {
     replay("grpc_web_text", grpc_web_text::check);
+}
+
+#[test]
+fn load_reports() {
+    replay("load_report", load_report::check);
 }
 
 #[test]

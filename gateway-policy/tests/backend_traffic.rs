@@ -672,7 +672,7 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.loadBalancer.endpointOverride.extractFrom",
         ),
         (
-            balancer(json!({"type": "BackendUtilization"})),
+            balancer(json!({"type": "DynamicModule"})),
             "spec.loadBalancer.type",
         ),
         (
@@ -689,6 +689,34 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
         assert_eq!(error.field, field, "{fields}");
         assert!(error.message.contains(field), "{error}");
     }
+}
+
+#[test]
+fn load_reports_of_endpoints_have_the_periods_and_metrics_of_the_policy() {
+    use towergate_core::plan::{LoadBalancer, UtilizationBalancing};
+
+    let converted = |settings: Value| {
+        let fields =
+            json!({"loadBalancer": {"type": "BackendUtilization", "backendUtilization": settings}});
+        traffic(fields).load_balancer
+    };
+    let written = json!({
+        "blackoutPeriod": "5s", "weightExpirationPeriod": "1m", "weightUpdatePeriod": "1ms",
+        "errorUtilizationPenaltyPercent": 50, "metricNamesForComputingUtilization": ["named_metrics.queue"],
+        "keepResponseHeaders": true,
+    });
+
+    let expected = UtilizationBalancing {
+        blackout: Duration::from_secs(5),
+        expiration: Duration::from_secs(60),
+        update_period: Duration::from_millis(100),
+        error_penalty_percent: 50,
+        metrics: vec!["named_metrics.queue".to_owned()],
+        keep_reports: true,
+    };
+    assert_eq!(converted(written), LoadBalancer::Utilization(expected));
+    let default = LoadBalancer::Utilization(UtilizationBalancing::default());
+    assert_eq!(converted(json!({})), default);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::{Cluster, EndpointSet, LiveEndpoint, Maglev, shard};
+use super::{Cluster, EndpointLoads, EndpointSet, LiveEndpoint, Maglev, shard};
 use crate::plan::LoadBalancer;
 
 /// Number of round-robin counters: one per group of workers, each on its own cache line.
@@ -24,6 +24,8 @@ pub struct Balancer {
     slow_start: Option<Duration>,
     /// Empty unless the rule is round robin: the padding takes a kilobyte.
     counters: Box<[RoundRobinCounter]>,
+    /// Load reports of the endpoints, if the rule is utilization.
+    loads: Option<Arc<EndpointLoads>>,
     /// The latest Maglev table and the endpoint set it was built from.
     table: ArcSwapOption<(Arc<EndpointSet>, Arc<Maglev>)>,
 }
@@ -54,8 +56,15 @@ impl Balancer {
             LoadBalancer::RoundRobin => SHARDS,
             _ => 0,
         };
+        let loads = match &rule {
+            LoadBalancer::Utilization(settings) => {
+                Some(Arc::new(EndpointLoads::new(settings.clone())))
+            }
+            _ => None,
+        };
         Self {
             rule,
+            loads,
             slow_start: None,
             counters: (0..shards).map(|_| RoundRobinCounter::default()).collect(),
             table: ArcSwapOption::empty(),
@@ -69,6 +78,19 @@ impl Balancer {
         let hashes = matches!(self.rule, LoadBalancer::ConsistentHash { .. });
         self.slow_start = window.filter(|window| !window.is_zero() && !hashes);
         self
+    }
+
+    /// Replaces the load reports by those that other balancers of the same backend also use. No effect unless the rule
+    /// is utilization.
+    #[must_use]
+    pub fn share_loads(mut self, shared: impl FnOnce() -> Arc<EndpointLoads>) -> Self {
+        self.loads = self.loads.map(|_| shared());
+        self
+    }
+
+    /// Load reports of the endpoints, if the rule is utilization.
+    pub(crate) fn loads(&self) -> Option<&Arc<EndpointLoads>> {
+        self.loads.as_ref()
     }
 
     /// Picks an endpoint of `cluster`; `None` if it has none.
@@ -136,6 +158,9 @@ impl Balancer {
         if endpoint_set.endpoints().len() < 2 {
             return (!endpoint_set.endpoints().is_empty()).then_some(0);
         }
+        if let Some(loads) = &self.loads {
+            return loads.pick(endpoint_set);
+        }
         match (&self.rule, hash) {
             (LoadBalancer::LeastRequest, _) => less_loaded(endpoint_set),
             (LoadBalancer::RoundRobin, _) => {
@@ -145,9 +170,12 @@ impl Balancer {
             (LoadBalancer::ConsistentHash { table_size, .. }, Some(hash)) => {
                 self.table(endpoint_set, *table_size).find(hash)
             }
-            (LoadBalancer::Random | LoadBalancer::ConsistentHash { .. }, _) => {
-                endpoint_set.pick_random()
-            }
+            (
+                LoadBalancer::Random
+                | LoadBalancer::ConsistentHash { .. }
+                | LoadBalancer::Utilization(_),
+                _,
+            ) => endpoint_set.pick_random(),
         }
     }
 
@@ -364,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_share_of_a_new_endpoint_grows_over_the_window() {
+    async fn the_share_of_a_new_or_recovered_endpoint_grows_over_the_window() {
         fastrand::seed(3);
         let window = Duration::from_secs(100);
         for rule in [LoadBalancer::LeastRequest, LoadBalancer::RoundRobin] {
@@ -386,10 +414,13 @@ mod tests {
             let half = share();
             tokio::time::advance(window).await;
             let full = share();
+            cluster.endpoint_set().endpoints()[1].set_recovered();
+            let recovered = share();
 
             assert!((50..350).contains(&first), "{first}");
             assert!((400..850).contains(&half), "{half}");
             assert!((900..1100).contains(&full), "{full}");
+            assert!((50..350).contains(&recovered), "{recovered}");
         }
     }
 

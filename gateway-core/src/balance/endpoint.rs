@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ pub struct LiveEndpoint {
     removed: AtomicBool,
     /// Time at which the endpoint was added.
     added: Instant,
+    /// Milliseconds from `added` until it last became healthy.
+    recovered: AtomicU64,
 }
 
 impl LiveEndpoint {
@@ -26,6 +28,7 @@ impl LiveEndpoint {
             in_flight: AtomicU32::new(0),
             removed: AtomicBool::new(false),
             added: Instant::now(),
+            recovered: AtomicU64::new(0),
         }
     }
 
@@ -39,9 +42,16 @@ impl LiveEndpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Time since the endpoint was added to its cluster.
+    /// Time since the endpoint was added to its cluster, or since its health checks succeed again.
     pub(super) fn age(&self) -> Duration {
-        self.added.elapsed()
+        let recovered = Duration::from_millis(self.recovered.load(Ordering::Relaxed));
+        self.added.elapsed().saturating_sub(recovered)
+    }
+
+    /// Starts its slow start anew, because its health checks succeed again.
+    pub(crate) fn set_recovered(&self) {
+        let time = u64::try_from(self.added.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.recovered.store(time, Ordering::Relaxed);
     }
 
     /// Returns whether the address has been removed from its cluster. Idle connections to it are closed.

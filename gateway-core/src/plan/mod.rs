@@ -48,7 +48,7 @@ pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings}
 pub use probe::{ActiveCheck, HttpProbe, Probe};
 pub use route::{
     Breaker, CookieHash, HashKey, LoadBalancer, Retry, RetryOn, Route, RouteId, RouteKind, Rule,
-    Traffic,
+    Traffic, UtilizationBalancing,
 };
 pub use stream::{DatagramPort, StreamAccess, StreamAccessRule, StreamRoute};
 pub use upstream::{

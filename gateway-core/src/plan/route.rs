@@ -276,6 +276,39 @@ pub enum LoadBalancer {
         /// Number of entries of the Maglev table, a prime. Envoy default: 65537.
         table_size: usize,
     },
+    /// In proportion to weights that follow from the load reports (ORCA) of the endpoints.
+    Utilization(UtilizationBalancing),
+}
+
+/// Settings of [`LoadBalancer::Utilization`].
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct UtilizationBalancing {
+    /// Time during which an endpoint must report before its weight applies. Default: 10 seconds.
+    pub blackout: Duration,
+    /// Time after the latest report at which a weight expires. Default: 3 minutes.
+    pub expiration: Duration,
+    /// Time between two calculations of the weights. Default: 1 second.
+    pub update_period: Duration,
+    /// Factor of the error rate in the utilization, in percent. Default: 0.
+    pub error_penalty_percent: u32,
+    /// Metrics whose maximum is the utilization if `application_utilization` is not reported, such as
+    /// `named_metrics.queue`. Default: `cpu_utilization`.
+    pub metrics: Vec<String>,
+    /// Whether load reports stay in responses. Default: no.
+    pub keep_reports: bool,
+}
+
+impl Default for UtilizationBalancing {
+    fn default() -> Self {
+        Self {
+            blackout: Duration::from_secs(10),
+            expiration: Duration::from_secs(180),
+            update_period: Duration::from_secs(1),
+            error_penalty_percent: 0,
+            metrics: Vec::new(),
+            keep_reports: false,
+        }
+    }
 }
 
 /// Part of a request that a consistent hash uses as its key.

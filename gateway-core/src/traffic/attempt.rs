@@ -16,7 +16,9 @@ use super::forward::{
 };
 use super::{outlier, retry};
 use crate::Body;
-use crate::balance::{InFlightGuard, LiveEndpoint, Pick, RespondingEndpoint, hash_key};
+use crate::balance::{
+    InFlightGuard, LiveEndpoint, Pick, ReportingBody, RespondingEndpoint, hash_key,
+};
 use crate::breaker::{Permit, Resource};
 use crate::error::Error;
 use crate::http::Authority;
@@ -375,6 +377,9 @@ impl<'a> Forwarding<'a> {
         if let Ok(response) = &mut result {
             response.source.keep_timer(timer);
         }
+        if let (Some(loads), Ok(response)) = (route.balancer.loads(), &mut result) {
+            loads.learn(address, &mut response.head.headers);
+        }
         if let Some(outlier) = &route.outlier {
             let outcome = match &result {
                 Ok(response) => Some(outlier::outcome_of_response(&response.head)),
@@ -444,7 +449,13 @@ impl<'a> Forwarding<'a> {
                 if let Some(at) = self.deadline.stream_deadline() {
                     body.expire(sleep_until(at));
                 }
-                *response.body_mut() = Body::boxed(body);
+                *response.body_mut() = match self.route().balancer.loads() {
+                    None => Body::boxed(body),
+                    Some(loads) => {
+                        let body = Body::boxed(body);
+                        Body::boxed(ReportingBody::new(body, endpoint, loads.clone()))
+                    }
+                };
             }
             None
         };

@@ -11,7 +11,7 @@ use super::dynamic::{DynamicHosts, RouteBuilder};
 use super::mirror::Mirrors;
 use super::outlier::{EndpointCount, OutlierDetector};
 use super::prober::Prober;
-use crate::balance::{Balancer, Cluster, Clusters, LiveEndpoint, Pick, Weights};
+use crate::balance::{Balancer, Cluster, Clusters, EndpointLoads, LiveEndpoint, Pick, Weights};
 use crate::dns::Resolver;
 use crate::error::Error;
 use crate::live::Live;
@@ -124,7 +124,7 @@ impl BackendRoute {
             outlier: detector(key, backend, &pool, traffic, live),
             cluster,
             fallback: backend.fallback,
-            balancer: Balancer::new(traffic.load_balancer.clone()).slow_start(traffic.slow_start),
+            balancer: balancer(backend, traffic, live),
             pool,
             dynamic: None,
         }
@@ -156,6 +156,19 @@ impl BackendRoute {
             Some(other) if other.transport().protocol == protocol_of(version) => other,
             _ => &self.pool,
         }
+    }
+}
+
+/// The balancer of a backend. Load reports are those of all rules with the same settings.
+fn balancer(backend: &Backend, traffic: &Traffic, live: &Live) -> Balancer {
+    let balancer = Balancer::new(traffic.load_balancer.clone()).slow_start(traffic.slow_start);
+    match &traffic.load_balancer {
+        LoadBalancer::Utilization(settings) => balancer.share_loads(|| {
+            live.share((backend.id.clone(), settings.clone()), |(_, settings)| {
+                Arc::new(EndpointLoads::new(settings.clone()))
+            })
+        }),
+        _ => balancer,
     }
 }
 

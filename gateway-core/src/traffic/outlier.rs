@@ -148,6 +148,9 @@ impl OutlierDetector {
         records.entry(address).or_default().unhealthy = unhealthy;
         tracing::info!(%address, unhealthy, "endpoint health changed");
         let base = self.view.load().base.clone();
+        if let Some(endpoint) = base.find(address).filter(|_| !unhealthy) {
+            endpoint.set_recovered();
+        }
         self.rebuild_view(&records, base);
     }
 

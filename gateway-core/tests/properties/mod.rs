@@ -8,6 +8,7 @@ pub mod format;
 pub mod grpc_web_text;
 pub mod h1_e2e;
 pub mod host;
+pub mod load_report;
 pub mod path;
 pub mod proxy_protocol;
 pub mod request_framer;

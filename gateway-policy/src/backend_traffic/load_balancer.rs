@@ -21,7 +21,7 @@ string_enum! {
         LeastRequest = "LeastRequest",
         Random = "Random",
         RoundRobin = "RoundRobin",
-        BackendUtilization = "BackendUtilization" Unsupported,
+        BackendUtilization = "BackendUtilization",
         DynamicModule = "DynamicModule" Unsupported,
     }
 }
@@ -34,7 +34,7 @@ api_struct! {
         /// Settings of `ConsistentHash`.
         consistent_hash: ConsistentHash = "consistentHash",
         /// Settings of `BackendUtilization`.
-        backend_utilization: BackendUtilization = "backendUtilization" Unsupported,
+        backend_utilization: BackendUtilization = "backendUtilization",
         /// Settings of `DynamicModule`.
         dynamic_module: DynamicModule = "dynamicModule" Unsupported,
         /// Selection of the endpoint by a header of the request.
@@ -60,7 +60,7 @@ api_struct! {
         /// Whether load reports are kept in the headers of responses. Default: `false`.
         keep_response_headers: bool = "keepResponseHeaders",
         /// Load reports over a separate gRPC stream.
-        out_of_band: OutOfBand = "outOfBand",
+        out_of_band: OutOfBand = "outOfBand" Ignored,
     }
 
     /// Load reports over a separate gRPC stream.
@@ -217,7 +217,7 @@ impl LoadBalancer {
         let Self {
             kind,
             consistent_hash,
-            backend_utilization: _,
+            backend_utilization,
             dynamic_module: _,
             endpoint_override: _,
             slow_start: _,
@@ -232,13 +232,40 @@ impl LoadBalancer {
             (None | Some(Type::LeastRequest), None) => Ok(plan::LoadBalancer::LeastRequest),
             (Some(Type::Random), None) => Ok(plan::LoadBalancer::Random),
             (Some(Type::RoundRobin), None) => Ok(plan::LoadBalancer::RoundRobin),
-            (
-                Some(kind @ (Type::BackendUtilization | Type::DynamicModule | Type::Other(_))),
-                None,
-            ) => Err(FieldError::unsupported_value(
-                at.field("type"),
-                kind.as_str(),
-            )),
+            (Some(Type::BackendUtilization), None) => {
+                let settings = backend_utilization.as_ref();
+                let settings = settings.map(BackendUtilization::balancing);
+                Ok(plan::LoadBalancer::Utilization(
+                    settings.unwrap_or_default(),
+                ))
+            }
+            (Some(kind @ (Type::DynamicModule | Type::Other(_))), None) => Err(
+                FieldError::unsupported_value(at.field("type"), kind.as_str()),
+            ),
+        }
+    }
+}
+
+/// Minimum time between two calculations of weights, as in Envoy.
+const MIN_UPDATE_PERIOD: Duration = Duration::from_millis(100);
+
+impl BackendUtilization {
+    /// The settings with their defaults.
+    fn balancing(&self) -> plan::UtilizationBalancing {
+        let default = plan::UtilizationBalancing::default();
+        let time = |written: &Option<DurationText>, default| {
+            let written = written.as_ref().and_then(DurationText::parse);
+            written.unwrap_or(default)
+        };
+        let percent = self.error_utilization_penalty_percent.unwrap_or_default();
+        plan::UtilizationBalancing {
+            blackout: time(&self.blackout_period, default.blackout),
+            expiration: time(&self.weight_expiration_period, default.expiration),
+            update_period: time(&self.weight_update_period, default.update_period)
+                .max(MIN_UPDATE_PERIOD),
+            error_penalty_percent: u32::try_from(percent).unwrap_or(u32::MAX),
+            metrics: self.metric_names.clone().unwrap_or_default(),
+            keep_reports: self.keep_response_headers == Some(true),
         }
     }
 }

@@ -15,6 +15,7 @@ mod retries;
 mod service;
 mod tls;
 mod upgrades;
+mod utilization;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

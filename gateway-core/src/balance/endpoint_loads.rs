@@ -1,0 +1,344 @@
+//! Weights of endpoints by their load reports (`LoadBalancer::Utilization`).
+//!
+//! ```text
+//! response ──LoadReport──> EndpointLoads::learn ──weights, once per period──> EndpointLoads::pick
+//! ```
+//!
+//! An endpoint has a weight once it has reported for `blackout`, and until it has not reported for `expiration`.
+//! The others have the median of these weights. Requests only read the weights; the first request after the period
+//! calculates them anew.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::load_report::LoadReport;
+use super::{EndpointSet, Weights};
+use crate::Body;
+use crate::body::BoxError;
+use crate::plan::UtilizationBalancing;
+
+/// The largest of the weights that requests are distributed by.
+const LARGEST: f64 = 65_536.0;
+
+/// Load reports of a backend's endpoints, and the weights that follow from them.
+#[derive(Debug)]
+pub struct EndpointLoads {
+    settings: UtilizationBalancing,
+    /// Times are milliseconds since then.
+    start: Instant,
+    /// One entry for each endpoint that has reported. Copied when an endpoint reports for the first time.
+    loads: ArcSwap<HashMap<SocketAddr, Arc<EndpointLoad>>>,
+    table: ArcSwapOption<WeightTable>,
+}
+
+/// What an endpoint has reported.
+#[derive(Debug, Default)]
+struct EndpointLoad {
+    /// Bits of the weight.
+    weight: AtomicU64,
+    /// Time of the first report without a longer pause since.
+    since: AtomicU64,
+    /// Time of the latest report.
+    latest: AtomicU64,
+}
+
+/// The weights of a set of endpoints, until they are calculated anew.
+#[derive(Debug)]
+struct WeightTable {
+    endpoint_set: Arc<EndpointSet>,
+    weights: Weights,
+    until: Instant,
+}
+
+impl EndpointLoads {
+    /// No reports yet.
+    pub fn new(settings: UtilizationBalancing) -> Self {
+        Self {
+            settings,
+            start: Instant::now(),
+            loads: ArcSwap::default(),
+            table: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Records the report in header fields or trailers of a response of `endpoint`, and removes it unless reports are
+    /// kept.
+    pub(crate) fn learn(&self, endpoint: SocketAddr, fields: &mut HeaderMap) {
+        if let Some(report) = LoadReport::of_fields(fields)
+            && let Some(weight) = report.weight(&self.settings)
+        {
+            self.record(endpoint, weight);
+        }
+        if !self.settings.keep_reports {
+            LoadReport::remove_from(fields);
+        }
+    }
+
+    /// Picks an endpoint of the set by weight; `None` if the set is empty.
+    pub(super) fn pick(&self, endpoint_set: &Arc<EndpointSet>) -> Option<usize> {
+        let now = Instant::now();
+        if let Some(table) = &*self.table.load()
+            && Arc::ptr_eq(&table.endpoint_set, endpoint_set)
+            && now < table.until
+        {
+            return table.weights.pick_random();
+        }
+        let table = WeightTable {
+            endpoint_set: endpoint_set.clone(),
+            weights: self.weigh(endpoint_set),
+            until: now.checked_add(self.settings.update_period).unwrap_or(now),
+        };
+        let index = table.weights.pick_random();
+        self.table.store(Some(Arc::new(table)));
+        index
+    }
+
+    fn record(&self, endpoint: SocketAddr, weight: f64) {
+        let known = self.loads.load().get(&endpoint).cloned();
+        let load = known.unwrap_or_else(|| self.add(endpoint));
+        let now = self.now();
+        let latest = load.latest.swap(now, Ordering::Relaxed);
+        let is_first = load.weight.load(Ordering::Relaxed) == 0;
+        if is_first || now - latest.min(now) > milliseconds(self.settings.expiration) {
+            load.since.store(now, Ordering::Relaxed);
+        }
+        load.weight.store(weight.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Adds an endpoint and removes those whose reports have expired.
+    fn add(&self, endpoint: SocketAddr) -> Arc<EndpointLoad> {
+        let added = Arc::new(EndpointLoad {
+            latest: AtomicU64::new(self.now()),
+            ..EndpointLoad::default()
+        });
+        self.loads.rcu(|loads| {
+            let kept = loads.iter().filter(|(_, load)| !self.is_expired(load));
+            let mut kept: HashMap<_, _> = kept.map(|(key, load)| (*key, load.clone())).collect();
+            kept.insert(endpoint, added.clone());
+            kept
+        });
+        added
+    }
+
+    /// The weights of the endpoints, in their order.
+    fn weigh(&self, endpoint_set: &EndpointSet) -> Weights {
+        let loads = self.loads.load();
+        let endpoints = endpoint_set.endpoints().iter();
+        let reported: Vec<Option<f64>> = endpoints
+            .map(|endpoint| self.weight(loads.get(&endpoint.address())?))
+            .collect();
+        let mut known: Vec<f64> = reported.iter().copied().flatten().collect();
+        known.sort_by(f64::total_cmp);
+        let median = known.get(known.len() / 2).copied().unwrap_or(1.0);
+        let largest = known.last().copied().unwrap_or(1.0);
+        let scaled = reported.into_iter().map(|weight| {
+            let share = weight.unwrap_or(median) / largest * LARGEST;
+            // Between 1 and `LARGEST`.
+            share.round().max(1.0) as u32
+        });
+        Weights::new(scaled)
+    }
+
+    /// The weight of an endpoint; `None`: it has not reported for long enough, or no longer.
+    fn weight(&self, load: &EndpointLoad) -> Option<f64> {
+        let reported = self
+            .now()
+            .saturating_sub(load.since.load(Ordering::Relaxed));
+        let weight = f64::from_bits(load.weight.load(Ordering::Relaxed));
+        let counts = reported >= milliseconds(self.settings.blackout) && !self.is_expired(load);
+        (counts && weight > 0.0).then_some(weight)
+    }
+
+    fn is_expired(&self, load: &EndpointLoad) -> bool {
+        let pause = self
+            .now()
+            .saturating_sub(load.latest.load(Ordering::Relaxed));
+        pause > milliseconds(self.settings.expiration)
+    }
+
+    fn now(&self) -> u64 {
+        milliseconds(self.start.elapsed())
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A response body whose trailers may contain a load report.
+pub(crate) struct ReportingBody {
+    inner: Body,
+    endpoint: SocketAddr,
+    loads: Arc<EndpointLoads>,
+}
+
+impl ReportingBody {
+    /// The body of a response of `endpoint`.
+    pub(crate) fn new(inner: Body, endpoint: SocketAddr, loads: Arc<EndpointLoads>) -> Self {
+        Self {
+            inner,
+            endpoint,
+            loads,
+        }
+    }
+}
+
+impl http_body::Body for ReportingBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            self.loads.learn(self.endpoint, trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::plan::Endpoint;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn endpoint_set(count: u16) -> Arc<EndpointSet> {
+        let endpoints: Vec<_> = (1..=count)
+            .map(|port| Endpoint {
+                address: ([127, 0, 0, 1], port).into(),
+                weight: 1,
+            })
+            .collect();
+        Arc::new(EndpointSet::build(&endpoints, &EndpointSet::default()))
+    }
+
+    fn loads() -> EndpointLoads {
+        EndpointLoads::new(UtilizationBalancing {
+            blackout: 10 * SECOND,
+            expiration: 60 * SECOND,
+            update_period: SECOND,
+            ..UtilizationBalancing::default()
+        })
+    }
+
+    fn report(loads: &EndpointLoads, port: u16, utilization: f64) -> HeaderMap {
+        let value = format!("TEXT rps_fractional=100,cpu_utilization={utilization}");
+        let mut fields = HeaderMap::new();
+        fields.insert("endpoint-load-metrics", value.parse().unwrap());
+        loads.learn(([127, 0, 0, 1], port).into(), &mut fields);
+        fields
+    }
+
+    /// Number of picks of each endpoint in 4000.
+    fn shares(loads: &EndpointLoads, endpoint_set: &Arc<EndpointSet>) -> Vec<u32> {
+        fastrand::seed(3);
+        let mut shares = vec![0; endpoint_set.endpoints().len()];
+        for _ in 0..4000 {
+            shares[loads.pick(endpoint_set).unwrap()] += 1;
+        }
+        shares
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_follow_the_reports_after_the_blackout_and_until_they_expire() {
+        let (loads, set) = (loads(), endpoint_set(2));
+        let even = |shares: &[u32]| (1800..2200).contains(&shares[0]);
+
+        report(&loads, 1, 0.2);
+        report(&loads, 2, 0.6);
+        assert!(even(&shares(&loads, &set)));
+        tokio::time::advance(11 * SECOND).await;
+        let weighted = shares(&loads, &set);
+        assert!((2800..3200).contains(&weighted[0]), "{weighted:?}");
+        tokio::time::advance(61 * SECOND).await;
+        assert!(even(&shares(&loads, &set)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_without_reports_has_the_median_weight() {
+        let (loads, set) = (loads(), endpoint_set(4));
+        for (port, utilization) in [(1, 0.1), (2, 0.2), (3, 0.4)] {
+            report(&loads, port, utilization);
+        }
+        tokio::time::advance(11 * SECOND).await;
+
+        let shares = shares(&loads, &set);
+
+        assert!(shares[3].abs_diff(shares[1]) < 250, "{shares:?}");
+        assert!(shares[0] > shares[1] && shares[1] > shares[2], "{shares:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn weights_change_once_per_period() {
+        let (loads, set) = (loads(), endpoint_set(2));
+        report(&loads, 1, 0.5);
+        report(&loads, 2, 0.5);
+        tokio::time::advance(11 * SECOND).await;
+        shares(&loads, &set);
+        report(&loads, 1, 0.1);
+
+        let before = shares(&loads, &set);
+        tokio::time::advance(2 * SECOND).await;
+        let after = shares(&loads, &set);
+
+        assert!(before[0] < 2200 && after[0] > 3000, "{before:?} {after:?}");
+    }
+
+    #[tokio::test]
+    async fn reports_are_removed_from_the_response_unless_they_are_kept() {
+        let removed = report(&loads(), 1, 0.5);
+        let keeping = EndpointLoads::new(UtilizationBalancing {
+            keep_reports: true,
+            ..UtilizationBalancing::default()
+        });
+        let kept = report(&keeping, 1, 0.5);
+
+        assert!(removed.is_empty());
+        assert_eq!(kept.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trailers_are_read_and_edited() {
+        let loads = Arc::new(loads());
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        let value = "TEXT rps_fractional=9,cpu_utilization=0.9";
+        trailers.insert("endpoint-load-metrics", value.parse().unwrap());
+        let frames = [Ok::<_, BoxError>(Frame::trailers(trailers))];
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+
+        let address = ([127, 0, 0, 1], 1).into();
+        let body = ReportingBody::new(Body::boxed(body), address, loads.clone());
+        let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
+
+        assert_eq!(trailers.len(), 1);
+        assert!(loads.loads.load().contains_key(&address));
+    }
+}
