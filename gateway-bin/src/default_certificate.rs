@@ -21,8 +21,11 @@ const NAME: &str = "ingress.local";
 /// Lifetime in days: ten years. A shorter one has no benefit, because clients cannot verify the
 /// certificate.
 const DAYS: u32 = 3650;
-/// File of the Secret in the folder of a translation.
-const FILE: &str = "default-certificate.yaml";
+/// File of the Secret in the folder of a translation, after the namespace. It sorts after the file of the namespace,
+/// which `kubectl apply -f` must create first.
+const FILE: &str = "_default-certificate.yaml";
+/// File of the Secret in translations of earlier versions.
+const EARLIER_FILE: &str = "default-certificate.yaml";
 
 /// Manifest of a Secret with a new certificate.
 fn new_secret(key: &ObjectKey) -> Result<String, Failure> {
@@ -36,8 +39,8 @@ fn new_secret(key: &ObjectKey) -> Result<String, Failure> {
 /// # Errors
 /// If the file cannot be written.
 pub(crate) fn write_once(folder: &Path, key: &ObjectKey) -> Result<(), Failure> {
-    let path = folder.join(FILE);
-    if fs::exists(&path)? {
+    let path = folder.join(format!("{}{FILE}", key.namespace));
+    if fs::exists(&path)? || fs::exists(folder.join(EARLIER_FILE))? {
         return Ok(());
     }
     match dev_cert::write_new(&path, &new_secret(key)?, 0o600) {
@@ -65,10 +68,11 @@ mod tests {
         let key = ObjectKey::new("gateway", "default-certificate");
 
         write_once(folder.path(), &key).expect("written");
-        let first = fs::read(folder.path().join(FILE)).expect("a file");
+        let file = folder.path().join("gateway_default-certificate.yaml");
+        let first = fs::read(&file).expect("a file");
         write_once(folder.path(), &key).expect("kept");
 
-        let second = fs::read(folder.path().join(FILE)).expect("a file");
+        let second = fs::read(&file).expect("a file");
         assert_eq!(first, second);
         assert!(String::from_utf8_lossy(&first).contains("namespace: gateway"));
     }

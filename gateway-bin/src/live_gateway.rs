@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use http::header::CONTENT_TYPE;
 use http::uri::{Scheme, Uri};
 use http::{Request, Response};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -13,12 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use towergate_core::Body;
-use towergate_k8s::ingress::comparison::LiveAnswer;
+use towergate_k8s::ingress::comparison::{LiveAnswer, ReceivedRequest};
 use towergate_k8s::ingress::model::ModelRequest;
 use towergate_tls::client::ClientTls;
 use towergate_tls::connector::Connector;
 
 use crate::Failure;
+
+/// Largest response of an echo backend, in bytes.
+const MAX_ECHO: usize = 64 * 1024;
 
 /// Time for a request.
 const TIME: Duration = Duration::from_secs(10);
@@ -102,16 +107,27 @@ async fn answer(
     let (mut sender, connection) = connection.map_err(|error| failed(&error))?;
     let driver = tokio::spawn(connection);
     let response = sender.send_request(message).await;
+    let answer = match response {
+        Ok(response) => Ok(live(response).await),
+        Err(error) => Err(failed(&error)),
+    };
     driver.abort();
-    response
-        .map(|response| live(&response))
-        .map_err(|error| failed(&error))
+    answer
 }
 
-fn live(response: &Response<Incoming>) -> LiveAnswer {
-    let headers = response.headers().iter();
+async fn live(response: Response<Incoming>) -> LiveAnswer {
+    let (response, body) = response.into_parts();
+    let content_type = response.headers.get(CONTENT_TYPE);
+    let is_json =
+        content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    let body = match is_json {
+        true => Limited::new(body, MAX_ECHO).collect().await.ok(),
+        false => None,
+    };
+    let headers = response.headers.iter();
     LiveAnswer {
-        status: response.status().as_u16(),
+        received: body.and_then(|body| ReceivedRequest::parse(&body.to_bytes())),
+        status: response.status.as_u16(),
         headers: headers
             .map(|(name, value)| {
                 let value = String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -60,7 +60,9 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
             total: args.prove_requests,
         };
         let (flags, against) = (&args.nginx_flags, &args.prove_against);
-        show(args, &prove_against(&manifests, flags, against, budget)?)?;
+        let allowed = &args.prove_methods;
+        let proof = prove_against(&manifests, flags, against, allowed, budget)?;
+        show(args, &proof)?;
     }
     for error in &manifests.errors {
         eprintln!(

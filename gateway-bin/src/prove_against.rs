@@ -1,6 +1,6 @@
 //! `migrate --prove-against`: sends generated requests to a running ingress-nginx and to the new gateway, and compares.
 //!
-//! Only `GET`, `HEAD` and `OPTIONS` are sent, at a limited rate, each once to each side.
+//! Only `GET`, `HEAD`, `OPTIONS` and methods that the user allows are sent, at a limited rate, each once to each side.
 
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub(crate) fn prove_against(
     manifests: &Manifests,
     flags: &[String],
     against: &[String],
+    allowed: &[String],
     budget: RequestBudget,
 ) -> Result<Proof, Failure> {
     let [old, new] = against else {
@@ -58,7 +59,7 @@ pub(crate) fn prove_against(
     let nginx = IngressNginx::new(manifests, flags);
     let (sent, skipped): (Vec<_>, Vec<_>) = proof::requests(&nginx)
         .into_iter()
-        .partition(|request| request.https == old.https && is_sendable(request));
+        .partition(|request| request.https == old.https && is_sendable(request, allowed));
     let left_out = sent.len().saturating_sub(budget.total);
     runtime.block_on(async {
         let mut proof = Proof {

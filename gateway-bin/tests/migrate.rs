@@ -52,8 +52,8 @@ fn one_file_is_written_for_each_namespace_and_again_with_the_same_bytes() {
         names,
         [
             "cluster.yaml",
-            "default-certificate.yaml",
             "gateway.yaml",
+            "gateway_default-certificate.yaml",
             "gitlab.yaml"
         ]
     );

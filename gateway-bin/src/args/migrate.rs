@@ -34,6 +34,10 @@ pub(crate) struct MigrateArgs {
     /// differently. Only GET, HEAD and OPTIONS are sent.
     #[arg(long, value_name = "URL,URL", value_delimiter = ',', num_args = 1)]
     pub(crate) prove_against: Vec<String>,
+    /// With --prove-against, also send generated requests with this method, such as POST, without a body. They may
+    /// change data of the backends. Can be repeated.
+    #[arg(long = "prove-allow-method", value_name = "METHOD")]
+    pub(crate) prove_methods: Vec<String>,
     /// Requests per second to each side of --prove-against.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) prove_rate: u32,

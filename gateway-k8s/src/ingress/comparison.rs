@@ -1,7 +1,9 @@
 //! Compares what two running gateways answer to the same request.
 //!
-//! Compared are the status and the header fields. Fields that describe one response or one connection, such as `Date`
-//! and `Content-Length`, are not; of cookies only the names are, of `Location` the address in its normal form.
+//! Compared are the status, the header fields, and what an echo backend received, if both responses come from one: its
+//! response is a JSON object with the path and the header fields of the request. Fields that describe one response or
+//! one connection, such as `Date` and `Content-Length`, are not; of cookies only the names are, of `Location` the
+//! address in its normal form.
 //!
 //! ```
 //! use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live};
@@ -17,7 +19,7 @@
 //!     http10: false,
 //!     certificate: None,
 //! };
-//! let answer = |status| Ok(LiveAnswer { status, headers: Vec::new() });
+//! let answer = |status| Ok(LiveAnswer { status, headers: Vec::new(), received: None });
 //!
 //! assert_eq!(compare_live(&request, &answer(200), &answer(200)), None);
 //! assert!(compare_live(&request, &answer(200), &answer(404)).is_some());
@@ -25,6 +27,8 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::model::ModelRequest;
 use super::proof::{Difference, STRANGER, describe};
@@ -51,6 +55,24 @@ const VOLATILE: [&str; 17] = [
     "x-runtime",
 ];
 
+/// Fields of a request that describe its way to the backend. The report of the translation names their differences.
+const OF_THE_WAY: [&str; 14] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "forwarded",
+    "traceparent",
+    "transfer-encoding",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-original-forwarded-for",
+    "x-request-id",
+];
+
 /// A response of a running gateway.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LiveAnswer {
@@ -58,12 +80,52 @@ pub struct LiveAnswer {
     pub status: u16,
     /// Header fields.
     pub headers: Vec<(String, String)>,
+    /// The request as an echo backend received it. `None`: the response does not come from one.
+    pub received: Option<ReceivedRequest>,
 }
 
-/// Whether a request can be sent to running gateways: it changes nothing, and needs no client address, certificate or
-/// HTTP version of its own.
-pub fn is_sendable(request: &ModelRequest) -> bool {
-    matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+/// A request as an echo backend received it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ReceivedRequest {
+    /// Request target.
+    pub target: String,
+    /// Header fields in lower case, without those that describe the way to the backend.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl ReceivedRequest {
+    /// The request that the response `body` of an echo backend describes: a JSON object with `path` and `headers`, as
+    /// those of `towergate echo` and of the conformance tests of Gateway API. `None`: it is something else.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(body).ok()?;
+        let fields = value["headers"].as_object()?.iter();
+        let headers = fields.filter_map(|(name, value)| {
+            let name = name.to_ascii_lowercase();
+            let own = OF_THE_WAY.contains(&name.as_str())
+                || ["x-envoy-", "x-real-", "x-scheme"]
+                    .iter()
+                    .any(|start| name.starts_with(start));
+            let value = match value {
+                Value::Array(values) => {
+                    let values = values.iter().filter_map(Value::as_str);
+                    values.collect::<Vec<_>>().join(", ")
+                }
+                value => value.as_str()?.to_owned(),
+            };
+            (!own).then_some((name, value))
+        });
+        Some(Self {
+            target: value["path"].as_str()?.to_owned(),
+            headers: headers.collect(),
+        })
+    }
+}
+
+/// Whether a request can be sent to running gateways: it changes nothing or has one of the `allowed` methods, and needs
+/// no client address, certificate or HTTP version of its own.
+pub fn is_sendable(request: &ModelRequest, allowed: &[String]) -> bool {
+    (matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+        || allowed.contains(&request.method))
         && request.client == STRANGER
         && request.certificate.is_none()
         && !request.http10
@@ -78,7 +140,11 @@ pub fn compare_live(
 ) -> Option<Difference> {
     let (expected, found) = match (old, new) {
         (Ok(old), Ok(new)) => {
-            let (before, after) = (fields(old), fields(new));
+            let (mut before, mut after) = (fields(old), fields(new));
+            if let (Some(old), Some(new)) = (&old.received, &new.received) {
+                add_received(&mut before, old);
+                add_received(&mut after, new);
+            }
             let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
             let differing: Vec<&String> = names
                 .into_iter()
@@ -126,6 +192,16 @@ fn fields(answer: &LiveAnswer) -> Fields {
         fields.entry(name).or_default().insert(value);
     }
     fields
+}
+
+/// Adds what the backend received.
+fn add_received(fields: &mut Fields, received: &ReceivedRequest) {
+    let target = ("backend receives".to_owned(), received.target.clone());
+    let headers = received.headers.iter();
+    let headers = headers.map(|(name, value)| (format!("backend receives {name}"), value.clone()));
+    for (name, value) in std::iter::once(target).chain(headers) {
+        fields.entry(name).or_default().insert(value);
+    }
 }
 
 /// An address without the port of its scheme, and with a path (RFC 3986, section 6.2.3).
@@ -178,6 +254,7 @@ mod tests {
             headers: headers
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            received: None,
         })
     }
 
@@ -215,6 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn what_echo_backends_received_is_compared() {
+        let echo = |body: &str| {
+            let mut answer = answer(200, &[]).expect("an answer");
+            answer.received = ReceivedRequest::parse(body.as_bytes());
+            Ok(answer)
+        };
+        let old =
+            echo(r#"{"path": "/b?x", "headers": {"X-Real-Ip": ["192.0.2.1"], "A": ["1", "2"]}}"#);
+        let same =
+            echo(r#"{"path": "/b?x", "headers": {"a": "1, 2", "x-envoy-internal": "true"}}"#);
+        let other = echo(r#"{"path": "/a", "headers": {}}"#);
+
+        assert_eq!(compare_live(&get(), &old, &same), None);
+        let difference = compare_live(&get(), &old, &other).expect("they differ");
+        assert_eq!(
+            difference.found,
+            "200; backend receives: /a; backend receives a: absent"
+        );
+        assert_eq!(compare_live(&get(), &old, &answer(200, &[])), None);
+        assert_eq!(ReceivedRequest::parse(br#"{"path": "/a"}"#), None);
+    }
+
+    #[test]
     fn a_request_that_only_one_side_answers_is_a_difference() {
         let failed = Err("connection refused".to_owned());
 
@@ -233,7 +333,8 @@ mod tests {
             ..get()
         };
 
-        assert!(is_sendable(&get()));
-        assert!(!is_sendable(&post) && !is_sendable(&of_client));
+        assert!(is_sendable(&get(), &[]));
+        assert!(!is_sendable(&post, &[]) && !is_sendable(&of_client, &[]));
+        assert!(is_sendable(&post, &["POST".to_owned()]));
     }
 }

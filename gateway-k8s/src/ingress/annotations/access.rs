@@ -55,18 +55,14 @@ fn basic(reader: &mut AnnotationReader<'_>) {
     let Some(secret) = users_secret(reader, by_user) else {
         return;
     };
-    let order = "the challenge precedes the source range and the rate limit: a client outside of the range without credentials gets 401 instead of 403";
-    reader.found(
-        "auth-type",
-        Finding::differs(
-            order,
-            &[
-                Aspect::Status,
-                Aspect::ResponseHeaders,
-                Aspect::RequestHeaders,
-            ],
+    let finding = match reader.has("auth-url") {
+        true => Finding::differs(
+            "the authentication server of `auth-url` is asked before the password is checked",
+            &[Aspect::Status, Aspect::ResponseHeaders, Aspect::Calls],
         ),
-    );
+        false => Finding::same("SecurityPolicy `basicAuth`"),
+    };
+    reader.found("auth-type", finding);
     reader.settings.basic_auth = Some(BasicAuth {
         secret,
         by_user,
@@ -102,10 +98,7 @@ fn realm(reader: &mut AnnotationReader<'_>) -> Option<String> {
     let realm = realm.to_owned();
     reader.found(
         "auth-realm",
-        Finding::differs(
-            "the realm of the gateway's challenge is not configurable",
-            &[Aspect::ResponseHeaders],
-        ),
+        Finding::same("the annotation `towergate.dev/basic-auth-realm` of the SecurityPolicy"),
     );
     Some(realm)
 }

@@ -21,6 +21,7 @@ mod mirror;
 mod paths;
 mod proxy;
 mod redirects;
+mod snippet_conditions;
 mod snippets;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! return 500.
 
 use super::AnnotationReader;
+use super::snippet_conditions;
 use crate::ingress::nginx_conf::{Directive, parse};
 use crate::ingress::settings::{Redirect, SnippetAction, SnippetLocation};
 use crate::ingress::table::Risk;
@@ -109,7 +110,7 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
     };
     let mut left = Vec::new();
     for directive in &directives {
-        if !apply(reader, directive) {
+        if !apply(reader, name == "server-snippet", directive) {
             left.push(directive);
         }
     }
@@ -149,7 +150,7 @@ fn shorten(text: &str) -> String {
 
 /// Whether a directive may reject requests.
 fn is_guard(directive: &Directive) -> bool {
-    let rejects = |code: &String| matches!(code.as_str(), "401" | "403" | "444");
+    let rejects = |code: &String| code.starts_with(['4', '5']);
     let own = match directive.name.as_str() {
         "deny" | "allow" | "auth_request" | "auth_basic" | "satisfy" | "limit_except"
         | "limit_req" => true,
@@ -159,8 +160,9 @@ fn is_guard(directive: &Directive) -> bool {
     own || directive.block.iter().flatten().any(is_guard)
 }
 
-/// Converts a directive to a setting. Returns `false` if that is not possible.
-fn apply(reader: &mut AnnotationReader<'_>, directive: &Directive) -> bool {
+/// Converts a directive of a `server-snippet` or of a `configuration-snippet` to a setting. Returns `false` if that is
+/// not possible.
+fn apply(reader: &mut AnnotationReader<'_>, of_server: bool, directive: &Directive) -> bool {
     let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
     let settings = &mut reader.settings;
     match (directive.name.as_str(), &args[..]) {
@@ -213,6 +215,10 @@ fn apply(reader: &mut AnnotationReader<'_>, directive: &Directive) -> bool {
             }
             None => false,
         },
+        ("rewrite", [pattern, to, flag]) => {
+            snippet_conditions::rewrite(reader, of_server, [*pattern, *to, *flag])
+        }
+        ("if", _) => snippet_conditions::condition(reader, of_server, directive),
         ("location", path) => {
             location(reader, path, directive.block.as_deref().unwrap_or_default())
         }
@@ -294,7 +300,7 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// A redirect to a fixed address, or to a path of the same host.
-fn redirect(code: &str, to: &str) -> Option<Redirect> {
+pub(super) fn redirect(code: &str, to: &str) -> Option<Redirect> {
     let code: u16 = code.parse().ok()?;
     if !matches!(code, 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -315,6 +321,21 @@ fn redirect(code: &str, to: &str) -> Option<Redirect> {
     })
 }
 
+/// The action of a block that is one redirect or rejects everything.
+pub(super) fn reply_of_block(block: &[Directive]) -> Option<SnippetAction> {
+    let [directive] = block else {
+        return None;
+    };
+    let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
+    match (directive.name.as_str(), &args[..]) {
+        ("return", [code, to]) => redirect(code, to).map(SnippetAction::Redirect),
+        ("return", ["403" | "404" | "444" | "401"]) | ("deny", ["all"]) => {
+            Some(SnippetAction::Reject)
+        }
+        _ => None,
+    }
+}
+
 /// A location whose block is one redirect or rejects everything.
 fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive]) -> bool {
     let (path, exact, regex) = match path {
@@ -326,18 +347,7 @@ fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive
     if !regex && !path.starts_with('/') {
         return false;
     }
-    let [directive] = block else {
-        return false;
-    };
-    let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
-    let action = match (directive.name.as_str(), &args[..]) {
-        ("return", [code, to]) => redirect(code, to).map(SnippetAction::Redirect),
-        ("return", ["403" | "404" | "444" | "401"]) | ("deny", ["all"]) => {
-            Some(SnippetAction::Reject)
-        }
-        _ => None,
-    };
-    let Some(action) = action else {
+    let Some(action) = reply_of_block(block) else {
         return false;
     };
     reader.settings.locations.push(SnippetLocation {

@@ -135,7 +135,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Low,
         Ignored,
         Differs(
-            "the certificate is in `X-Forwarded-Client-Cert` instead of `ssl-client-cert`",
+            "backends receive the certificate in `ssl-client-cert`; a client's own `ssl-client-cert` is removed, which ingress-nginx forwards",
             &[RequestHeaders],
         ),
     ),
