@@ -20,6 +20,7 @@ use tonic_health::server::health_reporter;
 use tower::util::MapRequestLayer;
 use towergate_core::Body;
 
+#[allow(dead_code, reason = "a gRPC service has no greeting")]
 mod ext_auth;
 
 #[tokio::main(flavor = "current_thread")]

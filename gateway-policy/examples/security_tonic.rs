@@ -19,6 +19,7 @@ use tower::util::MapRequestLayer;
 use towergate_core::Body;
 use towergate_core::http::client_ip::{ClientIpLayer, ClientIpRule};
 
+#[allow(dead_code, reason = "a gRPC service has no greeting")]
 mod security;
 
 #[tokio::main(flavor = "current_thread")]
