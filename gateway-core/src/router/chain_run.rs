@@ -8,7 +8,6 @@ use super::exchange::Exchange;
 use super::request_context::{
     RequestContext, RequestParts, ResponseState, RoutedRequest, SanitizedRequest,
 };
-use super::timers;
 use crate::grpc_web::GrpcWeb;
 use crate::policy::chain::{ChainCursor, ChainStop};
 use crate::policy::{BodyPolicy, PolicyRequest, RequestFacts, RequestHead, Stage};
@@ -54,7 +53,6 @@ impl<'a> RequestContext<'a> {
         parts: &mut RequestParts<'_>,
         state: &mut ResponseState<'_>,
     ) -> Result<(), LocalReply> {
-        let timeouts = &self.listener.settings.timeouts;
         loop {
             let target = routed.found.payload;
             let chain = &target.rule.steps.policies;
@@ -63,14 +61,10 @@ impl<'a> RequestContext<'a> {
                 let head = RequestHead::new(parts.head, facts, state.effects);
                 let mut request = PolicyRequest::new(head, &mut parts.body);
                 let exchange = &*state.exchange;
-                timers::run(
-                    pin!(policy.run(&mut request)),
-                    timeouts,
-                    exchange.timeouts,
-                    exchange.progress(),
-                    None,
-                )
-                .await??;
+                let (timeouts, progress) = (exchange.timeouts, exchange.progress());
+                timeouts
+                    .run(pin!(policy.run(&mut request)), progress, None)
+                    .await??;
                 let stop = chain.complete(&mut cursor, &mut request);
                 if let Some(ChainStop::RecomputeRoute(stage)) = stop {
                     cursor = self.recompute_route(stage, routed, parts.head, state.exchange)?;

@@ -14,9 +14,8 @@ use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 
 use super::Shared;
-use super::bodies::{Progress, RequestBody, ResponseBody, Trailers};
+use super::request_body::{Progress, RequestBody, Trailers};
 use super::timers::StreamTimeouts;
-use crate::Error::{RequestDuration, StreamDuration};
 use crate::access_log::{Entry, LoggedTls};
 use crate::conn::ConnInfo;
 use crate::format::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
@@ -219,7 +218,7 @@ impl Exchange {
     }
 
     /// Whether trailers are forwarded to and from this client.
-    fn trailers(&self, settings: &ListenerSettings) -> Trailers {
+    pub(crate) fn trailers(&self, settings: &ListenerSettings) -> Trailers {
         let http2 = self.entry.protocol >= Some(Version::HTTP_2);
         if http2 || settings.http1.trailers {
             Trailers::Pass
@@ -344,13 +343,8 @@ impl Exchange {
     /// Copies bytes in both directions until the tunnel ends.
     async fn run_tunnel(mut self: Box<Self>, joined: Joined) {
         let Joined { client, backend } = joined;
-        let StreamTimeouts { idle, deadline } = self.timeouts;
-        let (deadline, reason) = match (deadline, backend.deadline) {
-            (Some(ours), Some(theirs)) if ours < theirs => (Some(ours), RequestDuration(true)),
-            (_, Some(theirs)) => (Some(theirs), StreamDuration(true)),
-            (ours, None) => (ours, RequestDuration(true)),
-        };
-        let told = tunnel_until(client, backend.io, idle, deadline).await;
+        let (deadline, reason) = self.timeouts.tunnel_end(backend.deadline);
+        let told = tunnel_until(client, backend.io, self.timeouts.idle, deadline).await;
         self.entry.bytes_received = told.received;
         self.entry.bytes_sent = told.sent;
         match told.reason {
@@ -367,14 +361,10 @@ impl Exchange {
         drop(backend.guard);
     }
 
-    /// Completes the response; the record ends with its body.
-    pub(crate) fn finish(
-        mut self: Box<Self>,
-        response: Response<Body>,
-        settings: &ListenerSettings,
-    ) -> Response<Body> {
+    /// Records the head of the response. Returns the exchange if it ends with the body; a tunnel ends its own.
+    pub(crate) fn conclude(mut self: Box<Self>, response: &Response<Body>) -> Option<Box<Self>> {
         if self.left {
-            return response;
+            return None;
         }
         self.entry.status = Some(response.status());
         self.note_response_fields(response.headers());
@@ -386,10 +376,9 @@ impl Exchange {
         }
         if let Some(joined) = self.joined.take() {
             tokio::spawn(self.run_tunnel(joined));
-            return response;
+            return None;
         }
-        let trailers = self.trailers(settings);
-        response.map(|body| Body::boxed(ResponseBody::new(body, self, trailers)))
+        Some(self)
     }
 }
 

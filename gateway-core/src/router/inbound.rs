@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use super::request_context::{
     RequestContext, RequestParts, ResponseState, RoutedRequest, SanitizedRequest,
 };
-use super::{Shared, listener_of};
+use super::{Shared, listener_of, response_body};
 use crate::conn::ConnInfo;
 use crate::format::FormatRequest;
 use crate::grpc_web::WebEncoding;
@@ -178,7 +178,7 @@ impl<'a> InboundRequest<'a> {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        self.exchange.finish(response, settings)
+        response_body::finish(self.exchange, response, settings)
     }
 }
 

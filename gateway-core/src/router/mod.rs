@@ -20,13 +20,14 @@
 //! late edits and the access log. The codec's replies to malformed requests
 //! ([`Handler::handle_codec_reply`]) pass late edits and the access log.
 
-mod bodies;
 mod chain_run;
 mod exchange;
 mod head_edits;
 mod inbound;
 pub mod layer;
+mod request_body;
 mod request_context;
+mod response_body;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
-use super::{Shared, bodies, health_reply, timers};
+use super::{Shared, health_reply, response_body};
 use crate::conn::ConnInfo;
 use crate::http::client_ip::ClientIp;
 use crate::http::names::Names;
@@ -132,19 +132,12 @@ impl<'a> RequestContext<'a> {
         let context = self.context(clean, switch.as_ref().map(|(upgrade, _)| *upgrade));
         let request = Request::from_parts(take_head(parts.head), parts.body);
         let mut run = picked.start(context, request);
-        let (rule, timeouts) = (&found.payload.rule, &self.listener.settings.timeouts);
-        exchange.timeouts.idle = rule
-            .traffic
-            .stream_idle
-            .limit(timeouts.stream_idle, rule.traffic.request_timeout);
-        let result = timers::run(
-            pin!(run.forward()),
-            timeouts,
-            exchange.timeouts,
-            exchange.progress(),
-            rule.traffic.request_timeout,
-        )
-        .await;
+        let traffic = &found.payload.rule.traffic;
+        exchange.timeouts.set_rule(traffic);
+        let (timeouts, progress) = (exchange.timeouts, exchange.progress());
+        let result = timeouts
+            .run(pin!(run.forward()), progress, traffic.request_timeout)
+            .await;
         let error = match result {
             Ok(Ok(forwarded)) => {
                 let client = switch.map(|(_, client)| client);
@@ -154,7 +147,7 @@ impl<'a> RequestContext<'a> {
             Ok(Err(error)) => {
                 let error = exchange.note_failed(run.into_failure(error));
                 if let Error::RequestBody(cause) = &error
-                    && bodies::ended_early(&**cause)
+                    && response_body::ended_early(&**cause)
                 {
                     exchange.note_left();
                 }

@@ -14,10 +14,11 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
 use super::Shared;
-use super::bodies::{Progress, RequestBody, Trailers};
 use super::exchange::Exchange;
 use super::inbound::asks_keep_alive;
+use super::request_body::{Progress, RequestBody, Trailers};
 use super::request_context::invalid_backend_reply;
+use super::response_body::finish;
 use super::timers::StreamTimeouts;
 use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;
@@ -92,7 +93,7 @@ async fn a_backend_that_stalls_in_mid_body_is_cut_off_after_the_idle_time() {
     let stalls = slow.chain(stream::pending());
     let mut exchange = exchange(&log);
     exchange.timeouts = StreamTimeouts::new(&settings());
-    let response = exchange.finish(Response::new(body(stalls)), &settings());
+    let response = finish(exchange, Response::new(body(stalls)), &settings());
     let started = tokio::time::Instant::now();
 
     let mut body = response.into_body();
@@ -120,9 +121,7 @@ async fn a_body_is_cut_off_at_the_end_of_its_stream_although_it_moves() {
     exchange.timeouts = StreamTimeouts::new(&settings);
     let started = tokio::time::Instant::now();
 
-    let mut body = exchange
-        .finish(Response::new(body(steady)), &settings)
-        .into_body();
+    let mut body = finish(exchange, Response::new(body(steady)), &settings).into_body();
     assert!(body.frame().await.unwrap().is_ok());
     assert!(body.frame().await.unwrap().is_ok());
     let end = body.frame().await.unwrap();
@@ -140,7 +139,7 @@ async fn the_answer_to_a_stream_that_took_too_long_goes_out() {
     exchange.timeouts.deadline = Some(tokio::time::Instant::now());
     tokio::time::advance(Duration::from_secs(1)).await;
 
-    let response = exchange.finish(Response::new("late".into()), &settings());
+    let response = finish(exchange, Response::new("late".into()), &settings());
 
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.to_bytes(), "late");
@@ -151,7 +150,7 @@ async fn what_came_before_an_error_is_sent_before_it() {
     let log = Arc::default();
     let cut = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let frames = stream::iter([data("ok"), Err(cut.into())]);
-    let response = exchange(&log).finish(Response::new(body(frames)), &settings());
+    let response = finish(exchange(&log), Response::new(body(frames)), &settings());
     let mut body = response.into_body();
 
     assert!(body.frame().await.unwrap().is_ok());
@@ -171,8 +170,12 @@ async fn a_client_that_leaves_in_mid_body_is_told_from_one_that_gets_all() {
     let (left, done) = (Arc::default(), Arc::default());
     let frames = || body(stream::iter([data("ok"), trailers("x-t")]));
 
-    drop(exchange(&left).finish(Response::new(frames()), &settings()));
-    let response = exchange(&done).finish(Response::new(frames()), &settings());
+    drop(finish(
+        exchange(&left),
+        Response::new(frames()),
+        &settings(),
+    ));
+    let response = finish(exchange(&done), Response::new(frames()), &settings());
     let collected = response.into_body().collect().await.unwrap();
 
     assert_eq!(collected.to_bytes(), "ok");

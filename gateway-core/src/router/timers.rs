@@ -1,20 +1,25 @@
-//! The listener's timers around a request.
+//! Time limits of a request on the client's side. Those of its attempts are in `traffic`.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::bodies::Progress;
+use super::request_body::Progress;
 use crate::Error;
-use crate::http::settings::{ListenerSettings, Timeouts};
+use crate::Error::{RequestDuration, StreamDuration};
+use crate::http::settings::ListenerSettings;
+use crate::plan::Traffic;
 
 /// Time limits of one request and its response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StreamTimeouts {
     /// Longest time without progress. A rule may override the value of its listener.
     pub(crate) idle: Option<Duration>,
+    /// Longest time from the head of the request to its end.
+    pub(crate) request: Option<Duration>,
     /// Latest end of the client's stream.
     pub(crate) deadline: Option<Instant>,
 }
@@ -25,50 +30,73 @@ impl StreamTimeouts {
         let life = settings.limits.max_stream_duration;
         Self {
             idle: settings.timeouts.stream_idle,
+            request: settings.timeouts.request,
             deadline: life.map(|life| Instant::now() + life),
         }
     }
-}
 
-/// Runs `answer` under the timers of the client's side.
-///
-/// `progress` is that of the request body; `None`: the request is complete, so its timeout does not apply.
-/// `bounded` is the longest duration of `answer` itself: a longer idle timer is not armed. The caller pins
-/// `answer`, because it is large and would be moved here.
-///
-/// # Errors
-/// [`Error::RequestTimeout`] if the request is not complete in time, [`Error::StreamIdle`] if neither side
-/// makes progress in time, [`Error::RequestDuration`] at the deadline of the stream.
-pub(crate) async fn run<F: Future>(
-    mut answer: Pin<&mut F>,
-    timeouts: &Timeouts,
-    limits: StreamTimeouts,
-    progress: Option<&Arc<Progress>>,
-    bounded: Option<Duration>,
-) -> Result<F::Output, Error> {
-    let StreamTimeouts { idle, deadline } = limits;
-    let idle = idle.filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
-    let request = timeouts
-        .request
-        .filter(|_| progress.is_some_and(|progress| !progress.complete()));
-    if idle.is_none() && request.is_none() && deadline.is_none() {
-        return Ok(answer.await);
+    /// Replaces the idle time of the listener by that of a rule.
+    pub(crate) fn set_rule(&mut self, traffic: &Traffic) {
+        self.idle = traffic
+            .stream_idle
+            .limit(self.idle, traffic.request_timeout);
     }
-    // Boxed: most requests need only the timer of their rule.
-    let limits = StreamTimeouts { idle, deadline };
-    let mut watch = Box::pin(watch(Instant::now(), limits, request, progress));
-    tokio::select! {
-        biased;
-        result = &mut answer => Ok(result),
-        error = &mut watch => Err(error),
+
+    /// Runs `answer` under the limits.
+    ///
+    /// `progress` is that of the request body; `None`: the request is complete, so its timeout does not apply.
+    /// `bounded` is the longest duration of `answer` itself: a longer idle timer is not armed. The caller pins
+    /// `answer`, because it is large and would be moved here.
+    ///
+    /// # Errors
+    /// [`Error::RequestTimeout`] if the request is not complete in time, [`Error::StreamIdle`] if neither side
+    /// makes progress in time, [`Error::RequestDuration`] at the deadline of the stream.
+    pub(crate) async fn run<F: Future>(
+        self,
+        mut answer: Pin<&mut F>,
+        progress: Option<&Arc<Progress>>,
+        bounded: Option<Duration>,
+    ) -> Result<F::Output, Error> {
+        let idle = self.idle;
+        let idle = idle.filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
+        let request = self
+            .request
+            .filter(|_| progress.is_some_and(|progress| !progress.complete()));
+        if idle.is_none() && request.is_none() && self.deadline.is_none() {
+            return Ok(answer.await);
+        }
+        // Boxed: most requests need only the timer of their rule.
+        let limits = Self {
+            idle,
+            request,
+            deadline: self.deadline,
+        };
+        let mut watch = Box::pin(watch(Instant::now(), limits, progress));
+        tokio::select! {
+            biased;
+            result = &mut answer => Ok(result),
+            error = &mut watch => Err(error),
+        }
+    }
+
+    /// When a tunnel ends at the latest, and the error for it. `backend`: the deadline of its stream.
+    pub(crate) fn tunnel_end(self, backend: Option<Instant>) -> (Option<Instant>, Error) {
+        match (self.deadline, backend) {
+            (Some(ours), Some(theirs)) if ours < theirs => (Some(ours), RequestDuration(true)),
+            (_, Some(theirs)) => (Some(theirs), StreamDuration(true)),
+            (ours, None) => (ours, RequestDuration(true)),
+        }
     }
 }
 
 /// Resolves when a timer fires.
 async fn watch(
     started: Instant,
-    StreamTimeouts { idle, deadline }: StreamTimeouts,
-    request: Option<Duration>,
+    StreamTimeouts {
+        idle,
+        request,
+        deadline,
+    }: StreamTimeouts,
     progress: Option<&Arc<Progress>>,
 ) -> Error {
     let complete = || progress.is_none_or(|progress| progress.complete());
@@ -102,6 +130,53 @@ async fn watch(
     }
 }
 
+/// Timer of idle time. It is armed only while there is no data to send.
+pub(super) struct IdleTimer {
+    limit: Option<Duration>,
+    /// Begin of the idle time. `None`: the last poll returned a frame.
+    since: Option<Instant>,
+    /// Frames of the request at that time: a client that sends is not idle.
+    uploaded: u64,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleTimer {
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            since: None,
+            uploaded: 0,
+            sleep: None,
+        }
+    }
+
+    /// Called when there is data to send.
+    pub(super) fn restart(&mut self) {
+        self.since = None;
+    }
+
+    /// Called when there is no data to send. Ready when the idle time exceeds the limit.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, uploaded: u64) -> Poll<()> {
+        let Some(limit) = self.limit else {
+            return Poll::Pending;
+        };
+        if self.uploaded != uploaded {
+            self.uploaded = uploaded;
+            self.since = None;
+        }
+        let end = *self.since.get_or_insert_with(Instant::now) + limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        // The timer is armed once per limit, not once per frame.
+        while sleep.as_mut().poll(cx).is_ready() {
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(end);
+        }
+        Poll::Pending
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -111,14 +186,7 @@ mod tests {
     fn idle(seconds: u64) -> StreamTimeouts {
         StreamTimeouts {
             idle: Some(Duration::from_secs(seconds)),
-            deadline: None,
-        }
-    }
-
-    fn timeouts(request: Option<u64>) -> Timeouts {
-        Timeouts {
-            request: request.map(Duration::from_secs),
-            ..Default::default()
+            ..StreamTimeouts::default()
         }
     }
 
@@ -126,7 +194,7 @@ mod tests {
     async fn a_silent_backend_is_given_up_after_the_idle_time() {
         let never = std::future::pending::<()>();
 
-        let result = run(pin!(never), &timeouts(None), idle(3), None, None).await;
+        let result = idle(3).run(pin!(never), None, None).await;
 
         assert!(matches!(result, Err(Error::StreamIdle(true))));
     }
@@ -136,14 +204,11 @@ mod tests {
         let never = std::future::pending::<()>();
         let progress = Arc::new(Progress::default());
 
-        let result = run(
-            pin!(never),
-            &timeouts(Some(2)),
-            idle(300),
-            Some(&progress),
-            None,
-        )
-        .await;
+        let limits = StreamTimeouts {
+            request: Some(Duration::from_secs(2)),
+            ..idle(300)
+        };
+        let result = limits.run(pin!(never), Some(&progress), None).await;
 
         assert!(matches!(result, Err(Error::RequestTimeout)));
     }
@@ -153,15 +218,12 @@ mod tests {
         let deadline = Some(Instant::now() + Duration::from_secs(5));
         for (progress, whole) in [(None, true), (Some(Arc::new(Progress::default())), false)] {
             let never = pin!(std::future::pending::<()>());
-            let (timeouts, limits) = (
-                timeouts(None),
-                StreamTimeouts {
-                    idle: None,
-                    deadline,
-                },
-            );
+            let limits = StreamTimeouts {
+                deadline,
+                ..StreamTimeouts::default()
+            };
 
-            let result = run(never, &timeouts, limits, progress.as_ref(), None).await;
+            let result = limits.run(never, progress.as_ref(), None).await;
 
             let Err(Error::RequestDuration(complete)) = result else {
                 panic!("it deadline");
@@ -179,9 +241,13 @@ mod tests {
         };
 
         assert_eq!(
-            run(pin!(answer), &timeouts(Some(1)), idle(3), None, None)
-                .await
-                .ok(),
+            StreamTimeouts {
+                request: Some(Duration::from_secs(1)),
+                ..idle(3)
+            }
+            .run(pin!(answer), None, None)
+            .await
+            .ok(),
             Some(7)
         );
     }

@@ -1,0 +1,226 @@
+//! Request bodies that pass through the gateway: their progress is recorded, trailers are filtered.
+//!
+//! Trailers are forwarded if the client's side is HTTP/2 or the listener enables them for HTTP/1, without
+//! the fields that are forbidden in trailers. HTTP/1 carries only those that `Trailer` announces (RFC 9110,
+//! section 6.6.2).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::runtime::Handle;
+
+use crate::Body;
+use crate::body::BoxError;
+use crate::http::trailers;
+
+/// Limit of bytes that are read of an abandoned request body to keep its connection open.
+const REST: usize = 64 * 1024;
+/// Number of times that the connection may yield without a frame while the body is drained.
+const TURNS: usize = 4;
+/// Time for which the rest of an HTTP/2 request is read and discarded after the response.
+const DISCARD: Duration = Duration::from_secs(1);
+
+/// Progress of a request body.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    bytes: AtomicU64,
+    frames: AtomicU64,
+    complete: AtomicBool,
+    /// Unread rest of a dropped body. Kept until there is a response.
+    rest: Mutex<Option<Body>>,
+    unwanted: AtomicBool,
+}
+
+impl Progress {
+    /// Whether the body has been read to its end.
+    pub(crate) fn complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
+    /// Number of frames read. It increases while the client sends and the backend receives.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Bytes read.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Reads the already received rest of a dropped body, without waiting for more. A small request
+    /// is then complete, and its connection can be reused.
+    pub(crate) async fn drain_body(self: &Arc<Self>) {
+        let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
+        let Some(body) = rest else { return };
+        let mut body = RequestBody {
+            body,
+            progress: self.clone(),
+            trailers: Trailers::Drop,
+            http2: false,
+        };
+        let (mut read, mut turns) = (0, 0);
+        while read <= REST && turns < TURNS && !self.complete() {
+            tokio::select! {
+                biased;
+                frame = body.frame() => match frame {
+                    Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                    Some(Err(_)) | None => break,
+                },
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+    }
+
+    /// Ends the request body, as there is a response: the rest is dropped, or discarded if `http2`.
+    pub(crate) fn end_body(&self, http2: bool) {
+        self.unwanted.store(true, Ordering::Relaxed);
+        let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
+        if let Some(rest) = rest.filter(|_| http2) {
+            discard(rest);
+        }
+    }
+
+    fn note(&self, frame: Option<&Result<Frame<Bytes>, BoxError>>) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        match frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
+            // No frame follows an error.
+            Some(Err(_)) => self.unwanted.store(true, Ordering::Relaxed),
+            None => self.complete.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+/// Handling of trailers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Trailers {
+    /// Trailers are dropped.
+    Drop,
+    /// Trailers are forwarded without the fields that are forbidden in trailers.
+    Pass,
+}
+
+impl Trailers {
+    /// The frame to forward; `None`: dropped trailers.
+    pub(super) fn filter(self, mut frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        if let Some(fields) = frame.trailers_mut() {
+            if self == Self::Drop {
+                return None;
+            }
+            trailers::strip(fields);
+        }
+        Some(frame)
+    }
+}
+
+/// A request body that records its progress.
+pub(crate) struct RequestBody {
+    body: Body,
+    progress: Arc<Progress>,
+    trailers: Trailers,
+    /// The body is that of an HTTP/2 stream.
+    http2: bool,
+}
+
+impl RequestBody {
+    /// Wraps `body`, which has not ended.
+    pub(crate) fn new(body: Body, progress: Arc<Progress>, trailers: Trailers) -> Self {
+        Self {
+            body,
+            progress,
+            trailers,
+            http2: false,
+        }
+    }
+
+    /// Makes every reset of an HTTP/2 stream an error, regardless of its code: hyper ends the body
+    /// at NO_ERROR and CANCEL as if it were complete (RFC 9113, section 8.1).
+    pub(crate) fn http2(mut self, http2: bool) -> Self {
+        self.http2 = http2;
+        self
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            if self.http2 && frame.is_none() && !self.body.is_end_stream() {
+                frame = Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
+            }
+            self.progress.note(frame.as_ref());
+            if self.body.is_end_stream() {
+                self.progress.complete.store(true, Ordering::Relaxed);
+            }
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Some(frame) = self.trailers.filter(frame) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                end => return Poll::Ready(end),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    /// Keeps the unread rest for [`Progress::drain_body`]. After the response, the rest of an HTTP/2
+    /// request is discarded.
+    fn drop(&mut self) {
+        if self.progress.complete() {
+            return;
+        }
+        if !self.progress.unwanted.load(Ordering::Relaxed) {
+            if let Ok(mut rest) = self.progress.rest.lock() {
+                *rest = Some(std::mem::take(&mut self.body));
+            }
+        } else if self.http2 {
+            discard(std::mem::take(&mut self.body));
+        }
+    }
+}
+
+/// Reads and discards the rest of an HTTP/2 request whose response is complete, within [`DISCARD`] and
+/// [`REST`]. To drop it resets the stream with `NO_ERROR` (RFC 9113, section 8.1); clients that are still
+/// sending, such as curl 7.88, then fail although they have the response.
+fn discard(mut body: Body) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let read = async move {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > REST || body.is_end_stream() {
+                break;
+            }
+        }
+    };
+    runtime.spawn(tokio::time::timeout(DISCARD, read));
+}
