@@ -16,7 +16,7 @@ use towergate_tls::limits::TlsLimits;
 
 use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
-use crate::client_traffic::{Fingerprint, TlsVersionBound, groups, suites, version};
+use crate::client_traffic::{Fingerprint, TlsBounds, TlsVersionBound};
 use crate::common::{DNS_NAME, ObjectRef};
 use crate::field_path::FieldPath;
 
@@ -145,21 +145,13 @@ impl BackendTls {
     /// The first field with a value that is not supported, or versions in the wrong order.
     pub fn limits(&self) -> Result<TlsLimits, FieldError> {
         let at = FieldPath::SPEC.field("tls");
-        let defaults = TlsLimits::default();
-        let min = version(at.field("minVersion"), self.min_version.as_ref())?;
-        let max = version(at.field("maxVersion"), self.max_version.as_ref())?;
-        let limits = TlsLimits {
-            min_version: min.unwrap_or(defaults.min_version),
-            max_version: max.unwrap_or(defaults.max_version),
-            ciphers: suites(
-                at.field("ciphers"),
-                self.ciphers.as_deref().unwrap_or_default(),
-            )?,
-            groups: groups(
-                at.field("ecdhCurves"),
-                self.ecdh_curves.as_deref().unwrap_or_default(),
-            )?,
+        let bounds = TlsBounds {
+            min: self.min_version.as_ref(),
+            max: self.max_version.as_ref(),
+            ciphers: self.ciphers.as_deref(),
+            curves: self.ecdh_curves.as_deref(),
         };
+        let limits = bounds.limits(at)?;
         match limits.min_version <= limits.max_version {
             true => Ok(limits),
             false => Err(FieldError::invalid(

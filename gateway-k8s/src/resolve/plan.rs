@@ -189,10 +189,11 @@ impl<'a> Builder<'_, 'a> {
             tls.alpn.clear();
         }
         if let Some(wanted) = policy.map(|converted| &converted.tls) {
-            tls.min_version = wanted.min_version;
-            tls.max_version = wanted.max_version;
-            tls.ciphers.clone_from(&wanted.ciphers);
-            tls.groups.clone_from(&wanted.groups);
+            let limits = &wanted.limits;
+            tls.min_version = limits.min_version;
+            tls.max_version = limits.max_version;
+            tls.ciphers.clone_from(&limits.ciphers);
+            tls.groups.clone_from(&limits.groups);
             tls.alpn = wanted.alpn.clone().unwrap_or(tls.alpn);
             tls.stateful_resumption = wanted.stateful_resumption;
             tls.stateless_resumption = wanted.stateless_resumption;

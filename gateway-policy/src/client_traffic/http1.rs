@@ -3,7 +3,7 @@
 use towergate_core::plan;
 
 use super::header_edits::text_match;
-use super::spec::ListenerContext;
+use super::listener_context::ListenerContext;
 use crate::FieldError;
 use crate::api_struct::api_struct;
 use crate::common::StringMatch;

@@ -31,6 +31,7 @@ mod connection;
 mod header_edits;
 mod headers;
 mod http1;
+mod listener_context;
 mod path;
 mod spec;
 mod timeout;
@@ -49,13 +50,14 @@ pub use headers::{
     XfccMode,
 };
 pub use http1::{Http1, Http10};
+pub use listener_context::ListenerContext;
 pub use path::{PathSettings, SlashesAction};
 pub use spec::{
     BackendScheme, ClientTrafficPolicySpec, EnableWeb, HealthCheckPath, Http3, ListenerConfig,
-    ListenerContext, ProxyProtocol,
+    ProxyProtocol,
 };
 pub use timeout::{HttpTimeout, TcpTimeout, Timeout};
+pub(crate) use tls::TlsBounds;
 pub use tls::{
     ClientTls, Fingerprint, Resumption, Session, TlsParameters, TlsVersionBound, Toggle,
 };
-pub(crate) use tls::{groups, suites, version};

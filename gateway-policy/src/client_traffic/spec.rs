@@ -8,6 +8,7 @@ use super::client_ip::ClientIpDetection;
 use super::connection::Connection;
 use super::headers::EnvoyHeaders;
 use super::http1::Http1;
+use super::listener_context::ListenerContext;
 use super::path::PathSettings;
 use super::timeout::Timeout;
 use super::tls::{ClientTls, TlsParameters};
@@ -87,14 +88,6 @@ api_struct! {
         /// Whether gRPC-Web is translated to gRPC. Default: if a GRPCRoute is attached to the listener.
         enable_web: bool = "enableWeb",
     }
-}
-
-/// Facts about the listener that a policy is applied to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ListenerContext<'a> {
-    /// Host name for requests without one: that of the listener, or else of its routes. `None` if there
-    /// is no single name without a wildcard.
-    pub hostname: Option<&'a str>,
 }
 
 /// Settings of a listener. Absent fields of the policy have the defaults of Envoy Gateway.

@@ -5,7 +5,7 @@
 //! that need them would fail without an explanation.
 
 use towergate_tls::ClientAuth;
-use towergate_tls::server::TlsVersion;
+use towergate_tls::limits::{TlsLimits, TlsVersion};
 
 use super::client_validation::{ClientValidation, ValidationRefs};
 use crate::FieldError;
@@ -72,16 +72,10 @@ api_struct! {
 }
 
 /// TLS settings of a listener, apart from its certificates. The defaults are those of Envoy Gateway.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlsParameters {
-    /// Lowest version offered.
-    pub min_version: TlsVersion,
-    /// Highest version offered.
-    pub max_version: TlsVersion,
-    /// Cipher suites of TLS 1.2 by IANA name, in order of preference. Empty: the default list.
-    pub ciphers: Vec<String>,
-    /// Key-exchange groups by name, in order of preference. Empty: the default list.
-    pub groups: Vec<String>,
+    /// Versions, cipher suites and key-exchange groups that are offered.
+    pub limits: TlsLimits,
     /// ALPN protocols. Empty: no ALPN. `None`: the listener's default.
     pub alpn: Option<Vec<String>>,
     /// Whether sessions are resumed by session ID.
@@ -93,22 +87,6 @@ pub struct TlsParameters {
     /// `client_validation` with the CA certificates themselves. The conversion leaves it `None`; the
     /// caller resolves the references.
     pub clients: Option<ClientAuth>,
-}
-
-impl Default for TlsParameters {
-    fn default() -> Self {
-        Self {
-            min_version: TlsVersion::Tls12,
-            max_version: TlsVersion::Tls13,
-            ciphers: Vec::new(),
-            groups: Vec::new(),
-            alpn: None,
-            stateful_resumption: false,
-            stateless_resumption: false,
-            client_validation: None,
-            clients: None,
-        }
-    }
 }
 
 /// Supported cipher suites of TLS 1.2: OpenSSL name, IANA name.
@@ -175,9 +153,13 @@ impl ClientTls {
             session,
             fingerprints: _,
         } = self;
-        let defaults = TlsParameters::default();
-        let min = version(at.field("minVersion"), min_version.as_ref())?;
-        let max = version(at.field("maxVersion"), max_version.as_ref())?;
+        let limits = TlsBounds {
+            min: min_version.as_ref(),
+            max: max_version.as_ref(),
+            ciphers: ciphers.as_deref(),
+            curves: ecdh_curves.as_deref(),
+        };
+        let limits = limits.limits(at)?;
         let alpn = alpn_protocols
             .as_deref()
             .map(|names| protocols(at.field("alpnProtocols"), names));
@@ -190,13 +172,7 @@ impl ClientTls {
             stateful,
         } = resumption.unwrap_or_default();
         Ok(TlsParameters {
-            min_version: min.unwrap_or(defaults.min_version),
-            max_version: max.unwrap_or(defaults.max_version),
-            ciphers: suites(at.field("ciphers"), ciphers.as_deref().unwrap_or_default())?,
-            groups: groups(
-                at.field("ecdhCurves"),
-                ecdh_curves.as_deref().unwrap_or_default(),
-            )?,
+            limits,
             alpn: alpn.transpose()?,
             stateful_resumption: stateful.is_some(),
             stateless_resumption: stateless.is_some(),
@@ -219,8 +195,31 @@ impl TlsVersionBound {
     }
 }
 
+/// The fields of a TLS section that limit what is negotiated, as written.
+pub(crate) struct TlsBounds<'a> {
+    pub(crate) min: Option<&'a TlsVersionBound>,
+    pub(crate) max: Option<&'a TlsVersionBound>,
+    pub(crate) ciphers: Option<&'a [String]>,
+    pub(crate) curves: Option<&'a [String]>,
+}
+
+impl TlsBounds<'_> {
+    /// Converts the fields. `at` is the path of the section.
+    pub(crate) fn limits(&self, at: FieldPath<'_>) -> Result<TlsLimits, FieldError> {
+        let defaults = TlsLimits::default();
+        let min = version(at.field("minVersion"), self.min)?;
+        let max = version(at.field("maxVersion"), self.max)?;
+        Ok(TlsLimits {
+            min_version: min.unwrap_or(defaults.min_version),
+            max_version: max.unwrap_or(defaults.max_version),
+            ciphers: suites(at.field("ciphers"), self.ciphers.unwrap_or_default())?,
+            groups: groups(at.field("ecdhCurves"), self.curves.unwrap_or_default())?,
+        })
+    }
+}
+
 /// Converts a version; `None`: the default.
-pub(crate) fn version(
+fn version(
     at: FieldPath<'_>,
     version: Option<&TlsVersionBound>,
 ) -> Result<Option<TlsVersion>, FieldError> {
@@ -236,7 +235,7 @@ pub(crate) fn version(
 }
 
 /// Cipher suites by IANA name. `[A|B]` is a group of suites of equal preference.
-pub(crate) fn suites(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
+fn suites(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
     let mut suites = Vec::new();
     for (index, entry) in names.iter().enumerate() {
         let members = entry.strip_prefix('[').and_then(|e| e.strip_suffix(']'));
@@ -251,7 +250,7 @@ pub(crate) fn suites(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>,
 }
 
 /// Key-exchange groups by name.
-pub(crate) fn groups(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
+fn groups(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
     let find = |(index, name): (usize, &String)| {
         let known = GROUPS
             .iter()
@@ -292,7 +291,7 @@ mod tests {
         ]}));
 
         assert_eq!(
-            tls.unwrap().ciphers,
+            tls.unwrap().limits.ciphers,
             [
                 "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
                 "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",

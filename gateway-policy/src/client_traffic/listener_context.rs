@@ -1,0 +1,9 @@
+//! What a conversion needs besides the spec.
+
+/// Facts about the listener that a policy is applied to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListenerContext<'a> {
+    /// Host name for requests without one: that of the listener, or else of its routes. `None` if there
+    /// is no single name without a wildcard.
+    pub hostname: Option<&'a str>,
+}
