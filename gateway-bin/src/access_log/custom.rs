@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use http::{HeaderName, HeaderValue};
 use towergate_core::access_log::{Entry, LoggedFields};
+use towergate_core::format::write_rfc3339;
 use towergate_policy::envoy_proxy::{LogLine, LogOperator, LogPart, LogSource};
 
 use super::names;
-use crate::time::write_rfc3339;
 
 /// An entry, and the names of the header fields that it has.
 #[derive(Clone, Copy)]

@@ -5,9 +5,9 @@ use std::io::Write;
 
 use http::HeaderValue;
 use towergate_core::access_log::Entry;
+use towergate_core::format::write_rfc3339;
 
 use super::names;
-use crate::time::write_rfc3339;
 
 /// Writes `entry` as one line.
 pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {

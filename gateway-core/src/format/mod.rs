@@ -29,13 +29,16 @@
 //! ```
 
 mod context;
+mod error;
 mod operator;
 mod parse;
 mod time;
 mod value;
 
 pub use context::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
-pub use parse::{FieldText, FormatError};
+pub use error::FormatError;
+pub use parse::FieldText;
+pub use time::write_rfc3339;
 #[cfg(feature = "gateway")]
 pub(crate) use value::escaped_pem;
 

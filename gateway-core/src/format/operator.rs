@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::parse::FormatError;
+use super::error::FormatError;
 use super::time::TimeFormat;
 use crate::text::Text;
 

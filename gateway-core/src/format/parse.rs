@@ -2,27 +2,10 @@
 
 use http::HeaderValue;
 
+use super::error::FormatError;
 use super::operator::Operator;
 use super::{Format, Part};
 use crate::text::Text;
-
-/// Why a text is not a format.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// An operator is not supported.
-    #[error("command operator {0} is not supported")]
-    Unknown(String),
-    /// The arguments of an operator are invalid or not supported.
-    #[error("arguments of command operator {0} are not supported")]
-    Arguments(String),
-    /// A `%` starts no operator.
-    #[error("{0:?} has a % that starts no command operator; write %% for a literal %")]
-    Unfinished(String),
-    /// The text is not a valid header value.
-    #[error("{0:?} is not a valid header value")]
-    HeaderValue(String),
-}
 
 /// The value of a header field: constant, or with operators.
 #[derive(Clone, Debug, Eq, PartialEq)]

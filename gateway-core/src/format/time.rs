@@ -118,6 +118,27 @@ impl TimeFormat {
     }
 }
 
+/// Appends `time` in the format of Envoy: RFC 3339 in UTC with milliseconds. Times before the Unix epoch are the epoch.
+pub fn write_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs();
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    for (value, width, before) in [
+        (year, 4, None),
+        (month, 2, Some(b'-')),
+        (day, 2, Some(b'-')),
+        (hour, 2, Some(b'T')),
+        (minute, 2, Some(b':')),
+        (second, 2, Some(b':')),
+        (u64::from(since.subsec_millis()), 3, Some(b'.')),
+    ] {
+        out.extend(before);
+        digits(out, value, width);
+    }
+    out.push(b'Z');
+}
+
 fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
     for place in (0..width).rev() {
         let digit = value / 10_u64.pow(place) % 10;
@@ -172,6 +193,46 @@ mod tests {
             ("%3Y", None),
         ] {
             assert_eq!(written(format).as_deref(), expected, "{format}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_in_utc_with_milliseconds() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+            (4_102_444_799_042, "2099-12-31T23:59:59.042Z"),
+        ] {
+            let mut out = Vec::new();
+
+            write_rfc3339(&mut out, UNIX_EPOCH + Duration::from_millis(millis));
+
+            assert_eq!(String::from_utf8_lossy(&out), text);
+        }
+    }
+
+    #[test]
+    fn days_follow_each_other_for_four_centuries() {
+        let length = |year: u64, month: u64| match month {
+            2 if year.is_multiple_of(4)
+                && (!year.is_multiple_of(100) || year.is_multiple_of(400)) =>
+            {
+                29
+            }
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let mut date = (1970, 1, 1);
+        for day in 0..146_097 {
+            assert_eq!(civil(day), date);
+            date = match date {
+                (year, 12, 31) => (year + 1, 1, 1),
+                (year, month, day) if day == length(year, month) => (year, month + 1, 1),
+                (year, month, day) => (year, month, day + 1),
+            };
         }
     }
 }
