@@ -12,6 +12,7 @@ pub mod finding;
 pub mod host_names;
 pub mod ingress;
 mod message;
+mod object_name;
 pub mod objects;
 pub mod resolve;
 pub mod source;

@@ -26,7 +26,8 @@ use crate::api::meta::ObjectMeta;
 use crate::api::policy::{BackendTlsPolicySpec, EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 use crate::api::reference_grant::ReferenceGrantSpec;
 use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
-use crate::decode::{is_subdomain, locate};
+use crate::decode::locate;
+use crate::object_name::is_subdomain;
 
 /// Namespace and name. The namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]

@@ -7,7 +7,7 @@
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::hop_by_hop;
+use super::names::Names;
 use crate::text::TextMatch;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -22,7 +22,7 @@ impl Upgrade {
     ///
     /// Several protocols or several `Upgrade` lines yield `,`, which no rule allows.
     pub fn take(headers: &mut HeaderMap, ignored: &[TextMatch]) -> Option<Self> {
-        if !hop_by_hop::has_connection_fields(headers) {
+        if !Names::of(headers).has(Names::HOP_BY_HOP) {
             return None;
         }
         headers.remove(HTTP2_SETTINGS);

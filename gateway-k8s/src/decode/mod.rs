@@ -44,7 +44,6 @@ use towergate_policy::SchemaViolation;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
-pub(crate) use metadata::is_subdomain;
 pub(crate) use split::split as split_documents;
 pub(crate) use suggest::nearest;
 pub(crate) use tree::parse as parse_tree;

@@ -15,11 +15,12 @@ use std::collections::BTreeSet;
 use towergate_policy::SchemaViolation;
 
 use super::kind::{self, Kind};
-use super::metadata::{self, is_label};
+use super::metadata;
 use super::tree::{Node, Place, Value};
 use super::unknown::POLICY;
 use super::{Head, Reader, store, typed};
 use crate::api::meta::ObjectMeta;
+use crate::object_name::is_label;
 use crate::objects::{EVERY_NAMESPACE, ObjectKey, Origin};
 
 /// Sections of an EnvoyExtensionPolicy whose items have `failOpen`.

@@ -28,6 +28,7 @@ mod intern;
 mod message;
 mod name;
 mod parts;
+mod run;
 mod table;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use towergate_core::plan::{Listener, Plan, Route, StreamRoute};
 use towergate_policy::Policy;
 
 use super::frame::write_json;
-use super::table::{Run, runs};
+use super::run::{Run, runs};
 use super::{Digest, Kind, WireError};
 
 /// A part of a plan.

@@ -1,15 +1,12 @@
-//! Tables of parts: ranges of indices, and the steps from one table to another.
+//! Tables of parts, and the steps from one table to another.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::parts::Entry;
+use super::run::Run;
 use super::{Digest, WireError};
-
-/// A range of a table: the first index, and the number of parts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub(super) struct Run(usize, usize);
 
 /// A step in building a table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -18,32 +15,6 @@ pub(super) enum Step {
     Keep(Run),
     /// Take this many of the parts that were sent, in order.
     Add(usize),
-}
-
-impl Run {
-    /// The items of `table` in this range, with their indices.
-    pub(super) fn of<T>(self, table: &[T]) -> Result<impl Iterator<Item = (&T, usize)>, WireError> {
-        let Self(first, count) = self;
-        let end = first.checked_add(count);
-        let found = end.and_then(|end| table.get(first..end));
-        let found = found.ok_or(WireError::NoSuchPart(first))?;
-        Ok(found.iter().zip(first..))
-    }
-}
-
-/// Joins adjacent indices into ranges.
-pub(super) fn runs(
-    places: impl Iterator<Item = Result<usize, WireError>>,
-) -> Result<Vec<Run>, WireError> {
-    let mut runs: Vec<Run> = Vec::new();
-    for place in places {
-        let place = place?;
-        match runs.last_mut() {
-            Some(Run(first, count)) if *first + *count == place => *count += 1,
-            _ => runs.push(Run(place, 1)),
-        }
-    }
-    Ok(runs)
 }
 
 /// The steps that build `wanted` from a table with the parts `have`, and the indices in `wanted` of missing

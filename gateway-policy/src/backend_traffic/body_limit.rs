@@ -1,10 +1,19 @@
 //! `requestBuffer`.
 
-use super::RequestBuffer;
 use crate::FieldError;
+use crate::api_struct::api_struct;
+use crate::common::Quantity;
 use crate::field_path::FieldPath;
 use crate::parse::bytes;
 use crate::request_body_limit::RequestBuffering;
+
+api_struct! {
+    /// Buffering of request bodies.
+    pub struct RequestBuffer {
+        /// Maximum size of a body. Larger requests are rejected with 413.
+        limit: Quantity = "limit",
+    }
+}
 
 /// Converts `requestBuffer`.
 pub(super) fn buffering(

@@ -50,6 +50,7 @@ mod replacement;
 mod request_policies;
 mod response_override;
 mod retry;
+mod route_context;
 mod spec;
 mod telemetry;
 mod timeout;
@@ -64,6 +65,7 @@ pub use admission_control::{
 pub use bandwidth_limit::{
     Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, ResponseBandwidth, ResponseTrailers,
 };
+pub use body_limit::RequestBuffer;
 pub use circuit_breaker::{CircuitBreaker, PerEndpoint, RetryBudget};
 pub use cluster::{ClusterProxyProtocol, ClusterSettings, Dns, LookupFamily, ProxyProtocolVersion};
 pub use compression::{Compression, CompressionOptions, CompressionType};
@@ -91,9 +93,9 @@ pub use response_override::{
     ResponseHeaderMatch, ResponseOverride, StatusCodeMatch, StatusCodeRange, StatusCodeType,
 };
 pub use retry::{BackOff, PerRetry, Retry, RetryOn, RetryTrigger};
+pub use route_context::RouteContext;
 pub use spec::{
-    BackendTrafficPolicySpec, Connect, HttpUpgrade, MergeType, RequestBuffer, RouteContext,
-    RoutingType, TrafficConfig,
+    BackendTrafficPolicySpec, Connect, HttpUpgrade, MergeType, RoutingType, TrafficConfig,
 };
 pub use telemetry::{
     CustomTag, CustomTagType, EnvironmentTag, HeaderTag, LiteralTag, Metrics, SpanName, Telemetry,

@@ -3,9 +3,12 @@
 use super::compression::compression;
 use super::extensions::TrafficExtensions;
 use super::replacement::replacement;
-use super::spec::{RequestBuffer, RouteContext};
-use super::{AdmissionControl, BandwidthLimit, Compression, FaultInjection, RateLimit};
-use super::{ResponseOverride, body_limit, global_limit, local_limit};
+use super::route_context::RouteContext;
+use super::{
+    AdmissionControl, BandwidthLimit, Compression, FaultInjection, RateLimit, RequestBuffer,
+    ResponseOverride,
+};
+use super::{body_limit, global_limit, local_limit};
 use crate::field_path::FieldPath;
 use crate::{FieldError, Policy};
 

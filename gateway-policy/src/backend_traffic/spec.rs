@@ -1,21 +1,20 @@
 //! The spec of a BackendTrafficPolicy, and its conversion to values of the plan.
 
-use std::collections::BTreeMap;
-
 use towergate_core::plan;
 
 use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
 use super::request_policies::RequestSections;
+use super::route_context::RouteContext;
 use super::{
     AdmissionControl, BandwidthLimit, CircuitBreaker, ClusterConnection, ClusterTimeout,
-    Compression, FaultInjection, HealthCheck, LoadBalancer, RateLimit, ResponseOverride, Retry,
-    Telemetry,
+    Compression, FaultInjection, HealthCheck, LoadBalancer, RateLimit, RequestBuffer,
+    ResponseOverride, Retry, Telemetry,
 };
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
-use crate::common::{Http2, Quantity, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
+use crate::common::{Http2, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
 use crate::field_path::FieldPath;
-use crate::{FieldError, Policy, References};
+use crate::{FieldError, Policy};
 
 string_enum! {
     /// How a policy is merged with its parent.
@@ -103,29 +102,6 @@ api_struct! {
         /// Whether the gateway terminates the tunnel and forwards TCP to the backend. Default: `false`.
         terminate: bool = "terminate",
     }
-
-    /// Buffering of request bodies.
-    pub struct RequestBuffer {
-        /// Maximum size of a body. Larger requests are rejected with 413.
-        limit: Quantity = "limit",
-    }
-}
-
-/// Facts about a policy and the place where it is applied.
-#[derive(Clone, Copy, Debug)]
-pub struct RouteContext<'a> {
-    /// `namespace/name` of the policy. Routes of one policy share the limits with `shared: true`.
-    pub policy: &'a str,
-    /// Whether the listener sends `x-ratelimit-*` (`HeaderSettings::rate_limit_headers`).
-    pub rate_limit_headers: bool,
-    /// `namespace/name` of the Gateway and the name of the listener: the domain of the policy's global limits.
-    pub listener: &'a str,
-    /// Objects that the policy refers to.
-    pub references: &'a dyn References,
-    /// Annotations of the policy, and, if it is merged, the annotations of its parent that it does
-    /// not override. Only annotations with the prefix
-    /// [`ANNOTATION_PREFIX`](super::ANNOTATION_PREFIX) have an effect.
-    pub annotations: &'a BTreeMap<String, String>,
 }
 
 /// Values of the plan that a policy sets.

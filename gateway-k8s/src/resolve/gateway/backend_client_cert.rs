@@ -14,7 +14,7 @@ use towergate_tls::client::ClientTls;
 use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
 use super::certificate::{self, ReferenceError};
-use super::listener::Owner;
+use super::owner::Owner;
 use super::parameters;
 use crate::api::ENVOY_GROUP;
 use crate::api::gateway::GatewaySpec;

@@ -8,7 +8,7 @@ use towergate_tls::{Certificate, NamePattern};
 
 use super::super::grant::{From, To};
 use super::super::object_index::ObjectIndex;
-use super::listener::Owner;
+use super::owner::Owner;
 use crate::api::reference::SecretObjectReference;
 use crate::objects::ObjectKey;
 use crate::status::ListenerReason;

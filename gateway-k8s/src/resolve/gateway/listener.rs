@@ -10,10 +10,10 @@ use super::super::indexed::ListenerSetIndex;
 use super::super::object_index::ObjectIndex;
 use super::super::selector::Selector;
 use super::certificate::{self, Certificates};
+use super::owner::Owner;
 use super::protocol::{ListenerProtocol, TlsMode};
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
-use crate::api::meta::ObjectMeta;
 use crate::status::{ConditionType, Conditions, ListenerReason, kind_name, parse_kind};
 
 /// A listener and its resolved settings.
@@ -47,26 +47,6 @@ pub(crate) struct ListenerState<'a> {
     sound: bool,
     /// Whether the decoder reported the error already.
     pub(super) reported: bool,
-}
-
-/// The object that contains a listener.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Owner<'a> {
-    /// API group of the object.
-    pub(super) group: &'static str,
-    /// `Gateway`, `ListenerSet` or `Backend`.
-    pub(super) kind: &'static str,
-    pub(super) namespace: &'a str,
-}
-
-impl<'a> Owner<'a> {
-    pub(super) fn new(kind: &'static str, meta: &'a ObjectMeta) -> Self {
-        Self {
-            group: GATEWAY_GROUP,
-            kind,
-            namespace: &meta.namespace,
-        }
-    }
 }
 
 /// Namespaces whose routes may attach.

@@ -22,8 +22,6 @@ mod redirect;
 mod stream;
 mod target;
 
-pub(super) use attach::unattached;
-
 use towergate_core::plan::Endpoints;
 
 use super::gateway::Gateways;

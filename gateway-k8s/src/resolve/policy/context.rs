@@ -8,7 +8,6 @@ use std::sync::Arc;
 use towergate_core::plan::{Destination, WeightedBackend};
 use towergate_policy::common::{BackendRef, ConfigMapRef, ObjectRef};
 use towergate_policy::global_rate_limit::RateLimitService;
-use towergate_policy::oidc::SHORTEST_SESSION_KEY;
 use towergate_policy::references::{ObjectData, author_and_name};
 use towergate_policy::secret::SecretText;
 use towergate_policy::{FieldError, References};
@@ -16,6 +15,8 @@ use towergate_policy::{FieldError, References};
 use super::super::grant::{From, To};
 use super::super::object_index::ObjectIndex;
 use super::super::route::Backends;
+use super::object_data::{error, read};
+use super::session_keys::session_keys;
 use crate::api::ENVOY_GROUP;
 use crate::api::reference::{BackendObjectReference, ParentReference};
 use crate::objects::ObjectKey;
@@ -49,13 +50,6 @@ pub(crate) struct PolicyContext<'c, 'a> {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-fn error<T>(field: &str, message: impl std::fmt::Display) -> Result<T, FieldError> {
-    Err(FieldError {
-        field: field.to_owned(),
-        message: format!("{field}: {message}"),
-    })
-}
-
 impl PolicyContext<'_, '_> {
     /// The source of references that a policy in the namespace `author` wrote.
     fn referrer<'n>(&self, author: &'n str) -> From<'n> {
@@ -78,23 +72,6 @@ impl PolicyContext<'_, '_> {
             port: None,
         }
     }
-}
-
-/// The decoded values of an object.
-fn read<'k>(
-    field: &str,
-    object: &str,
-    keys: impl Iterator<Item = &'k String>,
-    value: impl Fn(&str) -> Result<Option<Vec<u8>>, String>,
-) -> Result<ObjectData, FieldError> {
-    let mut data = ObjectData::new();
-    for key in keys {
-        match value(key) {
-            Ok(value) => data.insert(key.clone(), value.unwrap_or_default()),
-            Err(fault) => return error(field, format_args!("{key} of {object} is {fault}")),
-        };
-    }
-    Ok(data)
 }
 
 impl References for PolicyContext<'_, '_> {
@@ -207,46 +184,6 @@ impl References for PolicyContext<'_, '_> {
     fn rate_limit_service(&self) -> Option<RateLimitService> {
         self.objects.index.options.rate_limit_service.clone()
     }
-}
-
-/// Keys of `owner`, derived from the session keys in `secret`; none without a Secret. A data plane has the keys of its
-/// own policies and routes alone. Errors contain `field`.
-///
-/// # Errors
-/// The Secret does not exist, or has no key of the required length.
-pub(in super::super) fn session_keys(
-    index: &ObjectIndex<'_>,
-    secret: Option<&ObjectKey>,
-    owner: &str,
-    field: &str,
-) -> Result<Vec<SecretText>, FieldError> {
-    let Some(key) = secret else {
-        return Ok(Vec::new());
-    };
-    let Some(secret) = index.objects.secrets.get(key) else {
-        let message = format!("Secret {key} with the session keys not found");
-        return error(field, message);
-    };
-    let spec = &secret.spec;
-    let names = spec.data.keys().chain(spec.string_data.keys());
-    let values = read(field, &format!("Secret {key}"), names, |name| {
-        spec.value(name)
-    })?;
-    let keys = values.into_iter().map(|(name, value)| match value.len() {
-        SHORTEST_SESSION_KEY.. => Ok(SecretText::derived(&value, owner)),
-        _ => {
-            let message = format!(
-                "{name} of Secret {key} has less than {SHORTEST_SESSION_KEY} bytes, \
-                 which is too short for a session key"
-            );
-            error(field, message)
-        }
-    });
-    let keys: Vec<SecretText> = keys.collect::<Result<_, FieldError>>()?;
-    if keys.is_empty() {
-        return error(field, format_args!("Secret {key} has no session key"));
-    }
-    Ok(keys)
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ mod client_traffic;
 pub(super) mod context;
 mod effective;
 mod extension;
+mod object_data;
 mod security;
+pub(super) mod session_keys;
 mod target;
 
 pub(super) use ancestors::without_effect;

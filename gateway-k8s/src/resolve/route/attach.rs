@@ -8,9 +8,9 @@ use towergate_tls::NamePattern;
 
 use super::super::gateway::{GatewayState, Gateways, ListenerState};
 use super::super::indexed::{GatewayIndex, ListenerIndex, ListenerSetIndex};
-use super::super::lint;
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
+use super::unattached::unattached;
 use super::{RouteRef, RuleErrors};
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
@@ -165,7 +165,7 @@ impl Attachment {
         let namespaces = &index.objects.namespaces;
         let known = namespaces.contains_key(&ObjectKey::new("", &**namespace));
         let place = (self.set, &*named);
-        let (code, help) = lint::unattached(reason, gateway, place, (namespace, known));
+        let (code, help) = unattached(reason, gateway, place, (namespace, known));
         report.error(code, &route.subject(), field, message, help);
     }
 

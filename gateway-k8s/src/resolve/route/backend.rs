@@ -13,11 +13,11 @@ use super::super::object_index::ObjectIndex;
 use super::super::policy::backend_tls::BackendTls;
 use super::super::report::Report;
 use super::RouteRef;
+use super::backend_error::{BackendError, fault};
 use super::backend_object::{self, BackendObject, BackendObjects};
 use super::endpoint_slices::endpoints_of;
 use super::extension::Extensions;
-use super::service_port::{Transport, app_protocol, find, find_from, protocol};
-use crate::api::GATEWAY_GROUP;
+use super::service_port::{Transport, app_protocol, find, find_from, from_route, protocol};
 use crate::api::core::ServicePort;
 use crate::api::reference::{BackendObjectReference, ParentReference};
 use crate::objects::ObjectKey;
@@ -90,18 +90,6 @@ impl ResolvedBackend {
         }
         Ok(self)
     }
-}
-
-/// Error of a backendRef.
-#[derive(Clone, Debug)]
-pub(crate) struct BackendError {
-    pub(super) reason: RouteReason,
-    /// A clause without full stop.
-    pub(super) message: String,
-}
-
-pub(super) fn fault<T>(reason: RouteReason, message: String) -> Result<T, BackendError> {
-    Err(BackendError { reason, message })
 }
 
 impl<'a> Backends<'a> {
@@ -424,12 +412,4 @@ fn dynamic_message(key: &ObjectKey) -> String {
         "Backend {key}: type DynamicResolver is supported in backendRefs of HTTPRoutes and GRPCRoutes only, which have \
          the host of a request"
     )
-}
-
-pub(super) fn from_route(route: RouteRef<'_>) -> From<'_> {
-    From {
-        group: GATEWAY_GROUP,
-        kind: route.kind(),
-        namespace: &route.meta().namespace,
-    }
 }

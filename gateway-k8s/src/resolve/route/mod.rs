@@ -13,6 +13,7 @@
 
 mod attach;
 mod backend;
+mod backend_error;
 mod backend_object;
 mod cors;
 mod endpoint_slices;
@@ -29,6 +30,7 @@ mod service_port;
 mod session;
 mod stream;
 mod traffic;
+mod unattached;
 
 pub(super) use attach::Attachment;
 pub(super) use backend::Backends;

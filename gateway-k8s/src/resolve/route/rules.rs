@@ -8,7 +8,8 @@ use towergate_policy::{Policy, SchemaViolation, session_persistence};
 
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
-use super::backend::{BackendError, Backends};
+use super::backend::Backends;
+use super::backend_error::BackendError;
 use super::cors;
 use super::extension::{ExtensionError, Extensions};
 use super::external_auth;

@@ -5,7 +5,8 @@ use towergate_core::plan::BackendProtocol;
 use super::super::grant::{From, To};
 use super::super::object_index::ObjectIndex;
 use super::RouteRef;
-use super::backend::{BackendError, fault, from_route};
+use super::backend_error::{BackendError, fault};
+use crate::api::GATEWAY_GROUP;
 use crate::api::core::{ServicePort, ServiceSpec};
 use crate::api::reference::BackendObjectReference;
 use crate::objects::ObjectKey;
@@ -43,6 +44,15 @@ pub(super) fn find<'w>(
     written: &BackendObjectReference,
 ) -> Result<(ObjectKey, &'w ServicePort), BackendError> {
     find_from(index, from_route(route), route.transport(), written)
+}
+
+/// The referrer of a rule of `route`.
+pub(super) fn from_route(route: RouteRef<'_>) -> From<'_> {
+    From {
+        group: GATEWAY_GROUP,
+        kind: route.kind(),
+        namespace: &route.meta().namespace,
+    }
 }
 
 /// The Service and its port that an object names.

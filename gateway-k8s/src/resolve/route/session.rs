@@ -8,7 +8,7 @@ use towergate_policy::common::DurationText;
 use towergate_policy::session_persistence::{SessionCarrier, SessionPersistence};
 
 use super::super::object_index::ObjectIndex;
-use super::super::policy::context;
+use super::super::policy::session_keys::session_keys;
 use super::RouteRef;
 use crate::api::http_route;
 
@@ -64,7 +64,7 @@ pub(super) fn resolve(
     };
     let secret = index.options.session_keys.as_ref();
     let owner = format!("{} rule {rule}", route_name(route));
-    let keys = context::session_keys(index, secret, &owner, "sessionPersistence");
+    let keys = session_keys(index, secret, &owner, "sessionPersistence");
     Ok(SessionPersistence {
         carrier,
         absolute_timeout,

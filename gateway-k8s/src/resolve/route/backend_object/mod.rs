@@ -13,7 +13,7 @@ use towergate_tls::client::ClientTls;
 
 use self::target::{EndpointTarget, destination, name_of};
 use self::tls::{BackendObjectTls, client_tls};
-use super::backend::{BackendError, fault};
+use super::backend_error::{BackendError, fault, invalid};
 use super::service_host::service_endpoints;
 use crate::api::ENVOY_GROUP;
 use crate::api::reference::BackendObjectReference;
@@ -306,10 +306,6 @@ fn mixes_names_and_addresses(spec: &BackendSpec) -> bool {
 fn is_h2c(spec: &BackendSpec) -> bool {
     let mut protocols = spec.app_protocols.iter().flatten();
     protocols.any(|protocol| *protocol == BackendAppProtocol::H2c)
-}
-
-fn invalid<T>(message: String) -> Result<T, BackendError> {
-    fault(RouteReason::InvalidBackendRef, message)
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use towergate_core::dns;
 use towergate_core::plan::{DnsHost, Endpoint};
 use towergate_policy::backend::BackendEndpoint;
 
-use super::super::backend::{BackendError, fault};
-use super::invalid;
+use super::super::backend_error::{BackendError, fault, invalid};
 use crate::resolve::object_index::ObjectIndex;
 use crate::status::RouteReason;
 

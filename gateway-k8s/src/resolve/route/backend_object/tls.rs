@@ -8,8 +8,7 @@ use towergate_tls::Certificate;
 use towergate_tls::client::ClientTls;
 use towergate_tls::limits::TlsLimits;
 
-use super::super::backend::{BackendError, fault};
-use super::invalid;
+use super::super::backend_error::{BackendError, fault, invalid};
 use crate::api::ENVOY_GROUP;
 use crate::api::reference::SecretObjectReference;
 use crate::objects::Object;
