@@ -47,6 +47,16 @@ pub enum NamePattern {
 pub struct InvalidName(pub String);
 
 impl NamePattern {
+    /// Sort key: greater for a more specific pattern. Exact names first, then wildcards by the length of their
+    /// suffix, then [`NamePattern::Any`].
+    pub fn specificity(&self) -> (u8, usize) {
+        match self {
+            Self::Exact(_) => (2, 0),
+            Self::Wildcard(suffix) => (1, suffix.len()),
+            Self::Any => (0, 0),
+        }
+    }
+
     /// Whether the pattern matches `host` (lower case, without port and trailing dot).
     pub fn matches(&self, host: &str) -> bool {
         match self {

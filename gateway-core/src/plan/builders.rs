@@ -90,6 +90,7 @@ impl<P> Route<P> {
         };
         Self {
             hostnames: vec![NamePattern::Any],
+            written_hostnames: Vec::new(),
             rules: rules.into_iter().enumerate().map(named).collect(),
             id,
         }

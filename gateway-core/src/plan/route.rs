@@ -22,6 +22,11 @@ pub struct Route<P = NoPolicy> {
     pub id: Arc<RouteId>,
     /// Intersection of the hostnames of the route and the listener. Never empty.
     pub hostnames: Vec<NamePattern>,
+    /// The hostname in the route from which each of `hostnames` results; empty: the same hostnames. Where
+    /// several routes have a hostname, those with the more specific written hostname come first (Gateway
+    /// API, `HTTPRouteSpec.hostnames`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub written_hostnames: Vec<NamePattern>,
     /// Rules, in the order of the route.
     pub rules: Vec<Arc<Rule<P>>>,
 }
@@ -334,4 +339,20 @@ pub struct CookieHash {
     pub ttl: Option<Duration>,
     /// Further attributes of a generated cookie, sorted by name.
     pub attributes: Vec<(String, String)>,
+}
+
+impl<P> Route<P> {
+    /// Hostnames, each with the hostname as written in the route.
+    pub(crate) fn hostname_pairs(&self) -> impl Iterator<Item = (&NamePattern, &NamePattern)> {
+        hostname_pairs(&self.hostnames, &self.written_hostnames)
+    }
+}
+
+/// Each of `hostnames`, with that of `written` or itself.
+pub(super) fn hostname_pairs<'r>(
+    hostnames: &'r [NamePattern],
+    written: &'r [NamePattern],
+) -> impl Iterator<Item = (&'r NamePattern, &'r NamePattern)> {
+    let pairs = hostnames.iter().enumerate();
+    pairs.map(|(at, served)| (served, written.get(at).unwrap_or(served)))
 }

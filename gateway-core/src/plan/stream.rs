@@ -20,6 +20,9 @@ pub struct StreamRoute {
     /// Intersection of the server names of a TLSRoute and the listener; any name for other kinds. Never
     /// empty.
     pub hostnames: Vec<NamePattern>,
+    /// As [`Route::written_hostnames`](super::Route::written_hostnames).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub written_hostnames: Vec<NamePattern>,
     /// Connect timeout, limits and load balancing. The settings of requests are ignored.
     pub traffic: Arc<Traffic>,
     /// Backends with their weights, without filters. If there are none, connections are closed at once.
@@ -102,5 +105,12 @@ mod tests {
         ] {
             assert_eq!(access.admits(client.parse().unwrap()), admitted, "{client}");
         }
+    }
+}
+
+impl StreamRoute {
+    /// Server names, each with the name as written in the route.
+    pub(crate) fn hostname_pairs(&self) -> impl Iterator<Item = (&NamePattern, &NamePattern)> {
+        super::route::hostname_pairs(&self.hostnames, &self.written_hostnames)
     }
 }

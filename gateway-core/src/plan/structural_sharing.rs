@@ -54,6 +54,7 @@ fn shared<P: PartialEq>(route: &Arc<Route<P>>, known: &[&Arc<Route<P>>]) -> Arc<
     Arc::new(Route {
         id: known.first().map_or(&route.id, |known| &known.id).clone(),
         hostnames: route.hostnames.clone(),
+        written_hostnames: route.written_hostnames.clone(),
         rules: rules
             .map(|rule| of_index(rule).unwrap_or(rule).clone())
             .collect(),

@@ -11,7 +11,8 @@
 //! Precedence of the entries of all rules of all routes (GEP-1722, `HTTPRouteRule` and `GRPCRouteRule` of
 //! Gateway API; the order of path types is that of Envoy Gateway):
 //!
-//! 1. hostname: exact, then wildcards from the longest to the shortest, then any;
+//! 1. hostname: exact, then wildcards from the longest to the shortest, then any. If routes have the same
+//!    hostname on a listener, their hostnames as written decide in the same way;
 //! 2. path type: exact, gRPC service, gRPC method, regular expression, prefix;
 //! 3. path length in characters, without the trailing slash of a prefix;
 //! 4. presence of a method match;
@@ -105,7 +106,15 @@ pub struct MatchedRoute<'a, T> {
 /// Entries of many hostnames, with their payloads.
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
-    hosts: NameMap<Arc<HostTable<T>>>,
+    hosts: NameMap<HostTables<T>>,
+}
+
+/// The tables of a hostname, in the order of their precedence.
+#[derive(Clone, Debug)]
+struct HostTables<T> {
+    first: Arc<HostTable<T>>,
+    /// Nearly always empty.
+    more: Vec<Arc<HostTable<T>>>,
 }
 
 impl<T> Default for RouteTable<T> {
@@ -142,19 +151,33 @@ impl<T> RouteTable<T> {
             .find_map(|host| host.find(query))
     }
 
-    /// Inserts the table of a hostname; returns the previous table of that hostname.
-    pub fn insert(&mut self, host: Arc<HostTable<T>>) -> Option<Arc<HostTable<T>>> {
-        self.hosts.insert(host.hostname().clone(), host)
+    /// Adds a table, after those of its hostname.
+    fn push(&mut self, table: Arc<HostTable<T>>) {
+        match self.hosts.pattern_mut(table.hostname()) {
+            Some(tables) => tables.more.push(table),
+            None => {
+                let hostname = table.hostname().clone();
+                let (first, more) = (table, Vec::new());
+                self.hosts.insert(hostname, HostTables { first, more });
+            }
+        }
     }
 }
 
-/// Combines tables of single hosts, which allows unchanged hosts to be shared. If two tables have
-/// the same hostname, the later one is kept.
+impl<T> HostTables<T> {
+    fn find(&self, query: &Query<'_>) -> Option<MatchedRoute<'_, T>> {
+        let more = || self.more.iter().find_map(|table| table.find(query));
+        self.first.find(query).or_else(more)
+    }
+}
+
+/// Combines tables of single hosts, which allows unchanged hosts to be shared. Tables of the same hostname
+/// are searched in their order.
 impl<T> FromIterator<Arc<HostTable<T>>> for RouteTable<T> {
     fn from_iter<I: IntoIterator<Item = Arc<HostTable<T>>>>(hosts: I) -> Self {
         let mut table = Self::default();
         for host in hosts {
-            table.insert(host);
+            table.push(host);
         }
         table
     }

@@ -1,9 +1,11 @@
 //! Lookup cases: recorded results of Envoy, and cases of Gateway API.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use towergate_tls::NamePattern;
 
-use super::{Query, RouteTable};
+use super::{HostTable, Query, RouteTable};
 use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 use crate::text::{Text, TextMatch};
 
@@ -399,4 +401,30 @@ fn many_expressions_are_found_in_the_same_order_as_few() {
     assert_eq!(name("PUT a.test /aj"), Some("put"));
     assert_eq!(name("GET a.test /xj"), Some("long"));
     assert_eq!(name("GET a.test /x"), None);
+}
+
+#[test]
+fn tables_of_a_host_are_tried_in_their_order_whatever_their_matches() {
+    let host: NamePattern = "a.example.com".parse().unwrap();
+    let (app, longer) = (prefix("/app"), prefix("/app/longer"));
+    let tables = [
+        (&app, "first"),
+        (&longer, "second"),
+        (&Match::default(), "last"),
+    ]
+    .map(|entry| Arc::new(HostTable::build(host.clone(), [entry])));
+    let table: RouteTable<_> = tables.into_iter().collect();
+
+    for strict_host in [false, true] {
+        let find = |target| {
+            find(
+                &table,
+                &format!("GET a.example.com {target}"),
+                &[],
+                strict_host,
+            )
+        };
+        assert_eq!(find("/app/longer").map(|found| found.0), Some("first"));
+        assert_eq!(find("/").map(|found| found.0), Some("last"));
+    }
 }

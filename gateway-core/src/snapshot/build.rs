@@ -1,7 +1,8 @@
 //! Builds a snapshot from a plan.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -137,12 +138,19 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 
     fn listener(&mut self, listener: &Listener<P>) -> ListenerSnapshot {
-        let mut hosts: HashMap<&NamePattern, Vec<&Arc<Route<P>>>> = HashMap::new();
+        let mut hosts: HashMap<&NamePattern, BTreeMap<Reverse<(u8, usize)>, Vec<&Arc<Route<P>>>>> =
+            HashMap::new();
         for route in &listener.routes {
-            for hostname in &route.hostnames {
-                hosts.entry(hostname).or_default().push(route);
+            for (hostname, written) in route.hostname_pairs() {
+                let tables = hosts.entry(hostname).or_default();
+                let table = tables.entry(Reverse(written.specificity()));
+                table.or_default().push(route);
             }
         }
+        let tables = hosts.into_iter().flat_map(|(hostname, tables)| {
+            let tables = tables.into_values();
+            tables.map(move |routes| (hostname, routes))
+        });
         ListenerSnapshot {
             id: Arc::new(listener.id.clone()),
             port: listener.port,
@@ -152,8 +160,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 .settings
                 .translate_grpc_web
                 .unwrap_or_else(|| has_grpc_route(listener)),
-            table: hosts
-                .into_iter()
+            table: tables
                 .map(|(hostname, routes)| self.host(hostname, &routes))
                 .collect(),
         }

@@ -19,11 +19,12 @@ pub(crate) use proxy::{ClientStream, TcpProxy, proxy};
 pub use record::StreamLog;
 pub(crate) use record::StreamRecord;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use towergate_tls::NameMap;
 use towergate_tls::connector::CryptoProvider;
+use towergate_tls::{NameMap, NamePattern};
 
 use crate::access_log::RuleName;
 use crate::live::Live;
@@ -60,8 +61,8 @@ pub(crate) struct StreamRule {
 }
 
 impl StreamTable {
-    /// Builds the table of a listener. `routes` are sorted by age: if hostnames are equal, the
-    /// first route takes precedence.
+    /// Builds the table of a listener. `routes` are sorted by age: if hostnames are equal, the route with the
+    /// most specific written hostname takes precedence, then the first.
     pub(crate) fn new<'a>(
         listener: ListenerId,
         routes: impl IntoIterator<Item = (&'a StreamRoute, Arc<StreamRule>)>,
@@ -71,11 +72,14 @@ impl StreamTable {
             by_name: NameMap::default(),
             first: None,
         };
+        let mut written_of: HashMap<&NamePattern, (u8, usize)> = HashMap::new();
         for (route, rule) in routes {
-            for hostname in &route.hostnames {
-                if table.by_name.pattern_mut(hostname).is_some() {
+            for (hostname, written) in route.hostname_pairs() {
+                let known = written_of.get(hostname);
+                if known.is_some_and(|known| *known >= written.specificity()) {
                     continue;
                 }
+                written_of.insert(hostname, written.specificity());
                 let target = StreamTarget {
                     rule: rule.clone(),
                     hostname: hostname.to_string().into(),

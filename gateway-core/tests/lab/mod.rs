@@ -277,6 +277,7 @@ fn plan(settings: &Arc<ListenerSettings>) -> Plan {
     let route = Route {
         id: route,
         hostnames: vec![NamePattern::Any],
+        written_hostnames: Vec::new(),
         rules: vec![Arc::new(rule)],
     };
     let listener = Listener {

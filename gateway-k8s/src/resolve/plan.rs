@@ -27,7 +27,7 @@ use super::policy::{
     Attached, ClientEffect, InForce, On, Policies, RoutePolicySpec, TrafficEffect,
 };
 use super::port::bound;
-use super::route::{Routes, RuleDraft, RuleTraffic, preflights};
+use super::route::{Routes, RuleDraft, RuleTraffic, preflights, written_hostnames};
 use crate::objects::ObjectKey;
 
 /// Builds the plan.
@@ -254,15 +254,20 @@ impl<'a> Builder<'_, 'a> {
                         built.entry(key).or_insert_with(make).clone()
                     });
                     let rules: Vec<_> = rules.collect();
+                    let served = &self.gateways.list[attachment.gateway].listeners[*listener];
+                    let written = written_hostnames(state.route, &served.hostname, hostnames);
                     // Listeners with equal hostnames and rules share the route.
                     let same = whole.iter().find(|route| {
                         let mut pairs = route.rules.iter().zip(&rules);
-                        route.hostnames == *hostnames && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+                        route.hostnames == *hostnames
+                            && route.written_hostnames == written
+                            && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
                     });
                     let route = same.cloned().unwrap_or_else(|| {
                         whole.push(Arc::new(Route {
                             id: id.clone(),
                             hostnames: hostnames.clone(),
+                            written_hostnames: written,
                             rules,
                         }));
                         whole[whole.len() - 1].clone()

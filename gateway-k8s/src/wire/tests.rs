@@ -53,6 +53,7 @@ fn stream(number: usize) -> Arc<StreamRoute> {
         }),
         rule: None,
         hostnames: vec![NamePattern::Any],
+        written_hostnames: Vec::new(),
         traffic: Arc::default(),
         backends: Vec::new(),
         access: None,

@@ -13,8 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use towergate_tls::NamePattern;
 
+use super::{StreamRule, StreamTable};
 use crate::access_log::{AccessLog, Entry};
 use crate::gateway::{Gateway, Options};
+use crate::live::Live;
 use crate::observer::{Event, Observer};
 use crate::plan::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Listener, Plan, Port,
@@ -148,6 +150,7 @@ pub(crate) fn route(name: &str, hostnames: &[&str], backends: Vec<WeightedBacken
         }),
         rule: None,
         hostnames: hostnames.iter().map(|name| name.parse().unwrap()).collect(),
+        written_hostnames: Vec::new(),
         traffic: Arc::new(Traffic::default()),
         backends,
         access: None,
@@ -238,4 +241,27 @@ async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin), length: usize) -
     let mut bytes = vec![0; length];
     soon(stream.read_exact(&mut bytes)).await.unwrap();
     String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn of_routes_for_one_server_name_that_with_the_more_specific_written_name_is_used() {
+    let written = |name: &str, written: &str| {
+        let mut route = route(name, &["a.example.com"], Vec::new());
+        route.written_hostnames = vec![written.parse().unwrap()];
+        let rule =
+            StreamRule::passthrough(&route, &Live::default(), &towergate_tls::default_provider());
+        (route, Arc::new(rule))
+    };
+    let routes = [
+        written("all", "*"),
+        written("wildcard", "*.example.com"),
+        written("exact", "a.example.com"),
+        written("younger", "a.example.com"),
+    ];
+
+    let routes = routes.iter().map(|(route, rule)| (route, rule.clone()));
+    let table = StreamTable::new(crate::plan::ListenerId::default(), routes);
+
+    let found = table.find(Some("a.example.com")).unwrap();
+    assert_eq!(found.rule.route.name, "exact");
 }

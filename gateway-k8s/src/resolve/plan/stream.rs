@@ -11,7 +11,7 @@ use towergate_tls::NamePattern;
 
 use super::super::indexed::{ListenerPlace, RouteIndex};
 use super::super::policy::{On, TrafficEffect};
-use super::super::route::{Routes, StreamDraft};
+use super::super::route::{Routes, StreamDraft, written_hostnames};
 use super::{Builder, find};
 
 /// Idle timeout of a client's UDP session, as in Envoy Gateway.
@@ -33,7 +33,10 @@ impl Builder<'_, '_> {
                     let held = streams.entry(place).or_default();
                     // Two parentRefs may name the same listener.
                     if held.last().is_none_or(|last| last.id != id) {
-                        let route = self.stream(&id, at, draft, place, hostnames);
+                        let mut route = self.stream(&id, at, draft, place, hostnames);
+                        let served = &self.gateways.list[attachment.gateway].listeners[*listener];
+                        route.written_hostnames =
+                            written_hostnames(state.route, &served.hostname, hostnames);
                         held.push(Arc::new(route));
                     }
                 }
@@ -68,6 +71,7 @@ impl Builder<'_, '_> {
             id: id.clone(),
             rule: draft.name.clone(),
             hostnames: hostnames.to_vec(),
+            written_hostnames: Vec::new(),
             // A route whose policies cannot be enforced must not be served.
             backends: match traffic {
                 Some(_) => backends,

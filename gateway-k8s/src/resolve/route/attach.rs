@@ -228,6 +228,29 @@ pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: 
     }
 }
 
+/// For each hostname of a route on a listener, the most specific hostname in the route from which it results;
+/// empty if they are the same.
+pub(crate) fn written_hostnames(
+    route: RouteRef<'_>,
+    listener: &NamePattern,
+    hostnames: &[NamePattern],
+) -> Vec<NamePattern> {
+    let written = route.hostnames().iter();
+    let written: Vec<NamePattern> = written.filter_map(|name| name.parse().ok()).collect();
+    let source = |served: &NamePattern| {
+        let sources = written
+            .iter()
+            .filter(|own| own.intersect(listener).as_ref() == Some(served));
+        let most = sources.max_by_key(|own| own.specificity());
+        most.cloned().unwrap_or(NamePattern::Any)
+    };
+    let written: Vec<_> = hostnames.iter().map(source).collect();
+    match written == hostnames {
+        true => Vec::new(),
+        false => written,
+    }
+}
+
 /// The hostnames of a route on a listener, without the hostnames of other listeners on the port.
 fn hosts(gateway: &GatewayState<'_>, at: ListenerIndex, hostnames: &[String]) -> Vec<NamePattern> {
     let listener = &gateway.listeners[at];

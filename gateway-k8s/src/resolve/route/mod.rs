@@ -32,7 +32,7 @@ mod stream;
 mod traffic;
 mod unattached;
 
-pub(super) use attach::Attachment;
+pub(super) use attach::{Attachment, written_hostnames};
 pub(super) use backend::Backends;
 pub(super) use cors::preflights;
 pub(super) use rules::RuleDraft;
@@ -218,7 +218,7 @@ pub(super) fn resolve<'a>(
         .into_iter()
         .filter_map(|route| RouteState::resolve(index, gateways, backends, report, route));
     let mut states: Routes<'_> = states.collect();
-    overlap::check(&mut states);
+    overlap::check(gateways, &mut states);
     states
 }
 

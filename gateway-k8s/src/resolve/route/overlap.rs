@@ -6,22 +6,27 @@ use std::collections::{BTreeSet, HashMap};
 use towergate_core::plan::Match;
 use towergate_tls::NamePattern;
 
+use super::super::gateway::Gateways;
 use super::super::indexed::{GatewayIndex, Indexed, ListenerIndex, RouteIndex};
 use super::Routes;
+use super::attach::written_hostnames;
 use crate::status::{ConditionType, RouteReason};
 
-/// Gateway, listener and hostname.
-type Place<'a> = (GatewayIndex, ListenerIndex, &'a NamePattern);
+/// Gateway, listener, hostname, and specificity of the hostname as written, which decides first.
+type Place<'a> = (GatewayIndex, ListenerIndex, &'a NamePattern, (u8, usize));
 
 /// Sets the condition of routes with a match that another route also has, for the same hostname of
 /// a listener.
-pub(super) fn check(routes: &mut Routes<'_>) {
+pub(super) fn check(gateways: &Gateways<'_>, routes: &mut Routes<'_>) {
     let mut places: HashMap<Place<'_>, BTreeSet<RouteIndex>> = HashMap::new();
     for (at, state) in routes.indexed() {
         for attachment in &state.attachments {
             for (listener, hosts) in &attachment.listeners {
-                for host in hosts {
-                    let place = (attachment.gateway, *listener, host);
+                let served = &gateways.list[attachment.gateway].listeners[*listener].hostname;
+                let written = written_hostnames(state.route, served, hosts);
+                for (index, host) in hosts.iter().enumerate() {
+                    let written = written.get(index).unwrap_or(host).specificity();
+                    let place = (attachment.gateway, *listener, host, written);
                     places.entry(place).or_default().insert(at);
                 }
             }
@@ -29,7 +34,7 @@ pub(super) fn check(routes: &mut Routes<'_>) {
     }
     // Most hostnames have one route; its matches need no comparison.
     let shared = places.iter().filter(|(_, here)| here.len() > 1);
-    let shared = shared.flat_map(|((gateway, listener, _), here)| {
+    let shared = shared.flat_map(|((gateway, listener, ..), here)| {
         let same = equal_matches(routes, here);
         same.into_iter().map(|same| (*gateway, *listener, same))
     });
