@@ -3,6 +3,9 @@
 # Go keeps compiled packages in its own cache. Whether programs are up to date is seen here from the
 # times of our files, since asking Go takes seconds for so many packages.
 
+# An older Go downloads the release that go.mod names.
+export GOTOOLCHAIN=${GOTOOLCHAIN:-$(sed -n 's/^toolchain //p' "$here/go.mod")}
+
 # The release of Kubernetes in go.mod.
 kubernetes_version() {
     sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' "$here/go.mod"
@@ -48,7 +51,7 @@ build_cluster() {
             -X $v.gitVersion=$version -X $v.gitMajor=1 -X $v.gitMinor=$minor" \
             go.etcd.io/etcd/server/v3 \
             k8s.io/kubernetes/cmd/kube-apiserver \
-            sigs.k8s.io/gateway-api/conformance/echo-basic \
+            sigs.k8s.io/gateway-api-conformance-images/echo-basic \
             ./cmd/...
     )
     find_modules >"$CONFORMANCE_BIN/modules"

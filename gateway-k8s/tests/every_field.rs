@@ -1,5 +1,5 @@
-//! The types have every field of Gateway API v1.6.1, in both channels: a manifest with every field of the
-//! schemas of that version is deserialised and serialised without loss.
+//! The types have every field of Gateway API v1.7.0, in both channels, and the fields of 1.6 that 1.7 has
+//! replaced: a manifest with every field of the schemas is deserialised and serialised without loss.
 
 use std::fmt::Debug;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::http_route::ExternalAuth;
 use super::meta::LabelSelector;
 use super::reference::{LocalObjectReference, ObjectReference, SecretObjectReference};
 
@@ -48,6 +49,25 @@ objects! {
         pub tls: Option<ListenerTlsConfig>,
         /// Routes that may attach.
         pub allowed_routes: Option<AllowedRoutes>,
+        /// Filters of all requests, before a route is matched (GEP-5224).
+        pub filters: Option<Box<ListenerFilters>>,
+    }
+
+    /// Filters of all requests of a listener.
+    pub struct ListenerFilters {
+        /// Filters of requests, in order.
+        pub requests: Vec<ListenerFilter>,
+    }
+
+    /// A filter of a listener.
+    pub struct ListenerFilter {
+        /// `ExternalAuth` or `ExtensionRef`.
+        #[serde(rename = "type")]
+        pub kind: String,
+        /// Settings for `ExternalAuth`.
+        pub external_auth: Option<ExternalAuth>,
+        /// Object for `ExtensionRef`.
+        pub extension_ref: Option<LocalObjectReference>,
     }
 
     /// TLS settings of a listener.
@@ -91,6 +111,8 @@ objects! {
         pub kind: Option<String>,
         /// Address; absent: any of the type.
         pub value: Option<String>,
+        /// From where it is reachable (GEP-5093): `Cluster`, or a name of the implementation.
+        pub routability: Option<String>,
     }
 
     /// Metadata of the objects that are created for a Gateway.

@@ -222,7 +222,8 @@ objects! {
         pub backoff: Option<String>,
     }
 
-    /// Session persistence: requests of a client go to one endpoint.
+    /// Session persistence: requests of a client go to one endpoint. `session_name` and `cookie_config` are
+    /// the fields of Gateway API 1.6, in place of `cookie` and `header`.
     pub struct SessionPersistence {
         /// Name of the cookie or header.
         pub session_name: Option<String>,
@@ -233,13 +234,33 @@ objects! {
         /// `Cookie` (the default) or `Header`.
         #[serde(rename = "type")]
         pub kind: Option<String>,
+        /// Settings for `Cookie`, in 1.6.
+        pub cookie_config: Option<SessionCookieConfig>,
         /// Settings for `Cookie`.
-        pub cookie_config: Option<CookieConfig>,
+        pub cookie: Option<SessionCookie>,
+        /// Settings for `Header`.
+        pub header: Option<SessionHeader>,
     }
 
     /// Lifetime of a session cookie.
-    pub struct CookieConfig {
+    pub struct SessionCookieConfig {
         /// `Session` (the default) or `Permanent`.
         pub lifetime_type: Option<String>,
+    }
+
+    /// The cookie of a session.
+    pub struct SessionCookie {
+        /// Name. Default: unique for the rule.
+        pub name: Option<String>,
+        /// `Path` attribute. Default: `/`.
+        pub path: Option<String>,
+        /// `Session` (the default) or `Permanent`.
+        pub lifetime_type: Option<String>,
+    }
+
+    /// The header field of a session.
+    pub struct SessionHeader {
+        /// Name.
+        pub name: String,
     }
 }

@@ -1,4 +1,4 @@
-//! The objects as written: serde types with the fields of Gateway API v1.6.
+//! The objects as written: serde types with the fields of Gateway API v1.7.
 //!
 //! The types are lenient: each field may be absent or `null`, and enumerations are text. The decoder
 //! validates an object against the schema of its kind and reports violations with their place. Fields that

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::eval::EvaluationError;
+use super::format::is_dns1123_subdomain;
 use super::value::Value;
 
 /// A function; as a method, its first argument stands before the dot.
@@ -13,6 +14,8 @@ pub(super) enum Function {
     Duration,
     EndsWith,
     Int,
+    /// Made by [`Parser::format`](super::parser::Parser::format); it has no name of its own.
+    IsDns1123Subdomain,
     IsIp,
     LowerAscii,
     Size,
@@ -72,6 +75,7 @@ impl Function {
                 .parse()
                 .map(Value::Int)
                 .map_err(|_| EvaluationError::new(format!("{text:?} is not an integer"))),
+            (Self::IsDns1123Subdomain, []) => Ok(Value::Bool(is_dns1123_subdomain(text))),
             (Self::IsIp, []) => Ok(Value::Bool(text.parse::<IpAddr>().is_ok())),
             (Self::LowerAscii, []) => Ok(Value::Text(Cow::Owned(text.to_ascii_lowercase()))),
             (Self::UpperAscii, []) => Ok(Value::Text(Cow::Owned(text.to_ascii_uppercase()))),

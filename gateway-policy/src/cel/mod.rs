@@ -26,6 +26,7 @@
 mod environment;
 mod eval;
 mod expression;
+mod format;
 mod functions;
 mod lexer;
 mod parser;

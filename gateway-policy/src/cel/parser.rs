@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str, environment: &Environment) -> Result<Node, Expre
     }
 }
 
-struct Parser {
+pub(super) struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
     depth: usize,
@@ -40,7 +40,7 @@ impl Parser {
         &self.tokens[self.next].1
     }
 
-    fn advance(&mut self) -> Token {
+    pub(super) fn advance(&mut self) -> Token {
         let token = self.peek().clone();
         if token != Token::End {
             self.next += 1;
@@ -48,7 +48,7 @@ impl Parser {
         token
     }
 
-    fn error(&self, message: impl Into<String>) -> ExpressionError {
+    pub(super) fn error(&self, message: impl Into<String>) -> ExpressionError {
         ExpressionError {
             offset: self.tokens[self.next].0,
             message: message.into(),
@@ -64,14 +64,14 @@ impl Parser {
         found
     }
 
-    fn expect(&mut self, symbol: &str) -> Result<(), ExpressionError> {
+    pub(super) fn expect(&mut self, symbol: &str) -> Result<(), ExpressionError> {
         match self.take(symbol) {
             true => Ok(()),
             false => Err(self.error(format!("expected `{symbol}`"))),
         }
     }
 
-    fn conditional(&mut self) -> Parsed {
+    pub(super) fn conditional(&mut self) -> Parsed {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(self.error("nested too deeply"));
@@ -206,6 +206,7 @@ impl Parser {
                 "null" => Ok(Node::Null),
                 "true" => Ok(Node::Bool(true)),
                 "false" => Ok(Node::Bool(false)),
+                "format" if !self.variables.contains(&name) => self.format(),
                 _ if self.take("(") => self.call(&name),
                 _ => self.variable(&name),
             },

@@ -44,6 +44,8 @@ fn expressions_have_the_values_that_cel_defines() {
         r"'a\\.b'.matches('^a\\\\\\.b$') && 'it\'s'.endsWith('s')",
         "self.value.substring(1).startsWith('a//') && self.value.substring(1, 2) == 'a'",
         "'*' in ['*'] && !isIP('example.com') && isIP('::1')",
+        "!format.dns1123Subdomain().validate('a-1.example.com').hasValue()",
+        "['', 'A', '-a', 'a-', 'a..b', 'a_b', '.a'].all(t, format.dns1123Subdomain().validate(t).hasValue())",
         "self.list == ['a', 'b'] && self.count != 'three' && 1 == 1.0 && 2.5 > 2",
         "self.list.map(x, x + '!') == ['a!', 'b!'] && self.refs.map(r, r.name)[1] == 'y'",
         "int('12') == 12 && int(3) == 3 && string(3) == '3' && string(true) == 'true'",
@@ -100,6 +102,14 @@ fn what_is_not_supported_does_not_compile() {
             "`matches` takes a literal pattern at byte 18",
         ),
         ("has(self)", "`has` takes a field at byte 9"),
+        (
+            "format.uuid().validate(self).hasValue()",
+            "the format `uuid` is not supported at byte 11",
+        ),
+        (
+            "format.dns1123Subdomain().validate(self).value()",
+            "expected `hasValue` at byte 46",
+        ),
         ("self.", "expected a name at byte 5"),
         ("(self", "expected `)` at byte 5"),
         ("self self", "unexpected token at byte 5"),

@@ -190,9 +190,11 @@ fn element(object: CelType) -> CelType {
 
 fn result(function: Function) -> CelType {
     match function {
-        Function::Contains | Function::EndsWith | Function::IsIp | Function::StartsWith => {
-            CelType::Bool
-        }
+        Function::Contains
+        | Function::EndsWith
+        | Function::IsDns1123Subdomain
+        | Function::IsIp
+        | Function::StartsWith => CelType::Bool,
         Function::Duration => CelType::Duration,
         Function::Int | Function::Size => CelType::Number,
         Function::LowerAscii | Function::String | Function::Substring | Function::UpperAscii => {

@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
 use towergate_core::balance::{PreferredEndpoint, RespondingEndpoint, find_cookie};
-use towergate_core::plan::{Rule, Text};
+use towergate_core::plan::{PathMatch, Rule, Text};
 use towergate_core::policy::{BodyPolicy, BuildContext, PolicyError, PolicyRequest};
 
 use crate::Policy;
@@ -55,6 +55,8 @@ pub enum SessionCarrier {
         /// Whether the cookie is kept after the browser is closed: `Max-Age` is the rest of the
         /// absolute timeout.
         permanent: bool,
+        /// `Path` attribute. `None`: the literal part of the path that the match of the request has.
+        path: Option<String>,
     },
     /// A response header field that the client repeats in its requests.
     Header(Text<HeaderName>),
@@ -94,7 +96,13 @@ impl SessionPersistencePolicy {
         let keys: Vec<&str> = settings.keys.iter().map(SecretText::expose).collect();
         let tokens = SessionTokens::new(&keys, &identity)
             .map_err(|error| PolicyError::new(error.to_string()))?;
-        let paths = rule.matches.iter().map(|one| cookie_path::of(&one.path));
+        let path_of = |matched: &PathMatch| match &settings.carrier {
+            SessionCarrier::Cookie {
+                path: Some(path), ..
+            } => path.clone(),
+            _ => cookie_path::of(matched),
+        };
+        let paths = rule.matches.iter().map(|one| path_of(&one.path));
         Ok(Self(Arc::new(SessionRules {
             settings: settings.clone(),
             tokens,
@@ -172,7 +180,9 @@ impl SessionRules {
                     headers.insert(&**name, value);
                 }
             }
-            SessionCarrier::Cookie { name, permanent } => {
+            SessionCarrier::Cookie {
+                name, permanent, ..
+            } => {
                 let left = session.end.map(|end| end.saturating_sub(seconds_of(now)));
                 let path = self.paths.get(matched).map_or("/", |path| path);
                 let line = cookie_line(name, &value, left.filter(|_| *permanent), path);

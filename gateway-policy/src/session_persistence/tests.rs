@@ -11,6 +11,7 @@ fn rules(absolute: Option<u64>, idle: Option<u64>, permanent: bool) -> SessionRu
             carrier: SessionCarrier::Cookie {
                 name: "sticky".to_owned(),
                 permanent,
+                path: None,
             },
             absolute_timeout: absolute.map(Duration::from_secs),
             idle_timeout: idle.map(Duration::from_secs),

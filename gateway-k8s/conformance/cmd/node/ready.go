@@ -15,8 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// settle is how long a program without a port may run before it counts as ready.
+// settle is how long a program that declares and opens no port may run before it counts as ready.
 const settle = time.Second
+
+// patience is how long a program may run without a port that it declares before it counts as ready:
+// the declaration is informational, and tests have programs that open another port.
+const patience = 10 * time.Second
 
 // readiness follows whether one container is ready.
 type readiness struct {
@@ -135,7 +139,7 @@ func probeAddress(host string, port intstr.IntOrString, c *v1.Container, addr st
 }
 
 // portsOpen says whether all declared ports of a container are open, or any port if it declares
-// none. A program that opens none at all is ready after a while.
+// none. A program that does not open them is ready after a while.
 func portsOpen(c *v1.Container, p *process) bool {
 	open, err := openPorts(p.pid())
 	if err != nil {
@@ -150,7 +154,7 @@ func portsOpen(c *v1.Container, p *process) bool {
 			protocol = "udp"
 		}
 		if !open[fmt.Sprintf("%s/%d", protocol, port.ContainerPort)] {
-			return false
+			return time.Since(p.began) > patience
 		}
 	}
 	return true

@@ -215,6 +215,9 @@ func (c *catalog) addNamed(value any) (map[string]int, error) {
 	indices := map[string]int{}
 	for _, name := range names {
 		below, _ := named[name].(schema)
+		if name == "sessionPersistence" {
+			widenSession(below)
+		}
 		index, err := c.add(below)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

@@ -12,6 +12,7 @@ use super::super::selector::Selector;
 use super::certificate::{self, Certificates};
 use super::owner::Owner;
 use super::protocol::{ListenerProtocol, TlsMode};
+use super::unsupported;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
 use crate::status::{ConditionType, Conditions, ListenerReason, kind_name, parse_kind};
@@ -105,6 +106,7 @@ impl<'a> ListenerState<'a> {
         state.check_tls(index, owner);
         state.check_hostname();
         state.check_port();
+        unsupported::check_filters(&mut state);
         state
     }
 

@@ -7,7 +7,7 @@ use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
 use super::parameters;
 use super::protocol::ListenerProtocol;
-use crate::api::gateway::GatewaySpec;
+use crate::api::gateway::{GatewaySpec, GatewaySpecAddress};
 use crate::finding::FindingCode;
 use crate::objects::Object;
 use crate::status::{ConditionType, Conditions, GatewayReason, ListenerReason};
@@ -22,14 +22,8 @@ pub(super) fn check_gateway(
 ) -> bool {
     let parameters = parameters::check_gateway(index.objects, gateway, conditions, report, subject);
     options(gateway, report, subject);
-    let known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
-    let addresses = gateway
-        .spec
-        .addresses
-        .iter()
-        .filter_map(|address| address.kind.as_deref());
-    if let Some(kind) = addresses.into_iter().find(|kind| !known(kind)) {
-        let message = format!("address type {kind:?} is not supported");
+    let addresses = &gateway.spec.addresses;
+    if let Some((message, advice)) = addresses.iter().find_map(unsupported_address) {
         conditions.set(
             ConditionType::Accepted,
             false,
@@ -41,11 +35,29 @@ pub(super) fn check_gateway(
             subject,
             "spec.addresses",
             message,
-            "use type IPAddress or Hostname",
+            advice,
         );
         return false;
     }
     parameters
+}
+
+/// Why an address cannot be assigned, and what to do.
+fn unsupported_address(address: &GatewaySpecAddress) -> Option<(String, &'static str)> {
+    let kind = address.kind.as_deref().unwrap_or("IPAddress");
+    if !matches!(kind, "IPAddress" | "Hostname") {
+        let message = format!("address type {kind:?} is not supported");
+        return Some((message, "use type IPAddress or Hostname"));
+    }
+    let routability = address
+        .routability
+        .as_deref()
+        .filter(|text| !text.is_empty())?;
+    let message = format!("routability {routability:?} is not supported");
+    Some((
+        message,
+        "remove routability; the type of the Service decides from where an address is reachable",
+    ))
 }
 
 fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
@@ -73,6 +85,21 @@ fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject
                 "use a ClientTrafficPolicy",
             );
         }
+    }
+}
+
+/// Rejects a listener with filters: without them, requests would pass unauthorized.
+pub(super) fn check_filters(listener: &mut ListenerState<'_>) {
+    let filters = listener.spec.filters.as_ref();
+    if filters.is_some_and(|filters| !filters.requests.is_empty()) {
+        let message = "filters of listeners are not supported; use a SecurityPolicy";
+        listener.conditions.set(
+            ConditionType::Accepted,
+            false,
+            ListenerReason::UnsupportedValue,
+            message,
+        );
+        listener.refuse(message.to_owned());
     }
 }
 

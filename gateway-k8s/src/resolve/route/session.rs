@@ -1,4 +1,5 @@
-//! `sessionPersistence` of a rule (GEP-1619).
+//! `sessionPersistence` of a rule (GEP-1619), with the fields of Gateway API 1.7 or of 1.6, which Envoy
+//! Gateway 1.9 uses. In 1.6 the path of a cookie depends on the match; in 1.7 it is a field.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::super::policy::session_keys::session_keys;
 use super::RouteRef;
 use crate::api::http_route;
 
-/// The longest name of a session (schema of `sessionName`), in characters.
-const LONGEST_NAME: usize = 128;
+/// The longest name of a session (schema of `cookie.name`), in characters.
+const LONGEST_NAME: usize = 256;
 
 /// Fields that frame or route a message, or that have a fixed meaning in responses.
 const RESERVED: [&str; 15] = [
@@ -46,21 +47,31 @@ pub(super) fn resolve(
 ) -> Result<SessionPersistence, String> {
     let absolute_timeout = duration("absoluteTimeout", written.absolute_timeout.as_ref())?;
     let idle_timeout = duration("idleTimeout", written.idle_timeout.as_ref())?;
-    let name = match &written.session_name {
-        Some(name) if name.is_empty() || name.len() > LONGEST_NAME => {
-            let message = format!("sessionName must have 1 to {LONGEST_NAME} characters");
-            return Err(message);
+    let CarrierFields {
+        name_field,
+        name,
+        lifetime,
+        path,
+        header_type,
+    } = CarrierFields::read(written)?;
+    if let Some(name) = &name
+        && (name.is_empty() || name.len() > LONGEST_NAME)
+    {
+        return Err(format!(
+            "{name_field} must have 1 to {LONGEST_NAME} characters"
+        ));
+    }
+    let name = name.unwrap_or_else(|| default_name(route, rule));
+    let carrier = match header_type {
+        true => header(name_field, &name)?,
+        false => {
+            check_cookie_name(name_field, &name)?;
+            SessionCarrier::Cookie {
+                name,
+                permanent: is_permanent(lifetime, absolute_timeout)?,
+                path: path.map(cookie_path).transpose()?,
+            }
         }
-        Some(name) => name.clone(),
-        None => default_name(route, rule),
-    };
-    let lifetime = written.cookie_config.as_ref();
-    let lifetime = lifetime.map(|config| config.lifetime_type.as_deref());
-    let carrier = match (written.kind.as_deref().unwrap_or("Cookie"), lifetime) {
-        ("Cookie", lifetime) => cookie(name, lifetime.flatten(), absolute_timeout)?,
-        ("Header", None) => header(&name)?,
-        ("Header", Some(_)) => return Err("cookieConfig requires type Cookie".to_owned()),
-        (other, _) => return Err(format!("type {other:?} is not supported")),
     };
     let secret = index.options.session_keys.as_ref();
     let owner = format!("{} rule {rule}", route_name(route));
@@ -71,6 +82,79 @@ pub(super) fn resolve(
         idle_timeout,
         keys: keys.map_err(|fault| fault.message)?,
     })
+}
+
+/// The fields that say where a session is kept, of either release of Gateway API.
+struct CarrierFields<'w> {
+    /// The field of the name.
+    name_field: &'static str,
+    name: Option<String>,
+    lifetime: Option<&'w str>,
+    /// `None`: the path depends on the match, as in 1.6.
+    path: Option<&'w str>,
+    header_type: bool,
+}
+
+impl<'w> CarrierFields<'w> {
+    fn read(written: &'w http_route::SessionPersistence) -> Result<Self, String> {
+        let header_type = match written.kind.as_deref().unwrap_or("Cookie") {
+            "Cookie" => false,
+            "Header" => true,
+            other => return Err(format!("type {other:?} is not supported")),
+        };
+        let newer = written.cookie.is_some() || written.header.is_some();
+        let older = written.session_name.is_some() || written.cookie_config.is_some();
+        match (newer, older) {
+            (true, true) => Err(
+                "sessionName and cookieConfig are the fields of Gateway API 1.6: use cookie or header in \
+                 their place"
+                    .to_owned(),
+            ),
+            (true, false) => Self::of_1_7(written, header_type),
+            (false, _) => Self::of_1_6(written, header_type),
+        }
+    }
+
+    fn of_1_7(
+        written: &'w http_route::SessionPersistence,
+        header_type: bool,
+    ) -> Result<Self, String> {
+        match (&written.cookie, &written.header, header_type) {
+            (Some(cookie), None, false) => Ok(Self {
+                name_field: "cookie.name",
+                name: cookie.name.clone(),
+                lifetime: cookie.lifetime_type.as_deref(),
+                path: Some(cookie.path.as_deref().unwrap_or("/")),
+                header_type,
+            }),
+            (None, Some(header), true) => Ok(Self {
+                name_field: "header.name",
+                name: Some(header.name.clone()),
+                lifetime: None,
+                path: None,
+                header_type,
+            }),
+            (_, _, false) => Err("type Cookie requires cookie, without header".to_owned()),
+            (_, _, true) => Err("type Header requires header, without cookie".to_owned()),
+        }
+    }
+
+    fn of_1_6(
+        written: &'w http_route::SessionPersistence,
+        header_type: bool,
+    ) -> Result<Self, String> {
+        if header_type && written.cookie_config.is_some() {
+            return Err("cookieConfig requires type Cookie".to_owned());
+        }
+        let config = written.cookie_config.as_ref();
+        Ok(Self {
+            name_field: "sessionName",
+            name: written.session_name.clone(),
+            lifetime: config.and_then(|config| config.lifetime_type.as_deref()),
+            path: None,
+            header_type,
+        })
+    }
 }
 
 /// Kind, namespace and name.
@@ -86,31 +170,42 @@ fn default_name(route: RouteRef<'_>, rule: usize) -> String {
     format!("{kind}-{}-{}-rule-{rule}", meta.namespace, meta.name)
 }
 
-fn cookie(
-    name: String,
-    lifetime: Option<&str>,
-    absolute_timeout: Option<Duration>,
-) -> Result<SessionCarrier, String> {
-    // RFC 6265, section 4.1.1: the name of a cookie is a token, like the name of a field.
-    if HeaderName::from_bytes(name.as_bytes()).is_err() {
-        return Err(format!("sessionName {name:?} is not a valid cookie name"));
+/// Checks the name of a cookie: a token, like the name of a field (RFC 6265, section 4.1.1).
+fn check_cookie_name(field: &str, name: &str) -> Result<(), String> {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("{field} {name:?} is not a valid cookie name")),
     }
-    let permanent = match lifetime {
-        None | Some("Session") => false,
-        Some("Permanent") if absolute_timeout.is_some() => true,
-        Some("Permanent") => {
-            return Err("lifetimeType Permanent requires absoluteTimeout".to_owned());
-        }
-        Some(other) => return Err(format!("lifetimeType {other:?} is not supported")),
-    };
-    Ok(SessionCarrier::Cookie { name, permanent })
 }
 
-fn header(name: &str) -> Result<SessionCarrier, String> {
+/// Whether a browser keeps the cookie after it is closed.
+fn is_permanent(
+    lifetime: Option<&str>,
+    absolute_timeout: Option<Duration>,
+) -> Result<bool, String> {
+    match lifetime {
+        None | Some("Session") => Ok(false),
+        Some("Permanent") if absolute_timeout.is_some() => Ok(true),
+        Some("Permanent") => Err("lifetimeType Permanent requires absoluteTimeout".to_owned()),
+        Some(other) => Err(format!("lifetimeType {other:?} is not supported")),
+    }
+}
+
+/// The `Path` attribute of a cookie (RFC 6265, sections 4.1.1 and 5.2.4: browsers ignore a path that
+/// does not begin with a slash).
+fn cookie_path(path: &str) -> Result<String, String> {
+    let is_path_byte = |byte: u8| matches!(byte, b' '..=b'~') && byte != b';';
+    match path.starts_with('/') && path.bytes().all(is_path_byte) {
+        true => Ok(path.to_owned()),
+        false => Err(format!("cookie.path {path:?} is not a path of a cookie")),
+    }
+}
+
+fn header(field: &str, name: &str) -> Result<SessionCarrier, String> {
     let parsed = HeaderName::from_bytes(name.as_bytes());
-    let parsed = parsed.map_err(|_| format!("sessionName {name:?} is not a valid header name"))?;
+    let parsed = parsed.map_err(|_| format!("{field} {name:?} is not a valid header name"))?;
     if RESERVED.contains(&parsed.as_str()) {
-        return Err(format!("sessionName {name:?} is a reserved header name"));
+        return Err(format!("{field} {name:?} is a reserved header name"));
     }
     Ok(SessionCarrier::Header(Text::from(parsed)))
 }
