@@ -225,6 +225,7 @@ mod tests {
                 .iter()
                 .map(|host| host.parse().unwrap_or(NamePattern::Any))
                 .collect(),
+            written_hostnames: Vec::new(),
             rules: Vec::new(),
         })
     }
@@ -290,6 +291,7 @@ Try:
                 .iter()
                 .map(|host| host.parse().unwrap_or(NamePattern::Any))
                 .collect(),
+            written_hostnames: Vec::new(),
             traffic: Arc::default(),
             backends: Vec::new(),
             access: None,
