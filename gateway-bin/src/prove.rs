@@ -3,7 +3,7 @@
 //! The data plane runs in this process without its own sockets. Its backends are one echo server on
 //! loopback, with an address for each port of a Service.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use tower_service::Service;
 use towergate_core::Body;
 use towergate_core::conn::ConnectionAddrs;
 use towergate_core::gateway::{Gateway, Options, PortService};
-use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Decoder;
 use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
 use towergate_k8s::ingress::proof::{self, Difference, Observed};
@@ -27,6 +26,7 @@ use towergate_k8s::resolve::Parity;
 use towergate_k8s::{ResolveOptions, resolve};
 
 use crate::Failure;
+use crate::prove_stand_ins::StandIns;
 
 /// The result of a proof.
 #[derive(Default)]
@@ -128,21 +128,8 @@ fn gateway(
     }
     decoder.file("missing.yaml", &proof::missing_services(nginx));
     decoder.file("translation.yaml", &proof::prepare(&migration.objects));
-    let objects = decoder.finish().objects;
-    let mut endpoints = BTreeMap::new();
-    let mut names = HashMap::new();
-    let mut addresses = (1_u32..).map(|n| Ipv4Addr::from_bits(0x7f40_0000 + n));
-    for (key, service) in objects.services.iter() {
-        for port in &service.spec.ports {
-            let Some(address) = addresses.next() else {
-                break;
-            };
-            names.insert(IpAddr::from(address), key.to_string());
-            let backend = BackendId::service(&key.namespace, &key.name, port.port);
-            let address = SocketAddr::new(address.into(), echo.port);
-            endpoints.insert(backend, vec![Endpoint { address, weight: 1 }]);
-        }
-    }
+    let mut objects = decoder.finish().objects;
+    let StandIns { endpoints, names } = StandIns::replace_all(&mut objects, echo.port);
     echo.names
         .set(names)
         .map_err(|_| "the echo server is in use")?;

@@ -269,3 +269,65 @@ fn a_log_without_hosts_needs_the_ingresses() {
     assert!(text.contains("pass the folder of the Ingresses"), "{text}");
     assert_eq!(code, Some(2));
 }
+
+/// Accepts connections and counts them. Returns its port.
+fn sink() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let count = connections.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            drop(stream);
+        }
+    });
+    (port, connections)
+}
+
+#[test]
+fn no_request_of_a_proof_reaches_a_backend() {
+    const INSTALLATION: &str = r#"
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: web
+  namespace: apps
+  annotations: {nginx.ingress.kubernetes.io/mirror-target: "http://127.0.0.1:PORT/copy"}
+spec:
+  ingressClassName: nginx
+  rules:
+    - host: a.test
+      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+    - host: b.test
+      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: outside, port: {number: PORT}}}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: apps}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside, namespace: apps}
+spec: {type: ExternalName, externalName: localhost, ports: [{port: PORT}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web, namespace: apps, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: PORT}]
+endpoints: [{addresses: [127.0.0.1]}]
+"#;
+    let (port, connections) = sink();
+    let folder = Folder::new();
+    folder.write("in.yaml", &INSTALLATION.replace("PORT", &port.to_string()));
+
+    let (text, _) = migrate(&[
+        &folder.path().join("in.yaml").display().to_string(),
+        "--prove",
+    ]);
+
+    assert!(text.contains(" 0 different"), "{text}");
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 0);
+}

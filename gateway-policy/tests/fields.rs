@@ -233,6 +233,14 @@ where
     fields[path] == "boolean" && convert(spec_with(&fields, path, off)) != without
 }
 
+/// The document with the type that `loadBalancer.backendUtilization` requires.
+fn with_type_of_load_balancer(mut document: Value) -> Value {
+    if document["loadBalancer"].get("backendUtilization").is_some() {
+        document["loadBalancer"]["type"] = json!("BackendUtilization");
+    }
+    document
+}
+
 /// The fields without effect, apart from those that the policy's remarks name.
 fn without_effect<T, C, E>(
     list: &'static str,
@@ -278,7 +286,7 @@ fn no_field_of_a_backend_traffic_policy_is_ignored_without_a_warning() {
 
     let ignored = without_effect(
         include_str!("fields/backend.txt"),
-        std::convert::identity,
+        with_type_of_load_balancer,
         |spec: &BackendTrafficPolicySpec| {
             spec.traffic(RouteContext {
                 policy: "a/b",

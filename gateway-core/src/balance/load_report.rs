@@ -128,7 +128,7 @@ impl LoadReport {
     }
 
     fn decode_base64(text: &str) -> Option<Self> {
-        let encoding = if text.ends_with('=') || text.len() % 4 == 0 {
+        let encoding = if text.ends_with('=') || text.len().is_multiple_of(4) {
             BASE64
         } else {
             BASE64_NOPAD

@@ -80,6 +80,13 @@ pub struct DatagramPort {
     pub routes: Vec<Arc<StreamRoute>>,
 }
 
+impl StreamRoute {
+    /// Server names, each with the name as written in the route.
+    pub(crate) fn hostname_pairs(&self) -> impl Iterator<Item = (&NamePattern, &NamePattern)> {
+        super::route::hostname_pairs(&self.hostnames, &self.written_hostnames)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,12 +112,5 @@ mod tests {
         ] {
             assert_eq!(access.admits(client.parse().unwrap()), admitted, "{client}");
         }
-    }
-}
-
-impl StreamRoute {
-    /// Server names, each with the name as written in the route.
-    pub(crate) fn hostname_pairs(&self) -> impl Iterator<Item = (&NamePattern, &NamePattern)> {
-        super::route::hostname_pairs(&self.hostnames, &self.written_hostnames)
     }
 }

@@ -138,8 +138,9 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 
     fn listener(&mut self, listener: &Listener<P>) -> ListenerSnapshot {
-        let mut hosts: HashMap<&NamePattern, BTreeMap<Reverse<(u8, usize)>, Vec<&Arc<Route<P>>>>> =
-            HashMap::new();
+        // Tables by hostname, and by the specificity of the hostname as written.
+        type RoutesOf<'a, P> = BTreeMap<Reverse<(u8, usize)>, Vec<&'a Arc<Route<P>>>>;
+        let mut hosts: HashMap<&NamePattern, RoutesOf<'_, P>> = HashMap::new();
         for route in &listener.routes {
             for (hostname, written) in route.hostname_pairs() {
                 let tables = hosts.entry(hostname).or_default();

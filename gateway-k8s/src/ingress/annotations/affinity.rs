@@ -4,7 +4,7 @@ use super::AnnotationReader;
 use crate::ingress::settings::Affinity;
 use crate::ingress::verdict::{Aspect, Finding};
 
-/// Lifetime of the cookie if it is a session cookie of the browser.
+/// Name of the cookie without `session-cookie-name`.
 const DEFAULT_NAME: &str = "INGRESSCOOKIE";
 
 pub(super) fn read(reader: &mut AnnotationReader<'_>) {
@@ -28,19 +28,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             ],
         ),
     );
-    let name = reader.text("session-cookie-name").map(str::trim);
-    let token = |name: &str| {
-        name.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-    };
-    let name = match name {
-        Some(name) if token(name) => name,
-        Some(_) => {
-            reader.invalid("session-cookie-name", "it is not a cookie name");
-            DEFAULT_NAME
-        }
-        None => DEFAULT_NAME,
-    };
+    let name = cookie_name(reader);
     let plain = |text: &str| !text.contains([';', '"', '$', '{', '}', ' ', ',']);
     let mut attribute = |name: &'static str| {
         let text = reader.text(name)?.trim();
@@ -63,10 +51,42 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         );
     }
     let secure = reader.bool("session-cookie-secure").unwrap_or(false);
-    let persistent = reader.text("affinity-mode").map(str::trim) == Some("persistent");
     // The cookie of `sessionPersistence` has no further attributes.
     let fits = path.is_none() && domain.is_none() && same_site.is_none() && !secure;
-    if persistent && fits {
+    let persistent = is_persistent(reader) && fits;
+    reader.settings.affinity = Some(Affinity {
+        name,
+        max_age: max_age.or(expires),
+        path,
+        domain,
+        same_site,
+        secure,
+        persistent,
+    });
+    if is_persistent(reader) {
+        report_persistence(reader, fits);
+    }
+}
+
+fn cookie_name(reader: &mut AnnotationReader<'_>) -> String {
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match reader.text("session-cookie-name").map(str::trim) {
+        Some(name) if name.bytes().all(is_name_byte) => name.to_owned(),
+        Some(_) => {
+            reader.invalid("session-cookie-name", "it is not a cookie name");
+            DEFAULT_NAME.to_owned()
+        }
+        None => DEFAULT_NAME.to_owned(),
+    }
+}
+
+fn is_persistent(reader: &AnnotationReader<'_>) -> bool {
+    reader.text("affinity-mode").map(str::trim) == Some("persistent")
+}
+
+/// `fits`: the attributes of the cookie are those of `sessionPersistence`.
+fn report_persistence(reader: &mut AnnotationReader<'_>, fits: bool) {
+    if fits {
         let text = "`sessionPersistence`: the cookie names the endpoint. Its attributes are `Path` and `HttpOnly`, and clients get a new cookie at the switch";
         let affects = &[
             Aspect::ResponseHeaders,
@@ -75,17 +95,8 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         ];
         reader.found("affinity", Finding::differs(text, affects));
         reader.found("affinity-mode", Finding::differs(text, affects));
-    } else if persistent {
+    } else {
         let text = "sessions move when endpoints change: they follow a hash and not the endpoint. `sessionPersistence` of a rule keeps them, but its cookie has none of the `session-cookie-*` attributes of this Ingress";
         reader.found("affinity-mode", Finding::differs(text, &[Aspect::Calls]));
     }
-    reader.settings.affinity = Some(Affinity {
-        name: name.to_owned(),
-        max_age: max_age.or(expires),
-        path,
-        domain,
-        same_site,
-        secure,
-        persistent: persistent && fits,
-    });
 }

@@ -10,27 +10,21 @@ use super::service_port::{Transport, transport_of};
 use crate::api::core::{EndpointConditions, EndpointSlice, ServicePort};
 use crate::objects::ObjectKey;
 
-/// The endpoints of a port of a Service: those of its EndpointSlices, or else those that the user configures.
+/// The endpoints of a port of a Service: those that the user configures, or else those of its EndpointSlices.
 pub(super) fn endpoints_of(
     index: &ObjectIndex<'_>,
     id: &BackendId,
     service: &ObjectKey,
     port: &ServicePort,
 ) -> Vec<Endpoint> {
-    let slices = index.slices(service);
-    if !slices.is_empty() {
-        return endpoints(slices, port);
-    }
     let id = BackendId {
         kind: "Service".to_owned(),
         ..id.clone()
     };
-    let mut found = index
-        .options
-        .endpoints
-        .get(&id)
-        .cloned()
-        .unwrap_or_default();
+    let Some(configured) = index.options.endpoints.get(&id) else {
+        return endpoints(index.slices(service), port);
+    };
+    let mut found = configured.clone();
     found.sort();
     found.dedup();
     found
