@@ -153,21 +153,23 @@ impl<T> RouteTable<T> {
 
     /// Adds a table, after those of its hostname.
     fn push(&mut self, table: Arc<HostTable<T>>) {
-        match self.hosts.pattern_mut(table.hostname()) {
-            Some(tables) => tables.more.push(table),
-            None => {
-                let hostname = table.hostname().clone();
-                let (first, more) = (table, Vec::new());
-                self.hosts.insert(hostname, HostTables { first, more });
-            }
+        let hostname = table.hostname().clone();
+        let (first, more) = (table.clone(), Vec::new());
+        if let Some(mut tables) = self.hosts.insert(hostname, HostTables { first, more }) {
+            let hostname = table.hostname().clone();
+            tables.more.push(table);
+            self.hosts.insert(hostname, tables);
         }
     }
 }
 
 impl<T> HostTables<T> {
     fn find(&self, query: &Query<'_>) -> Option<MatchedRoute<'_, T>> {
-        let more = || self.more.iter().find_map(|table| table.find(query));
-        self.first.find(query).or_else(more)
+        let found = self.first.find(query);
+        if found.is_some() || self.more.is_empty() {
+            return found;
+        }
+        self.more.iter().find_map(|table| table.find(query))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -138,20 +138,19 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 
     fn listener(&mut self, listener: &Listener<P>) -> ListenerSnapshot {
-        // Tables by hostname, and by the specificity of the hostname as written.
-        type RoutesOf<'a, P> = BTreeMap<Reverse<(u8, usize)>, Vec<&'a Arc<Route<P>>>>;
-        let mut hosts: HashMap<&NamePattern, RoutesOf<'_, P>> = HashMap::new();
+        let mut hosts: HashMap<_, Vec<&Arc<Route<P>>>> = HashMap::new();
         for route in &listener.routes {
             for (hostname, written) in route.hostname_pairs() {
-                let tables = hosts.entry(hostname).or_default();
-                let table = tables.entry(Reverse(written.specificity()));
-                table.or_default().push(route);
+                let rank = (hostname != written).then(|| written.specificity());
+                hosts.entry((hostname, rank)).or_default().push(route);
             }
         }
-        let tables = hosts.into_iter().flat_map(|(hostname, tables)| {
-            let tables = tables.into_values();
-            tables.map(move |routes| (hostname, routes))
-        });
+        let mut hosts: Vec<_> = hosts.into_iter().collect();
+        let mut routes = listener.routes.iter();
+        if routes.any(|route| !route.written_hostnames.is_empty()) {
+            // Without a rank, the hostname is the written one, which is the most specific.
+            hosts.sort_by_key(|((_, rank), _)| Reverse(rank.unwrap_or((u8::MAX, 0))));
+        }
         ListenerSnapshot {
             id: Arc::new(listener.id.clone()),
             port: listener.port,
@@ -161,8 +160,9 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 .settings
                 .translate_grpc_web
                 .unwrap_or_else(|| has_grpc_route(listener)),
-            table: tables
-                .map(|(hostname, routes)| self.host(hostname, &routes))
+            table: hosts
+                .into_iter()
+                .map(|((hostname, _), routes)| self.host(hostname, &routes))
                 .collect(),
         }
     }
