@@ -33,7 +33,7 @@ pub(crate) const DEFAULTS: &[(&str, &str, &[Aspect])] = &[
     ),
     (
         "hosts",
-        "a wildcard host matches several labels; ingress-nginx matches one. TLS to one host and `Host` of another is answered 421 where the listeners differ",
+        "TLS to one host and `Host` of another is answered 421 where the listeners differ",
         &[Status, Calls, Body, ResponseHeaders],
     ),
     (
