@@ -73,7 +73,10 @@ impl LiveGateway {
         }
         let host = request.header("host").unwrap_or_default();
         let tls = ClientTls {
-            server_name: host.split(':').next().unwrap_or_default().to_owned(),
+            server_name: match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                Some((address, _)) => address.to_owned(),
+                None => host.split(':').next().unwrap_or_default().to_owned(),
+            },
             subject_alt_names: Vec::new(),
             roots_pem: None,
             alpn: vec!["http/1.1".to_owned()],

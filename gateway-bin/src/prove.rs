@@ -188,7 +188,8 @@ const BACKEND: &str = "x-proof-backend";
 /// Header field in which it reports the request target.
 const TARGET: &str = "x-proof-target";
 
-/// A server that reports the requests that it received. It listens on all addresses of 127.0.0.0/8.
+/// A server that reports the requests that it received. It binds all IPv4 addresses and closes connections
+/// from other machines.
 struct Echo {
     port: u16,
     /// Services by address.

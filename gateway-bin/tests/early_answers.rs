@@ -184,9 +184,8 @@ fn an_http2_request_that_does_not_end_after_the_response_is_reset_without_an_err
     client.post("elsewhere.test");
     client.response_end();
     let reset = loop {
-        match client.next() {
-            (RST_STREAM, _, code) => break code,
-            _ => {}
+        if let (RST_STREAM, _, code) = client.next() {
+            break code;
         }
     };
 

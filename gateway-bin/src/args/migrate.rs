@@ -30,8 +30,8 @@ pub(crate) struct MigrateArgs {
     /// model of ingress-nginx responds differently, the smallest request first.
     #[arg(long)]
     pub(crate) prove: bool,
-    /// Send generated requests to a running ingress-nginx and to the new gateway, and print where they answer
-    /// differently. Only GET, HEAD and OPTIONS are sent.
+    /// Send generated requests to a running ingress-nginx and to the new gateway, and print where they respond
+    /// differently. Only GET, HEAD, OPTIONS and the methods of --prove-allow-method are sent.
     #[arg(long, value_name = "URL,URL", value_delimiter = ',', num_args = 1)]
     pub(crate) prove_against: Vec<String>,
     /// With --prove-against, also send generated requests with this method, such as POST, without a body. They may

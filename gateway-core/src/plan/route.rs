@@ -342,9 +342,11 @@ pub struct CookieHash {
 }
 
 impl<P> Route<P> {
-    /// Hostnames, each with the hostname as written in the route.
-    pub(crate) fn hostname_pairs(&self) -> impl Iterator<Item = (&NamePattern, &NamePattern)> {
-        hostname_pairs(&self.hostnames, &self.written_hostnames)
+    /// The hostname of the route from which `hostname` results.
+    pub(crate) fn written_as<'r>(&'r self, hostname: &'r NamePattern) -> &'r NamePattern {
+        let mut pairs = hostname_pairs(&self.hostnames, &self.written_hostnames);
+        let found = pairs.find(|(served, _)| *served == hostname);
+        found.map_or(hostname, |(_, written)| written)
     }
 }
 

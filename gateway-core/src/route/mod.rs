@@ -109,12 +109,12 @@ pub struct RouteTable<T> {
     hosts: NameMap<HostTables<T>>,
 }
 
-/// The tables of a hostname, in the order of their precedence.
+/// A table of a hostname, and the tables of the same hostname that are searched after it.
 #[derive(Clone, Debug)]
 struct HostTables<T> {
-    first: Arc<HostTable<T>>,
-    /// Nearly always empty.
-    more: Vec<Arc<HostTable<T>>>,
+    table: Arc<HostTable<T>>,
+    /// Nearly always `None`.
+    next: Option<Box<Self>>,
 }
 
 impl<T> Default for RouteTable<T> {
@@ -152,24 +152,34 @@ impl<T> RouteTable<T> {
     }
 
     /// Adds a table, after those of its hostname.
-    fn push(&mut self, table: Arc<HostTable<T>>) {
+    pub(crate) fn push(&mut self, table: Arc<HostTable<T>>) {
         let hostname = table.hostname().clone();
-        let (first, more) = (table.clone(), Vec::new());
-        if let Some(mut tables) = self.hosts.insert(hostname, HostTables { first, more }) {
-            let hostname = table.hostname().clone();
-            tables.more.push(table);
-            self.hosts.insert(hostname, tables);
+        let next = None;
+        let added = HostTables {
+            table: table.clone(),
+            next,
+        };
+        let Some(mut tables) = self.hosts.insert(hostname, added) else {
+            return;
+        };
+        let mut last = &mut tables.next;
+        while let Some(tables) = last {
+            last = &mut tables.next;
         }
+        let hostname = table.hostname().clone();
+        let next = None;
+        *last = Some(Box::new(HostTables { table, next }));
+        self.hosts.insert(hostname, tables);
     }
 }
 
 impl<T> HostTables<T> {
     fn find(&self, query: &Query<'_>) -> Option<MatchedRoute<'_, T>> {
-        let found = self.first.find(query);
-        if found.is_some() || self.more.is_empty() {
-            return found;
+        let found = self.table.find(query);
+        match &self.next {
+            Some(next) if found.is_none() => next.find(query),
+            _ => found,
         }
-        self.more.iter().find_map(|table| table.find(query))
     }
 }
 

@@ -207,7 +207,7 @@ impl Drop for RequestBody {
 }
 
 /// Reads and discards the rest of an HTTP/2 request whose response is complete, within [`DISCARD`] and
-/// [`REST`]. To drop it resets the stream with `NO_ERROR` (RFC 9113, section 8.1); clients that are still
+/// [`REST`]. Dropping the body resets the stream with `NO_ERROR` (RFC 9113, section 8.1); clients that are still
 /// sending, such as curl 7.88, then fail although they have the response.
 fn discard(mut body: Body) {
     let Ok(runtime) = Handle::try_current() else {

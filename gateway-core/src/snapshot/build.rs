@@ -24,7 +24,7 @@ use crate::plan::{
 };
 use crate::policy::chain::PolicyChain;
 use crate::policy::{BuildContext, BuiltPolicy, PolicyError, RoutePolicy, Stage};
-use crate::route::HostTable;
+use crate::route::{HostTable, RouteTable};
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
 
@@ -138,19 +138,6 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 
     fn listener(&mut self, listener: &Listener<P>) -> ListenerSnapshot {
-        let mut hosts: HashMap<_, Vec<&Arc<Route<P>>>> = HashMap::new();
-        for route in &listener.routes {
-            for (hostname, written) in route.hostname_pairs() {
-                let rank = (hostname != written).then(|| written.specificity());
-                hosts.entry((hostname, rank)).or_default().push(route);
-            }
-        }
-        let mut hosts: Vec<_> = hosts.into_iter().collect();
-        let mut routes = listener.routes.iter();
-        if routes.any(|route| !route.written_hostnames.is_empty()) {
-            // Without a rank, the hostname is the written one, which is the most specific.
-            hosts.sort_by_key(|((_, rank), _)| Reverse(rank.unwrap_or((u8::MAX, 0))));
-        }
         ListenerSnapshot {
             id: Arc::new(listener.id.clone()),
             port: listener.port,
@@ -160,11 +147,33 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 .settings
                 .translate_grpc_web
                 .unwrap_or_else(|| has_grpc_route(listener)),
-            table: hosts
-                .into_iter()
-                .map(|((hostname, _), routes)| self.host(hostname, &routes))
-                .collect(),
+            table: self.table(&listener.routes),
         }
+    }
+
+    /// The table of the routes of a listener.
+    fn table(&mut self, routes: &[Arc<Route<P>>]) -> RouteTable<RuleTarget> {
+        let mut hosts: HashMap<&NamePattern, Vec<&Arc<Route<P>>>> = HashMap::new();
+        for route in routes {
+            for hostname in &route.hostnames {
+                hosts.entry(hostname).or_default().push(route);
+            }
+        }
+        let mut table = RouteTable::default();
+        for (hostname, mut routes) in hosts {
+            let mut written = routes.iter().map(|route| &route.written_hostnames);
+            if written.all(Vec::is_empty) {
+                table.push(self.host(hostname, &routes));
+                continue;
+            }
+            // Routes whose own hostnames are equally specific have a table.
+            let specificity = |route: &&Arc<Route<P>>| route.written_as(hostname).specificity();
+            routes.sort_by_key(|route| Reverse(specificity(route)));
+            for equal in routes.chunk_by(|a, b| specificity(a) == specificity(b)) {
+                table.push(self.host(hostname, equal));
+            }
+        }
+        table
     }
 
     /// The table of a hostname. An earlier table is reused if it was built from the same routes.
@@ -180,7 +189,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         let built: Vec<_> = rules.map(|rule| (rule, self.rule(rule))).collect();
         let table = match self.before.host(hostname, routes) {
             Some(table) => table.clone(),
-            None => Arc::new(table(hostname, &built)),
+            None => Arc::new(host_table(hostname, &built)),
         };
         self.now.keep_host(routes, table.clone());
         table
@@ -311,7 +320,7 @@ fn with_rewrite<'a>(
 }
 
 /// The table of a hostname, from all rules of its routes, in their order.
-fn table<P>(
+fn host_table<P>(
     hostname: &NamePattern,
     rules: &[(&Arc<Rule<P>>, Arc<RuleSnapshot>)],
 ) -> HostTable<RuleTarget> {

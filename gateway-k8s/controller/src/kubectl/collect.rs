@@ -174,15 +174,24 @@ fn without_keys(mut secret: Value) -> Value {
         let text = value
             .as_str()
             .and_then(|text| BASE64.decode(text.as_bytes()).ok());
-        let private = text.is_some_and(|text| {
-            let text = String::from_utf8_lossy(&text);
-            text.contains("PRIVATE KEY-----")
+        // Bytes that are not text may be a key store, or a key in DER.
+        let private = text.is_none_or(|text| {
+            std::str::from_utf8(&text).map_or(true, |text| text.contains("PRIVATE KEY-----"))
         });
         if private || name.ends_with(".key") {
             *value = BASE64.encode(REMOVED_KEY).into();
         }
     }
     secret
+}
+
+/// Whether an annotation's value can be the name of an object. Annotations of other controllers may end in
+/// `-secret` too.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
 }
 
 /// Namespace and name of the Secrets that Ingresses and workloads refer to.
@@ -192,7 +201,7 @@ fn secrets(objects: &[Value]) -> BTreeSet<(String, String)> {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
         let mut add = |text: &str| {
             let (namespace, name) = text.split_once('/').unwrap_or((namespace, text));
-            if !namespace.is_empty() && !name.is_empty() {
+            if is_name(namespace) && is_name(name) {
                 found.insert((namespace.to_owned(), name.to_owned()));
             }
         };
@@ -271,15 +280,20 @@ mod tests {
     #[test]
     fn private_keys_are_replaced() {
         let key = BASE64.encode(b"-----BEGIN EC PRIVATE KEY-----\nsecret\n");
-        let secret =
-            json!({"data": {"tls.key": key, "bundle": key, "auth": "dTpw", "tls.crt": "LS0t"}});
+        let store = BASE64.encode(&[0xfe, 0xed, 0xfe, 0xed]);
+        let secret = json!({"data": {
+            "tls.key": key, "bundle": key, "keystore.jks": store, "auth": "dTpw", "tls.crt": "LS0t"
+        }});
 
         let stripped = without_keys(secret);
 
         let removed = BASE64.encode(REMOVED_KEY);
         assert_eq!(
             stripped["data"],
-            json!({"tls.key": removed, "bundle": removed, "auth": "dTpw", "tls.crt": "LS0t"})
+            json!({
+                "tls.key": removed, "bundle": removed, "keystore.jks": removed,
+                "auth": "dTpw", "tls.crt": "LS0t"
+            })
         );
     }
 

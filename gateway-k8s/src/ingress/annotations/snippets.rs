@@ -150,7 +150,7 @@ fn shorten(text: &str) -> String {
 
 /// Whether a directive may reject requests.
 fn is_guard(directive: &Directive) -> bool {
-    let rejects = |code: &String| code.starts_with(['4', '5']);
+    let rejects = |code: &String| code.starts_with(['4', '5', '$']);
     let own = match directive.name.as_str() {
         "deny" | "allow" | "auth_request" | "auth_basic" | "satisfy" | "limit_except"
         | "limit_req" => true,

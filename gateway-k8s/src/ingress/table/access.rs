@@ -7,7 +7,7 @@ use super::Row::{Differs, Never, Nothing, Read};
 use super::{AnnotationEntry, row};
 
 const AUTH_POOL: &str = "connections to the authentication server are pooled by the gateway";
-const WAF: &str = "there is no ModSecurity in the gateway, and the paths are served without it: put a web application firewall in front, or run it as a backend of its own";
+const WAF: &str = "ModSecurity is not supported, and the paths are served without it: put a web application firewall in front, or run it as a backend of its own";
 
 pub(super) const ROWS: &[AnnotationEntry] = &[
     row(

@@ -454,7 +454,7 @@ impl RuleResolver<'_, '_, '_> {
         mirrors
     }
 
-    /// The backendRefs with their weights. An invalid one keeps its share of the requests, which answer 500.
+    /// The backendRefs with their weights. An invalid one keeps its share of the requests, which receive 500.
     fn weighted(
         &mut self,
         parts: Vec<BackendParts>,
