@@ -76,7 +76,6 @@ impl StandIns {
                     ip: Some(IpEndpoint {
                         address: Some(address.to_string()),
                         port: Some(port.into()),
-                        ..IpEndpoint::default()
                     }),
                     ..BackendEndpoint::default()
                 };

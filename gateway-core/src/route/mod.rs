@@ -154,32 +154,36 @@ impl<T> RouteTable<T> {
     /// Adds a table, after those of its hostname.
     pub(crate) fn push(&mut self, table: Arc<HostTable<T>>) {
         let hostname = table.hostname().clone();
-        let next = None;
-        let added = HostTables {
-            table: table.clone(),
-            next,
-        };
-        let Some(mut tables) = self.hosts.insert(hostname, added) else {
+        let added = HostTables { table, next: None };
+        let Some(before) = self.hosts.insert(hostname, added) else {
             return;
         };
-        let mut last = &mut tables.next;
-        while let Some(tables) = last {
-            last = &mut tables.next;
+        let hostname = before.table.hostname().clone();
+        let added = self.hosts.insert(hostname.clone(), before);
+        let mut last = self
+            .hosts
+            .pattern_mut(&hostname)
+            .map(|tables| &mut tables.next);
+        while let Some(Some(tables)) = last {
+            last = Some(&mut tables.next);
         }
-        let hostname = table.hostname().clone();
-        let next = None;
-        *last = Some(Box::new(HostTables { table, next }));
-        self.hosts.insert(hostname, tables);
+        if let Some(last) = last {
+            *last = added.map(Box::new);
+        }
     }
 }
 
 impl<T> HostTables<T> {
     fn find(&self, query: &Query<'_>) -> Option<MatchedRoute<'_, T>> {
         let found = self.table.find(query);
-        match &self.next {
-            Some(next) if found.is_none() => next.find(query),
-            _ => found,
+        if found.is_some() || self.next.is_none() {
+            return found;
         }
+        let following =
+            std::iter::successors(self.next.as_deref(), |tables| tables.next.as_deref());
+        following
+            .into_iter()
+            .find_map(|tables| tables.table.find(query))
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) async fn collect(client: &Client) -> Result<String, CommandError> {
         let listed = list(client, kind)
             .await
             .map_err(|error| failed(kind.plural, &error))?;
-        objects.extend(listed.into_iter().filter(|object| is_relevant(object)));
+        objects.extend(listed.into_iter().filter(is_relevant));
     }
     let secrets = stream::iter(secrets(&objects))
         .map(|(namespace, name)| secret(client, namespace, name))
