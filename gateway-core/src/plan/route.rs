@@ -58,6 +58,30 @@ pub enum RouteKind {
 }
 
 impl RouteKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Http, Self::Grpc, Self::Tls, Self::Tcp, Self::Udp];
+
+    /// The kind as Gateway API writes it: `HTTPRoute`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
+        }
+    }
+
+    /// The kind that Gateway API calls `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether routes of this kind match requests; the others match connections or datagrams.
+    pub const fn matches_requests(self) -> bool {
+        matches!(self, Self::Http | Self::Grpc)
+    }
+
     /// The kind in lower case, as in Envoy Gateway's cluster names.
     pub const fn word(self) -> &'static str {
         match self {

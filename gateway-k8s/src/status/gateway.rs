@@ -54,29 +54,6 @@ pub struct ListenerStatus {
     pub conditions: Conditions<ListenerReason>,
 }
 
-/// Kind of a route, as in Kubernetes.
-pub(crate) const fn kind_name(kind: RouteKind) -> &'static str {
-    match kind {
-        RouteKind::Http => "HTTPRoute",
-        RouteKind::Grpc => "GRPCRoute",
-        RouteKind::Tls => "TLSRoute",
-        RouteKind::Tcp => "TCPRoute",
-        RouteKind::Udp => "UDPRoute",
-    }
-}
-
-/// The kind of route with a name; `None` if there is none.
-pub(crate) fn parse_kind(name: &str) -> Option<RouteKind> {
-    const KINDS: [RouteKind; 5] = [
-        RouteKind::Http,
-        RouteKind::Grpc,
-        RouteKind::Tls,
-        RouteKind::Tcp,
-        RouteKind::Udp,
-    ];
-    KINDS.into_iter().find(|kind| kind_name(*kind) == name)
-}
-
 impl GatewayStatus {
     /// The `status` field.
     pub fn to_value(&self, generation: i64) -> Value {
@@ -112,7 +89,7 @@ impl ListenerStatus {
         json!({
             "name": self.name,
             "supportedKinds": kinds
-                .map(|kind| json!({ "group": GATEWAY_GROUP, "kind": kind_name(*kind) }))
+                .map(|kind| json!({ "group": GATEWAY_GROUP, "kind": kind.name() }))
                 .collect::<Vec<_>>(),
             "attachedRoutes": self.attached_routes,
             "conditions": self.conditions.to_value(generation),

@@ -28,7 +28,6 @@ mod route;
 
 pub use condition::{Condition, ConditionType, Conditions};
 pub use gateway::{GatewayClassStatus, GatewayStatus, ListenerStatus};
-pub(crate) use gateway::{kind_name, parse_kind};
 pub use listener_set::ListenerSetStatus;
 pub use policy::{Ancestor, PolicyStatus};
 pub use reason::{

@@ -1,6 +1,6 @@
 //! The spec of a BackendTrafficPolicy, and its conversion to values of the plan.
 
-use towergate_core::plan;
+use towergate_core::plan::{self, RouteKind};
 
 use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
 use super::request_policies::RequestSections;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
-use crate::common::{Http2, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
+use crate::common::{Http2, TargetKind, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
 use crate::field_path::FieldPath;
 use crate::{FieldError, Policy};
 
@@ -117,18 +117,15 @@ pub struct TrafficConfig {
 }
 
 /// Kinds of targets.
-const KINDS: [&str; 7] = [
-    "Gateway",
-    "ListenerSet",
-    "HTTPRoute",
-    "GRPCRoute",
-    "TCPRoute",
-    "UDPRoute",
-    "TLSRoute",
+const KINDS: [TargetKind; 7] = [
+    TargetKind::Gateway,
+    TargetKind::ListenerSet,
+    TargetKind::Route(RouteKind::Http),
+    TargetKind::Route(RouteKind::Grpc),
+    TargetKind::Route(RouteKind::Tcp),
+    TargetKind::Route(RouteKind::Udp),
+    TargetKind::Route(RouteKind::Tls),
 ];
-
-/// Kinds of targets that carry requests.
-const HTTP_KINDS: [&str; 4] = ["Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"];
 
 impl_targets!(BackendTrafficPolicySpec);
 
@@ -151,7 +148,9 @@ impl BackendTrafficPolicySpec {
         );
         report.rule(
             self.admission_control.is_none()
-                || targets.all_kinds(|kind| HTTP_KINDS.contains(&kind)),
+                || targets
+                    .kinds()
+                    .all(|kind| kind.is_some_and(TargetKind::carries_requests)),
             "admissionControl can only be used with Gateway, ListenerSet, HTTPRoute, and GRPCRoute targets",
         );
         let predicts = (self.connection.as_ref()).is_some_and(ClusterConnection::predicts);

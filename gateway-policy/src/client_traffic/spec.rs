@@ -15,7 +15,7 @@ use super::tls::{ClientTls, TlsParameters};
 use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
-use crate::common::{Http2, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
+use crate::common::{Http2, TargetKind, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
 use crate::field_path::FieldPath;
 
 string_enum! {
@@ -107,7 +107,8 @@ impl_targets!(ClientTrafficPolicySpec);
 
 impl ClientTrafficPolicySpec {
     fn rules(&self, report: &mut Report) {
-        self.targets().check(&["Gateway", "ListenerSet"], report);
+        self.targets()
+            .check(&[TargetKind::Gateway, TargetKind::ListenerSet], report);
     }
 
     /// Converts the policy to settings of a listener.

@@ -16,6 +16,7 @@ mod matching;
 mod quantity;
 mod reference;
 mod target;
+mod target_kind;
 mod tcp_keepalive;
 
 pub(crate) use duration::DURATION;
@@ -34,6 +35,7 @@ pub use target::{
     LabelExpression, LabelOperator, LabelSelector, NamespaceFrom, SelectorNamespaces, TargetRef,
     TargetSelector, Targets,
 };
+pub use target_kind::TargetKind;
 pub use tcp_keepalive::TcpKeepalive;
 
 pub use crate::check::Deprecated;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::TargetKind;
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 
@@ -79,6 +80,13 @@ api_struct! {
     }
 }
 
+impl TargetRef {
+    /// Kind of the target; `None` if it is absent or policies cannot target it.
+    pub fn target_kind(&self) -> Option<TargetKind> {
+        self.kind.as_deref().and_then(TargetKind::from_name)
+    }
+}
+
 impl SelectorNamespaces {
     fn rules(&self, report: &mut Report) {
         report.rule(
@@ -132,20 +140,20 @@ impl<'a> Targets<'a> {
         self.single.into_iter().chain(self.list)
     }
 
-    /// Whether `holds` is true of the kind of every target.
-    pub(crate) fn all_kinds(&self, holds: impl Fn(&str) -> bool) -> bool {
+    /// The names of the kinds of all targets, as written.
+    fn kind_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let refs = self.refs().map(|target| target.kind.as_deref());
         let selectors = self.selectors.iter().map(|target| target.kind.as_deref());
-        refs.chain(selectors).all(|kind| kind.is_none_or(&holds))
+        refs.chain(selectors).flatten()
     }
 
-    /// Whether `holds` is true of the kind of a target.
-    pub(crate) fn any_kind(&self, holds: impl Fn(&str) -> bool) -> bool {
-        !self.all_kinds(|kind| !holds(kind))
+    /// The kinds of all targets; `None` for one that policies cannot target.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = Option<TargetKind>> + use<'a> {
+        self.kind_names().map(TargetKind::from_name)
     }
 
     /// Checks the rules between the target fields. `kinds` are the kinds that the policy may target.
-    pub(crate) fn check(&self, kinds: &[&str], report: &mut Report) {
+    pub(crate) fn check(&self, kinds: &[TargetKind], report: &mut Report) {
         report.rule(
             self.single.is_some() == self.list.is_empty() || !self.selectors.is_empty(),
             "either targetRef or targetRefs must be used",
@@ -157,7 +165,7 @@ impl<'a> Targets<'a> {
     /// Checks that `mergeType` is set only if all targets are routes.
     pub(crate) fn check_merge_type(&self, merges: bool, report: &mut Report) {
         report.rule(
-            !merges || self.all_kinds(|kind| kind.ends_with("Route")),
+            !merges || self.kind_names().all(|kind| kind.ends_with("Route")),
             "MergeType can only be set when targeting xRoute resources",
         );
     }
@@ -166,16 +174,15 @@ impl<'a> Targets<'a> {
 fn check_refs<'a>(
     field: &str,
     refs: impl IntoIterator<Item = &'a TargetRef>,
-    kinds: &[&str],
+    kinds: &[TargetKind],
     report: &mut Report,
 ) {
     let (mut groups, mut known) = (true, true);
     for target in refs {
         groups &= target.group.as_deref().is_none_or(|group| group == GROUP);
-        known &= target
-            .kind
-            .as_deref()
-            .is_none_or(|kind| kinds.contains(&kind));
+        known &= target.kind.as_deref().is_none_or(|kind| {
+            TargetKind::from_name(kind).is_some_and(|kind| kinds.contains(&kind))
+        });
     }
     if !groups {
         report.violation(format!(
@@ -183,7 +190,8 @@ fn check_refs<'a>(
         ));
     }
     if !known {
-        let kinds = kinds.join("/");
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+        let kinds = names.join("/");
         report.violation(format!(
             "this policy can only have a {field}.kind of {kinds}"
         ));

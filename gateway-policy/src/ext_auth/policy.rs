@@ -9,7 +9,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 use towergate_core::conn::LogThrottle;
-use towergate_core::plan::{RouteKind, Rule};
+use towergate_core::plan::Rule;
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, FilledFields, PolicyError, PolicyFuture, PolicyRequest,
     WaitingPolicy,
@@ -234,16 +234,13 @@ fn with_service_time(verdict: Verdict, time: Duration) -> Verdict {
 
 /// Kind, namespace and name of a route, and the name of the rule, as in Envoy Gateway.
 fn route_metadata<P>(rule: &Rule<P>) -> Result<Metadata, PolicyError> {
-    let kind = match rule.route.kind {
-        RouteKind::Http => "HTTPRoute",
-        RouteKind::Grpc => "GRPCRoute",
-        other => {
-            let message = format!("external authorization of a {}", other.word());
-            return Err(PolicyError::new(message));
-        }
-    };
+    let kind = rule.route.kind;
+    if !kind.matches_requests() {
+        let message = format!("external authorization of a {}", kind.name());
+        return Err(PolicyError::new(message));
+    }
     let mut resource = BTreeMap::from([
-        ("kind".to_owned(), MetadataValue::from(kind)),
+        ("kind".to_owned(), MetadataValue::from(kind.name())),
         ("name".to_owned(), MetadataValue::from(&*rule.route.name)),
         (
             "namespace".to_owned(),

@@ -1,12 +1,12 @@
 //! The spec of a SecurityPolicy.
 
-use towergate_core::plan::StreamAccess;
+use towergate_core::plan::{RouteKind, StreamAccess};
 
 use super::{ApiKeyAuth, Authorization, BasicAuth, Cors, Csrf, ExtAuth, Jwt, Oidc};
 use crate::api_struct::api_struct;
 use crate::backend_traffic::MergeType;
 use crate::check::{Report, count};
-use crate::common::{TargetRef, TargetSelector, impl_targets};
+use crate::common::{TargetKind, TargetRef, TargetSelector, impl_targets};
 use crate::field_path::FieldPath;
 use crate::{FieldError, Policy, References};
 
@@ -42,12 +42,12 @@ api_struct! {
 }
 
 /// Kinds of targets.
-const KINDS: [&str; 5] = [
-    "Gateway",
-    "ListenerSet",
-    "HTTPRoute",
-    "GRPCRoute",
-    "TCPRoute",
+const KINDS: [TargetKind; 5] = [
+    TargetKind::Gateway,
+    TargetKind::ListenerSet,
+    TargetKind::Route(RouteKind::Http),
+    TargetKind::Route(RouteKind::Grpc),
+    TargetKind::Route(RouteKind::Tcp),
 ];
 
 impl_targets!(SecurityPolicySpec);
@@ -129,7 +129,8 @@ impl SecurityPolicySpec {
             let rules = rules.policy(path.field("authorization"), &providers, references)?;
             policies.push(Policy::Authorization(rules));
         }
-        if self.targets().any_kind(|kind| kind == "TCPRoute") {
+        let tcp_routes = Some(TargetKind::Route(RouteKind::Tcp));
+        if self.targets().kinds().any(|kind| kind == tcp_routes) {
             // The policy's connections are closed, so the status must not report the policy as in
             // force.
             stream_access(&policies)?;

@@ -15,7 +15,7 @@ use super::protocol::{ListenerProtocol, TlsMode};
 use super::unsupported;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
-use crate::status::{ConditionType, Conditions, ListenerReason, kind_name, parse_kind};
+use crate::status::{ConditionType, Conditions, ListenerReason};
 
 /// A listener and its resolved settings.
 #[derive(Debug)]
@@ -222,14 +222,14 @@ impl<'a> ListenerState<'a> {
         };
         for written in wanted {
             let group = written.group.as_deref().unwrap_or(GATEWAY_GROUP);
-            let kind = parse_kind(&written.kind).filter(|kind| possible.contains(kind));
+            let kind = RouteKind::from_name(&written.kind).filter(|kind| possible.contains(kind));
             if let Some(kind) = kind
                 && group == GATEWAY_GROUP
             {
                 self.kinds.push(kind);
                 continue;
             }
-            let names: Vec<_> = possible.iter().map(|kind| kind_name(*kind)).collect();
+            let names: Vec<_> = possible.iter().map(|kind| kind.name()).collect();
             let message = format!(
                 "routes of kind {group}/{} cannot attach; protocol {protocol} supports {}",
                 written.kind,

@@ -35,6 +35,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use towergate_policy::SchemaViolation;
+use towergate_policy::common::TargetKind;
 use towergate_tls::{Certificate, NamePattern};
 
 use self::address::Addresses;
@@ -228,10 +229,10 @@ impl<'a> GatewayState<'a> {
     }
 
     /// Kind and name of the Gateway, or of one of its ListenerSets.
-    pub(super) fn target_of(&self, set: Option<ListenerSetIndex>) -> (&'static str, &'a str) {
+    pub(super) fn target_of(&self, set: Option<ListenerSetIndex>) -> (TargetKind, &'a str) {
         match set {
-            Some(set) => ("ListenerSet", &self.sets[set].object.meta.name),
-            None => ("Gateway", &self.object.meta.name),
+            Some(set) => (TargetKind::ListenerSet, &self.sets[set].object.meta.name),
+            None => (TargetKind::Gateway, &self.object.meta.name),
         }
     }
 

@@ -10,9 +10,8 @@ use crate::finding::FindingCode;
 pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
     for policy in index.objects.backend_traffic_policies.values() {
         let targets = policy.spec.targets();
-        let mut kinds = targets.refs().filter_map(|target| target.kind.as_deref());
-        let Some(kind) = kinds.find(|kind| matches!(*kind, "TLSRoute" | "TCPRoute" | "UDPRoute"))
-        else {
+        let mut kinds = targets.refs().filter_map(|target| target.target_kind());
+        let Some(kind) = kinds.find(|kind| !kind.carries_requests()) else {
             continue;
         };
         for (field, given) in of_requests(&policy.spec) {
@@ -21,7 +20,10 @@ pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
                     FindingCode::SettingWithoutEffect,
                     &Subject::new("BackendTrafficPolicy", policy),
                     field,
-                    format!("the field applies to requests and has no effect on a {kind}"),
+                    format!(
+                        "the field applies to requests and has no effect on a {}",
+                        kind.name()
+                    ),
                     "remove the field",
                 );
             }

@@ -1,7 +1,8 @@
 //! Policies whose targets do not exist. They have no status, since the target may belong to another
 //! controller.
 
-use towergate_policy::common::Targets;
+use towergate_core::plan::RouteKind;
+use towergate_policy::common::{TargetKind, Targets};
 
 use super::super::object_index::ObjectIndex;
 use super::super::policy::target_field;
@@ -10,46 +11,20 @@ use crate::decode::nearest;
 use crate::finding::FindingCode;
 use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
 
-/// Kinds that policies of Envoy Gateway can target.
-const KINDS: [&str; 7] = [
-    "Gateway",
-    "ListenerSet",
-    "HTTPRoute",
-    "GRPCRoute",
-    "TLSRoute",
-    "TCPRoute",
-    "UDPRoute",
-];
-
 /// Reports policies without a target.
 pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
     let objects = index.objects;
     for policy in objects.client_traffic_policies.values() {
-        targets(
-            index,
-            "ClientTrafficPolicy",
-            policy,
-            policy.spec.targets(),
-            report,
-        );
+        let (kind, spec) = ("ClientTrafficPolicy", &policy.spec);
+        targets(index, kind, policy, spec.targets(), report);
     }
     for policy in objects.backend_traffic_policies.values() {
-        targets(
-            index,
-            "BackendTrafficPolicy",
-            policy,
-            policy.spec.targets(),
-            report,
-        );
+        let (kind, spec) = ("BackendTrafficPolicy", &policy.spec);
+        targets(index, kind, policy, spec.targets(), report);
     }
     for policy in objects.security_policies.values() {
-        targets(
-            index,
-            "SecurityPolicy",
-            policy,
-            policy.spec.targets(),
-            report,
-        );
+        let (kind, spec) = ("SecurityPolicy", &policy.spec);
+        targets(index, kind, policy, spec.targets(), report);
     }
     for policy in objects.extension_policies.values() {
         let (kind, spec) = ("EnvoyExtensionPolicy", &policy.spec);
@@ -81,31 +56,29 @@ fn targets<S>(
     let subject = Subject::new(kind, policy);
     for (at, target) in targets.refs().enumerate() {
         let name = target.name.as_deref().unwrap_or_default();
-        let target_kind = target.kind.as_deref().unwrap_or_default();
         let key = ObjectKey::new(&*policy.meta.namespace, name);
         let field = target_field(targets, at);
-        if names(index, target_kind).is_none() {
+        let Some(target_kind) = target.target_kind() else {
+            let written = target.kind.as_deref().unwrap_or_default();
             report.error(
                 FindingCode::PolicyTargetMissing,
                 &subject,
                 field,
-                format!(
-                    "policies cannot target {target_kind} {key}; objects of this name fail closed"
-                ),
-                match nearest(target_kind, KINDS) {
+                format!("policies cannot target {written} {key}; objects of this name fail closed"),
+                match nearest(written, TargetKind::ALL.map(TargetKind::name)) {
                     Some(meant) => format!("did you mean {meant}?"),
                     None => "target a Gateway, a ListenerSet or a route".to_owned(),
                 },
             );
             continue;
-        }
-        let names = || names(index, target_kind).into_iter().flatten();
+        };
+        let names = || names(index, target_kind).into_iter();
         if names().any(|other| *other == key) {
             continue;
         }
         let Some(elsewhere) = names().find(|other| other.name == name) else {
             let near = near(names(), &key);
-            missing(report, &subject, field, (target_kind, &key), near);
+            missing(report, &subject, field, (target_kind.name(), &key), near);
             continue;
         };
         report.error(
@@ -113,7 +86,8 @@ fn targets<S>(
             &subject,
             field,
             format!(
-                "{target_kind} {key} not found, but {elsewhere} exists in another namespace; the policy is not in force"
+                "{} {key} not found, but {elsewhere} exists in another namespace; the policy is not in force",
+                target_kind.name()
             ),
             format!("move the policy to namespace {}", elsewhere.namespace),
         );
@@ -147,17 +121,16 @@ fn near<'k>(keys: impl Iterator<Item = &'k ObjectKey>, key: &ObjectKey) -> Optio
     nearest(&key.name, names.map(|other| other.name.as_str()))
 }
 
-/// The names of all objects of a kind; `None` if policies cannot target the kind.
-fn names<'a>(index: &ObjectIndex<'a>, kind: &str) -> Option<Vec<&'a ObjectKey>> {
+/// The names of all objects of a kind.
+fn names<'a>(index: &ObjectIndex<'a>, kind: TargetKind) -> Vec<&'a ObjectKey> {
     let objects = index.objects;
-    Some(match kind {
-        "Gateway" => objects.gateways.keys().collect(),
-        "ListenerSet" => objects.listener_sets.keys().collect(),
-        "HTTPRoute" => objects.http_routes.keys().collect(),
-        "GRPCRoute" => objects.grpc_routes.keys().collect(),
-        "TLSRoute" => objects.tls_routes.keys().collect(),
-        "TCPRoute" => objects.tcp_routes.keys().collect(),
-        "UDPRoute" => objects.udp_routes.keys().collect(),
-        _ => return None,
-    })
+    match kind {
+        TargetKind::Gateway => objects.gateways.keys().collect(),
+        TargetKind::ListenerSet => objects.listener_sets.keys().collect(),
+        TargetKind::Route(RouteKind::Http) => objects.http_routes.keys().collect(),
+        TargetKind::Route(RouteKind::Grpc) => objects.grpc_routes.keys().collect(),
+        TargetKind::Route(RouteKind::Tls) => objects.tls_routes.keys().collect(),
+        TargetKind::Route(RouteKind::Tcp) => objects.tcp_routes.keys().collect(),
+        TargetKind::Route(RouteKind::Udp) => objects.udp_routes.keys().collect(),
+    }
 }

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use towergate_policy::common::TargetKind;
+
 use super::super::indexed::{GatewayIndex, ListenerSetIndex, RouteIndex};
 use super::super::object_index::{ObjectIndex, by_age};
 use super::super::report::{Report, Subject};
@@ -178,7 +180,11 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
             }
             PolicyTarget::Rule(route, name) => {
                 let route = self.places.routes[*route].route;
-                let field = section_field(targets, (route.kind(), &route.meta().name), name);
+                let field = section_field(
+                    targets,
+                    (TargetKind::Route(route.route_kind()), &route.meta().name),
+                    name,
+                );
                 let message = format!(
                     "{} {} has no rule named {name:?}",
                     route.kind(),

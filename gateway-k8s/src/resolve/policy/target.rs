@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use towergate_core::plan::RouteKind;
 use towergate_policy::SchemaViolation;
 use towergate_policy::common::{
-    LabelExpression, NamespaceFrom, TargetRef, TargetSelector, Targets,
+    LabelExpression, NamespaceFrom, TargetKind, TargetRef, TargetSelector, Targets,
 };
 
 use super::super::gateway::Gateways;
@@ -25,7 +25,6 @@ use crate::api::meta::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
 use crate::decode::nearest;
 use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
-use crate::status::parse_kind;
 
 /// A target of a policy. Listeners and rules may not exist.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -79,7 +78,7 @@ pub(super) struct FoundTargets {
 
 /// An object that can be a target.
 struct Candidate<'t> {
-    kind: &'static str,
+    kind: TargetKind,
     meta: &'t ObjectMeta,
     place: PolicyTarget,
     /// Class of a Gateway.
@@ -163,29 +162,32 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
     /// The objects that a reference names; `None` if it cannot be read.
     fn named<S>(&self, policy: &Object<S>, target: &TargetRef) -> Option<Vec<PolicyTarget>> {
         let group = target.group.as_deref().unwrap_or(GATEWAY_GROUP);
-        let kind = target.kind.as_deref().unwrap_or_default();
         let name = target.name.as_deref().unwrap_or_default();
         let namespace = policy.meta.namespace.as_str();
         let section = target
             .section_name
             .as_deref()
             .filter(|name| !name.is_empty());
-        let supported = is_target_kind(group, kind);
-        if supported && !name.is_empty() && namespace != EVERY_NAMESPACE {
+        let kind = target.target_kind().filter(|_| group == GATEWAY_GROUP);
+        if let Some(kind) = kind
+            && !name.is_empty()
+            && namespace != EVERY_NAMESPACE
+        {
             let key = ObjectKey::new(namespace, name);
             return Some(self.place(kind, &key, section).into_iter().collect());
         }
+        // An EnvoyPatchPolicy may target all Gateways of a class.
+        let of_class = target.kind.as_deref() == Some("GatewayClass");
         let same_name = self.all().filter(|object| {
-            let same_kind = !supported || object.kind == kind;
+            let same_kind = kind.is_none_or(|kind| object.kind == kind);
             let same = object.meta.name == name && same_kind && is_in(object.meta, namespace);
-            // An EnvoyPatchPolicy may target all Gateways of a class.
-            same || kind == "GatewayClass" && object.class == Some(name)
+            same || of_class && object.class == Some(name)
         });
         let places: Vec<_> = same_name
             .map(|object| object.place.within(section))
             .collect();
         // A GatewayClass without Gateways belongs to another controller.
-        (!places.is_empty() || kind == "GatewayClass").then_some(places)
+        (!places.is_empty() || of_class).then_some(places)
     }
 
     /// Every object in a namespace that can be a target.
@@ -198,7 +200,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
     fn all(&self) -> impl Iterator<Item = Candidate<'_>> {
         let gateways = self.gateways.list.indexed();
         let gateways = gateways.map(|(at, state)| Candidate {
-            kind: "Gateway",
+            kind: TargetKind::Gateway,
             meta: &state.object.meta,
             place: PolicyTarget::Gateway(at),
             class: Some(&state.object.spec.gateway_class_name),
@@ -207,7 +209,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         let sets = sets.flat_map(|(at, state)| {
             let sets = state.sets.indexed();
             sets.map(move |(set, state)| Candidate {
-                kind: "ListenerSet",
+                kind: TargetKind::ListenerSet,
                 meta: &state.object.meta,
                 place: PolicyTarget::Set(at, set),
                 class: None,
@@ -215,7 +217,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         });
         let routes = self.routes.indexed();
         let routes = routes.map(|(at, state)| Candidate {
-            kind: state.route.kind(),
+            kind: TargetKind::Route(state.route.route_kind()),
             meta: state.route.meta(),
             place: PolicyTarget::Route(at),
             class: None,
@@ -223,14 +225,21 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         gateways.chain(sets).chain(routes)
     }
 
-    fn place(&self, kind: &str, key: &ObjectKey, section: Option<&str>) -> Option<PolicyTarget> {
+    fn place(
+        &self,
+        kind: TargetKind,
+        key: &ObjectKey,
+        section: Option<&str>,
+    ) -> Option<PolicyTarget> {
         let whole = match kind {
-            "Gateway" => PolicyTarget::Gateway(self.gateways.find(key)?),
-            "ListenerSet" => {
+            TargetKind::Gateway => PolicyTarget::Gateway(self.gateways.find(key)?),
+            TargetKind::ListenerSet => {
                 let (at, set) = self.gateways.find_set(key)?;
                 PolicyTarget::Set(at, set)
             }
-            other => PolicyTarget::Route(*self.route_at.get(&(parse_kind(other)?, key.clone()))?),
+            TargetKind::Route(kind) => {
+                PolicyTarget::Route(*self.route_at.get(&(kind, key.clone()))?)
+            }
         };
         Some(whole.within(section))
     }
@@ -250,8 +259,8 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             selector.match_expressions.as_deref(),
         );
         let labels = Selector::parse(&labels);
-        let wanted = selector.kind.as_deref().unwrap_or_default();
-        let known = is_target_kind(group, wanted);
+        let wanted = selector.kind.as_deref().and_then(TargetKind::from_name);
+        let wanted = wanted.filter(|_| group == GATEWAY_GROUP);
         for Candidate {
             kind: target_kind,
             meta,
@@ -262,7 +271,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             let matches = labels
                 .as_ref()
                 .map_or(true, |labels| labels.takes(&meta.labels));
-            if known && target_kind != wanted || !matches {
+            if wanted.is_some_and(|wanted| target_kind != wanted) || !matches {
                 continue;
             }
             let from = From {
@@ -272,7 +281,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             };
             let to = To {
                 group: GATEWAY_GROUP,
-                kind: target_kind,
+                kind: target_kind.name(),
                 namespace: &meta.namespace,
                 name: &meta.name,
             };
@@ -282,7 +291,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
                 found.push((meta.creation_timestamp.clone(), place));
             }
         }
-        known && labels.is_ok()
+        wanted.is_some() && labels.is_ok()
     }
 
     /// Whether a selector includes a namespace.
@@ -308,11 +317,15 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
 }
 
 /// The field in which a policy names the section `name` of a target, given by kind and name.
-pub(super) fn section_field(targets: Targets<'_>, target: (&str, &str), name: &str) -> String {
+pub(super) fn section_field(
+    targets: Targets<'_>,
+    target: (TargetKind, &str),
+    name: &str,
+) -> String {
     let (kind, object) = target;
     let at = targets.refs().position(|named| {
         named.section_name.as_deref() == Some(name)
-            && named.kind.as_deref() == Some(kind)
+            && named.target_kind() == Some(kind)
             && named.name.as_deref() == Some(object)
     });
     match at {
@@ -328,12 +341,6 @@ pub(crate) fn target_field(targets: Targets<'_>, at: usize) -> String {
         Some(_) => format!("spec.targetRefs[{}]", at - 1),
         None => format!("spec.targetRefs[{at}]"),
     }
-}
-
-/// Whether policies can target a kind.
-fn is_target_kind(group: &str, kind: &str) -> bool {
-    let known = matches!(kind, "Gateway" | "ListenerSet") || parse_kind(kind).is_some();
-    known && group == GATEWAY_GROUP
 }
 
 /// Whether an object is in the namespace of a policy.

@@ -56,9 +56,7 @@ use crate::api::reference::ParentReference;
 use crate::api::stream_route::{PortRouteSpec, StreamRouteRule, TlsRouteSpec};
 use crate::decode::is_of_every_rule;
 use crate::objects::{Object, ObjectKey, Objects};
-use crate::status::{
-    Condition, ConditionType, Conditions, Reason, RouteReason, RouteStatus, kind_name,
-};
+use crate::status::{Condition, ConditionType, Conditions, Reason, RouteReason, RouteStatus};
 
 /// A route of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +93,7 @@ impl<'a> RouteRef<'a> {
 
     /// Kind of the route, as in Kubernetes.
     pub(super) fn kind(self) -> &'static str {
-        kind_name(self.route_kind())
+        self.route_kind().name()
     }
 
     /// Kind of the route.
