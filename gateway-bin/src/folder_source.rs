@@ -1,5 +1,6 @@
 //! Configurations from folders of manifests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +17,9 @@ use crate::metrics::Metrics;
 use crate::render::brief;
 use crate::watch::Watch;
 
+/// Maximum number of lines per reading about settings of Ingresses that are not translated.
+const MAX_UNTRANSLATED: usize = 100;
+
 /// Reads folders of manifests, and reads them again when they change.
 pub(crate) struct FolderSource {
     loader: ManifestLoader,
@@ -23,7 +27,7 @@ pub(crate) struct FolderSource {
     watch: Watch,
     metrics: Arc<Metrics>,
     /// Diagnostics of the last reading, which are not logged again.
-    logged: Vec<Diagnostic>,
+    logged: BTreeSet<Diagnostic>,
     /// Whether the last reading is not fully in service, so each poll retries it.
     retry: bool,
 }
@@ -36,7 +40,7 @@ impl FolderSource {
             echo: EchoBackends::default(),
             watch: Watch::new(&args.manifests.paths, args.poll_interval.0),
             metrics,
-            logged: Vec::new(),
+            logged: BTreeSet::new(),
             retry: false,
         }
     }
@@ -66,11 +70,18 @@ impl FolderSource {
             .config
             .errors
             .store(u64::try_from(errors).unwrap_or(u64::MAX), Ordering::Relaxed);
-        for diagnostic in reading
-            .diagnostics
-            .iter()
-            .filter(|d| !self.logged.contains(d))
-        {
+        self.metrics
+            .config
+            .note_ingress_settings(reading.ingress_settings.clone());
+        let mut untranslated = 0;
+        for diagnostic in &reading.diagnostics {
+            if self.logged.contains(diagnostic) {
+                continue;
+            }
+            untranslated += usize::from(diagnostic.code == FindingCode::NotTranslated);
+            if diagnostic.code == FindingCode::NotTranslated && untranslated > MAX_UNTRANSLATED {
+                continue;
+            }
             let (code, text) = (diagnostic.code.as_str(), brief(diagnostic));
             match diagnostic.severity {
                 Severity::Error => tracing::error!(code, "{text}"),
@@ -78,11 +89,20 @@ impl FolderSource {
                 Severity::Note => tracing::info!(code, "{text}"),
             }
         }
+        if let Some(suppressed) = untranslated
+            .checked_sub(MAX_UNTRANSLATED)
+            .filter(|n| *n > 0)
+        {
+            tracing::warn!(
+                suppressed,
+                "further settings of Ingresses are not translated; `towergate check` with the same options lists them"
+            );
+        }
         for object in &reading.recovered {
             let file = &object.file;
             tracing::info!("{file}: {object}: readable again, the new version is in service");
         }
-        self.logged.clone_from(&reading.diagnostics);
+        self.logged = reading.diagnostics.iter().cloned().collect();
     }
 }
 

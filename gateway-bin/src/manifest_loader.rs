@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Severity;
+use towergate_k8s::ingress::MigrationOutcome;
 use towergate_k8s::resolve::{BackendUse, Parity, gateway_parameters};
 use towergate_k8s::source::{Folder, Kept, keep_last_good, read_again};
 use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, ResolveOptions, resolve};
@@ -15,7 +16,7 @@ use towergate_policy::envoy_proxy::ProcessSettings;
 use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
-use crate::ingresses;
+use crate::ingresses::{self, TranslatedIngresses};
 use crate::time::unix_seconds;
 use crate::{preflight_checks, preflight_geoip};
 
@@ -29,6 +30,8 @@ pub(crate) struct ManifestLoader {
     scope: ResolveOptions,
     /// Class of the Ingresses that are also served.
     ingress_class: Option<String>,
+    /// Their last translation.
+    ingresses: TranslatedIngresses,
     /// Whether each Gateway gets its own address.
     separate_addresses: bool,
     fingerprint: Option<u64>,
@@ -50,16 +53,19 @@ pub(crate) struct Reading {
     pub(crate) unreadable: Vec<Diagnostic>,
     /// Objects that became readable again.
     pub(crate) recovered: Vec<Kept>,
+    /// Number of settings of Ingresses by outcome of the translation. Empty: no Ingresses are served.
+    pub(crate) ingress_settings: Vec<(MigrationOutcome, usize)>,
 }
 
 impl ManifestLoader {
     /// A loader for the folders of `args`. Reads nothing yet.
     pub(crate) fn new(args: &ManifestArgs) -> Self {
         Self {
-            folder: Folder::new(args.strict),
+            folder: Folder::new(args.strict).with_ingresses_served(args.ingress_class.is_some()),
             paths: args.paths.clone(),
             scope: scope(args),
             ingress_class: args.ingress_class.clone(),
+            ingresses: TranslatedIngresses::default(),
             separate_addresses: false,
             fingerprint: None,
             last: Objects::default(),
@@ -115,14 +121,16 @@ impl ManifestLoader {
         mut echo: impl FnMut(&ObjectKey) -> Option<SocketAddr>,
     ) -> Option<Reading> {
         let mut loaded = self.folder.read(&self.paths);
-        if let Some(class) = &self.ingress_class {
-            // The translation depends only on the files, so it changes only if they change.
-            let text = ingresses::translate_files(&loaded.files, class);
+        let unchanged = self.fingerprint == Some(loaded.fingerprint);
+        if !always && unchanged {
+            return None;
+        }
+        // The translation depends only on the files, so it changes only if they change.
+        if let Some(class) = self.ingress_class.as_ref().filter(|_| !unchanged) {
+            self.ingresses = ingresses::translate_files(&loaded.files, class);
+            let text = std::mem::take(&mut self.ingresses.text);
             self.folder.set_text(ingresses::NAME, text);
             loaded = self.folder.read(&self.paths);
-        }
-        if !always && self.fingerprint == Some(loaded.fingerprint) {
-            return None;
         }
         self.fingerprint = Some(loaded.fingerprint);
         let kept = keep_last_good(&self.last, &mut loaded);
@@ -156,6 +164,7 @@ impl ManifestLoader {
         let mut diagnostics = loaded.diagnostics;
         let unreadable = errors(&diagnostics);
         diagnostics.extend(findings);
+        diagnostics.extend(self.ingresses.findings.iter().cloned());
         diagnostics.append(&mut resolution.diagnostics);
         diagnostics.sort_by(|a, b| {
             let by_place = |d: &Diagnostic| (d.file.clone(), d.line, d.column);
@@ -169,6 +178,7 @@ impl ManifestLoader {
             diagnostics,
             unreadable,
             recovered,
+            ingress_settings: self.ingresses.settings.clone(),
         })
     }
 }

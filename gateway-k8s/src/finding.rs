@@ -108,12 +108,16 @@ finding_codes! {
         "add an EndpointSlice with ready endpoints, or set `--endpoint`";
     NoGateway = "no-gateway": "there are manifests, but none is a Gateway",
         "add a Gateway, or the folder that has it";
+    NoIngressOfClass = "no-ingress-of-class": "no Ingress has the class of `--ingress-class`",
+        "set `--ingress-class` to the class of the Ingresses, or set `spec.ingressClassName` in them";
     NoManifest = "no-manifest": "there are no manifests",
         "give a folder with files that end in `.yaml`, `.yml` or `.json`";
     NoSuchListener = "no-such-listener": "a parentRef names a listener that does not exist",
         "name one of the listeners of the parent";
     NotAnObject = "not-an-object": "a document is not a Kubernetes object",
         "move the file out of the folder";
+    NotTranslated = "not-translated": "a setting of ingress-nginx has no translation",
+        "see the report of `towergate migrate`";
     OidcLogoutNotServed = "oidc-logout-not-served": "no rule under a SecurityPolicy serves the `logoutPath` of its `oidc`",
         "use a path that a route under the policy matches";
     OidcRedirectNotServed = "oidc-redirect-not-served": "no rule under a SecurityPolicy serves the `redirectURL` of its `oidc`",

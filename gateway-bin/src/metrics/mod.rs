@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use towergate_core::gateway::{PolicyFault, PolicyFaults};
 use towergate_core::observer::{Event, Observer};
 use towergate_core::plan::Port;
+use towergate_k8s::ingress::MigrationOutcome;
 
 use counts::Counts;
 
@@ -47,6 +48,8 @@ pub(crate) struct ConfigCounts {
     pub(crate) applied_at: AtomicU64,
     /// The addresses of each port. Kept after the port is closed.
     pub(crate) bound: Mutex<BTreeMap<u16, Vec<IpAddr>>>,
+    /// Number of settings of Ingresses by outcome of the translation.
+    ingress_settings: Mutex<Vec<(MigrationOutcome, usize)>>,
 }
 
 impl ConfigCounts {
@@ -57,6 +60,11 @@ impl ConfigCounts {
             now.entry(port.port).or_default().extend(&port.addresses);
         }
         lock(&self.bound).extend(now);
+    }
+
+    /// Records the outcomes of the translation of Ingresses. Empty: no Ingresses are served.
+    pub(crate) fn note_ingress_settings(&self, settings: Vec<(MigrationOutcome, usize)>) {
+        *lock(&self.ingress_settings) = settings;
     }
 }
 

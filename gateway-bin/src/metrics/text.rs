@@ -27,6 +27,7 @@ pub(super) fn render(
     streams(&mut page, counts);
     sessions(&mut page, counts, config);
     unenforced(&mut page, policy_faults);
+    ingresses(&mut page, config);
     process(&mut page, config, dropped_log_lines);
     page.0.finish()
 }
@@ -377,6 +378,22 @@ fn process(page: &mut Families, config: &ConfigCounts, dropped_log_lines: u64) {
         "Always 1; the label is the version.",
     );
     page.0.sample("towergate_build_info", &version, 1);
+}
+
+/// Empty unless Ingresses are served.
+fn ingresses(page: &mut Families, config: &ConfigCounts) {
+    let settings = config.ingress_settings.lock();
+    let settings = settings.unwrap_or_else(PoisonError::into_inner);
+    if settings.is_empty() {
+        return;
+    }
+    let name = "towergate_ingress_settings";
+    let help = "Settings of Ingresses by outcome of the translation.";
+    page.0.family(name, MetricType::Gauge, help);
+    for (outcome, count) in &*settings {
+        let labels = Labels::new("outcome", outcome.as_str());
+        page.0.sample(name, &labels, count);
+    }
 }
 
 /// One sample for each policy that cannot be enforced.

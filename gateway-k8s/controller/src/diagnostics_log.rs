@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
+use towergate_k8s::{Diagnostic, FindingCode};
 
 /// Maximum number of lines per resolution.
 const MAX_LINES: usize = 50;
@@ -30,6 +30,14 @@ impl DiagnosticsLog {
     }
 }
 
+/// Whether no status contains the finding: Ingresses have no conditions.
+fn is_in_no_status(code: FindingCode) -> bool {
+    matches!(
+        code,
+        FindingCode::NotTranslated | FindingCode::NoIngressOfClass
+    )
+}
+
 fn log(diagnostic: &Diagnostic) {
     let Diagnostic {
         code,
@@ -43,6 +51,9 @@ fn log(diagnostic: &Diagnostic) {
     let object = diagnostic.object.as_ref();
     let object = object.map(ToString::to_string).unwrap_or_default();
     match diagnostic.severity {
+        _ if is_in_no_status(diagnostic.code) => {
+            tracing::warn!(code, kind, object, field, help, "{message}");
+        }
         Severity::Error => tracing::warn!(code, kind, object, field, help, "{message}"),
         _ => tracing::info!(code, kind, object, field, help, "{message}"),
     }

@@ -16,11 +16,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
-use towergate_k8s::ObjectKey;
 use towergate_k8s::ingress::{
     Manifests, MigrateOptions, Migration, MigrationOutcome, MigrationVerdict, OutputObject,
-    translate,
+    findings, translate,
 };
+use towergate_k8s::{Diagnostic, ObjectKey};
 
 use crate::default_certificate;
 
@@ -65,6 +65,8 @@ pub(crate) struct Ingresses {
     /// Ingresses of the class.
     served: BTreeSet<ObjectKey>,
     verdicts: Vec<MigrationVerdict>,
+    /// What cannot be served as written.
+    findings: Vec<Diagnostic>,
     gateway: Option<Value>,
 }
 
@@ -88,6 +90,7 @@ impl Ingresses {
             translated: BTreeMap::new(),
             served: BTreeSet::new(),
             verdicts: Vec::new(),
+            findings: Vec::new(),
             gateway: None,
         }
     }
@@ -165,6 +168,7 @@ impl Ingresses {
         }
         let gone = old.into_keys();
         new.gone = gone.filter(|(kind, key)| !exists(kind, key)).collect();
+        self.findings = findings(&self.manifests, &migration, &self.options.class);
         self.served = migration.served;
         self.verdicts = migration.verdicts;
         Some(new)
@@ -195,6 +199,12 @@ impl Ingresses {
     /// The Ingresses of the class.
     pub(crate) fn served(&self) -> impl Iterator<Item = &ObjectKey> {
         self.served.iter()
+    }
+
+    /// What cannot be served as written: settings without a translation, and a class without an
+    /// Ingress.
+    pub(crate) fn findings(&self) -> &[Diagnostic] {
+        &self.findings
     }
 
     /// Number of verdicts by outcome.
@@ -421,6 +431,22 @@ mod tests {
         assert!(texts[0].contains("backend-protocol"), "{texts:?}");
         let count = ingresses.outcomes().map(|(_, count)| count).sum::<usize>();
         assert!(count >= 1);
+    }
+
+    #[test]
+    fn a_class_without_an_ingress_is_a_finding() {
+        let mut ingresses = ingresses();
+        let codes = |ingresses: &Ingresses| {
+            let codes = ingresses.findings().iter().map(|found| found.code.as_str());
+            codes.collect::<Vec<_>>()
+        };
+
+        ingresses.translate(nothing);
+        assert_eq!(codes(&ingresses), ["no-ingress-of-class"]);
+
+        ingresses.note("Ingress", &key("web"), Some(&ingress("1", json!({}))));
+        ingresses.translate(nothing);
+        assert!(codes(&ingresses).is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::address_pool::Role;
 use crate::debounce::Debounce;
 use crate::diagnostics_log::DiagnosticsLog;
 use crate::ingress_writer::IngressWrites;
-use crate::ingresses::{IngressOptions, load_balancer};
+use crate::ingresses::{IngressOptions, Ingresses, load_balancer};
 use crate::metrics::Metrics;
 use crate::object_cache::{Change, ObjectCache};
 use crate::ownership;
@@ -208,8 +208,14 @@ impl Reconciler {
             mut statuses,
             diagnostics,
         } = resolution;
-        self.diagnostics_log
-            .log_new(self.world.diagnostics().chain(&diagnostics));
+        let of_ingresses = self.world.ingresses().map(Ingresses::findings);
+        let of_ingresses = of_ingresses.into_iter().flatten();
+        self.diagnostics_log.log_new(
+            self.world
+                .diagnostics()
+                .chain(&diagnostics)
+                .chain(of_ingresses),
+        );
         placement.mark(&mut statuses);
         let gateways = placement.to_run(
             self.world.objects(),

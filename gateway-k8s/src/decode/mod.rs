@@ -79,7 +79,17 @@ pub struct Decoder {
     strict: bool,
     memory: Option<DocumentCache>,
     decoded: Decoded,
+    /// Whether the caller serves Ingresses.
+    ingresses_are_served: bool,
     passed_over: BTreeMap<String, (usize, Diagnostic)>,
+}
+
+/// Whether an object of `kind`, such as `Ingress (networking.k8s.io/v1)`, is translated with Ingresses.
+fn is_served_ingress(kind: &str) -> bool {
+    ["Ingress", "IngressClass"].iter().any(|name| {
+        kind.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(" (networking.k8s.io/"))
+    })
 }
 
 /// Decoder of one document.
@@ -153,6 +163,13 @@ impl Decoder {
         }
     }
 
+    /// Reports no Ingresses as passed over: the caller translates and serves them.
+    #[must_use]
+    pub fn with_ingresses_served(mut self, served: bool) -> Self {
+        self.ingresses_are_served = served;
+        self
+    }
+
     /// Decodes `text`, the content of `file`.
     pub fn file(&mut self, file: &str, text: &str) {
         let (strict, file) = (self.strict, Arc::from(file));
@@ -198,6 +215,9 @@ impl Decoder {
     /// Returns the objects and diagnostics, and the cache for the next decoder.
     pub fn finish_with_memory(mut self) -> (Decoded, DocumentCache) {
         for (kind, (count, mut note)) in self.passed_over {
+            if self.ingresses_are_served && is_served_ingress(&kind) {
+                continue;
+            }
             let objects = if count == 1 {
                 "1 object".to_owned()
             } else {

@@ -35,6 +35,7 @@ mod annotations;
 pub mod comparison;
 mod config_table;
 mod controller;
+mod findings;
 pub mod input;
 pub mod model;
 mod nginx_conf;
@@ -49,6 +50,7 @@ mod translate;
 pub mod value;
 pub mod verdict;
 
+pub use findings::findings;
 pub use input::{InputError, Manifests};
 pub use output::{OutputObject, OutputObjects};
 pub use translate::{MigrateOptions, Migration, translate};

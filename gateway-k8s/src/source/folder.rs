@@ -26,6 +26,7 @@ const MAX_DEPTH: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     strict: bool,
+    ingresses_are_served: bool,
     memory: DocumentCache,
     /// Manifests that are not files, by their name in diagnostics.
     texts: Vec<(PathBuf, String)>,
@@ -63,6 +64,13 @@ impl Folder {
         }
     }
 
+    /// Reports no Ingresses as passed over: the caller translates and serves them.
+    #[must_use]
+    pub fn with_ingresses_served(mut self, served: bool) -> Self {
+        self.ingresses_are_served = served;
+        self
+    }
+
     /// Adds a manifest that is not a file, such as standard input. Diagnostics show `name`.
     #[must_use]
     pub fn with_text(mut self, name: impl Into<PathBuf>, text: String) -> Self {
@@ -85,7 +93,8 @@ impl Folder {
         for path in paths {
             found.argument(path);
         }
-        let mut decoder = Decoder::with_memory(self.strict, std::mem::take(&mut self.memory));
+        let mut decoder = Decoder::with_memory(self.strict, std::mem::take(&mut self.memory))
+            .with_ingresses_served(self.ingresses_are_served);
         let mut fingerprint = DefaultHasher::new();
         found.problems.into_iter().for_each(|problem| {
             fingerprint.write(problem.file.as_bytes());
