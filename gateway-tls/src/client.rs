@@ -447,7 +447,7 @@ mod tests {
         let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
         let server = |version| {
             let mut server = settings(&[&backend]);
-            (server.min_version, server.max_version) = (version, version);
+            (server.limits.min_version, server.limits.max_version) = (version, version);
             server.build(default_provider(), None).unwrap()
         };
         for (tls, version, is_good) in [

@@ -6,7 +6,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::acceptor::AcceptError;
-use crate::server::{ResumptionState, TlsVersion, UnknownName};
+use crate::limits::{TlsLimits, TlsVersion};
+use crate::server::{ResumptionState, UnknownName};
 use crate::testing::{
     ECDSA, Key, Outcome, RSA_SCHEMES, TEST_CA, certificate, client, client_of_long_keys,
     client_with, handshake, leaf, params, settings,
@@ -177,8 +178,11 @@ async fn a_handshake_fails_without_a_common_alpn_protocol_but_not_without_alpn()
 async fn versions_are_limited() {
     let certificate = certificate(&["a.test"], Key::P256);
     let with = |min_version, max_version| ServerTls {
-        min_version,
-        max_version,
+        limits: TlsLimits {
+            min_version,
+            max_version,
+            ..TlsLimits::default()
+        },
         ..settings(&[&certificate])
     };
     let old = with(TlsVersion::Tls12, TlsVersion::Tls12);
@@ -196,12 +200,15 @@ async fn versions_are_limited() {
 #[tokio::test]
 async fn suites_and_groups_follow_the_order_of_the_settings() {
     let settings = ServerTls {
-        max_version: TlsVersion::Tls12,
-        ciphers: vec![
-            "ECDHE-ECDSA-CHACHA20-POLY1305".to_owned(),
-            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384".to_owned(),
-        ],
-        groups: vec!["secp384r1".to_owned(), "X25519".to_owned()],
+        limits: TlsLimits {
+            max_version: TlsVersion::Tls12,
+            ciphers: vec![
+                "ECDHE-ECDSA-CHACHA20-POLY1305".to_owned(),
+                "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384".to_owned(),
+            ],
+            groups: vec!["secp384r1".to_owned(), "X25519".to_owned()],
+            ..TlsLimits::default()
+        },
         ..settings(&[&certificate(&["a.test"], Key::P256)])
     };
 
@@ -221,7 +228,10 @@ async fn suites_and_groups_follow_the_order_of_the_settings() {
 async fn aes_128_is_preferred_to_aes_256_unless_configured_otherwise() {
     let open = settings(&[&certificate(&["a.test"], Key::P256)]);
     let long_only = ServerTls {
-        ciphers: vec!["ECDHE-ECDSA-AES256-GCM-SHA384".to_owned()],
+        limits: TlsLimits {
+            ciphers: vec!["ECDHE-ECDSA-AES256-GCM-SHA384".to_owned()],
+            ..TlsLimits::default()
+        },
         ..open.clone()
     };
     let cases: [(&ServerTls, &[_], _); 3] = [
@@ -250,11 +260,17 @@ fn unusable_settings_are_named() {
     let one = |text: &str| vec![text.to_owned()];
 
     let cipher = error(ServerTls {
-        ciphers: one("ECDHE-RSA-AES128-SHA"),
+        limits: TlsLimits {
+            ciphers: one("ECDHE-RSA-AES128-SHA"),
+            ..TlsLimits::default()
+        },
         ..good.clone()
     });
     let group = error(ServerTls {
-        groups: one("P-521"),
+        limits: TlsLimits {
+            groups: one("P-521"),
+            ..TlsLimits::default()
+        },
         ..good.clone()
     });
     let alpn = error(ServerTls {

@@ -37,8 +37,6 @@ use serde::{Deserialize, Serialize};
 
 pub use rustls::ServerConfig;
 
-pub use crate::limits::TlsVersion;
-
 use crate::Certificate;
 use crate::client_auth::{ClientAuth, ClientVerifier};
 use crate::error::{TlsError, check_alpn};
@@ -51,14 +49,9 @@ pub struct ServerTls {
     /// Certificates in the order of the listener's `certificateRefs`; if several are equal, the
     /// first is used.
     pub certificates: Vec<Arc<Certificate>>,
-    /// Lowest protocol version.
-    pub min_version: TlsVersion,
-    /// Highest protocol version.
-    pub max_version: TlsVersion,
-    /// TLS 1.2 cipher suites by IANA name, in order of preference; empty: the default list.
-    pub ciphers: Vec<String>,
-    /// Key-exchange groups by name (`X25519MLKEM768`, `X25519`, `P-256`, `P-384`); empty: the provider's.
-    pub groups: Vec<String>,
+    /// What handshakes may negotiate.
+    #[serde(default, skip_serializing_if = "TlsLimits::is_default")]
+    pub limits: TlsLimits,
     /// ALPN protocols, in order of preference; empty: no ALPN. A client that offers only other protocols
     /// is rejected (RFC 7301, section 3.2); Envoy continues without ALPN, although the client may expect
     /// another service.
@@ -90,10 +83,7 @@ impl Default for ServerTls {
     fn default() -> Self {
         Self {
             certificates: Vec::new(),
-            min_version: TlsVersion::Tls12,
-            max_version: TlsVersion::Tls13,
-            ciphers: Vec::new(),
-            groups: Vec::new(),
+            limits: TlsLimits::default(),
             alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
             stateful_resumption: false,
             stateless_resumption: false,
@@ -121,7 +111,7 @@ impl ServerTls {
         }
         let certificates =
             CertificateResolver::build(&self.certificates, self.unknown_name, &provider)?;
-        let limits = self.limits();
+        let limits = &self.limits;
         let builder = ServerConfig::builder_with_provider(limits.restrict(provider.clone())?)
             .with_protocol_versions(limits.versions()?)?;
         let builder = match self.client_verifier(&provider)? {
@@ -133,7 +123,7 @@ impl ServerTls {
         // A configured list of suites is in order of preference. Otherwise the client's order
         // applies, because it reflects the client's hardware. The module `acceptor` has one
         // exception.
-        config.ignore_client_order = !self.ciphers.is_empty();
+        config.ignore_client_order = !limits.ciphers.is_empty();
         // 0-RTT data can be replayed.
         config.max_early_data_size = 0;
         match resumption {
@@ -161,15 +151,6 @@ impl ServerTls {
         Self {
             certificates: Vec::new(),
             ..self.clone()
-        }
-    }
-
-    fn limits(&self) -> TlsLimits {
-        TlsLimits {
-            min_version: self.min_version,
-            max_version: self.max_version,
-            ciphers: self.ciphers.clone(),
-            groups: self.groups.clone(),
         }
     }
 

@@ -189,11 +189,7 @@ impl<'a> Builder<'_, 'a> {
             tls.alpn.clear();
         }
         if let Some(wanted) = policy.map(|converted| &converted.tls) {
-            let limits = &wanted.limits;
-            tls.min_version = limits.min_version;
-            tls.max_version = limits.max_version;
-            tls.ciphers.clone_from(&limits.ciphers);
-            tls.groups.clone_from(&limits.groups);
+            tls.limits.clone_from(&wanted.limits);
             tls.alpn = wanted.alpn.clone().unwrap_or(tls.alpn);
             tls.stateful_resumption = wanted.stateful_resumption;
             tls.stateless_resumption = wanted.stateless_resumption;
