@@ -1,4 +1,4 @@
-//! Any line of an access log is a request or an error, and a request is read as it was written.
+//! Any line of an access log is a request or an error, and a written request is parsed back.
 //!
 //! Input: a line.
 #![no_main]

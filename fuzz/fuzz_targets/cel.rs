@@ -1,4 +1,4 @@
-//! A condition compiles or is refused, has the same result each time, and ends.
+//! A condition compiles or is rejected. Its evaluation terminates, with the same result each time.
 //!
 //! Input: the expression.
 #![no_main]

@@ -1,4 +1,4 @@
-//! Whatever a client sends first: an error or a normalised server name, the same for any split.
+//! Any first bytes of a client yield an error or a normalised server name, regardless of how they are split.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/client_hello.rs"]

@@ -1,4 +1,4 @@
-//! An answer of an authorization service of any bytes is a decision or an error, and changes neither host nor
+//! Any bytes as the response of an authorization service are a decision or an error, and change neither host nor
 //! framing of a request.
 #![no_main]
 

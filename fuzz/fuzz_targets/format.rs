@@ -1,4 +1,4 @@
-//! A text with command operators is refused, or has the same value each time.
+//! A string with command operators is rejected, or has the same value each time.
 //!
 //! Input: the text.
 #![no_main]

@@ -1,4 +1,4 @@
-//! The base64 of a gRPC-Web body is decoded as a whole decoder does it, whatever the pieces in which it arrives.
+//! The base64 of a gRPC-Web body decodes to the same bytes in pieces of any size as in one piece.
 //!
 //! Input: size of the pieces, then the body.
 #![no_main]

@@ -1,5 +1,5 @@
-//! Whatever bytes a client sends, the backend gets strict requests, no more than are answered, and others
-//! are served.
+//! For any bytes of a client: the backend receives only strictly valid requests, at most as many as the client
+//! receives responses, and other clients are still served.
 #![no_main]
 
 #[path = "../../gateway-core/tests/lab/mod.rs"]

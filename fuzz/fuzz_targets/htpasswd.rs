@@ -1,4 +1,4 @@
-//! An `.htpasswd` file is read whole or refused, and no error quotes a hash.
+//! An `.htpasswd` file is accepted or rejected as a whole, and no error contains a hash.
 //!
 //! Input: the file.
 #![no_main]

@@ -1,5 +1,5 @@
-//! Any text gives objects and diagnostics: nothing panics, every place is in the text, and what was read
-//! can be resolved.
+//! Any text decodes to objects and diagnostics: nothing panics, every position is within the text, and the
+//! decoded objects can be resolved.
 #![no_main]
 
 #[path = "../../gateway-k8s/tests/properties/manifest.rs"]

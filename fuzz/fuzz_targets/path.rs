@@ -1,4 +1,4 @@
-//! Normalising a path never panics, and leaves nothing to normalise.
+//! Normalising a path never panics, and a second normalisation changes nothing.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/path.rs"]

@@ -1,5 +1,5 @@
-//! A PROXY header reads the same however it arrives, nothing more is asked for than it needs, and what
-//! it says can be written and read again.
+//! A PROXY header decodes to the same value for any segmentation, `needed` never exceeds the missing bytes,
+//! and encoding and decoding the header again returns the same command.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/proxy_protocol.rs"]

@@ -1,4 +1,4 @@
-//! Requests are framed the same however their bytes arrive.
+//! Requests are framed identically for any segmentation of their bytes.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/request_framer.rs"]

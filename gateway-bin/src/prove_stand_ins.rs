@@ -8,7 +8,7 @@ use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::Objects;
 use towergate_policy::backend::{BackendEndpoint, FqdnEndpoint, IpEndpoint};
 
-/// What stands for the backends of a proof.
+/// Replacements of the backends of a proof.
 pub(crate) struct StandIns {
     /// The endpoint of each port of a Service.
     pub(crate) endpoints: BTreeMap<BackendId, Vec<Endpoint>>,

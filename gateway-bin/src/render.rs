@@ -133,7 +133,7 @@ fn place(diagnostic: &Diagnostic) -> String {
     }
 }
 
-/// The blanks before the carets and the number of carets, which mark the word at `column`.
+/// The spaces before the carets and the number of carets, which mark the word at `column`.
 fn underline(line: &str, column: usize) -> (String, usize) {
     let start = column.saturating_sub(1);
     let before = " ".repeat(start.min(line.chars().count()));
@@ -220,7 +220,7 @@ error[invalid-object]: found text \"eighty five\", expected a number from 0 to 6
    = in Service default/echo, `spec.ports[0].port`
    = help: Correct or remove the field: until then the object is not in force.
 
-note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for this gateway
+note[passed-over]: 1 object of kind Deployment (apps/v1) skipped: not for this gateway
   --> app.yaml:15:7
    |
 15 | kind: Deployment

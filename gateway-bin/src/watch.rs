@@ -172,7 +172,7 @@ fn watcher(paths: Vec<PathBuf>, changed: Arc<Changed>) -> notify::Result<Recomme
             Ok(event) => {
                 event.need_rescan() || event.paths.iter().any(|path| concerns(&paths, path))
             }
-            // Unknown events were lost.
+            // Events were lost, and it is unknown which.
             Err(_) => true,
         };
         if relevant {

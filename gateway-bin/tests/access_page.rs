@@ -1,4 +1,4 @@
-//! The page "Who may use my service": its manifests are served and its commands print what it says.
+//! The page "Who may use my service": its manifests are served, and its commands print the output on the page.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! Policies of bodies and responses through the real program and curl: compression, limits, buffers,
+//! Policies of bodies and responses with the `towergate` program and curl: compression, limits, buffers,
 //! replaced responses, faults, and the protocol of the client.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

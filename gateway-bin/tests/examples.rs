@@ -1,4 +1,4 @@
-//! The configurations of `examples/`: each has no findings, and does what its comments say, with real clients and
+//! The configurations of `examples/`: each has no findings, and behaves as its comments state, with real clients and
 //! servers.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -70,7 +70,7 @@ fn assert_response(response: &str, status: &str, parts: &[&str]) {
     }
 }
 
-/// nginx as Authelia: who has the session `ada` passes, others are redirected to the portal.
+/// nginx as Authelia: requests with the session `ada` pass, others are redirected to the portal.
 fn authelia() -> Nginx {
     Nginx::start(
         "location /api/authz/ext-authz/ {\n\
@@ -345,7 +345,7 @@ fn redis() -> (SocketAddr, Process) {
     (address, Process(process))
 }
 
-/// What a client at `source` reads after `PING`. Empty if the connection is closed.
+/// The reply to `PING` from a client at `source`. Empty if the connection is closed.
 async fn ping(port: u16, source: &str) -> String {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(format!("{source}:0").parse().unwrap()).unwrap();

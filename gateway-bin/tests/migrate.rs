@@ -1,4 +1,4 @@
-//! `towergate migrate` on installations as people have them.
+//! `towergate migrate` on typical installations.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! SecurityPolicies through the real program and curl: who reaches the backend, and who does not.
+//! SecurityPolicies with the `towergate` program and curl: which requests reach the backend.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! Policies that cannot be read, through the real program: what they may cover is not open.
+//! Unreadable policies with the `towergate` program: all routes that they may cover fail closed.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -75,7 +75,7 @@ fn status(gateway: &Towergate, host: &str) -> String {
     response.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
-/// A mistake in the policy: text, its replacement, and whether only route `a` is closed.
+/// Errors in the policy: name, text, its replacement, and whether only route `a` fails closed.
 const MISTAKES: [(&str, &str, &str, bool); 16] = [
     ("name", "name: p,", "name: P_,", true),
     ("unnamed", "name: p, ", "", true),

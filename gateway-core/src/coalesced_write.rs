@@ -1,7 +1,7 @@
 //! Vectored writes that copy short messages into one buffer.
 //!
-//! `writev(2)` costs more than copying a few hundred bytes: 240 ns of 3.6 us for a response of 358 bytes over
-//! loopback.
+//! `writev(2)` costs more than copying a few hundred bytes: copying a response of 358 bytes saves 240 ns of
+//! 3.6 us over loopback.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

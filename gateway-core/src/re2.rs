@@ -186,7 +186,7 @@ mod tests {
 
     use crate::text::TextMatch;
 
-    /// RE2, "Syntax": what matches and what does not.
+    /// RE2, "Syntax": expressions with a matching and a non-matching text.
     #[test]
     fn expressions_in_the_syntax_of_re2_match_as_in_re2() {
         for (expression, yes, no) in [

@@ -1,4 +1,4 @@
-//! Filters in a whole gateway: in which order they run, and what a client and its backends see of them.
+//! Filters in a whole gateway: their order, and their effects on requests and responses.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -50,7 +50,7 @@ impl HeadPolicy for Closed {
     }
 }
 
-/// A backend that answers with its name, and what it was asked.
+/// A backend that records the requests that it receives.
 #[derive(Clone, Default)]
 struct Backend(Arc<Mutex<Vec<String>>>);
 
@@ -99,7 +99,7 @@ impl Backend {
         self.0.lock().unwrap().clone()
     }
 
-    /// What it was asked, once it was asked so often.
+    /// The recorded requests, once there are `times` of them.
     async fn asked(&self, times: usize) -> Vec<String> {
         let waiting = async {
             while self.0.lock().unwrap().len() < times {

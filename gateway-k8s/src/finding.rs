@@ -241,7 +241,7 @@ The problems that `towergate check` reports, by code. The severity and the exact
         if std::env::var_os("UPDATE").is_some() {
             fs::write(&path, page()).unwrap();
         }
-        // A packaged crate comes without the page.
+        // A packaged crate does not contain the page.
         if let Ok(written) = fs::read_to_string(path) {
             assert_eq!(written, page());
         }

@@ -31,7 +31,7 @@ struct HostName {
     field: String,
     /// Lower case, without a dot at the end.
     host: String,
-    /// What fails without its addresses.
+    /// The effect of a missing address.
     effect: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Kubernetes objects in, plan and statuses out. Pure: no cluster, no clock, no environment.
+//! Resolves Kubernetes objects to a plan and statuses. Pure: reads no cluster, clock or environment.
 //!
 //! ```text
 //! YAML folder ─┐                                   ┌─> Statuses

@@ -1,6 +1,6 @@
 //! Messages for users: one line each, even if they quote several lines.
 
-/// `text` on one line: line breaks, and the blanks around them, become one blank.
+/// `text` on one line: each line break, with the spaces around it, becomes one space.
 pub(crate) fn one_line(text: &str) -> String {
     if !text.contains(['\n', '\r']) {
         return text.to_owned();

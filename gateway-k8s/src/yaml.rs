@@ -130,7 +130,7 @@ status:
         );
     }
 
-    /// The decoder of manifests reads back what is written.
+    /// The decoder of manifests returns the written value.
     #[test]
     fn strings_that_look_like_other_values_are_quoted() {
         for text in [

@@ -1,4 +1,4 @@
-//! Installations of ingress-nginx as people have them, and what they become.
+//! Typical installations of ingress-nginx, and their translations.
 //!
 //! Each folder of `tests/ingress` has `in.yaml`, the objects that are written (`out.yaml`) and the
 //! report (`report.txt`). `UPDATE=1 cargo test -p towergate-k8s --test ingress` writes the latter two.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use towergate_k8s::ingress::Manifests;
 use towergate_k8s::ingress::model::{IngressNginx, ModelAnswer, ModelCertificate, ModelRequest};
 
-/// The least share of requests that the model answers as recorded, in percent.
+/// Minimum share of requests for which the model returns the recorded response, in percent.
 const FLOOR: f64 = 97.0;
 
 fn folder() -> Option<PathBuf> {
@@ -74,7 +74,7 @@ fn request(of: &Value) -> Option<ModelRequest> {
     })
 }
 
-/// What differs between the model's answer and the recorded one.
+/// The difference between the model's response and the recorded one.
 fn difference(model: &ModelAnswer, recorded: &Value) -> Option<String> {
     let calls: Vec<&Value> = recorded["calls"].as_array().into_iter().flatten().collect();
     let upstream = |call: &&Value| call["upstream"].as_str().unwrap_or_default().to_owned();

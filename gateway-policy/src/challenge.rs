@@ -1,4 +1,4 @@
-//! The `WWW-Authenticate` fields of refusals (RFC 9110, section 11.6.1).
+//! The `WWW-Authenticate` fields of rejected requests (RFC 9110, section 11.6.1).
 
 use http::header::{HOST, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, request};

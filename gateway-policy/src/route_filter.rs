@@ -26,7 +26,7 @@ string_enum! {
         PathRegex = "PathRegex",
     }
 
-    /// Where a body comes from.
+    /// Source of a body.
     pub enum BodyKind {
         Inline = "Inline",
         ValueRef = "ValueRef",
@@ -64,7 +64,7 @@ api_struct! {
 
     /// A new host.
     pub struct HostRewrite {
-        /// Where the host comes from.
+        /// Source of the host.
         kind: HostRewriteKind = "type" [Required],
         /// Name of the header field, for type `Header`.
         header: String = "header",
@@ -102,7 +102,7 @@ api_struct! {
 
     /// The body of a response.
     pub struct ResponseBody {
-        /// Where the body comes from.
+        /// Source of the body.
         kind: BodyKind = "type" [Required],
         /// The body, with command operators.
         inline: String = "inline",

@@ -1,6 +1,6 @@
 //! Conversion of a BackendTrafficPolicy to values of the plan.
 
-// A test fails by a panic, also in its helpers.
+// Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -879,7 +879,7 @@ fn admission_control_and_throughput_have_the_defaults_of_envoy() {
     assert_eq!((limit.request, limit.trailers), (None, None));
 }
 
-/// References of an operator who has named a rate limit service.
+/// References with a configured rate limit service.
 #[derive(Debug)]
 struct WithRateLimitService;
 

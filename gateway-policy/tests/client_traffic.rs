@@ -1,6 +1,6 @@
 //! Conversion of a ClientTrafficPolicy to settings of a listener.
 
-// A test fails by a panic, also in its helpers.
+// Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

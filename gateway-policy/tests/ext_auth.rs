@@ -36,7 +36,8 @@ mod in_hyper;
 #[path = "../examples/ext_auth_tonic.rs"]
 mod in_tonic;
 
-/// Allows requests with the token `good`, is slow for `slow`, denies at length for `long`, and returns the length of the body as `x-length`.
+/// Allows requests with the token `good`, responds slowly for `slow`, and denies with a long body for `long`. Returns
+/// the length of the request body as `x-length`.
 async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let token = headers
         .get("authorization")

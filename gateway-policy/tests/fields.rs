@@ -1,7 +1,7 @@
 //! Every field of Envoy Gateway's three policies is declared, survives deserialization and
 //! serialization, and is applied or rejected. `fields/*.txt` hold one field per line: path and type.
 
-// A test fails by a panic, also in its helpers.
+// Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ fn unknown_fields_are_left_to_the_caller() {
 #[test]
 fn a_field_of_a_security_policy_that_lacks_what_it_needs_is_rejected_by_name() {
     let fields = fields(include_str!("fields/security.txt"));
-    // An expression that is none, and locations without a database.
+    // An invalid expression, and locations without a database.
     let rejected = [
         "authorization.rules.cel",
         "authorization.rules.principal.clientIPGeoLocations",

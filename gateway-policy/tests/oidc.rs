@@ -1,4 +1,4 @@
-//! The section `oidc` of a SecurityPolicy: what each field becomes, and what is refused by name.
+//! The section `oidc` of a SecurityPolicy: the conversion of each field, and the fields that are rejected by name.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 

@@ -1,6 +1,6 @@
 //! Violations are reported with the messages of the API server.
 
-// A test fails by a panic, also in its helpers.
+// Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
 use serde::de::DeserializeOwned;
@@ -502,7 +502,7 @@ fn networks(texts: &[&str]) -> Vec<SchemaViolation> {
     client(json!({"clientIPDetection": {"xForwardedFor": {"trustedCIDRs": texts}}}))
 }
 
-/// The API server's pattern is not anchored, so it lets pass what only parsing finds.
+/// The API server's pattern is not anchored, so it accepts texts that do not parse as a network.
 #[test]
 fn a_text_that_contains_a_network_matches_the_pattern() {
     let valid = [

@@ -45,7 +45,7 @@ fn trusting(authority: &TestCa) -> ClientAuth {
     }
 }
 
-/// What becomes of a client, in both versions of TLS.
+/// The result of a handshake, which must be the same in both versions of TLS.
 async fn outcome(clients: &ClientAuth, identity: Option<&Certificate>) -> Accepted {
     let server = server(clients.clone());
     let mut outcomes = Vec::new();

@@ -23,7 +23,7 @@ static ONLY_TLS12: [&SupportedProtocolVersion; 1] = [&TLS12];
 static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
 static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
-/// What connections may negotiate.
+/// Versions, cipher suites and groups that connections may negotiate.
 ///
 /// ```
 /// use towergate_tls::limits::{TlsLimits, TlsVersion};

@@ -42,7 +42,7 @@ pub(crate) struct ManifestArgs {
     #[arg(long)]
     pub(crate) refuse_unknown_sni: bool,
     /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32
-    /// bytes. The key with the first name seals; all keys open. Default: each policy derives its
+    /// bytes. The key whose name sorts first encrypts; all keys decrypt. Default: each policy derives its
     /// key from its client secret.
     #[arg(long, value_name = "NAMESPACE/SECRET")]
     pub(crate) session_keys: Option<SecretName>,

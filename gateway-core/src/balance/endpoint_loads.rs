@@ -42,7 +42,7 @@ pub struct EndpointLoads {
     table: ArcSwapOption<WeightTable>,
 }
 
-/// What an endpoint has reported.
+/// The load reports of one endpoint.
 #[derive(Debug, Default)]
 struct EndpointLoad {
     /// Bits of the weight.

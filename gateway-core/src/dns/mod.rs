@@ -167,7 +167,7 @@ mod tests {
         set.endpoints().iter().map(|live| live.address()).collect()
     }
 
-    /// The names are literal addresses, so no server is asked.
+    /// The names are literal addresses, so no lookup takes place.
     #[tokio::test]
     async fn the_endpoints_of_a_backend_are_the_addresses_of_all_its_hosts() {
         let live = Live::default();

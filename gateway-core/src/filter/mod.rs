@@ -43,7 +43,7 @@ pub enum FilterError {
     #[error("no prefix to replace")]
     NoPrefix,
     /// A configured value is invalid in the URL or the header field.
-    #[error("a text of the filter is invalid")]
+    #[error("the filter contains an invalid string")]
     InvalidText,
     /// The status is not 301, 302, 303, 307 or 308.
     #[error("not the status of a redirect")]

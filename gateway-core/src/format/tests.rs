@@ -158,7 +158,7 @@ fn a_value_without_operators_is_plain() {
 }
 
 proptest! {
-    /// A text is a format or an error, and never a panic; what is accepted can be written.
+    /// Any string parses or is an error, without a panic. A parsed format can be evaluated.
     #[test]
     fn any_text_can_be_parsed_and_written(text in "[ -~]{0,40}|(%[A-Z_]{1,12}(\\([ -~]{0,8}\\))?(:[0-9]{1,3})?%|[ -~]){0,6}") {
         if let Ok(format) = text.parse::<Format>() {
@@ -168,7 +168,7 @@ proptest! {
         }
     }
 
-    /// A text without percent signs is itself; doubled percent signs are literal ones.
+    /// The value of a string whose percent signs are all doubled is the string with single ones.
     #[test]
     fn doubled_percent_signs_are_literal(text in "[ -~]{0,30}") {
         let escaped = text.replace('%', "%%");

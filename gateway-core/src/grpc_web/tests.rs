@@ -7,7 +7,7 @@ use super::*;
 use crate::BoxError;
 use crate::policy::{RejectedBody, RequestHead, ResponseEffects};
 
-/// A call that has been translated, and what translates its response.
+/// A translated call, with the response half that translates its response.
 struct Translated {
     headers: HeaderMap,
     body: Body,

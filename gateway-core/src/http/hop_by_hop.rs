@@ -28,7 +28,7 @@ pub enum BadNomination {
     #[error("Connection names Host")]
     Host,
     /// A field that identifies the client to the gateway or the backend.
-    #[error("Connection names a field of the gateway")]
+    #[error("Connection names a field that identifies the client")]
     Protected,
 }
 

@@ -323,7 +323,7 @@ pub struct UtilizationBalancing {
     /// Metrics whose maximum is the utilization if `application_utilization` is not reported, such as
     /// `named_metrics.queue`. Default: `cpu_utilization`.
     pub metrics: Vec<String>,
-    /// Whether load reports stay in responses. Default: no.
+    /// Whether load reports are kept in responses. Default: no.
     pub keep_reports: bool,
 }
 

@@ -114,7 +114,7 @@ impl GatewayLayer {
 }
 
 impl<F> GatewayLayer<F> {
-    /// Finds the connections of requests with `find` instead of [`known_connection`], such as from
+    /// Finds the connections of requests with `find` instead of [`known_connection`], for example in
     /// axum's `ConnectInfo`.
     pub fn with_connection<G>(self, find: G) -> GatewayLayer<G>
     where

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn the_end_of_a_body_and_the_place_of_a_defect_do_not_depend_on_arrival() {
         let long = format!("{}1\r\na\r\n0\r\n\r\n", "0".repeat(16));
-        // A message, with its end or the place of its defect.
+        // A body, with the offset of its end or of its defect.
         type Case<'a> = (&'a [u8], Result<Option<usize>, usize>);
         let cases: [Case<'_>; 22] = [
             (b"0\r\n\r\nGET", Ok(Some(5))),

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn slow_frames_are_not_limited() {
-        // One in two milliseconds.
+        // One frame every 2 ms, then one every 0.5 ms.
         assert_eq!(until_exceeded(&frame(PING, 0, 8), 30_000, 2_000), None);
         assert_eq!(
             until_exceeded(&frame(PING, 0, 8), 30_000, 500),

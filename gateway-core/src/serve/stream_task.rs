@@ -169,7 +169,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// When the stream ends after its start, and whether it expired.
+    /// Seconds from the start of the stream to its end, and whether it expired.
     fn run(steps: &[(Report, u64)]) -> (u64, bool) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -193,7 +193,7 @@ mod tests {
         })
     }
 
-    /// The first time at which the client has accepted nothing for the limit, else the end.
+    /// Model: the first time at which the client has accepted no data for `LIMIT`, else the end of the stream.
     fn model(steps: &[(Report, u64)]) -> (u64, bool) {
         let (mut now, mut since) = (0, None);
         for (report, seconds) in steps {

@@ -21,8 +21,8 @@ use crate::reusable_timer::ReusableTimer;
 const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
 /// Time that a write may wait for the client.
 const WRITE: Duration = Duration::from_secs(30);
-/// Maximum time without a sent byte for a response to a client that has closed its side. The client may still read, or be gone:
-/// TCP distinguishes the two only when bytes are sent.
+/// Maximum time without a sent byte for a response to a client that has closed its side. The client may still read or
+/// may have disconnected: TCP distinguishes the two only when bytes are sent.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for an idle connection to close after it was asked to.
 const CLOSING: Duration = Duration::from_secs(5);

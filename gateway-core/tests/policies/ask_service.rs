@@ -1,4 +1,4 @@
-//! A policy that waits: it asks a service about each request.
+//! A waiting policy: it calls a service for each request.
 
 use std::sync::Arc;
 use std::time::Duration;

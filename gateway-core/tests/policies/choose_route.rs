@@ -1,4 +1,4 @@
-//! A policy over the head: it changes the path and has the route matched again.
+//! A head policy: it changes the path and has the route matched again.
 
 use towergate_core::LocalReply;
 use towergate_core::policy::{HeadPolicy, RequestHead};

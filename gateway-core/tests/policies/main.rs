@@ -1,4 +1,4 @@
-//! The policy pipeline in a whole gateway: one policy that waits, one over bodies, one that changes the
+//! The policy pipeline in a whole gateway: a waiting policy, a body policy, and a head policy that changes the
 //! route. Each policy is one file, one variant of [`TestPolicy`] and one line of [`TestPolicy::stage`].
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,4 +1,4 @@
-//! A policy over bodies: it changes ASCII letters to upper case, in both directions.
+//! A body policy: it changes ASCII letters to upper case, in both directions.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,4 +1,4 @@
-//! Whatever a client sends first: an error or a normalised server name, the same for any split.
+//! Any first bytes of a client yield an error or a normalised server name, regardless of how they are split.
 
 use tokio::io::{AsyncReadExt, join, sink};
 use tokio::runtime::{Builder, Runtime};
@@ -12,7 +12,7 @@ thread_local! {
     };
 }
 
-/// Input: where to split, as two bytes, then what a connection begins with.
+/// Input: the offset of the split, two bytes, then the first bytes of a connection.
 pub fn check(bytes: &[u8]) {
     let Some(([high, low], bytes)) = bytes.split_first_chunk().map(|(n, b)| (*n, b)) else {
         return;

@@ -1,4 +1,4 @@
-//! The client is the peer or an entry, and what stands to the left of what decides changes nothing.
+//! The client address is that of the peer or of an entry, and entries to the left of it have no effect.
 //!
 //! Input: the lines of `X-Forwarded-For`, then what a proxy appends, one line each.
 

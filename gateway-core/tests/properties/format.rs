@@ -1,4 +1,5 @@
-//! A text with operators is refused, or has the same value each time; without percent signs it is itself.
+//! A string with operators is rejected, or has the same value each time. A string without percent signs is its
+//! own value.
 
 use towergate_core::format::{Format, FormatContext};
 

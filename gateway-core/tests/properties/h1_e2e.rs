@@ -1,5 +1,5 @@
-//! Whatever bytes a client sends, the backend gets strict requests, no more than are answered, and others
-//! are served.
+//! For any bytes of a client: the backend receives only strictly valid requests, at most as many as the client
+//! receives responses, and other clients are still served.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::lab::Lab;
 
 thread_local! {
-    /// A gateway that lives on, so that one input could harm the next.
+    /// One gateway for all inputs of the thread, so that damage by one input affects the next.
     static GATEWAY: RefCell<(Runtime, Lab, u32)> = {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -22,7 +22,7 @@ thread_local! {
 
 /// Input: what the client sends.
 pub fn check(bytes: &[u8]) {
-    // HTTP/2 is told apart by its first bytes, and a long answer would only take time.
+    // Not tested here: HTTP/2, which begins with `PRI `, and the long response of `/big`, which is slow.
     if bytes.starts_with(b"PRI ") || bytes.windows(4).any(|part| part == b"/big") {
         return;
     }

@@ -1,4 +1,4 @@
-//! A host is refused, or has nothing in it that would make it another one.
+//! A host is rejected, or contains no delimiter that another parser could interpret as the end of the host.
 
 use towergate_core::http::Authority;
 

@@ -1,4 +1,4 @@
-//! What holds for any input: fuzz targets look for a counterexample, tests replay the corpora.
+//! Properties that hold for any input. Fuzz targets search for counterexamples; tests replay the corpora.
 
 #![allow(unreachable_pub, reason = "shared by a test and the fuzz targets")]
 

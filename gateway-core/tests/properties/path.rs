@@ -1,4 +1,4 @@
-//! Normalising a path never panics, and leaves nothing to normalise.
+//! Normalising a path never panics, and a second normalisation changes nothing.
 
 use towergate_core::http::path::{Normalized, normalize};
 use towergate_core::plan::{EscapedSlashes, PathSettings};

@@ -1,11 +1,11 @@
-//! A PROXY header reads the same however it arrives, nothing more is asked for than it needs, and what
-//! it says can be written and read again.
+//! A PROXY header decodes to the same value for any segmentation, `needed` never exceeds the missing bytes,
+//! and encoding and decoding the header again returns the same command.
 
 use towergate_core::proxy_protocol::{
     Command, DEFAULT_LIMIT, Decoded, Error, Tlv, decode, encode_v2,
 };
 
-/// Input: what a connection begins with.
+/// Input: the first bytes of a connection.
 pub fn check(bytes: &[u8]) {
     let whole = decode(bytes, DEFAULT_LIMIT);
     for cut in 0..bytes.len().min(256) {
@@ -23,7 +23,7 @@ pub fn check(bytes: &[u8]) {
     {
         let tlvs: Vec<Tlv<'_>> = header.tlvs.iter().collect();
         let mut again = Vec::new();
-        // A checksum may be one field more than the limit has room for.
+        // The added checksum may exceed `DEFAULT_LIMIT`, so the second decoding has a larger limit.
         encode_v2(Some((transport, addresses)), &tlvs, true, &mut again).expect("it did fit");
         let again = decode(&again, u16::MAX).expect("what we write is valid");
         assert_eq!(again.header.command, header.command);

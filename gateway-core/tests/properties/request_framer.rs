@@ -1,4 +1,4 @@
-//! Requests are framed the same however their bytes arrive.
+//! Requests are framed identically for any segmentation of their bytes.
 
 use towergate_core::serve::fuzzing::frame_requests;
 

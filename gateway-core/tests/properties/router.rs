@@ -1,8 +1,8 @@
-//! A table finds an entry exactly if one of its entries, alone, would be found, and what it finds is
-//! one of those.
+//! A lookup finds an entry if and only if at least one entry matches in a table of its own; the result is one
+//! of these entries.
 //!
 //! Input: lines. Host, path and query of the request, then entries: a hostname, a letter for the kind
-//! of path (`=`, `~`, anything else for a prefix), and the path, separated by blanks.
+//! of path (`=`, `~`, anything else for a prefix), and the path, separated by spaces.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use towergate_core::route::{Query, RouteTable};
 use towergate_tls::NamePattern;
 
 thread_local! {
-    /// Compiled expressions, as most inputs have those of others.
+    /// Compiled expressions. Most inputs contain expressions of earlier inputs.
     static REGEXES: RefCell<HashMap<String, Option<PathMatch>>> = RefCell::default();
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
     pub(crate) authority_secret: String,
     /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32
-    /// bytes. The key with the first name seals; all keys open. Default: the Secret
+    /// bytes. The key whose name sorts first encrypts; all keys decrypt. Default: the Secret
     /// of --session-secret.
     #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_object_name)]
     pub(crate) session_keys: Option<ObjectKey>,

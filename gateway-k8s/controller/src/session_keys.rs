@@ -16,11 +16,11 @@ use crate::Failure;
 use crate::lease::Place;
 use crate::watch::Pause;
 
-/// Interval at which the Secret is looked for: one that is deleted is made again.
+/// Interval at which the existence of the Secret is checked. A deleted Secret is created again.
 const PERIOD: Duration = Duration::from_secs(30);
 /// Time limit of reading the Secret and, if necessary, creating it.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Name of the key that is made. A key of the operator that replaces it has a name that sorts before.
+/// Name of the created key. To replace it, the operator adds a key whose name sorts before it.
 const KEY: &str = "key";
 
 /// Keeps the Secret in existence until the process exits. Until it exists, policies with `oidc` fail closed.
@@ -37,7 +37,7 @@ pub(crate) async fn keep(client: Client, place: Place) {
             Err(error) => {
                 let wait = pause.next();
                 let secret = format!("{}/{}", place.namespace, place.name);
-                tracing::warn!(secret, %error, again_in = ?wait, "the Secret with the session key cannot be made");
+                tracing::warn!(secret, %error, again_in = ?wait, "the Secret with the session key cannot be created");
                 wait
             }
         };

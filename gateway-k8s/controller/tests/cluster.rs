@@ -1,6 +1,6 @@
-//! The controller against a real API server: only if `TOWERGATE_TEST_KUBECONFIG` names a kubeconfig of a
-//! cluster that is there for tests, such as that of `gateway-k8s/conformance/cluster`. Its rights must be
-//! those of an administrator. Each test has a namespace, a class and a controller name of its own.
+//! Tests of the controller with a real API server. They run only if `TOWERGATE_TEST_KUBECONFIG` names a
+//! kubeconfig of a test cluster, such as that of `gateway-k8s/conformance/cluster`, with administrator
+//! permissions. Each test has its own namespace, GatewayClass and controller name.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -15,10 +15,10 @@ use towergate_k8s::ingress::Manifests;
 
 const KUBECONFIG: &str = "TOWERGATE_TEST_KUBECONFIG";
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
-/// The longest time that anything may take: the machine may be busy.
+/// Time limit of each wait. It is long, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A cluster, and what a test has in it.
+/// A cluster, with the namespace and the GatewayClass of one test.
 struct Cluster {
     client: Client,
     kubeconfig: String,
@@ -26,7 +26,7 @@ struct Cluster {
     name: String,
 }
 
-/// A controller; it ends with the value, without a word.
+/// A controller process. It is killed on drop, so it does not release the Lease.
 struct Controller(Child);
 
 impl Drop for Controller {
@@ -37,11 +37,11 @@ impl Drop for Controller {
 }
 
 impl Cluster {
-    /// `None`: there is no cluster for tests.
+    /// `None`: no test cluster is configured.
     async fn find(test: &str) -> Option<Self> {
         let Ok(kubeconfig) = std::env::var(KUBECONFIG) else {
-            // Not by a macro: what those print of a test that passes is not shown.
-            let skipped = format!("SKIPPED {test}: {KUBECONFIG} names no cluster for tests\n");
+            // Not `eprintln!`: the test harness hides its output if the test passes.
+            let skipped = format!("SKIPPED {test}: {KUBECONFIG} does not name a test cluster\n");
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;
         };
@@ -67,7 +67,7 @@ impl Cluster {
         format!("{}.example/controller", self.name)
     }
 
-    /// Starts a controller that has two addresses to give.
+    /// Starts a controller with an address pool of two addresses.
     fn start(&self, identity: &str) -> Controller {
         self.start_with(identity, &[])
     }
@@ -147,7 +147,7 @@ impl Cluster {
             .expect("it can be deleted");
     }
 
-    /// Waits until the status of an object is as `wanted` says, and gives it back.
+    /// Waits until `wanted` returns `true` for the status of an object. Returns the status.
     async fn status(&self, kind: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let api = self.api(api_version(kind), kind);
         let begin = Instant::now();
@@ -160,7 +160,7 @@ impl Cluster {
             }
             assert!(
                 begin.elapsed() < PATIENCE,
-                "{kind} {name} is not as wanted: {status:#}"
+                "{kind} {name} does not reach the expected status: {status:#}"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -195,7 +195,7 @@ fn condition<'a>(status: &'a Value, kind: &str) -> (&'a str, &'a str) {
     })
 }
 
-/// Whether a Gateway has what it needs but for a data plane: none is connected here.
+/// Whether a Gateway has an address and lacks only a data plane, which these tests do not connect.
 fn is_placed(status: &Value) -> bool {
     condition(status, "Programmed") == ("False", "Pending") && !address(status).is_empty()
 }
@@ -222,7 +222,7 @@ async fn gateways_get_addresses_and_everybody_is_told_how_things_stand() {
             .is_some_and(|features| !features.is_empty())
     );
 
-    // A third Gateway finds no address until another one goes.
+    // A third Gateway has no address until another one is deleted.
     cluster.create_gateway("b").await;
     cluster.status("Gateway", "b", is_placed).await;
     cluster.create_gateway("c").await;
@@ -305,7 +305,7 @@ async fn another_controller_takes_over_and_keeps_the_addresses() {
     cluster.delete("Gateway", "a").await;
     let _second = cluster.start("second");
 
-    // It is gone without having given the lease back.
+    // The controller is killed and does not release the Lease.
     drop(first);
 
     let patch = json!({"spec": {"listeners": [

@@ -226,7 +226,7 @@ impl Decoder {
             note.message = if kind.starts_with("Ingress (") {
                 format!("{objects} of kind {kind} not served; `towergate migrate` translates them")
             } else {
-                format!("{objects} of kind {kind} passed over: not for this gateway")
+                format!("{objects} of kind {kind} skipped: not for this gateway")
             };
             self.decoded.diagnostics.push(note);
         }
@@ -525,7 +525,7 @@ fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeEr
     let (message, help) = if kind.id == kind::KindId::Secret {
         (
             "a value has the wrong type".to_owned(),
-            "Values of a Secret are texts.".to_owned(),
+            "Values of a Secret must be strings.".to_owned(),
         )
     } else {
         let effect = effect(kind, &error.path);

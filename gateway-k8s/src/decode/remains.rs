@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(found.misread[0].field, field, "{metadata}");
             assert_eq!(found.spec.targets().list.len(), 1);
             let help = &decoded.diagnostics[0].help;
-            assert!(help.contains("answers 500"), "{help}");
+            assert!(help.contains("receive 500"), "{help}");
         }
     }
 

@@ -60,7 +60,7 @@ impl Cut {
     }
 }
 
-/// Text after a marker, without blanks and comments. `None` if the line is not a marker.
+/// Text after a marker, without surrounding spaces and comments. `None` if the line is not a marker.
 fn marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(marker)?;
     if !rest.is_empty() && !rest.starts_with([' ', '\t', '\r', '\n']) {

@@ -207,11 +207,11 @@ fn kinds_of_others_give_one_note_each() {
         [
             (
                 Severity::Note,
-                "2 objects of kind Deployment (apps/v1) passed over: not for this gateway"
+                "2 objects of kind Deployment (apps/v1) skipped: not for this gateway"
             ),
             (
                 Severity::Note,
-                "1 object of kind Issuer (cert-manager.io/v1) passed over: not for this gateway"
+                "1 object of kind Issuer (cert-manager.io/v1) skipped: not for this gateway"
             ),
         ]
     );

@@ -222,7 +222,7 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
                 Plain::Text => visitor.visit_borrowed_str(text),
                 Plain::Null => visitor.visit_borrowed_str(""),
                 other => Err(TypeError {
-                    message: format!("{} stands where text is expected", other.noun(text)),
+                    message: format!("expected a string, found {}", other.noun(text)),
                     help: match self.report.at_duration() {
                         true => DURATION.to_owned(),
                         false => format!("{QUOTE} \"{text}\"."),

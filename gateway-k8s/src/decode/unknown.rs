@@ -9,7 +9,7 @@ use super::kind::KindId;
 use super::typed::UnknownField;
 
 /// Effect of an invalid policy, as a clause of a message.
-pub(crate) const POLICY: &str = "what the policy covers answers 500";
+pub(crate) const POLICY: &str = "requests that the policy covers receive 500";
 
 /// The part of an object that fails closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,16 +45,16 @@ impl Closed {
     pub(crate) fn effect(self) -> &'static str {
         match self {
             Self::Policy => POLICY,
-            Self::Rule => "the rule answers 500",
-            Self::Stream => "what the route takes is closed or dropped",
-            Self::Rules => "every rule of the route answers 500",
+            Self::Rule => "the rule returns 500",
+            Self::Stream => "connections and datagrams of the route are closed or dropped",
+            Self::Rules => "every rule of the route returns 500",
             Self::Route => "the route is not attached",
             Self::Parent => "the route is not attached to this parent",
             Self::Listener => "the listener is not served",
-            Self::Gateway => "no listener that it may concern is served",
+            Self::Gateway => "listeners that the field may affect are not served",
             Self::Grant => "the grant permits nothing",
-            Self::Backend => "requests to the Backend are answered 500",
-            Self::Filter => "the rules that reference the filter answer 500",
+            Self::Backend => "requests to the Backend receive 500",
+            Self::Filter => "the rules that reference the filter return 500",
             Self::Gateways => "Gateways with these settings are not served",
         }
     }

@@ -1,6 +1,6 @@
 //! Access logs of ingress-nginx, line by line.
 //!
-//! Read are the default format of ingress-nginx (ConfigMap key `log-format-upstream`) and the combined
+//! The supported formats are the default format of ingress-nginx (ConfigMap key `log-format-upstream`) and the combined
 //! format of nginx, which it extends:
 //!
 //! ```text

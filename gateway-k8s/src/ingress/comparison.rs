@@ -1,9 +1,9 @@
-//! Compares what two running gateways answer to the same request.
+//! Compares the responses of two running gateways to the same request.
 //!
-//! Compared are the status, the header fields, and what an echo backend received, if both responses come from one: its
-//! response is a JSON object with the path and the header fields of the request. Fields that describe one response or
-//! one connection, such as `Date` and `Content-Length`, are not; of cookies only the names are, of `Location` the
-//! address in its normal form.
+//! The comparison covers the status and the header fields. If both responses come from an echo backend, it also covers
+//! the request that the backend received: the response is a JSON object with its path and header fields. Fields that
+//! describe one response or one connection, such as `Date` and `Content-Length`, are omitted. Of cookies, only the
+//! names are compared; of `Location`, the normalised address.
 //!
 //! ```
 //! use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live};
@@ -132,7 +132,7 @@ pub fn is_sendable(request: &ModelRequest, allowed: &[String]) -> bool {
         && request.body_len == 0
 }
 
-/// Compares two responses to `request`. A text stands for a request without a response. `None`: they are equal.
+/// Compares two responses to `request`. `Err` is a request without a response. `None`: they are equal.
 pub fn compare_live(
     request: &ModelRequest,
     old: &Result<LiveAnswer, String>,

@@ -103,7 +103,7 @@ pub struct LeftOutLines {
     pub lines: usize,
     /// The first of them, from 1.
     pub first_line: usize,
-    /// What the first line names: a backend, a method, candidates for the host.
+    /// A detail of the first line: its backend, its method, or the candidates for its host.
     pub example: String,
 }
 

@@ -43,7 +43,7 @@ pub struct ResolveOptions {
     /// the first name seals; all keys open. `None`: each policy derives its key from its client
     /// secret.
     pub session_keys: Option<ObjectKey>,
-    /// Secret with keys of OpenID Connect sessions that the controller has made, for use without `session_keys`.
+    /// Secret with keys of OpenID Connect sessions that the controller has created, for use without `session_keys`.
     /// While it does not exist, policies with `oidc` are invalid.
     pub own_session_keys: Option<ObjectKey>,
     /// Files of the GeoIP databases on the data planes. Empty: `clientIPGeoLocations` are rejected.

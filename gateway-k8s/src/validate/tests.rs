@@ -1,4 +1,4 @@
-//! Objects against the generated schemas: what the API server accepts and refuses.
+//! Objects against the generated schemas: which ones the API server accepts and which it rejects.
 
 use super::violations;
 use crate::decode::parse_tree;
@@ -164,7 +164,7 @@ fn defaults_are_applied_before_rules() {
         route("{rules: [{matches: [{path: {type: null, value: /a}}]}]}"),
         [""; 0]
     );
-    // A backendRef is one of a Service unless it says otherwise, and a Service needs a port.
+    // The default kind of a backendRef is Service, which requires a port.
     assert_eq!(
         route("{rules: [{backendRefs: [{name: s}]}]}"),
         ["spec.rules[0].backendRefs[0]: Must have port for Service reference"]

@@ -1,4 +1,4 @@
-//! What is sent arrives, whatever was there before.
+//! An update reproduces the plan and endpoints of the sender, whatever version the receiver held before.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -17,7 +17,7 @@ use super::*;
 
 type Routes = Vec<(usize, usize)>;
 
-/// Routes that tests refer to by number and revision; equal ones are different values in memory.
+/// A route by number and revision. Equal routes are separate allocations.
 fn route((number, revision): (usize, usize)) -> Arc<Route<Policy>> {
     let service = BackendId::service("team", &format!("service-{number}"), 80);
     let mut rule = Rule::new(PathMatch::Prefix(format!("/{number}"))).to(&service);
@@ -126,16 +126,16 @@ fn some_endpoints() -> impl Strategy<Value = Endpoints> {
     })
 }
 
-/// What happens to a stream before a version is sent.
+/// An event on a stream before a version is sent.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// Nothing.
+    /// The stream continues.
     Goes,
-    /// It begins again.
+    /// The data plane reconnects.
     Reconnects,
-    /// It ends within the update after so many bytes, and begins again.
+    /// The stream breaks off after this many bytes of the update, and the data plane reconnects.
     Breaks(usize),
-    /// The server begins again, and so does the stream.
+    /// The server restarts, and the data plane reconnects.
     ServerRestarts,
 }
 
@@ -157,7 +157,7 @@ fn bytes(peer: &mut Peer, version: &Version) -> Vec<u8> {
         .concat()
 }
 
-/// Takes bytes in pieces of odd lengths; the version that they complete.
+/// Decodes `bytes` in pieces of an odd length. Returns the update that they complete.
 fn take(decoder: &mut Decoder, bytes: &[u8]) -> Option<Update> {
     let (mut reader, mut update) = (FrameReader::default(), None);
     for piece in bytes.chunks(1009) {
@@ -221,7 +221,7 @@ proptest! {
     }
 }
 
-/// Many routes on two listeners, as an HTTP and an HTTPS listener have them, one of them of this revision.
+/// 2000 routes, one of them of this revision, shared by two listeners, as by an HTTP and an HTTPS listener.
 fn many(revision: usize) -> Arc<Plan<Policy>> {
     let routes: Routes = (0..2000)
         .map(|n| (n, if n == 1000 { revision } else { 0 }))
@@ -234,7 +234,7 @@ fn many(revision: usize) -> Arc<Plan<Policy>> {
     Arc::new(plan(vec![first, second]))
 }
 
-/// The kinds of frames, with those that follow each other counted, and the number of bytes.
+/// The kinds of the frames in order; consecutive frames of one kind are counted.
 fn kinds(bytes: &[u8]) -> Vec<(Kind, usize)> {
     let mut reader = FrameReader::default();
     reader.push(bytes);
@@ -258,7 +258,7 @@ fn the_change_of_one_route_among_many_costs_the_route() {
     let all = bytes(&mut peer, &one);
     let change = bytes(&mut peer, &two);
 
-    // Both listeners have them, and they are sent once.
+    // Routes that both listeners share are sent once.
     let expected = [(Kind::Head, 1), (Kind::Route, 2000), (Kind::Head, 1)];
     assert_eq!(kinds(&all)[..3], expected);
     let expected = [
@@ -275,7 +275,7 @@ fn the_change_of_one_route_among_many_costs_the_route() {
         all.len()
     );
 
-    // What did not change is the same value at the other side, too, and is not built again.
+    // The decoder keeps the allocations of unchanged routes, so they are not built again.
     let first = take(&mut decoder, &all).expect("it is whole").plan;
     let second = take(&mut decoder, &change).expect("it is whole").plan;
     let routes = |plan: &Plan<Policy>| plan.ports[0].listeners[1].routes.clone();
@@ -286,7 +286,7 @@ fn the_change_of_one_route_among_many_costs_the_route() {
         .count();
     assert_eq!(same, 1999);
 
-    // A new server process knows what is there by its digests.
+    // A restarted server learns from the digests which parts the data plane holds.
     let again = Version::new(1, many(2), none, None).expect("it can be sent");
     let more = bytes(&mut Peer::new(decoder.hello("pod"), &again), &again);
     assert_eq!(
@@ -354,7 +354,7 @@ fn a_certificate_arrives_with_its_key_which_is_shown_to_nobody() {
     assert_eq!(update.plan, plan);
     let secret = key.lines().nth(1).expect("it has lines");
     assert!(!shown.contains(secret) && !format!("{update:?}").contains(secret));
-    // A message that is cut off holds a key, and what is said about it does not.
+    // A truncated message contains the key; its error must not.
     let text = format!("{{\"settings\": \"{secret}\"");
     let error = decoder
         .take(Kind::Head, text.as_bytes())

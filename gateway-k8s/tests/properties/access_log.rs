@@ -1,4 +1,4 @@
-//! Any line is a request or an error, and a request that is written as nginx writes it is read again.
+//! Any line is a request or an error, and a request that is written in the format of nginx is parsed back.
 //!
 //! Input: a line of an access log.
 

@@ -42,7 +42,7 @@ impl LocationAuthorization {
         if !policy.databases.load().fields().contains(policy.needed) {
             tracing::error!(
                 databases = ?rules.databases,
-                "no GeoIP database has a field that authorization compares; requests are answered 500"
+                "no GeoIP database has a field that authorization compares; requests receive 500"
             );
         }
         BuiltPolicy::head(policy)

@@ -10,7 +10,7 @@ use crate::field_path::FieldPath;
 use crate::parse::number;
 
 api_struct! {
-    /// Limits of concurrent connections and requests. Requests above a limit are answered 503.
+    /// Limits of concurrent connections and requests. Requests above a limit receive 503.
     pub struct CircuitBreaker {
         /// Maximum number of connections. Default: 1024.
         max_connections: i64 = "maxConnections" [Range(0, 4294967295)],

@@ -49,7 +49,7 @@ string_enum! {
 }
 
 api_struct! {
-    /// Rate limits of requests. Requests above a limit are answered 429.
+    /// Rate limits of requests. Requests above a limit receive 429.
     pub struct RateLimit {
         /// Place where requests are counted. Superseded by the fields `global` and `local`.
         kind: RateLimitType = "type",

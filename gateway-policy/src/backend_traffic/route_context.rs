@@ -1,4 +1,4 @@
-//! What a conversion needs besides the spec.
+//! The input of a conversion in addition to the spec.
 
 use std::collections::BTreeMap;
 

@@ -220,7 +220,7 @@ mod tests {
                 Err(BadFormat),
             ),
         ] {
-            // A field value has no blanks at its ends: `Basic ` arrives as `Basic`.
+            // A field value has no leading or trailing spaces: `Basic ` arrives as `Basic`.
             let values: Vec<_> = values.iter().map(|value| value.trim()).collect();
             assert_eq!(
                 authenticate(&values),

@@ -221,7 +221,7 @@ impl Parser {
         let place = place.ok_or_else(unknown)?;
         if self.environment.attributes(place).is_some() && *self.peek() != Token::Symbol(".") {
             return Err(self.error(format!(
-                "the variable `{name}` stands before an attribute only"
+                "the variable `{name}` must be followed by an attribute"
             )));
         }
         Ok(Node::Variable(place))

@@ -239,11 +239,11 @@ fn attributes_are_those_that_the_environment_declares() {
         ),
         (
             "request == null",
-            "the variable `request` stands before an attribute only at byte 8",
+            "the variable `request` must be followed by an attribute at byte 8",
         ),
         (
             "request['path'] == '/a'",
-            "the variable `request` stands before an attribute only at byte 7",
+            "the variable `request` must be followed by an attribute at byte 7",
         ),
         (
             "source.address == ''",

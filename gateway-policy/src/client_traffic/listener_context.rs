@@ -1,4 +1,4 @@
-//! What a conversion needs besides the spec.
+//! The input of a conversion in addition to the spec.
 
 /// Facts about the listener that a policy is applied to.
 #[derive(Clone, Copy, Debug, Default)]

@@ -123,7 +123,7 @@ impl FromStr for LogLine {
             serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
         let fields = object.into_iter().map(|(name, value)| match value {
             Value::String(text) => Ok((name, parse(&text)?)),
-            _ => Err(format!("{name}: only texts are supported")),
+            _ => Err(format!("{name}: only strings are supported")),
         });
         fields.collect::<Result<_, String>>().map(Self::Json)
     }

@@ -1,8 +1,8 @@
-//! Check requests and responses over HTTP.
+//! External authorization over HTTP: building the check request and interpreting the response.
 //!
 //! The service receives the method, path and `Host` of the request, `Content-Length`, `Authorization`, and the
-//! fields that the policy lists. 200 allows. A status from 500 on is a failed call. Every other response is passed
-//! to the client.
+//! fields that the policy lists. Status 200 allows the request. A status of 500 or above is a failed call. Any other
+//! response is returned to the client.
 
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ impl HttpAuthService {
     /// The decision in a response of the service.
     ///
     /// # Errors
-    /// [`ServiceError::Status`] for a status from 500 on.
+    /// [`ServiceError::Status`] for a status of 500 or above.
     pub fn read_answer(
         &self,
         status: StatusCode,

@@ -20,7 +20,7 @@ pub struct Descriptor {
 /// An entry of a descriptor.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DescriptorEntry {
-    /// Key.
+    /// Name, such as `remote_address`.
     pub key: String,
     /// Value. `None`, in the configuration of the service: each value is counted separately.
     pub value: Option<String>,

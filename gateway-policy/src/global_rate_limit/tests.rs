@@ -37,7 +37,7 @@ fn rule(selectors: Vec<Selector>) -> GlobalLimitRule {
     }
 }
 
-/// The entries behind the first one as `key=value`.
+/// The entries after the first one, as `key=value`.
 fn entries(rule: &GlobalLimitRule, head: &request::Parts, client: &str) -> Option<Vec<String>> {
     let client: Option<IpAddr> = client.parse().ok();
     let entries = rule.entries(3, "owner", head, client)?;

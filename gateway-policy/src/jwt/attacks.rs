@@ -1,5 +1,5 @@
-//! Tokens and keys of known attacks on implementations of JWS (RFC 7515, RFC 7518, RFC 8725), by the classes that
-//! Project Wycheproof tests: each is refused, and with the reason that is expected.
+//! Tokens and keys of known attacks on implementations of JWS (RFC 7515, RFC 7518, RFC 8725), in the classes of
+//! Project Wycheproof: each is rejected with the expected error.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn with_header(signer: &Signer, header: &str) -> String {
     format!("{signed}.{}", base64(signature))
 }
 
-/// The DER form of a signature with two numbers of half its length.
+/// The DER encoding of a signature that consists of two numbers of equal length.
 fn der(signature: &[u8]) -> Vec<u8> {
     let (r, s) = signature.split_at(signature.len() / 2);
     let number = |digits: &[u8]| {
@@ -111,7 +111,7 @@ fn every_algorithm_refuses_the_signature_of_every_other() {
     let all = all();
     for signer in &all {
         for other in &all {
-            // What `other` signs names the algorithm of `signer`.
+            // `other` signs a token whose header names the algorithm of `signer`.
             let header = json!({ "alg": signer.algorithm }).to_string();
             let token = with_header(other, &header);
 
@@ -180,7 +180,7 @@ fn headers_that_weaken_a_signature_are_refused() {
     }
 }
 
-/// A header may bring a key of its own, or name where it is: it is not used.
+/// A header may contain a key, or the URL of one. Neither is used.
 #[test]
 fn a_key_in_the_header_is_not_used() {
     let (signer, attacker) = (edwards(), edwards());

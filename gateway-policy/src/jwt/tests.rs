@@ -25,7 +25,7 @@ fn base64(bytes: impl AsRef<[u8]>) -> String {
 /// Signs a message.
 type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
-/// Something that signs tokens, and its public key.
+/// A signing key with its algorithm and its public key.
 struct Signer {
     algorithm: &'static str,
     jwk: Value,

@@ -323,7 +323,7 @@ mod tests {
             let _ = UnverifiedToken::decode(&text);
         }
 
-        /// Objects without doubled names are read as serde_json reads them.
+        /// Objects without duplicate member names decode as with serde_json.
         #[test]
         fn unique_objects_read_as_plain_json(members in prop::collection::btree_map("[a-c]{0,2}", 0_i64..9, 0..4)) {
             let text = serde_json::to_string(&members).unwrap();

@@ -58,7 +58,7 @@ impl LoginFailure {
         }
     }
 
-    /// What to check.
+    /// Advice: the settings to check.
     const fn advice(self) -> &'static str {
         match self {
             Self::Unavailable => {

@@ -208,7 +208,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is opened is what was sealed; a text with any byte changed does not open.
+        /// Decryption returns the encrypted text, and fails if any byte was changed.
         #[test]
         fn a_changed_text_does_not_open(text: Vec<u8>, at: usize, change in 1_u8..) {
             let keys = keys(&[NEW]);

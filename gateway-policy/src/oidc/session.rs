@@ -492,7 +492,7 @@ mod tests {
     }
 
     proptest! {
-        /// No text that was not written by the gateway is a session.
+        /// Cookies that the gateway has not written are never a session.
         #[test]
         fn arbitrary_cookies_are_no_session(
             values in prop::collection::vec("[!-:<-~]{1,60}", 5),

@@ -22,7 +22,7 @@ use crate::secret::SecretText;
 const ISSUER: &str = "https://op.test";
 const KEY: &[u8] = b"the key of the provider, of 32 bytes or more";
 
-/// A provider that issues tokens as `answer` says, and keeps the requests to its token endpoint.
+/// A provider that issues the tokens in `answer`, and records the requests to its token endpoint.
 #[derive(Debug, Default)]
 struct MemoryProvider {
     forms: Mutex<Vec<String>>,
@@ -170,7 +170,7 @@ impl Browser {
         self.jar.retain(|(known, _)| !known.starts_with(name));
     }
 
-    /// Follows the redirect to the provider, which notes the nonce; the callback's target.
+    /// Follows the redirect to the provider, which records the nonce. Returns the request target of the callback.
     fn at_provider(&self, response: &Response<Body>) -> String {
         let location = location(response);
         let query = location.split_once('?').unwrap().1;
@@ -428,7 +428,7 @@ async fn a_client_sets_no_header_in_which_the_backend_receives_tokens() {
         ("x-id", "of the client"),
         ("x-jwt", "x.y.z"),
     ];
-    // Sources of tokens, and what reaches the backend of `authorization` and `x-id`.
+    // Source of the token; values of `authorization` and `x-id` that the backend receives.
     for (source, kept) in [
         ("authorization", [Some("Bearer x.y.z"), None]),
         ("x-id", [None, Some("of the client")]),

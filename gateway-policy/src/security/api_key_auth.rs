@@ -10,7 +10,7 @@ use crate::secret::SecretText;
 use crate::{FieldError, References};
 
 api_struct! {
-    /// Authentication by API key. Requests without a valid key are answered 401.
+    /// Authentication by API key. Requests without a valid key receive 401.
     pub struct ApiKeyAuth {
         /// Secrets with the keys: the data key is the client ID, the value is its API key. If a client ID
         /// occurs more than once, the first is used.

@@ -32,7 +32,7 @@ string_enum! {
 }
 
 api_struct! {
-    /// Authorization of requests. The first rule that matches decides; denied requests are answered 403.
+    /// Authorization of requests. The first rule that matches decides; denied requests receive 403.
     pub struct Authorization {
         /// Rules, in order of evaluation.
         rules: Vec<AuthorizationRule> = "rules",

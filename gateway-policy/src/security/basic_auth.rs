@@ -9,7 +9,7 @@ use crate::secret::SecretText;
 use crate::{FieldError, References};
 
 api_struct! {
-    /// HTTP Basic authentication. Requests without valid credentials are answered 401.
+    /// HTTP Basic authentication. Requests without valid credentials receive 401.
     pub struct BasicAuth {
         /// Secret with the users under `.htpasswd`. Hashes are `{SHA}` or, beyond Envoy
         /// Gateway, bcrypt and `$apr1$`.

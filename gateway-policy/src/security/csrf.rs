@@ -10,7 +10,7 @@ use crate::parse::number;
 
 api_struct! {
     /// Protection against cross-site request forgery: `Origin` must equal the request's host for POST,
-    /// PUT, DELETE and PATCH. Other requests are answered 403.
+    /// PUT, DELETE and PATCH. Other requests receive 403.
     pub struct Csrf {
         /// Allowed origins besides the request's own host. Only host and port are compared.
         additional_origins: Vec<String> = "additionalOrigins" [Items(0, 16), Length(1, 253), Pattern(ORIGIN)],

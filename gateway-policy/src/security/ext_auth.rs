@@ -82,7 +82,7 @@ api_struct! {
 
     /// The request body that the service receives.
     pub struct BodyToExtAuth {
-        /// Maximum size of a body in bytes. Larger requests are answered 413.
+        /// Maximum size of a body in bytes. Larger requests receive 413.
         max_request_bytes: i64 = "maxRequestBytes" [Required, Range(1, 4294967295)],
     }
 

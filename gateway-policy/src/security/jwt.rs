@@ -29,7 +29,7 @@ string_enum! {
 }
 
 api_struct! {
-    /// Authentication by JSON Web Token. Requests without a valid token are answered 401.
+    /// Authentication by JSON Web Token. Requests without a valid token receive 401.
     pub struct Jwt, rules {
         /// Whether requests without a token are allowed. Default: `false`.
         optional: bool = "optional",

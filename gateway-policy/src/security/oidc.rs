@@ -57,7 +57,7 @@ api_struct! {
         resources: Vec<String> = "resources",
         /// URL to which the provider redirects. Default: `/oauth2/callback` on the request's host.
         redirect_url: String = "redirectURL",
-        /// Requests that are answered 401 and not redirected.
+        /// Requests that receive 401 instead of a redirect.
         deny_redirect: DenyRedirect = "denyRedirect",
         /// Path that ends the session. Default: `/logout`.
         logout_path: String = "logoutPath",
@@ -111,7 +111,7 @@ api_struct! {
         same_site: SameSite = "sameSite",
     }
 
-    /// Requests that are answered 401 and not redirected.
+    /// Requests that receive 401 instead of a redirect.
     pub struct DenyRedirect {
         /// Conditions on headers. One of them must match.
         headers: Vec<DenyRedirectHeader> = "headers" [Required, Items(1, 16)],

@@ -83,7 +83,7 @@ fn a_backend_of_a_provider_with_https_has_tls() {
     let endpoints = |authorization: &str, token: &str| json!({ "authorizationEndpoint": authorization, "tokenEndpoint": token });
     let (https, http) = ("https://op.test/x", "http://127.0.0.1:9000/x");
     for (issuer, endpoints, backends, expected) in [
-        // What is discovered, and tokens, are sent over TLS only.
+        // Discovery and token requests require TLS.
         (
             "https://op.test",
             json!({}),

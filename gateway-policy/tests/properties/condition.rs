@@ -1,4 +1,4 @@
-//! A condition compiles or is refused, has the same result each time, and ends.
+//! A condition compiles or is rejected. Its evaluation terminates, with the same result each time.
 //!
 //! Input: the expression.
 
@@ -43,7 +43,7 @@ pub fn check(bytes: &[u8]) {
     let allow = rules(Access::Allow, Access::Deny);
     let deny = rules(Access::Deny, Access::Allow);
     assert_eq!(allow.decide(&subject), allow.decide(&subject));
-    // An expression that allows has a value, and the rule that denies matches, too.
+    // If the rule that allows matches, the expression has a value, so the rule that denies also matches.
     if allow.decide(&subject) == Access::Allow {
         assert_eq!(deny.decide(&subject), Access::Deny);
     }

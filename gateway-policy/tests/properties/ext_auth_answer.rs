@@ -1,5 +1,5 @@
-//! An answer of an authorization service of any bytes is a decision or an error. One that allows changes neither
-//! host nor framing; one that denies has a status and no fields of the connection.
+//! Any bytes as the response of an authorization service are a decision or an error. A response that allows changes
+//! neither host nor framing. A response that denies has a status and no hop-by-hop fields.
 //!
 //! Input: an odd first byte and a gRPC message; or an even first byte, which selects the status, and header fields,
 //! one line each.

@@ -1,4 +1,4 @@
-//! An `.htpasswd` file is read whole or refused, and no error quotes a hash.
+//! An `.htpasswd` file is accepted or rejected as a whole, and no error contains a hash.
 //!
 //! Input: the file.
 
@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
         Err(error) => {
             let message = error.to_string();
             let hashes = text.lines().filter_map(|line| line.split_once(':'));
-            // Every other text after the colon may also be a part of the message's own wording.
+            // Any other text after the colon may coincide with words of the message.
             let mut hashes = hashes.filter(|(_, hash)| hash.starts_with(['$', '{']));
             let quoted = hashes.any(|(_, hash)| hash.len() > 12 && message.contains(hash));
             assert!(!quoted, "{message}");

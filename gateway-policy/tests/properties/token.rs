@@ -1,4 +1,4 @@
-//! A token is accepted only with the signature of its bytes, and is decoded in one way.
+//! A token is accepted only if its signature covers its exact bytes, and decodes unambiguously.
 //!
 //! Input: a compact token. The key set has one shared secret.
 

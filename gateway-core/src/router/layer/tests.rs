@@ -16,7 +16,7 @@ use crate::route::matches::PathMatch;
 
 const PORT: u16 = 80;
 
-/// Keeps the clients and statuses that it is told of.
+/// An access log that records client and status of each entry.
 #[derive(Default)]
 struct Log(Mutex<Vec<(String, Option<StatusCode>)>>);
 
@@ -33,7 +33,7 @@ impl Log {
     }
 }
 
-/// A gateway that sends `/api` to a backend, which answers with what it was asked.
+/// A gateway that sends `/api` to a backend that returns path and body of the request.
 async fn gateway() -> (Gateway, Arc<Log>) {
     let log = Arc::<Log>::default();
     let gateway = Gateway::new(Options {
@@ -79,7 +79,7 @@ async fn read<B: http_body::Body<Error: std::fmt::Debug>>(body: B) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The service behind the layer; says what it sees.
+/// The service behind the Layer. It returns the parts of the request that it receives.
 async fn inner(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let client = head.extensions.get::<ClientIp>().map(|client| client.0);

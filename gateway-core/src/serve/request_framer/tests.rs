@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The bytes that the codec parses, the defect of a head, and whether a chunk is malformed; received in parts
-/// of these lengths, the last of which repeats.
+/// Frames `text`, received in parts of the lengths `parts`; the last length repeats. Returns the bytes that the
+/// codec parses, the defect of a head, and whether a chunk is malformed.
 fn framed(text: &[u8], parts: &[usize]) -> (Vec<u8>, Option<(u64, LenientParse)>, bool) {
     let mut framer = RequestFramer::new(0);
     let (mut out, mut lenient) = (Vec::new(), None);
@@ -131,7 +131,7 @@ fn bytes_end_before_a_malformed_chunk() {
         ("00000000000000000001\r\n", "0000000000000000"),
         ("1;a\0b\r\n", "1;a"),
         ("1;a\nb\r\n", "1;a"),
-        // For hyper the trailers go on.
+        // hyper does not end the trailers at a lone LF.
         ("0\r\nx: y\n\r\nGET /b HTTP/1.1\r\n\r\n", "0\r\nx: y"),
     ] {
         assert_eq!(

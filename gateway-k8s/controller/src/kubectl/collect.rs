@@ -18,7 +18,7 @@ use crate::CommandError;
 const PAGE: u32 = 500;
 /// Number of Secrets that are read at the same time.
 const CONCURRENT: usize = 8;
-/// What replaces a private key: the translation reads only the first line.
+/// Replacement of a private key. The translation reads only the first line.
 const REMOVED_KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----\nremoved by kubectl-towergate\n";
 /// Copy of an object that kubectl stores in it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

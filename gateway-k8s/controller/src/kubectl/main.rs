@@ -64,7 +64,7 @@ enum ClusterCommand {
     Collect,
     /// Run `towergate migrate` with the objects of the cluster.
     ///
-    /// The program `towergate` is that beside this program, or that of PATH.
+    /// The program `towergate` is the one beside this program, else the one in PATH.
     Migrate {
         /// Options of `towergate migrate`.
         #[arg(

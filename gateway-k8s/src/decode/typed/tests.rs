@@ -106,7 +106,7 @@ fn errors_name_path_and_place() {
 fn unquoted_numbers_are_no_text() {
     let (path, _, message, help) = bad("labels: {a: 5}");
     assert_eq!(path, "spec.labels.a");
-    assert_eq!(message, "the number `5` stands where text is expected");
+    assert_eq!(message, "expected a string, found the number `5`");
     assert_eq!(help, "Put it in quotes: \"5\".");
     assert!(bad("hostName: true").2.contains("truth value `true`"));
     for text in ["time: 5", "timeouts: {request: 5}"] {

@@ -57,7 +57,7 @@ fn basic(reader: &mut AnnotationReader<'_>) {
     };
     let finding = match reader.has("auth-url") {
         true => Finding::differs(
-            "the authentication server of `auth-url` is asked before the password is checked",
+            "the authentication server of `auth-url` is called before the password is checked",
             &[Aspect::Status, Aspect::ResponseHeaders, Aspect::Calls],
         ),
         false => Finding::same("SecurityPolicy `basicAuth`"),

@@ -62,7 +62,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     });
     let text = match own_host {
         None => {
-            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the authentication server is asked as by ingress-nginx, but before Basic authentication"
+            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the authentication server is called as by ingress-nginx, but before Basic authentication"
         }
         Some(_) => {
             "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the Service that serves this path of the host is asked directly; ingress-nginx calls itself. It is asked before Basic authentication"

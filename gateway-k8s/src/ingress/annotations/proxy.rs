@@ -66,7 +66,7 @@ fn retries(reader: &mut AnnotationReader<'_>) {
         );
         return;
     }
-    let text = "`retry.retryOn`. Requests that no endpoint has received are retried whatever their method; after that, retries by status apply to every method, where nginx retries only idempotent ones";
+    let text = "`retry.retryOn`. Requests that no endpoint has received are retried regardless of their method; after that, retries by status apply to every method, where nginx retries only idempotent ones";
     reader.found(
         "proxy-next-upstream",
         Finding::differs(text, &[Aspect::Status, Aspect::Calls]),

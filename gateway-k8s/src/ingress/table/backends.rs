@@ -249,7 +249,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Low,
         Ignored,
         Differs(
-            "a session moves to another endpoint if its endpoint is gone or ejected",
+            "a session moves to another endpoint if its endpoint is removed or ejected",
             &[Calls, ResponseHeaders],
         ),
     ),

@@ -65,7 +65,7 @@ impl ResolvedBackend {
         }
     }
 
-    /// Rejects a Backend of type DynamicResolver beside other backendRefs, or with a host that is taken from the
+    /// Rejects a Backend of type DynamicResolver next to other backendRefs, or with a host that is taken from the
     /// path. `is_alone`: the rule has no other backendRef.
     pub(super) fn check_dynamic(
         self,

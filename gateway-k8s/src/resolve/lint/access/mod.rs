@@ -29,7 +29,7 @@ use crate::objects::{Object, ObjectKey};
 
 type SecurityPolicy = Object<SecurityPolicySpec>;
 
-/// What the checks examine.
+/// Input of the checks.
 #[derive(Clone, Copy)]
 struct Inputs<'p, 'a> {
     index: &'p ObjectIndex<'a>,

@@ -1,4 +1,4 @@
-//! What is reported for SecurityPolicies that do not protect as intended, and what is not.
+//! Findings about SecurityPolicies that do not protect as intended, and configurations without such findings.
 
 use serde_json::{Value, json};
 
