@@ -4,32 +4,24 @@
 //! rustls-webpki alone verifies chains and DNS names. It does not read URIs: they are compared here, byte
 //! for byte, after the chain has been verified.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
-};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::server::ParsedCertificate;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, DnsName, ServerName};
 use serde::{Deserialize, Serialize};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer;
 
 pub use rustls::ClientConfig;
 
 use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
 use crate::limits::TlsLimits;
+use crate::server_verifier::{AltNames, AnyCertificate, HandshakeVerifier};
 
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -95,18 +87,39 @@ impl ClientTls {
     ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
         let algorithms = provider.signature_verification_algorithms;
         if self.accept_any_certificate {
-            return Ok(Arc::new(AnyCertificate { algorithms }));
+            let check = AnyCertificate;
+            return Ok(Arc::new(HandshakeVerifier { algorithms, check }));
         }
         let roots = match &self.roots_pem {
             Some(pem) => Arc::new(read_roots(pem)?),
             None => system_roots()?,
         };
         if !self.subject_alt_names.is_empty() {
-            let verifier = AltNameVerifier::new(&self.subject_alt_names, roots, provider)?;
-            return Ok(Arc::new(verifier));
+            let check = self.alt_names(roots, algorithms)?;
+            return Ok(Arc::new(HandshakeVerifier { algorithms, check }));
         }
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
         Ok(verifier.map_err(|error| TlsError::Roots(error.to_string()))?)
+    }
+
+    fn alt_names(
+        &self,
+        roots: Arc<RootCertStore>,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Result<AltNames, TlsError> {
+        let mut names = AltNames {
+            roots,
+            algorithms,
+            hostnames: Vec::new(),
+            uris: Vec::new(),
+        };
+        for name in &self.subject_alt_names {
+            match name {
+                SubjectAltName::Hostname(name) => names.hostnames.push(dns_name(name)?),
+                SubjectAltName::Uri(uri) => names.uris.push(uri.clone()),
+            }
+        }
+        Ok(names)
     }
 
     /// The server name to connect to.
@@ -156,149 +169,6 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
         return Err(TlsError::Roots("the system has none".to_owned()));
     }
     Ok(ROOTS.clone())
-}
-
-/// Accepts every certificate, if its key signs the handshake.
-#[derive(Debug)]
-struct AnyCertificate {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// Accepts a certificate whose chain verifies and that contains any of the names.
-struct AltNameVerifier {
-    roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-    hostnames: Vec<ServerName<'static>>,
-    uris: Vec<String>,
-}
-
-impl AltNameVerifier {
-    fn new(
-        names: &[SubjectAltName],
-        roots: Arc<RootCertStore>,
-        provider: &CryptoProvider,
-    ) -> Result<Self, TlsError> {
-        let mut verifier = Self {
-            roots,
-            algorithms: provider.signature_verification_algorithms,
-            hostnames: Vec::new(),
-            uris: Vec::new(),
-        };
-        for name in names {
-            match name {
-                SubjectAltName::Hostname(name) => verifier.hostnames.push(dns_name(name)?),
-                SubjectAltName::Uri(uri) => verifier.uris.push(uri.clone()),
-            }
-        }
-        Ok(verifier)
-    }
-
-    fn holds_a_uri(&self, end_entity: &CertificateDer<'_>) -> bool {
-        if self.uris.is_empty() {
-            return false;
-        }
-        let Ok((_, certificate)) = X509Certificate::from_der(end_entity) else {
-            return false;
-        };
-        let Ok(Some(san)) = certificate.subject_alternative_name() else {
-            return false;
-        };
-        san.value.general_names.iter().any(|name| match name {
-            GeneralName::URI(uri) => self.uris.iter().any(|expected| expected == uri),
-            _ => false,
-        })
-    }
-}
-
-impl ServerCertVerifier for AltNameVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
-        let holds = |name| verify_server_name(&certificate, name).is_ok();
-        if self.hostnames.iter().any(holds) || self.holds_a_uri(end_entity) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(CertificateError::NotValidForName.into())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-impl fmt::Debug for AltNameVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AltNameVerifier")
-            .field("hostnames", &self.hostnames)
-            .field("uris", &self.uris)
-            .finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ pub mod revocation;
 #[cfg(feature = "rustls")]
 pub mod server;
 #[cfg(feature = "rustls")]
+mod server_verifier;
+#[cfg(feature = "rustls")]
 pub mod sni;
 #[cfg(feature = "rustls")]
 mod version_one;

@@ -1,0 +1,150 @@
+//! Verification of the certificates of backends where that of rustls does not suffice: any certificate, and
+//! names other than the one of the connection.
+//!
+//! [`HandshakeVerifier`] verifies the signatures of the handshake; a [`CertificateCheck`] decides on the
+//! certificate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+/// Decides on the certificate of a backend.
+pub(crate) trait CertificateCheck: fmt::Debug + Send + Sync {
+    /// Checks a certificate and the chain that the backend sent.
+    ///
+    /// # Errors
+    /// The reason of the rejection.
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error>;
+}
+
+/// Accepts a certificate that passes `check`, if its key signs the handshake.
+#[derive(Debug)]
+pub(crate) struct HandshakeVerifier<C> {
+    /// Signature algorithms of the handshake.
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+    pub(crate) check: C,
+}
+
+impl<C: CertificateCheck> ServerCertVerifier for HandshakeVerifier<C> {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check.check(end_entity, intermediates, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Accepts every certificate.
+#[derive(Debug)]
+pub(crate) struct AnyCertificate;
+
+impl CertificateCheck for AnyCertificate {
+    fn check(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Accepts a certificate whose chain verifies and that contains any of the names.
+pub(crate) struct AltNames {
+    pub(crate) roots: Arc<RootCertStore>,
+    /// Signature algorithms of the chain.
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+    pub(crate) hostnames: Vec<ServerName<'static>>,
+    pub(crate) uris: Vec<String>,
+}
+
+impl AltNames {
+    fn contain_a_uri_of(&self, end_entity: &CertificateDer<'_>) -> bool {
+        if self.uris.is_empty() {
+            return false;
+        }
+        let Ok((_, certificate)) = X509Certificate::from_der(end_entity) else {
+            return false;
+        };
+        let Ok(Some(san)) = certificate.subject_alternative_name() else {
+            return false;
+        };
+        san.value.general_names.iter().any(|name| match name {
+            GeneralName::URI(uri) => self.uris.iter().any(|expected| expected == uri),
+            _ => false,
+        })
+    }
+}
+
+impl CertificateCheck for AltNames {
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        let holds = |name| verify_server_name(&certificate, name).is_ok();
+        if self.hostnames.iter().any(holds) || self.contain_a_uri_of(end_entity) {
+            return Ok(());
+        }
+        Err(CertificateError::NotValidForName.into())
+    }
+}
+
+impl fmt::Debug for AltNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AltNames")
+            .field("hostnames", &self.hostnames)
+            .field("uris", &self.uris)
+            .finish_non_exhaustive()
+    }
+}
