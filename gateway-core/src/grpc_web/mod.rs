@@ -43,11 +43,14 @@ mod request_body;
 mod response_body;
 mod response_head;
 mod text;
+mod transcoded_body;
 
 pub use text::{InvalidBase64, TextDecoder, TextEncoder};
 
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use transcoded_body::TranscodedBody;
 
 use crate::policy::{BodyPolicy, PolicyRequest};
 use crate::{Body, LocalReply};
@@ -121,7 +124,7 @@ impl BodyPolicy for GrpcWeb {
         headers.insert(GRPC_ACCEPT_ENCODING, encodings);
         let body = std::mem::take(request.body);
         *request.body = match encoding {
-            WebEncoding::Text => Body::new(request_body::TextRequestBody::new(body)),
+            WebEncoding::Text => Body::new(TranscodedBody::new(body, TextDecoder::default())),
             // The lower bound of the size would become a content-length.
             WebEncoding::Binary => Body::new(request_body::BinaryRequestBody(body)),
         };

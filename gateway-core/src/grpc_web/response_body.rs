@@ -1,51 +1,61 @@
 //! Response bodies of gRPC backends, as gRPC-Web clients receive them.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::HeaderMap;
 use http_body::Frame;
 
+use super::transcoded_body::Transcoder;
 use super::{TextEncoder, WebEncoding};
-use crate::Body;
-use crate::body::BoxError;
+use crate::LocalReply;
 use crate::http::trailers;
 
 /// Flags of the frame that holds the trailers.
 const TRAILERS: u8 = 0x80;
 
-/// Messages, and the trailers in a last frame.
-pub(super) struct WebResponseBody {
-    body: Body,
+/// Encodes messages, and the trailers in a last frame.
+pub(super) struct WebEncoder {
     /// `None`: binary.
-    encoder: Option<TextEncoder>,
+    text: Option<TextEncoder>,
 }
 
-impl WebResponseBody {
-    pub(super) fn new(body: Body, encoding: WebEncoding) -> Self {
+impl WebEncoder {
+    pub(super) fn new(encoding: WebEncoding) -> Self {
         Self {
-            body,
-            encoder: (encoding == WebEncoding::Text).then(TextEncoder::default),
+            text: (encoding == WebEncoding::Text).then(TextEncoder::default),
         }
     }
+}
 
-    /// Ends the body with the frame of its trailers.
-    fn end(&mut self, mut fields: HeaderMap) -> Bytes {
-        trailers::strip(&mut fields);
-        self.body = Body::empty();
-        let frame = trailers_frame(&fields);
-        match self.encoder.take() {
-            None => frame.into(),
-            Some(mut encoder) => {
-                let mut text = Vec::new();
-                // Messages that end within a frame.
-                encoder.finish(&mut text);
-                text.extend_from_slice(BASE64.encode(&frame).as_bytes());
-                text.into()
-            }
+impl Transcoder for WebEncoder {
+    fn data(&mut self, bytes: Bytes) -> Result<Option<Bytes>, LocalReply> {
+        let Some(encoder) = &mut self.text else {
+            return Ok(Some(bytes));
+        };
+        let mut text = Vec::new();
+        encoder.encode(&bytes, &mut text);
+        Ok((!text.is_empty()).then(|| text.into()))
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<Option<Frame<Bytes>>, LocalReply> {
+        let frame = trailers.map(|mut fields| {
+            trailers::strip(&mut fields);
+            trailers_frame(&fields)
+        });
+        let Some(mut encoder) = self.text.take() else {
+            return Ok(frame.map(|frame| Frame::data(frame.into())));
+        };
+        let mut text = Vec::new();
+        // Messages that end within a frame.
+        encoder.finish(&mut text);
+        if let Some(frame) = frame {
+            text.extend_from_slice(BASE64.encode(&frame).as_bytes());
         }
+        Ok((!text.is_empty()).then(|| Frame::data(text.into())))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.text.as_ref().is_none_or(TextEncoder::is_complete)
     }
 }
 
@@ -62,49 +72,4 @@ fn trailers_frame(fields: &HeaderMap) -> Vec<u8> {
     let length = u32::try_from(frame.len() - 5).unwrap_or(u32::MAX);
     frame[1..5].copy_from_slice(&length.to_be_bytes());
     frame
-}
-
-impl http_body::Body for WebResponseBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => {
-                    let mut text = Vec::new();
-                    if let Some(mut encoder) = self.encoder.take() {
-                        encoder.finish(&mut text);
-                    }
-                    let rest = (!text.is_empty()).then(|| Ok(Frame::data(text.into())));
-                    return Poll::Ready(rest);
-                }
-            };
-            let bytes = match frame.into_data() {
-                Ok(bytes) => bytes,
-                Err(frame) => {
-                    let fields = frame.into_trailers().unwrap_or_default();
-                    return Poll::Ready(Some(Ok(Frame::data(self.end(fields)))));
-                }
-            };
-            let Some(encoder) = &mut self.encoder else {
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            };
-            let mut text = Vec::new();
-            encoder.encode(&bytes, &mut text);
-            if !text.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(text.into()))));
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let encoder = self.encoder.as_ref();
-        self.body.is_end_stream() && encoder.is_none_or(TextEncoder::is_complete)
-    }
 }

@@ -8,7 +8,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http_body::Body as _;
 
 use super::WebEncoding;
-use super::response_body::WebResponseBody;
+use super::response_body::WebEncoder;
+use super::transcoded_body::TranscodedBody;
 use crate::Body;
 use crate::http::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
 use crate::policy::PolicyResponse;
@@ -24,7 +25,7 @@ pub(super) fn translate(response: &mut PolicyResponse<'_>, encoding: WebEncoding
         let body = std::mem::take(response.body_mut());
         *response.body_mut() = match body.is_end_stream() {
             true => body,
-            false => Body::new(WebResponseBody::new(body, encoding)),
+            false => Body::new(TranscodedBody::new(body, WebEncoder::new(encoding))),
         };
         response.headers_mut().remove(CONTENT_LENGTH);
     } else {
