@@ -110,6 +110,18 @@ impl LocalReply {
         self
     }
 
+    /// Edits the header fields.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn edit_headers(self, edit: impl FnOnce(&mut HeaderMap)) -> Self {
+        let mut headers: HeaderMap = self.headers.into_iter().collect();
+        edit(&mut headers);
+        let reply = Self {
+            headers: HeaderList::new(),
+            ..self
+        };
+        reply.with_headers(headers)
+    }
+
     /// Sets Envoy's response flags.
     pub fn with_flag(mut self, flag: &'static str) -> Self {
         self.flag = flag;

@@ -102,6 +102,20 @@ impl HeaderEdits {
     /// Applies all edits in order to a request. An operator has a value if the request's head
     /// contains it.
     pub fn apply_to_request(&self, head: &mut request::Parts) {
+        self.apply_to_request_with(head, |request, format| {
+            format.header_value(&FormatContext {
+                request: Some(request),
+                ..FormatContext::default()
+            })
+        });
+    }
+
+    /// Applies all edits in order to a request. `value` evaluates a value with operators, given the head so far.
+    pub(crate) fn apply_to_request_with(
+        &self,
+        head: &mut request::Parts,
+        mut value: impl FnMut(FormatRequest<'_>, &Format) -> Option<HeaderValue>,
+    ) {
         let request::Parts {
             method,
             uri,
@@ -110,16 +124,8 @@ impl HeaderEdits {
             ..
         } = head;
         self.apply_with(headers, |headers, format| {
-            let request = FormatRequest {
-                method: Some(method),
-                uri: Some(uri),
-                version: Some(*version),
-                headers: Some(headers),
-            };
-            format.header_value(&FormatContext {
-                request: Some(request),
-                ..FormatContext::default()
-            })
+            let request = FormatRequest::of_parts(method, uri, *version, headers);
+            value(request, format)
         });
     }
 

@@ -81,11 +81,21 @@ pub struct FormatExchange<'a> {
 impl<'a> FormatRequest<'a> {
     /// The head of a request.
     pub fn of(head: &'a http::request::Parts) -> Self {
+        Self::of_parts(&head.method, &head.uri, head.version, &head.headers)
+    }
+
+    /// The parts of a head.
+    pub(crate) fn of_parts(
+        method: &'a Method,
+        uri: &'a Uri,
+        version: Version,
+        headers: &'a HeaderMap,
+    ) -> Self {
         Self {
-            method: Some(&head.method),
-            uri: Some(&head.uri),
-            version: Some(head.version),
-            headers: Some(&head.headers),
+            method: Some(method),
+            uri: Some(uri),
+            version: Some(version),
+            headers: Some(headers),
         }
     }
 }

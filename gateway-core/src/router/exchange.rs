@@ -166,11 +166,8 @@ impl Exchange {
         response: Option<(StatusCode, &'a HeaderMap)>,
     ) -> FormatContext<'a> {
         let entry = &self.entry;
-        let kept = self.forwarded.as_ref().map(|kept| FormatRequest {
-            method: Some(&kept.method),
-            uri: Some(&kept.uri),
-            version: Some(kept.version),
-            headers: Some(&kept.headers),
+        let kept = self.forwarded.as_ref().map(|kept| {
+            FormatRequest::of_parts(&kept.method, &kept.uri, kept.version, &kept.headers)
         });
         let connection = format_connection(conn);
         let details = match response {

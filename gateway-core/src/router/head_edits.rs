@@ -1,6 +1,5 @@
 //! Edits of heads by filters: steps 9, 11 and 13 of the request path, as numbered in [`super`].
 
-use http::header::LOCATION;
 use http::{HeaderMap, Response, StatusCode, request};
 
 use super::exchange::Exchange;
@@ -38,16 +37,8 @@ impl RequestContext<'_> {
             matched_prefix: matched_prefix(found, head),
         };
         let (status, location) = redirect.location(facts).map_err(|_| filter_failed())?;
-        let mut headers = HeaderMap::new();
-        headers.insert(LOCATION, location);
-        for edit in rule.steps.response_edits.iter().rev() {
-            let request = FormatRequest::of(head);
-            edit.apply_with(&mut headers, |headers, format| {
-                let response = Some((status, headers));
-                format.header_value(&exchange.format_context(self.conn, Some(request), response))
-            });
-        }
-        Ok(LocalReply::new(status, "direct_response").with_headers(headers))
+        let reply = LocalReply::redirect(status, location, "direct_response");
+        Ok(self.edit_reply(reply, found, head, exchange))
     }
 
     /// Step 11.
@@ -66,7 +57,10 @@ impl RequestContext<'_> {
                 Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
                 Filter::Rewrite(own) => rewrite = Some(own),
                 Filter::RegexRewrite(own) => self.rewrite_by_regex(own, head, sanitized)?,
-                _ => {}
+                // Redirects have been applied, mirrors and response edits have their own steps.
+                Filter::Redirect(_) | Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
+                // Not supported in a backendRef.
+                Filter::Cors(_) | Filter::DirectResponse(_) => return Err(filter_failed()),
             }
         }
         for edit in &rule.steps.request_edits {
@@ -105,28 +99,34 @@ impl RequestContext<'_> {
         exchange: &Exchange,
     ) -> LocalReply {
         let request = FormatRequest::of(head);
-        let mut reply = direct.reply(|headers, format| {
+        let reply = direct.reply(|headers, format| {
             format.text(&FormatContext {
                 response: Some(headers),
                 ..exchange.format_context(self.conn, Some(request), None)
             })
         });
+        self.edit_reply(reply, found, head, exchange)
+    }
+
+    /// Applies the response edits of a rule to its local reply.
+    fn edit_reply(
+        &self,
+        reply: LocalReply,
+        found: &MatchedRoute<'_, RuleTarget>,
+        head: &request::Parts,
+        exchange: &Exchange,
+    ) -> LocalReply {
         let edits = &found.payload.rule.steps.response_edits;
-        if !edits.is_empty() {
-            let mut headers: HeaderMap = std::mem::take(&mut reply.headers).into_iter().collect();
-            for edit in edits.iter().rev() {
-                edit.apply_with(&mut headers, |headers, format| {
-                    let response = Some((reply.status, headers));
-                    format.header_value(&exchange.format_context(
-                        self.conn,
-                        Some(request),
-                        response,
-                    ))
-                });
-            }
-            reply = reply.with_headers(headers);
+        if edits.is_empty() {
+            return reply;
         }
-        reply
+        let status = reply.status;
+        let request = Some(FormatRequest::of(head));
+        reply.edit_headers(|headers| {
+            for edits in edits.iter().rev() {
+                self.edit_fields(edits, status, headers, request, exchange);
+            }
+        })
     }
 
     /// Step 13, the filters of the rule.
@@ -137,13 +137,15 @@ impl RequestContext<'_> {
         mut response: Response<Body>,
         exchange: &Exchange,
     ) -> Response<Body> {
+        let status = response.status();
+        let headers = response.headers_mut();
         for filter in picked.filters() {
             if let Filter::ResponseHeaders(edits) = filter {
-                self.edit_fields(edits, &mut response, exchange);
+                self.edit_fields(edits, status, headers, None, exchange);
             }
         }
         for edits in found.payload.rule.steps.response_edits.iter().rev() {
-            self.edit_fields(edits, &mut response, exchange);
+            self.edit_fields(edits, status, headers, None, exchange);
         }
         response
     }
@@ -173,30 +175,24 @@ impl RequestContext<'_> {
         head: &mut request::Parts,
         exchange: &Exchange,
     ) {
-        let request::Parts {
-            method,
-            uri,
-            version,
-            headers,
-            ..
-        } = head;
-        edits.apply_with(headers, |headers, format| {
-            let request = FormatRequest {
-                method: Some(method),
-                uri: Some(uri),
-                version: Some(*version),
-                headers: Some(headers),
-            };
+        edits.apply_to_request_with(head, |request, format| {
             format.header_value(&exchange.format_context(self.conn, Some(request), None))
         });
     }
 
-    /// Edits the fields of a response to a forwarded request.
-    fn edit_fields(&self, edits: &HeaderEdits, response: &mut Response<Body>, exchange: &Exchange) {
-        let status = response.status();
-        edits.apply_with(response.headers_mut(), |headers, format| {
+    /// Edits the fields of a response. A response to a forwarded request needs no `request`: the exchange has a
+    /// copy of its head if an edit reads it.
+    fn edit_fields(
+        &self,
+        edits: &HeaderEdits,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+        request: Option<FormatRequest<'_>>,
+        exchange: &Exchange,
+    ) {
+        edits.apply_with(headers, |headers, format| {
             let response = Some((status, headers));
-            format.header_value(&exchange.format_context(self.conn, None, response))
+            format.header_value(&exchange.format_context(self.conn, request, response))
         });
     }
 }

@@ -115,29 +115,27 @@ fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error>
     match filter {
         Filter::RequestHeaders(edits) => edits.apply_to_request(head),
         Filter::Rewrite(rewrite) => {
-            let authority = match head.extensions.get::<Sanitized>() {
-                Some(sanitized) => Some(sanitized.authority.clone()),
-                None => Authority::of(&head.uri, &head.headers).ok(),
-            };
-            let rewritten = authority.and_then(|authority| {
-                let rewritten = rewrite.apply(head, &authority, None, false);
-                rewritten.ok()
-            });
+            let rewritten = authority_of(head)
+                .and_then(|authority| rewrite.apply(head, &authority, None, false).ok());
             return rewritten.ok_or(failed);
         }
         Filter::RegexRewrite(rewrite) => {
-            let authority = match head.extensions.get::<Sanitized>() {
-                Some(sanitized) => Some(sanitized.authority.clone()),
-                None => Authority::of(&head.uri, &head.headers).ok(),
-            };
-            let rewritten =
-                authority.and_then(|authority| rewrite.apply(head, &authority, false).ok());
+            let rewritten = authority_of(head)
+                .and_then(|authority| rewrite.apply(head, &authority, false).ok());
             return rewritten.ok_or(failed);
         }
         Filter::Redirect(_) | Filter::Cors(_) | Filter::DirectResponse(_) => return Err(failed),
         Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
     }
     Ok(())
+}
+
+/// The authority of a request, from the sanitizer if the head has passed it.
+fn authority_of(head: &request::Parts) -> Option<Authority> {
+    match head.extensions.get::<Sanitized>() {
+        Some(sanitized) => Some(sanitized.authority.clone()),
+        None => Authority::of(&head.uri, &head.headers).ok(),
+    }
 }
 
 impl<B> Service<Request<B>> for ForwardService
