@@ -15,6 +15,7 @@ mod dev_cert;
 mod echo;
 mod flags;
 mod folder_source;
+mod from_cluster;
 mod ingresses;
 mod listen_error;
 mod live_gateway;

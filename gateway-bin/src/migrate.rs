@@ -14,14 +14,18 @@ use crate::args::{FailOn, MigrateArgs, ReportFormat};
 use crate::check::read_stdin;
 use crate::prove::Proof;
 use crate::prove_against::{RequestBudget, prove_against};
-use crate::{Failure, Outcome, default_certificate, print, prove};
+use crate::{Failure, Outcome, default_certificate, from_cluster, print, prove};
 
 /// Reads the manifests, writes the translation and prints the report.
 ///
 /// # Errors
 /// If a file cannot be read or written.
 pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
-    let texts = read(&args.paths, args.out.as_deref())?;
+    let mut texts = read(&args.paths, args.out.as_deref())?;
+    if args.cluster.from_cluster {
+        let objects = from_cluster::collect(&args.cluster)?;
+        texts.push((from_cluster::NAME.to_owned(), objects));
+    }
     let mut manifests = Manifests::default();
     for (file, text) in &texts {
         manifests.add(file, text);

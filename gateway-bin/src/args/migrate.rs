@@ -8,6 +8,7 @@ pub(super) const MIGRATE_EXAMPLES: &str = "\
 Examples:
   towergate migrate cluster/ --out gateway/
   kubectl get ingresses,ingressclasses,services,configmaps,secrets,deployments -A -o yaml | towergate migrate - --out gateway/
+  towergate migrate --from-cluster --out gateway/
   towergate migrate cluster/ --prove
   towergate migrate cluster/ --format json --fail-on impossible > report.json";
 
@@ -15,8 +16,10 @@ Examples:
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MigrateArgs {
     /// Folders or files of manifests.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "from_cluster", value_name = "DIR")]
     pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
     /// Folder to write the translated manifests to. Without it, only the report is printed.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -53,6 +56,22 @@ pub(crate) struct MigrateArgs {
     /// Command-line flag of the ingress-nginx controller that the manifests do not contain. Can be repeated.
     #[arg(long = "nginx-flag", value_name = "NAME=VALUE")]
     pub(crate) nginx_flags: Vec<String>,
+}
+
+/// The cluster of `migrate --from-cluster`.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ClusterArgs {
+    /// Also read the objects of a cluster, with the program `kubectl-towergate` of the same release, which must be
+    /// beside this program or in PATH. Of Secrets, only those are read that Ingresses and the controller refer to, and
+    /// private keys are left out.
+    #[arg(long)]
+    pub(crate) from_cluster: bool,
+    /// File with the address of the cluster. Default: KUBECONFIG, ~/.kube/config, or the service account of the pod.
+    #[arg(long, value_name = "FILE", requires = "from_cluster")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the file.
+    #[arg(long, value_name = "NAME", requires = "from_cluster")]
+    pub(crate) context: Option<String>,
 }
 
 /// A format of the report of `migrate`.

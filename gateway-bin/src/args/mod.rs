@@ -6,7 +6,7 @@ mod replay;
 mod run;
 
 pub(crate) use manifests::{ManifestArgs, ParityFlag};
-pub(crate) use migrate::{FailOn, MigrateArgs, ReportFormat};
+pub(crate) use migrate::{ClusterArgs, FailOn, MigrateArgs, ReportFormat};
 pub(crate) use replay::ReplayArgs;
 pub(crate) use run::{ControllerArgs, LogFormat, RunArgs};
 

@@ -45,6 +45,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
+    if let Some(command) = std::env::args().nth(1).filter(|name| is_of_plugin(name)) {
+        eprintln!(
+            "towergate-controller: this program serves Gateways and has no command `{command}`; run `kubectl towergate {command}` (program `kubectl-towergate` of the same release and image)"
+        );
+        return ExitCode::from(2);
+    }
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -52,6 +58,11 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether `name` is a command of the plugin `kubectl towergate`.
+fn is_of_plugin(name: &str) -> bool {
+    matches!(name, "migrate" | "collect")
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
