@@ -1,6 +1,6 @@
 //! The admin endpoints: readiness, metrics and the configuration in service. Read-only.
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use towergate_core::gateway::PolicyFault;
 use towergate_core::plan::{Endpoints, Plan};
@@ -39,6 +40,11 @@ impl Admin {
     /// Sets whether `/ready` returns 200.
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether `/ready` returns 200.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Replaces the configuration shown.
@@ -81,43 +87,49 @@ fn fault(fault: &PolicyFault) -> Value {
     })
 }
 
-/// Serves the admin endpoints on `address` until the runtime ends. Returns the bound address.
+/// Serves the admin endpoints until `stop`.
 ///
 /// # Errors
-/// If the address cannot be bound.
-pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
+/// If the socket is not bound.
+pub(crate) fn serve(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let bound = listener.local_addr()?;
+    tracing::info!(address = %bound, "admin endpoints: /ready /stats/prometheus /config /version");
     if !bound.ip().is_loopback() {
         tracing::warn!(address = %bound, "the admin endpoints are reachable from other hosts and have no authentication");
     }
+    serve_routes(listener, routes(admin), stop);
+    Ok(())
+}
+
+/// Serves readiness and metrics only until `stop`. Unlike the admin endpoints, they show no
+/// configuration and can be reachable from other hosts.
+///
+/// # Errors
+/// If the socket is not bound.
+pub(crate) fn serve_health(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let bound = listener.local_addr()?;
+    tracing::info!(address = %bound, "health page: /ready /stats/prometheus");
+    let routes = health().layer(CatchPanicLayer::new()).with_state(admin);
+    serve_routes(listener, routes, stop);
+    Ok(())
+}
+
+fn serve_routes(listener: TcpListener, routes: Router, stop: CancellationToken) {
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes(admin)).await {
+        let server = axum::serve(listener, routes);
+        let server = server.with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = server.await {
             tracing::error!(%error, "admin endpoints stopped");
         }
     });
-    Ok(bound)
-}
-
-/// Serves readiness and metrics only on `address` until the runtime ends. Returns the bound
-/// address. Unlike the admin endpoints, they show no configuration and can be reachable from other
-/// hosts.
-///
-/// # Errors
-/// If the address cannot be bound.
-pub(crate) async fn serve_health(
-    address: SocketAddr,
-    admin: Arc<Admin>,
-) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    let routes = health().layer(CatchPanicLayer::new()).with_state(admin);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "health page stopped");
-        }
-    });
-    Ok(bound)
 }
 
 fn health() -> Router<Arc<Admin>> {
@@ -137,7 +149,7 @@ fn routes(admin: Arc<Admin>) -> Router {
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    if admin.ready.load(Ordering::Acquire) {
+    if admin.is_ready() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
@@ -187,9 +199,17 @@ fn is_secret(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    async fn bind() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
+    }
 
     async fn fetch(address: SocketAddr, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(address)
@@ -211,9 +231,8 @@ mod tests {
     #[tokio::test]
     async fn readiness_metrics_and_version_are_served() {
         let admin = Arc::new(Admin::default());
-        let address = serve(([127, 0, 0, 1], 0).into(), Arc::clone(&admin))
-            .await
-            .expect("a free address");
+        let (listener, address) = bind().await;
+        serve(listener, Arc::clone(&admin), CancellationToken::new()).expect("a bound socket");
 
         assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 503"));
         admin.set_ready(true);
@@ -235,9 +254,9 @@ mod tests {
     #[tokio::test]
     async fn the_health_page_shows_no_configuration() {
         let admin = Arc::new(Admin::default());
-        let address = serve_health(([127, 0, 0, 1], 0).into(), Arc::clone(&admin))
-            .await
-            .expect("a free address");
+        let (listener, address) = bind().await;
+        serve_health(listener, Arc::clone(&admin), CancellationToken::new())
+            .expect("a bound socket");
 
         admin.set_ready(true);
 

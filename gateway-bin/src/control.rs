@@ -280,6 +280,12 @@ pub(crate) mod tests {
         fn connections(&self) -> usize {
             0
         }
+
+        fn duplicate_sockets(&self) -> std::io::Result<Vec<std::os::fd::OwnedFd>> {
+            Ok(Vec::new())
+        }
+
+        fn hand_over(&self) {}
     }
 
     /// Number of plans applied and rejected.

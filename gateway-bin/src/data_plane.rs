@@ -1,6 +1,8 @@
 //! The interface between the control loop and the data plane.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +36,26 @@ pub(crate) trait DataPlane {
 
     /// Number of open connections.
     fn connections(&self) -> usize;
+
+    /// Duplicates of all listening sockets, for the next process.
+    ///
+    /// # Errors
+    /// If no file descriptor is left.
+    fn duplicate_sockets(&self) -> io::Result<Vec<OwnedFd>>;
+
+    /// Stops accepting connections, because the next process accepts them.
+    fn hand_over(&self);
 }
 
 /// Network options of the data plane.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct SocketSettings {
     /// Whether ports are shared with other processes.
     pub(crate) reuse_port: bool,
+    /// Whether the sockets can pass to the next process.
+    pub(crate) hands_over: bool,
+    /// Listening sockets of the previous process.
+    pub(crate) inherited: Vec<OwnedFd>,
     /// Name servers; empty: those of the system.
     pub(crate) name_servers: Vec<SocketAddr>,
     /// Whether host names may have loopback and link-local addresses.
@@ -55,15 +70,17 @@ pub(crate) fn start(
     workers: usize,
     access_log: Option<Arc<dyn AccessLog>>,
     observer: Arc<dyn Observer>,
-    settings: &SocketSettings,
+    settings: SocketSettings,
 ) -> Result<Gateway, Failure> {
     let mut options = Options::default().observer(observer);
     options.access_log = access_log;
     options.reuse_port = settings.reuse_port;
-    options.name_servers.clone_from(&settings.name_servers);
+    options.keep_duplicates = settings.hands_over;
+    options.name_servers = settings.name_servers;
     options.local_names = settings.local_names;
     let gateway = Gateway::new(options);
     gateway.start(workers)?;
+    gateway.inherit_sockets(settings.inherited)?;
     Ok(gateway)
 }
 
@@ -82,6 +99,7 @@ impl DataPlane for Gateway {
 
     async fn drain(&self, timeout: Duration) -> bool {
         // The threads are not joined: the process exits next.
+        self.close_duplicates();
         let drain = Self::drain(self);
         drain.start();
         drain.drained(Instant::now() + timeout).await
@@ -89,5 +107,13 @@ impl DataPlane for Gateway {
 
     fn connections(&self) -> usize {
         Self::drain(self).running()
+    }
+
+    fn duplicate_sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        Self::duplicate_sockets(self)
+    }
+
+    fn hand_over(&self) {
+        Self::hand_over(self);
     }
 }

@@ -66,8 +66,8 @@ fn advice(kind: io::ErrorKind, address: SocketAddr, port: u16, port_flags: bool)
     let flag = format!("--port {port}={other}");
     Some(match (kind, port_flags) {
         (io::ErrorKind::AddrInUse, true) => format!(
-            "stop that process (`ss -ltunp` lists it), bind another port with {flag}, or share the port with \
-             another towergate with --reuse-port"
+            "stop that process (`ss -ltunp` lists it), or bind another port with {flag}; another \
+             towergate is replaced with --hand-over, or shares the port with --reuse-port"
         ),
         (io::ErrorKind::AddrInUse, false) => {
             "stop that process (`ss -ltunp` lists it), or change the port of the listener"
@@ -151,8 +151,8 @@ mod tests {
         assert_eq!(
             text,
             "listener edge/public/http: cannot listen on 0.0.0.0:81: another process listens on this port; stop \
-             that process (`ss -ltunp` lists it), bind another port with --port 80=8081, or share the port with \
-             another towergate with --reuse-port"
+             that process (`ss -ltunp` lists it), or bind another port with --port 80=8081; another towergate is \
+             replaced with --hand-over, or shares the port with --reuse-port"
         );
     }
 

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod admin_servers;
 mod args;
 mod check;
 mod completions;
@@ -16,6 +17,7 @@ mod echo;
 mod flags;
 mod folder_source;
 mod from_cluster;
+mod hand_over;
 mod ingresses;
 mod listen_error;
 mod live_gateway;
@@ -40,6 +42,7 @@ mod status;
 mod summary;
 mod telemetry;
 mod time;
+mod upgrade;
 mod watch;
 
 use std::io::{self, Write};

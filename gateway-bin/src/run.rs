@@ -7,7 +7,6 @@
 //!                                  └── report ──┘
 //! ```
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,20 +15,19 @@ use towergate_policy::envoy_proxy::ProcessSettings;
 
 use crate::access_log::{LogHandle, Target};
 use crate::admin::Admin;
+use crate::admin_servers::AdminServers;
 use crate::args::RunArgs;
 use crate::control::{Control, Source};
 use crate::controller_client::ControllerClient;
 use crate::data_plane::{DataPlane, SocketSettings};
 use crate::flags::OffOr;
 use crate::folder_source::FolderSource;
-use crate::listen_error::describe_flag;
 use crate::log_throttle::LogThrottle;
 use crate::manifest_loader::ManifestLoader;
 use crate::metrics::Metrics;
 use crate::signals::{Request, Signals};
-use crate::{
-    Failure, Outcome, access_log, admin, data_plane, memory, parameters, summary, telemetry,
-};
+use crate::upgrade::Upgrade;
+use crate::{Failure, Outcome, access_log, data_plane, memory, parameters, summary, telemetry};
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -73,25 +71,27 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
     let (log, log_handle) = start_access_log(args, &metrics)?;
     let workers = args.workers.map_or_else(cpus, usize::from);
     let observer = Arc::new(LogThrottle::new(Arc::clone(&metrics)));
+    let (mut upgrade, mut inherited) = Upgrade::start(args)?;
+    let servers = AdminServers::bind(args, &mut inherited)?;
     let settings = SocketSettings {
         reuse_port: args.reuse_port,
+        hands_over: args.hand_over.is_some(),
+        inherited,
         name_servers: args.dns_server.clone(),
         // In a cluster, authors of Backends must not reach the data plane and its node through a
         // host name.
         local_names: args.from.is_none(),
     };
-    let data_plane = data_plane::start(workers, log, observer, &settings)?;
+    let data_plane = data_plane::start(workers, log, observer, settings)?;
     metrics.set_policy_faults(data_plane.policy_faults());
     let mut control = Control::new(data_plane, Arc::clone(&admin), metrics);
 
-    // Started before the Gateways: a process that cannot start must not serve requests.
-    if let OffOr::On(address) = args.admin {
-        serve_admin(address, Arc::clone(&admin)).await?;
-    }
-    if let Some(address) = args.health {
-        serve_health(address, Arc::clone(&admin)).await?;
+    // The previous process, if any, serves the admin endpoints until this one is ready.
+    if !upgrade.is_pending() {
+        servers.serve(&admin)?;
     }
     control.start(&mut source)?;
+    upgrade.complete_if_ready(&admin, &servers)?;
     tokio::spawn(memory::return_unused());
     if !args.quiet && args.from.is_none() {
         eprint!("{}", summary::describe(control.plan()));
@@ -100,16 +100,25 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
         let request = tokio::select! {
             desired = source.next() => {
                 control.serve(desired, &mut source);
+                upgrade.complete_if_ready(&admin, &servers)?;
+                continue;
+            }
+            event = upgrade.next() => {
+                if upgrade.passes_on(event, control.data_plane(), &servers) {
+                    break;
+                }
                 continue;
             }
             request = signals.next() => request,
         };
         match request {
-            Request::Shutdown => break,
+            Request::Shutdown => {
+                admin.set_ready(false);
+                break;
+            }
             Request::Reload => reload(&mut control, &mut source, log_handle.as_ref()),
         }
     }
-    admin.set_ready(false);
     let status = shut_down(args, control.data_plane(), &mut signals).await;
     if let Some(log) = log_handle {
         log.finish();
@@ -129,20 +138,6 @@ fn reload(
     if !desired.is_some_and(|desired| control.serve(desired, source)) {
         tracing::info!("reloaded: no changes");
     }
-}
-
-async fn serve_health(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {
-    let bound = admin::serve_health(address, admin).await;
-    let bound = bound.map_err(|error| describe_flag("--health", address, &error))?;
-    tracing::info!(address = %bound, "health page: /ready /stats/prometheus");
-    Ok(())
-}
-
-async fn serve_admin(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {
-    let bound = admin::serve(address, admin).await;
-    let bound = bound.map_err(|error| describe_flag("--admin", address, &error))?;
-    tracing::info!(address = %bound, "admin endpoints: /ready /stats/prometheus /config /version");
-    Ok(())
 }
 
 type AccessLogParts = (Option<Arc<dyn AccessLog>>, Option<LogHandle>);

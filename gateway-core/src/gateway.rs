@@ -26,9 +26,11 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use socket2::Type;
 use tokio::time::Instant;
 use towergate_tls::rustls::crypto::CryptoProvider;
 
@@ -36,7 +38,9 @@ use crate::access_log::AccessLog;
 use crate::balance::Clusters;
 use crate::datagram::DatagramConfig;
 use crate::dns::Resolver;
-use crate::listen::{DatagramSockets, Listeners, PortConfig, Server, WantedSockets, Workers};
+use crate::listen::{
+    DatagramSockets, Listeners, PortConfig, Server, WantedSockets, Workers, classify,
+};
 use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
 use crate::policy::RoutePolicy;
@@ -60,9 +64,11 @@ pub struct Options {
     /// Receives events for metrics. Default: no observer.
     pub observer: Option<Arc<dyn Observer>>,
     /// Shares addresses with other processes that listen with `SO_REUSEPORT`; the kernel distributes
-    /// connections among them. Allows a restart without downtime. Default: `false`, an address in use
+    /// connections among them. Default: `false`, an address in use
     /// cannot be bound.
     pub reuse_port: bool,
+    /// Keeps a duplicate of each listening socket, for [`Gateway::duplicate_sockets`]. Default: `false`.
+    pub keep_duplicates: bool,
     /// Name servers for backends that are configured by host name. Default: none, which means those
     /// of the system.
     pub name_servers: Vec<SocketAddr>,
@@ -79,6 +85,7 @@ impl Options {
             access_log: None,
             observer: None,
             reuse_port: false,
+            keep_duplicates: false,
             name_servers: Vec::new(),
             local_names: true,
         }
@@ -186,10 +193,66 @@ impl Gateway {
         };
         let workers = Workers::start(workers, server, self.drain.clone())?;
         let reuse_port = self.options.reuse_port;
+        let keep = self.options.keep_duplicates;
         let listeners = Listeners::new(&workers).reuse_port(reuse_port);
-        let datagrams = DatagramSockets::new(&workers, reuse_port);
+        let datagrams = DatagramSockets::new(&workers, reuse_port).keep_duplicates(keep);
+        let listeners = listeners.keep_duplicates(keep);
         self.state().sockets = Some((workers, listeners, datagrams));
         Ok(())
+    }
+
+    /// Uses these sockets of another process for their addresses in the next plan, instead of binding new ones, so
+    /// that their accept queues stay. Sockets that the plan does not use are closed. Has no effect before
+    /// [`Self::start`].
+    ///
+    /// # Errors
+    /// `InvalidInput` for a descriptor that is not a listening TCP socket or a UDP socket.
+    pub fn inherit_sockets(&self, inherited: Vec<OwnedFd>) -> io::Result<()> {
+        let mut state = self.state();
+        let Some((_, listeners, datagrams)) = &mut state.sockets else {
+            return Ok(());
+        };
+        for socket in inherited {
+            match classify(&socket)? {
+                (Type::DGRAM, address) => datagrams.inherit(address, socket),
+                (_, address) => listeners.inherit(address, socket),
+            }
+        }
+        Ok(())
+    }
+
+    /// Duplicates of all sockets of the plan, for the process that continues with them
+    /// ([`Self::inherit_sockets`]). Requires [`Options::keep_duplicates`].
+    ///
+    /// # Errors
+    /// As dup(2): no file descriptor is left.
+    pub fn duplicate_sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let state = self.state();
+        let Some((_, listeners, datagrams)) = &state.sockets else {
+            return Ok(Vec::new());
+        };
+        let mut sockets = listeners.duplicates()?;
+        sockets.extend(datagrams.duplicates()?);
+        Ok(sockets)
+    }
+
+    /// Starts draining because another process serves the sockets: health checks stay successful, and UDP sessions
+    /// end at once.
+    pub fn hand_over(&self) {
+        if let Some((_, _, datagrams)) = &self.state().sockets {
+            datagrams.stop_all();
+        }
+        self.close_duplicates();
+        self.drain.hand_over();
+    }
+
+    /// Closes the duplicates of [`Options::keep_duplicates`], so that the system refuses connections once this
+    /// gateway does not accept them. Call it before [`Drain::start`].
+    pub fn close_duplicates(&self) {
+        if let Some((_, listeners, datagrams)) = &mut self.state().sockets {
+            listeners.close_duplicates();
+            datagrams.close_duplicates();
+        }
     }
 
     /// Puts `plan` into service. Sockets that it shares with the previous plan stay open.
@@ -326,6 +389,7 @@ impl Gateway {
     /// Stops accepting connections, waits for requests in flight until `deadline`, and stops the threads.
     /// Returns whether all requests completed.
     pub async fn stop(&self, deadline: Instant) -> bool {
+        self.close_duplicates();
         self.drain.start();
         let finished = self.drain.drained(deadline).await;
         let sockets = self.state().sockets.take();

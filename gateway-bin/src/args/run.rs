@@ -42,10 +42,15 @@ pub(crate) struct RunArgs {
     /// Number of worker threads. Default: one per CPU.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
-    /// Share ports with other processes that listen on them with SO_REUSEPORT, such as another towergate, for a
-    /// restart without a gap. Default: a port in use is an error.
+    /// Share ports with other processes that listen on them with SO_REUSEPORT, such as another towergate. For an
+    /// upgrade without lost connections see --hand-over. Default: a port in use is an error.
     #[arg(long)]
     pub(crate) reuse_port: bool,
+    /// Take over the listening sockets of the process that runs with this path, which then drains and exits, and pass
+    /// them to the next process in the same way: an upgrade that loses no connection. The path is that of a Unix
+    /// socket.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hand_over: Option<PathBuf>,
     /// Name server for the host names of Backends. Can be repeated. Default: the name servers of the system.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) dns_server: Vec<SocketAddr>,

@@ -24,7 +24,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Time that a connection without a received byte stays open after [`Drain::start`]: its first request
 /// may be in transit.
-pub(crate) const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(500);
+
+/// As [`GRACE`], after [`Drain::hand_over`]: nothing requires this process to exit soon.
+const HAND_OVER_GRACE: Duration = Duration::from_secs(5);
 
 /// Signal to stop serving, with a count of running connections.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +38,7 @@ struct Inner {
     parent: Option<Drain>,
     leaving: AtomicBool,
     draining: AtomicBool,
+    handed_over: AtomicBool,
     token: CancellationToken,
     tracker: TaskTracker,
 }
@@ -60,10 +64,12 @@ impl Drain {
         self.0.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`Self::leave`] or [`Self::start`] was called: health checks return 503.
+    /// Whether [`Self::leave`] or [`Self::start`] was called: health checks return 503. Not after
+    /// [`Self::hand_over`].
     pub fn is_leaving(&self) -> bool {
+        let draining = self.0.draining.load(Ordering::Acquire);
         self.0.leaving.load(Ordering::Relaxed)
-            || self.is_draining()
+            || (draining && !self.0.handed_over.load(Ordering::Relaxed))
             || self.0.parent.as_ref().is_some_and(Self::is_leaving)
     }
 
@@ -72,6 +78,13 @@ impl Drain {
         // Set before the token wakes tasks, as they check the flag.
         self.0.draining.store(true, Ordering::Release);
         self.0.token.cancel();
+    }
+
+    /// As [`Self::start`], if another process accepts the connections from now on: health checks remain successful,
+    /// because clients need not leave.
+    pub fn hand_over(&self) {
+        self.0.handed_over.store(true, Ordering::Relaxed);
+        self.start();
     }
 
     /// Whether [`Self::start`] was called, here or on a parent.
@@ -103,10 +116,23 @@ impl Drain {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for [`Self::start`], then for [`GRACE`], in which first bytes may still arrive.
+    /// Waits for [`Self::start`], then for [`Self::grace`], in which first bytes may still arrive.
     pub(crate) async fn overdue(&self) {
         self.started().await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(self.grace()).await;
+    }
+
+    /// Time that a connection without a received byte stays open after the start.
+    pub(crate) fn grace(&self) -> Duration {
+        match self.is_handed_over() {
+            true => HAND_OVER_GRACE,
+            false => GRACE,
+        }
+    }
+
+    fn is_handed_over(&self) -> bool {
+        let parent = self.0.parent.as_ref();
+        self.0.handed_over.load(Ordering::Relaxed) || parent.is_some_and(Self::is_handed_over)
     }
 
     /// Returns the equivalent of [`Self::started`] for a task that is polled often.
@@ -129,6 +155,11 @@ pub(crate) struct DrainWatch {
 }
 
 impl DrainWatch {
+    /// As [`Drain::grace`].
+    pub(crate) fn grace(&self) -> Duration {
+        self.drain.grace()
+    }
+
     /// Ready once the drain has started. May be polled again after that.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.drain.is_draining() {
@@ -168,6 +199,17 @@ mod tests {
 
         assert!(child.is_leaving());
         assert!(!child.is_draining());
+    }
+
+    #[test]
+    fn a_drain_that_is_handed_over_does_not_leave() {
+        let parent = Drain::new();
+        let child = parent.child();
+
+        parent.hand_over();
+
+        assert!(child.is_draining() && parent.is_draining());
+        assert!(!child.is_leaving() && !parent.is_leaving());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::bound_addresses::BoundAddresses;
-use super::listeners::BindError;
+use super::inherited_sockets::InheritedSockets;
+use super::listeners::{BindError, duplicate_all};
 use super::workers::{WorkerCommand, Workers};
 use crate::datagram::{DatagramAssignment, DatagramConfig, bind};
 
@@ -23,6 +25,9 @@ pub(crate) struct DatagramSockets {
     workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     open: BTreeMap<SocketAddr, OpenAddress>,
     bound: BoundAddresses,
+    inherited: InheritedSockets,
+    /// Whether [`OpenAddress::duplicates`] are kept.
+    keeps_duplicates: bool,
 }
 
 /// An address with open sockets.
@@ -31,6 +36,8 @@ struct OpenAddress {
     bound: SocketAddr,
     config: Arc<ArcSwap<DatagramConfig>>,
     stop: CancellationToken,
+    /// The sockets once more, for the next process.
+    duplicates: Vec<OwnedFd>,
 }
 
 /// Bound sockets that no worker serves yet.
@@ -43,6 +50,44 @@ impl DatagramSockets {
             workers: workers.senders(),
             open: BTreeMap::new(),
             bound: BoundAddresses::new(reuse_port),
+            inherited: InheritedSockets::default(),
+            keeps_duplicates: false,
+        }
+    }
+
+    /// Keeps a duplicate of each socket, for [`Self::duplicates`].
+    pub(crate) fn keep_duplicates(mut self, keep: bool) -> Self {
+        self.keeps_duplicates = keep;
+        self
+    }
+
+    /// Uses a socket of another process for `address`, if the next plan has it.
+    pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
+        self.bound.insert(address);
+        self.inherited.insert(address, socket);
+    }
+
+    /// Duplicates of all sockets; empty unless they are kept.
+    ///
+    /// # Errors
+    ///
+    /// As dup(2): no file descriptor is left.
+    pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
+        let sockets = self.open.values().flat_map(|open| &open.duplicates);
+        sockets.map(OwnedFd::try_clone).collect()
+    }
+
+    /// Closes the duplicates.
+    pub(crate) fn close_duplicates(&mut self) {
+        self.open
+            .values_mut()
+            .for_each(|open| open.duplicates.clear());
+    }
+
+    /// Stops serving all sockets, and ends their sessions.
+    pub(crate) fn stop_all(&self) {
+        for open in self.open.values() {
+            open.stop.cancel();
         }
     }
 
@@ -50,13 +95,24 @@ impl DatagramSockets {
     pub(crate) fn bind_new(&self, wanted: &WantedSockets) -> (BoundSockets, Vec<BindError>) {
         let (mut bound, mut errors) = (Vec::new(), Vec::new());
         for &address in wanted.keys().filter(|at| !self.open.contains_key(at)) {
-            let claimed = self.bound.claim(address, Type::DGRAM);
-            match claimed.and_then(|()| bind_all(address, self.workers.len())) {
+            match self.bind(address) {
                 Ok(sockets) => bound.push((address, sockets)),
                 Err(source) => errors.push(BindError { address, source }),
             }
         }
         (BoundSockets(bound), errors)
+    }
+
+    /// At least one socket for each worker: those of the previous process, then new ones.
+    fn bind(&self, address: SocketAddr) -> io::Result<Vec<UdpSocket>> {
+        let inherited = self.inherited.duplicates(address)?;
+        if inherited.is_empty() {
+            self.bound.claim(address, Type::DGRAM)?;
+        }
+        let mut sockets: Vec<UdpSocket> = inherited.into_iter().map(Into::into).collect();
+        let missing = self.workers.len().saturating_sub(sockets.len());
+        sockets.extend(bind_all(address, missing)?);
+        Ok(sockets)
     }
 
     /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
@@ -67,6 +123,7 @@ impl DatagramSockets {
                 self.open(address, sockets, config);
             }
         }
+        self.inherited = InheritedSockets::default();
         self.open.retain(|address, open| match wanted.get(address) {
             Some(config) => {
                 open.config.store(config.clone());
@@ -90,8 +147,13 @@ impl DatagramSockets {
             bound: first.unwrap_or(address),
             config: Arc::new(ArcSwap::new(config.clone())),
             stop: CancellationToken::new(),
+            duplicates: match self.keeps_duplicates {
+                true => duplicate_all(&sockets, address),
+                false => Vec::new(),
+            },
         };
-        for (worker, socket) in self.workers.iter().zip(sockets) {
+        // More sockets than workers: the previous process had more workers.
+        for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
             let assignment = DatagramAssignment {
                 socket,
                 config: open.config.clone(),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::bound_addresses::BoundAddresses;
 use super::config::PortConfig;
+use super::inherited_sockets::InheritedSockets;
 use super::listener::ConfigSource;
 use super::workers::{TcpAssignment, WorkerCommand, Workers};
 use crate::conn::Drain;
@@ -36,11 +38,14 @@ pub struct Listeners {
     workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     open: BTreeMap<SocketAddr, OpenPort>,
     bound: BoundAddresses,
+    inherited: InheritedSockets,
+    /// Whether [`OpenPort::duplicates`] are kept.
+    keeps_duplicates: bool,
     drain: Drain,
 }
 
 /// Bound sockets that no worker serves yet.
-pub(crate) struct BoundListeners(Vec<(SocketAddr, Vec<std::net::TcpListener>)>);
+pub(crate) struct BoundListeners(Vec<(SocketAddr, Vec<TcpListener>)>);
 
 /// An address with open sockets.
 struct OpenPort {
@@ -48,6 +53,8 @@ struct OpenPort {
     bound: SocketAddr,
     source: ConfigSource,
     drain: Drain,
+    /// The sockets once more, for the next process.
+    duplicates: Vec<OwnedFd>,
 }
 
 impl Listeners {
@@ -57,16 +64,49 @@ impl Listeners {
             workers: workers.senders(),
             open: BTreeMap::new(),
             bound: BoundAddresses::default(),
+            inherited: InheritedSockets::default(),
+            keeps_duplicates: false,
             drain: workers.drain().clone(),
         }
     }
 
-    /// Shares addresses with other processes that set `SO_REUSEPORT`, for a restart without a gap. Default: an
+    /// Shares addresses with other processes that set `SO_REUSEPORT`. Default: an
     /// address on which another process listens cannot be bound.
     #[must_use]
     pub fn reuse_port(mut self, reuse_port: bool) -> Self {
         self.bound = BoundAddresses::new(reuse_port);
         self
+    }
+
+    /// Keeps a duplicate of each socket, for [`Self::duplicates`].
+    #[must_use]
+    pub(crate) fn keep_duplicates(mut self, keep: bool) -> Self {
+        self.keeps_duplicates = keep;
+        self
+    }
+
+    /// Uses a listening socket of another process for `address`, if the next plan has it.
+    pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
+        // The other process still listens on the address, and on those that overlap it.
+        self.bound.insert(address);
+        self.inherited.insert(address, socket);
+    }
+
+    /// Duplicates of all listening sockets; empty unless they are kept.
+    ///
+    /// # Errors
+    ///
+    /// As dup(2): no file descriptor is left.
+    pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
+        let sockets = self.open.values().flat_map(|port| &port.duplicates);
+        sockets.map(OwnedFd::try_clone).collect()
+    }
+
+    /// Closes the duplicates: a connection that no worker accepts would be established and not served.
+    pub(crate) fn close_duplicates(&mut self) {
+        self.open
+            .values_mut()
+            .for_each(|port| port.duplicates.clear());
     }
 
     /// Opens sockets for new addresses, then closes the sockets of removed addresses and drains their
@@ -92,13 +132,24 @@ impl Listeners {
             if self.open.contains_key(&address) {
                 continue;
             }
-            let claimed = self.bound.claim(address, Type::STREAM);
-            match claimed.and_then(|()| bind_all(address, self.workers.len())) {
+            match self.bind(address) {
                 Ok(sockets) => bound.push((address, sockets)),
                 Err(source) => errors.push(BindError { address, source }),
             }
         }
         (BoundListeners(bound), errors)
+    }
+
+    /// At least one socket for each worker: those of the previous process, then new ones.
+    fn bind(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
+        let inherited = self.inherited.duplicates(address)?;
+        if inherited.is_empty() {
+            self.bound.claim(address, Type::STREAM)?;
+        }
+        let mut sockets: Vec<TcpListener> = inherited.into_iter().map(Into::into).collect();
+        let missing = self.workers.len().saturating_sub(sockets.len());
+        sockets.extend(bind_all(address, missing)?);
+        Ok(sockets)
     }
 
     /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged addresses use the
@@ -110,6 +161,7 @@ impl Listeners {
                 self.open(address, sockets, (*config).clone());
             }
         }
+        self.inherited = InheritedSockets::default();
         self.open.retain(|address, port| {
             let Some(config) = wanted.get(address) else {
                 port.drain.start();
@@ -130,7 +182,7 @@ impl Listeners {
     fn open(
         &mut self,
         address: SocketAddr,
-        sockets: Vec<std::net::TcpListener>,
+        sockets: Vec<TcpListener>,
         config: Arc<ArcSwap<PortConfig>>,
     ) {
         let port = OpenPort {
@@ -140,8 +192,13 @@ impl Listeners {
                 .unwrap_or(address),
             source: Arc::new(ArcSwap::new(config)),
             drain: self.drain.child(),
+            duplicates: match self.keeps_duplicates {
+                true => duplicate_all(&sockets, address),
+                false => Vec::new(),
+            },
         };
-        for (worker, socket) in self.workers.iter().zip(sockets) {
+        // More sockets than workers: the previous process had more workers.
+        for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
             let assignment = TcpAssignment {
                 socket,
                 source: port.source.clone(),
@@ -154,6 +211,19 @@ impl Listeners {
         self.bound.insert(port.bound);
         self.open.insert(address, port);
     }
+}
+
+/// Duplicates of the sockets of an address. None if one fails: the next process must not serve only some of the queues.
+pub(super) fn duplicate_all<S: AsFd>(sockets: &[S], address: SocketAddr) -> Vec<OwnedFd> {
+    let duplicates = sockets
+        .iter()
+        .map(|socket| socket.as_fd().try_clone_to_owned());
+    duplicates
+        .collect::<io::Result<_>>()
+        .unwrap_or_else(|error| {
+            tracing::warn!(%address, %error, "the sockets cannot be kept for the next process");
+            Vec::new()
+        })
 }
 
 /// The configuration cell of each address. An address of several ports is bound once.

@@ -18,6 +18,7 @@ mod accept;
 mod bound_addresses;
 mod config;
 mod datagram_sockets;
+mod inherited_sockets;
 mod listener;
 mod listeners;
 mod server;
@@ -28,6 +29,7 @@ mod workers;
 
 pub use config::{ListenerConfig, PortConfig, PortProtocol};
 pub(crate) use datagram_sockets::{DatagramSockets, WantedSockets};
+pub(crate) use inherited_sockets::classify;
 pub use listener::serve_listener;
 pub use listeners::{BindError, Listeners, WantedPort};
 pub use server::Server;

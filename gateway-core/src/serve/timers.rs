@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::activity::Activity;
 use super::state::{ConnectionState, Output, Phase};
 use super::time::{Micros, micros};
-use crate::conn::drain::{Drain, DrainWatch, GRACE};
+use crate::conn::drain::{Drain, DrainWatch};
 use crate::conn::preamble::PREFACE;
 use crate::http::settings::ListenerSettings;
 use crate::reusable_timer::ReusableTimer;
@@ -242,9 +242,11 @@ impl Timers {
 
     /// Waits for the next signal. Must be polled after the codec, which moves the deadlines.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
-        if self.drain.as_mut().is_some_and(|d| d.poll(cx).is_ready()) {
+        if let Some(drain) = &mut self.drain
+            && drain.poll(cx).is_ready()
+        {
+            self.drain_at = Some(self.activity.now() + micros(drain.grace()));
             self.drain = None;
-            self.drain_at = Some(self.activity.now() + micros(GRACE));
         }
         loop {
             let state = self.activity.state();
@@ -491,6 +493,6 @@ mod tests {
         let signal = std::future::poll_fn(|cx| timers.poll(cx)).await;
 
         assert_eq!(signal, Signal::Drain);
-        assert!(start.elapsed() >= GRACE);
+        assert!(start.elapsed() >= drain.grace());
     }
 }

@@ -1,0 +1,113 @@
+//! The upgrade of a running process: from the previous one to this one, and from this one to the next.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::Failure;
+use crate::admin::Admin;
+use crate::admin_servers::AdminServers;
+use crate::args::RunArgs;
+use crate::data_plane::DataPlane;
+use crate::hand_over::{HandOver, HandOverEvent, Predecessor};
+
+/// The two ends of `--hand-over`; neither without the flag.
+#[derive(Default)]
+pub(crate) struct Upgrade {
+    /// The process that this one replaces, until this one is ready.
+    predecessor: Option<Predecessor>,
+    hand_over: Option<HandOver>,
+    published: bool,
+}
+
+impl Upgrade {
+    /// Receives the sockets of the previous process, if there is one. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// If the previous process does not send them, or the socket for the next process cannot be created.
+    pub(crate) fn start(args: &RunArgs) -> Result<(Self, Vec<OwnedFd>), Failure> {
+        let Some(path) = &args.hand_over else {
+            return Ok((Self::default(), Vec::new()));
+        };
+        let hand_over = Some(HandOver::bind(path)?);
+        let (predecessor, inherited) = match Predecessor::connect(path)? {
+            Some((predecessor, sockets)) => (Some(predecessor), sockets),
+            None => (None, Vec::new()),
+        };
+        let upgrade = Self {
+            predecessor,
+            hand_over,
+            published: false,
+        };
+        Ok((upgrade, inherited))
+    }
+
+    /// Whether the previous process still serves.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
+    /// Once this process is ready: replaces the previous one, and can be replaced.
+    ///
+    /// # Errors
+    /// If the socket for the next process cannot be created, or the admin endpoints cannot be served. The previous
+    /// process continues then.
+    pub(crate) fn complete_if_ready(
+        &mut self,
+        admin: &Arc<Admin>,
+        servers: &AdminServers,
+    ) -> Result<(), Failure> {
+        if self.published || !admin.is_ready() {
+            return Ok(());
+        }
+        let Some(hand_over) = &self.hand_over else {
+            return Ok(());
+        };
+        if self.predecessor.is_some() {
+            servers.serve(admin)?;
+        }
+        // Last: from here on, the next process asks this one.
+        hand_over.publish()?;
+        self.published = true;
+        let Some(predecessor) = self.predecessor.take() else {
+            return Ok(());
+        };
+        match predecessor.release() {
+            Ok(()) => tracing::info!("hand-over: this process serves, the previous one drains"),
+            Err(error) => tracing::warn!(%error, "hand-over: the previous process has exited"),
+        }
+        Ok(())
+    }
+
+    /// Waits for the next event of the hand-over to the next process. Never ready without the flag. Cancel safe.
+    pub(crate) async fn next(&mut self) -> HandOverEvent {
+        match &mut self.hand_over {
+            Some(hand_over) => hand_over.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reacts to `event`. Returns whether the next process serves, so that this one must shut down.
+    pub(crate) fn passes_on(
+        &mut self,
+        event: HandOverEvent,
+        data_plane: &impl DataPlane,
+        servers: &AdminServers,
+    ) -> bool {
+        let (HandOverEvent::Requested(stream), Some(hand_over)) = (event, &mut self.hand_over)
+        else {
+            tracing::info!("hand-over: the new process serves");
+            servers.stop();
+            data_plane.hand_over();
+            return true;
+        };
+        let sockets = data_plane.duplicate_sockets().and_then(|mut sockets| {
+            sockets.extend(servers.duplicates()?);
+            Ok(sockets)
+        });
+        let sent = sockets.and_then(|sockets| hand_over.send(stream, &sockets));
+        if let Err(error) = sent {
+            tracing::error!(%error, "hand-over: the sockets cannot be sent; continuing");
+        }
+        false
+    }
+}
