@@ -153,7 +153,7 @@ impl ManifestLoader {
                 scope
                     .endpoints
                     .entry(backend)
-                    .or_insert_with(|| vec![Endpoint { address, weight: 1 }]);
+                    .or_insert_with(|| vec![Endpoint::from(address)]);
             }
         }
         let mut resolution = resolve(&loaded.objects, &scope);
@@ -228,7 +228,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
     let mut endpoints: BTreeMap<BackendId, Vec<Endpoint>> = BTreeMap::new();
     for given in &args.endpoints {
         let endpoint = Endpoint {
-            address: given.address,
+            address: given.address.into(),
             weight: 1,
         };
         endpoints
@@ -264,6 +264,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
             enabled: !args.no_backends,
             loopback: true,
             dynamic: args.dynamic_resolver.targets().map(Arc::new),
+            socket_folders: args.backend_socket_folders.clone(),
         },
         statuses: true,
     }

@@ -37,7 +37,7 @@ impl StandIns {
                 let backend = BackendId::service(&key.namespace, &key.name, number);
                 let address = SocketAddr::new(address.into(), port);
                 this.endpoints
-                    .insert(backend, vec![Endpoint { address, weight: 1 }]);
+                    .insert(backend, vec![Endpoint::from(address)]);
             }
         }
         let is_service = |namespace: &str, name: &FqdnEndpoint| {

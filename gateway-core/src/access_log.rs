@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
-use crate::plan::RouteId;
+use crate::plan::{EndpointAddress, RouteId};
 
 /// Receives each [`Entry`] on the worker that served the request. Must not block.
 pub trait AccessLog: Send + Sync + 'static {
@@ -128,7 +128,7 @@ pub struct Entry {
     /// Authority as sent by the client.
     pub authority: Option<String>,
     /// Address of the endpoint.
-    pub upstream_host: Option<SocketAddr>,
+    pub upstream_host: Option<EndpointAddress>,
     /// Local address of the connection to the endpoint.
     pub upstream_local: Option<SocketAddr>,
     /// Local address of the client connection.

@@ -1,13 +1,12 @@
 //! Circuit breaker: limits on the connections and requests of a rule.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::plan;
+use crate::plan::{self, EndpointAddress};
 
 /// Counters and limits of one rule, shared by all workers and kept over configuration changes.
 ///
@@ -30,7 +29,7 @@ pub(crate) struct CircuitBreaker {
     endpoints: Option<Box<Endpoints>>,
 }
 
-type Endpoints = Mutex<HashMap<SocketAddr, Arc<AtomicU32>>>;
+type Endpoints = Mutex<HashMap<EndpointAddress, Arc<AtomicU32>>>;
 
 /// A resource with a limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,7 +109,7 @@ impl CircuitBreaker {
     }
 
     /// Takes a connection to `address`, or `None` if a limit is reached.
-    pub(crate) fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Slot> {
+    pub(crate) fn connect(self: &Arc<Self>, address: &EndpointAddress) -> Option<Slot> {
         let endpoint = match (&self.endpoints, self.connections_per_endpoint) {
             (Some(endpoints), Some(limit)) => Some(count_endpoint(endpoints, address, limit)?),
             _ => None,
@@ -155,12 +154,19 @@ impl CircuitBreaker {
     }
 }
 
-fn count_endpoint(endpoints: &Endpoints, address: SocketAddr, limit: u32) -> Option<EndpointCount> {
+fn count_endpoint(
+    endpoints: &Endpoints,
+    address: &EndpointAddress,
+    limit: u32,
+) -> Option<EndpointCount> {
     let mut endpoints = endpoints.lock().unwrap_or_else(PoisonError::into_inner);
     if endpoints.len() == endpoints.capacity() {
         endpoints.retain(|_, count| Arc::strong_count(count) > 1);
     }
-    let count = endpoints.entry(address).or_default();
+    let count = match endpoints.get(address) {
+        Some(count) => count,
+        None => endpoints.entry(address.clone()).or_default(),
+    };
     if count.load(Ordering::Relaxed) >= limit {
         return None;
     }
@@ -205,7 +211,7 @@ impl Drop for EndpointCount {
 mod tests {
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
+    fn address(port: u16) -> EndpointAddress {
         ([127, 0, 0, 1], port).into()
     }
 
@@ -260,13 +266,13 @@ mod tests {
             ..Default::default()
         });
 
-        let first = breaker.connect(address(1));
+        let first = breaker.connect(&address(1));
         assert!(first.is_some());
-        assert!(breaker.connect(address(1)).is_none());
-        assert!(breaker.connect(address(2)).is_some());
+        assert!(breaker.connect(&address(1)).is_none());
+        assert!(breaker.connect(&address(2)).is_some());
         drop(first);
 
-        assert!(breaker.connect(address(1)).is_some());
+        assert!(breaker.connect(&address(1)).is_some());
     }
 
     #[tokio::test]
@@ -275,13 +281,13 @@ mod tests {
             connections: 1,
             ..Default::default()
         });
-        let first = breaker.connect(address(1)).unwrap();
+        let first = breaker.connect(&address(1)).unwrap();
 
         let waiters: Vec<_> = (0..10)
             .map(|_| {
                 let breaker = breaker.clone();
                 tokio::spawn(async move {
-                    let slot = breaker.wait_for(|| breaker.connect(address(1))).await;
+                    let slot = breaker.wait_for(|| breaker.connect(&address(1))).await;
                     tokio::task::yield_now().await;
                     drop(slot);
                 })

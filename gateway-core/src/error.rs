@@ -12,11 +12,11 @@
 //! UDP. Both are exhaustive: a new variant does not compile until both have a row for it.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
 use http::StatusCode;
 
 use crate::LocalReply;
+use crate::plan::EndpointAddress;
 use crate::policy::RejectedBody;
 
 /// The cause of a failed exchange as the HTTP codec reports it. The codec is not part of the interface of this crate: only
@@ -70,13 +70,13 @@ pub enum Error {
     Overflow,
     /// The connection could not be established.
     #[error("connecting to {0}")]
-    Connect(SocketAddr, #[source] std::io::Error),
+    Connect(EndpointAddress, #[source] std::io::Error),
     /// The connection was not established within the connect timeout.
     #[error("connecting to {0} timed out")]
-    ConnectTimeout(SocketAddr),
+    ConnectTimeout(EndpointAddress),
     /// The TLS handshake with the endpoint failed.
     #[error("TLS with {0}")]
-    BackendTls(SocketAddr, #[source] std::io::Error),
+    BackendTls(EndpointAddress, #[source] std::io::Error),
     /// The connection ended before the response head.
     #[error("connection termination")]
     Terminated(#[source] Option<CodecFailure>),

@@ -157,7 +157,7 @@ fn value(operator: LogOperator, entry: &Entry, out: &mut Vec<u8>) -> bool {
         O::BytesSent => shown(out, Some(entry.bytes_sent)),
         O::Duration => shown(out, Some(names::millis(entry.duration))),
         O::UpstreamTime => shown(out, entry.upstream_time.map(names::millis)),
-        O::UpstreamHost => shown(out, entry.upstream_host),
+        O::UpstreamHost => shown(out, entry.upstream_host.as_ref()),
         O::UpstreamLocalAddress => shown(out, entry.upstream_local),
         O::DownstreamLocalAddress => shown(out, Some(entry.downstream_local)),
         O::DownstreamLocalIp => shown(out, Some(entry.downstream_local.ip())),

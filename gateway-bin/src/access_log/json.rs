@@ -52,7 +52,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.header("user-agent", entry.user_agent.as_ref());
     object.header("x-request-id", entry.request_id.as_ref());
     object.text(":authority", entry.authority.as_deref());
-    object.shown("upstream_host", entry.upstream_host);
+    object.shown("upstream_host", entry.upstream_host.as_ref());
     // A direct response has a route but no cluster.
     let direct = entry.details == "direct_response";
     object.rule(

@@ -45,7 +45,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     quoted(out, entry.request_id.as_ref().map(HeaderValue::as_bytes));
     quoted(out, entry.authority.as_deref().map(str::as_bytes));
     out.extend_from_slice(b" \"");
-    shown(out, entry.upstream_host);
+    shown(out, entry.upstream_host.as_ref());
     out.extend_from_slice(b"\"\n");
 }
 

@@ -62,6 +62,10 @@ pub(crate) struct ManifestArgs {
     /// Do not use objects of kind Backend: requests to them receive 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
+    /// Folder whose Unix domain sockets Backends may use as endpoints, such as /run/backends. Can be repeated.
+    /// Default: none, requests to such an endpoint receive 500.
+    #[arg(long = "backend-socket-folder", value_name = "DIR")]
+    pub(crate) backend_socket_folders: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) dynamic_resolver: DynamicResolverArgs,
 }

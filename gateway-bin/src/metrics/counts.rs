@@ -177,7 +177,7 @@ impl Counts {
             counts.received += entry.bytes_received;
             counts.sent += entry.bytes_sent;
         });
-        let (Some(rule), Some(_)) = (&entry.rule, entry.upstream_host) else {
+        let (Some(rule), Some(_)) = (&entry.rule, &entry.upstream_host) else {
             return;
         };
         let counts = self.rules.at(rule);

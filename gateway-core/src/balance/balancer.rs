@@ -1,6 +1,5 @@
 //! Picks an endpoint of a cluster by the load balancing rule.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::{Cluster, EndpointLoads, EndpointSet, LiveEndpoint, Maglev, shard};
-use crate::plan::LoadBalancer;
+use crate::plan::{EndpointAddress, LoadBalancer};
 
 /// Number of round-robin counters: one per group of workers, each on its own cache line.
 const SHARDS: usize = 16;
@@ -44,9 +43,9 @@ pub struct Pick<'a> {
     pub hash: Option<u64>,
     /// Endpoints in order of preference: the first that the cluster has and on which the request has not failed is
     /// picked.
-    pub preferred: &'a [SocketAddr],
+    pub preferred: &'a [EndpointAddress],
     /// Endpoints on which this request failed; others are preferred.
-    pub tried: &'a [SocketAddr],
+    pub tried: &'a [EndpointAddress],
 }
 
 impl Balancer {
@@ -106,7 +105,7 @@ impl Balancer {
     ) -> Option<Arc<LiveEndpoint>> {
         let mut preferred = pick.preferred.iter();
         let preferred = preferred.find_map(|address| {
-            let endpoint = endpoint_set.find(*address)?;
+            let endpoint = endpoint_set.find(address)?;
             (!pick.tried.contains(address)).then(|| endpoint.clone())
         });
         if preferred.is_some() {
@@ -118,7 +117,7 @@ impl Balancer {
         };
         let tried = |index: usize| {
             pick.tried
-                .contains(&endpoint_set.endpoints()[index].address())
+                .contains(endpoint_set.endpoints()[index].address())
         };
         if !tried(first) {
             return Some(endpoint_set.endpoints()[first].clone());
@@ -248,7 +247,7 @@ mod tests {
         let mut counts = vec![0; weights.len()];
         for _ in 0..n {
             let endpoint = balancer.pick(&cluster, Pick::default()).unwrap();
-            counts[usize::from(endpoint.address().port()) - 1] += 1;
+            counts[usize::from(endpoint.address().port().unwrap()) - 1] += 1;
         }
         counts
     }
@@ -319,13 +318,13 @@ mod tests {
                 hash: Some(hash),
                 ..Pick::default()
             };
-            balancer.pick(&cluster, pick).unwrap().address()
+            balancer.pick(&cluster, pick).unwrap().address().clone()
         };
 
         let before: Vec<_> = (0..50).map(pick).collect();
         assert_eq!(before, (0..50).map(pick).collect::<Vec<_>>());
         cluster.set(&[Endpoint {
-            address: before[0],
+            address: before[0].clone(),
             weight: 1,
         }]);
 
@@ -335,7 +334,7 @@ mod tests {
     #[test]
     fn a_retry_prefers_an_untried_endpoint() {
         let (balancer, cluster) = (Balancer::new(LoadBalancer::RoundRobin), cluster(&[1, 1]));
-        let tried = [cluster.endpoint_set().endpoints()[0].address()];
+        let tried = [cluster.endpoint_set().endpoints()[0].address().clone()];
 
         for _ in 0..20 {
             let endpoint = balancer
@@ -347,14 +346,14 @@ mod tests {
                     },
                 )
                 .unwrap();
-            assert_ne!(endpoint.address(), tried[0]);
+            assert_ne!(*endpoint.address(), tried[0]);
         }
     }
 
     #[test]
     fn a_retry_uses_the_same_endpoint_if_there_is_no_other() {
         let (balancer, cluster) = (Balancer::new(LoadBalancer::LeastRequest), cluster(&[1]));
-        let tried = [cluster.endpoint_set().endpoints()[0].address()];
+        let tried = [cluster.endpoint_set().endpoints()[0].address().clone()];
 
         assert!(
             balancer
@@ -372,18 +371,18 @@ mod tests {
     #[test]
     fn a_preferred_endpoint_is_picked_until_it_is_removed_or_the_request_has_failed_on_it() {
         let (balancer, cluster) = (Balancer::new(LoadBalancer::Random), cluster(&[1; 50]));
-        let wanted = cluster.endpoint_set().endpoints()[17].address();
-        let pick = |tried: &[SocketAddr]| {
+        let wanted = cluster.endpoint_set().endpoints()[17].address().clone();
+        let pick = |tried: &[EndpointAddress]| {
             let pick = Pick {
-                preferred: &[wanted],
+                preferred: &[wanted.clone()],
                 tried,
                 ..Pick::default()
             };
-            balancer.pick(&cluster, pick).unwrap().address()
+            balancer.pick(&cluster, pick).unwrap().address().clone()
         };
 
         assert!((0..20).all(|_| pick(&[]) == wanted));
-        assert!((0..20).all(|_| pick(&[wanted]) != wanted));
+        assert!((0..20).all(|_| pick(&[wanted.clone()]) != wanted));
         cluster.set(&[Endpoint {
             address: ([10, 0, 0, 1], 80).into(),
             weight: 1,
@@ -406,7 +405,9 @@ mod tests {
             cluster.set(&both);
             let share = || {
                 let picks = (0..2000).map(|_| balancer.pick(&cluster, Pick::default()).unwrap());
-                picks.filter(|picked| picked.address().port() == 2).count()
+                picks
+                    .filter(|picked| picked.address().port() == Some(2))
+                    .count()
             };
 
             let first = share();
@@ -427,7 +428,7 @@ mod tests {
     #[test]
     fn preferred_endpoints_are_used_in_their_order() {
         let (balancer, cluster) = (Balancer::new(LoadBalancer::Random), cluster(&[1; 9]));
-        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let address = |port| EndpointAddress::from(([127, 0, 0, 1], port));
         let preferred = [address(99), address(7), address(3)];
 
         for (tried, expected) in [(&preferred[..1], 7), (&preferred[..2], 3)] {
@@ -437,7 +438,7 @@ mod tests {
                 ..Pick::default()
             };
             assert_eq!(
-                balancer.pick(&cluster, pick).unwrap().address(),
+                *balancer.pick(&cluster, pick).unwrap().address(),
                 address(expected)
             );
         }

@@ -1,17 +1,18 @@
 //! One endpoint of a backend with its request count.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::plan::EndpointAddress;
+
 /// An endpoint address of a cluster and the number of its requests in flight. The instance is kept as long
 /// as the address is in the cluster.
 #[derive(Debug)]
 pub struct LiveEndpoint {
-    address: SocketAddr,
+    address: EndpointAddress,
     in_flight: AtomicU32,
     removed: AtomicBool,
     /// Time at which the endpoint was added.
@@ -22,7 +23,7 @@ pub struct LiveEndpoint {
 
 impl LiveEndpoint {
     /// Creates an endpoint without requests in flight.
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(address: EndpointAddress) -> Self {
         Self {
             address,
             in_flight: AtomicU32::new(0),
@@ -33,8 +34,8 @@ impl LiveEndpoint {
     }
 
     /// Address to connect to.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &EndpointAddress {
+        &self.address
     }
 
     /// Number of requests in flight, over all workers.

@@ -9,7 +9,6 @@
 //! calculates them anew.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +25,7 @@ use super::load_report::LoadReport;
 use super::{EndpointSet, Weights};
 use crate::Body;
 use crate::body::BoxError;
-use crate::plan::UtilizationBalancing;
+use crate::plan::{EndpointAddress, UtilizationBalancing};
 
 /// The largest of the weights that requests are distributed by.
 const LARGEST: f64 = 65_536.0;
@@ -38,7 +37,7 @@ pub struct EndpointLoads {
     /// Times are milliseconds since then.
     start: Instant,
     /// One entry for each endpoint that has reported. Copied when an endpoint reports for the first time.
-    loads: ArcSwap<HashMap<SocketAddr, Arc<EndpointLoad>>>,
+    loads: ArcSwap<HashMap<EndpointAddress, Arc<EndpointLoad>>>,
     table: ArcSwapOption<WeightTable>,
 }
 
@@ -74,7 +73,7 @@ impl EndpointLoads {
 
     /// Records the report in header fields or trailers of a response of `endpoint`, and removes it unless reports are
     /// kept.
-    pub(crate) fn learn(&self, endpoint: SocketAddr, fields: &mut HeaderMap) {
+    pub(crate) fn learn(&self, endpoint: &EndpointAddress, fields: &mut HeaderMap) {
         if let Some(report) = LoadReport::of_fields(fields)
             && let Some(weight) = report.weight(&self.settings)
         {
@@ -104,8 +103,8 @@ impl EndpointLoads {
         index
     }
 
-    fn record(&self, endpoint: SocketAddr, weight: f64) {
-        let known = self.loads.load().get(&endpoint).cloned();
+    fn record(&self, endpoint: &EndpointAddress, weight: f64) {
+        let known = self.loads.load().get(endpoint).cloned();
         let load = known.unwrap_or_else(|| self.add(endpoint));
         let now = self.now();
         let latest = load.latest.swap(now, Ordering::Relaxed);
@@ -117,15 +116,17 @@ impl EndpointLoads {
     }
 
     /// Adds an endpoint and removes those whose reports have expired.
-    fn add(&self, endpoint: SocketAddr) -> Arc<EndpointLoad> {
+    fn add(&self, endpoint: &EndpointAddress) -> Arc<EndpointLoad> {
         let added = Arc::new(EndpointLoad {
             latest: AtomicU64::new(self.now()),
             ..EndpointLoad::default()
         });
         self.loads.rcu(|loads| {
             let kept = loads.iter().filter(|(_, load)| !self.is_expired(load));
-            let mut kept: HashMap<_, _> = kept.map(|(key, load)| (*key, load.clone())).collect();
-            kept.insert(endpoint, added.clone());
+            let mut kept: HashMap<_, _> = kept
+                .map(|(key, load)| (key.clone(), load.clone()))
+                .collect();
+            kept.insert(endpoint.clone(), added.clone());
             kept
         });
         added
@@ -136,7 +137,7 @@ impl EndpointLoads {
         let loads = self.loads.load();
         let endpoints = endpoint_set.endpoints().iter();
         let reported: Vec<Option<f64>> = endpoints
-            .map(|endpoint| self.weight(loads.get(&endpoint.address())?))
+            .map(|endpoint| self.weight(loads.get(endpoint.address())?))
             .collect();
         let mut known: Vec<f64> = reported.iter().copied().flatten().collect();
         known.sort_by(f64::total_cmp);
@@ -179,13 +180,13 @@ fn milliseconds(time: Duration) -> u64 {
 /// A response body whose trailers may contain a load report.
 pub(crate) struct ReportingBody {
     inner: Body,
-    endpoint: SocketAddr,
+    endpoint: EndpointAddress,
     loads: Arc<EndpointLoads>,
 }
 
 impl ReportingBody {
     /// The body of a response of `endpoint`.
-    pub(crate) fn new(inner: Body, endpoint: SocketAddr, loads: Arc<EndpointLoads>) -> Self {
+    pub(crate) fn new(inner: Body, endpoint: EndpointAddress, loads: Arc<EndpointLoads>) -> Self {
         Self {
             inner,
             endpoint,
@@ -206,7 +207,7 @@ impl http_body::Body for ReportingBody {
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
         {
-            self.loads.learn(self.endpoint, trailers);
+            self.loads.learn(&self.endpoint, trailers);
         }
         Poll::Ready(frame)
     }
@@ -252,7 +253,7 @@ mod tests {
         let value = format!("TEXT rps_fractional=100,cpu_utilization={utilization}");
         let mut fields = HeaderMap::new();
         fields.insert("endpoint-load-metrics", value.parse().unwrap());
-        loads.learn(([127, 0, 0, 1], port).into(), &mut fields);
+        loads.learn(&([127, 0, 0, 1], port).into(), &mut fields);
         fields
     }
 
@@ -334,8 +335,8 @@ mod tests {
         let frames = [Ok::<_, BoxError>(Frame::trailers(trailers))];
         let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
 
-        let address = ([127, 0, 0, 1], 1).into();
-        let body = ReportingBody::new(Body::boxed(body), address, loads.clone());
+        let address = EndpointAddress::from(([127, 0, 0, 1], 1));
+        let body = ReportingBody::new(Body::boxed(body), address.clone(), loads.clone());
         let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
 
         assert_eq!(trailers.len(), 1);

@@ -1,11 +1,10 @@
 //! The endpoints of a backend at one point in time.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{LiveEndpoint, Maglev, Weights};
-use crate::plan::Endpoint;
+use crate::plan::{Endpoint, EndpointAddress};
 
 /// The endpoints of a cluster at one point in time, with lookup tables that are computed once.
 #[derive(Debug, Default)]
@@ -19,7 +18,7 @@ pub struct EndpointSet {
     schedule: OnceLock<Vec<u32>>,
     tables: Mutex<Vec<Arc<Maglev>>>,
     /// Index of each address, built for the first request that prefers an endpoint.
-    by_address: OnceLock<HashMap<SocketAddr, usize>>,
+    by_address: OnceLock<HashMap<EndpointAddress, usize>>,
 }
 
 /// Maximum length of a weighted round-robin schedule.
@@ -29,7 +28,7 @@ impl EndpointSet {
     /// Builds the set from `endpoints` and keeps the instances of `before` whose address is listed again.
     /// An endpoint of weight 0 is omitted. If an address is listed twice, the first entry is used.
     pub fn build(endpoints: &[Endpoint], before: &Self) -> Self {
-        let mut known: HashMap<SocketAddr, &Arc<LiveEndpoint>> = before
+        let mut known: HashMap<&EndpointAddress, &Arc<LiveEndpoint>> = before
             .endpoints
             .iter()
             .map(|endpoint| (endpoint.address(), endpoint))
@@ -38,12 +37,12 @@ impl EndpointSet {
         let mut live = Vec::with_capacity(endpoints.len());
         let mut weights = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            if endpoint.weight == 0 || !seen.insert(endpoint.address) {
+            if endpoint.weight == 0 || !seen.insert(&endpoint.address) {
                 continue;
             }
             let kept = match known.remove(&endpoint.address) {
                 Some(kept) => kept.clone(),
-                None => Arc::new(LiveEndpoint::new(endpoint.address)),
+                None => Arc::new(LiveEndpoint::new(endpoint.address.clone())),
             };
             kept.set_removed(false);
             live.push(kept);
@@ -73,7 +72,7 @@ impl EndpointSet {
     }
 
     /// The subset of endpoints for which `keep` returns true.
-    pub(crate) fn filter(&self, keep: impl Fn(SocketAddr) -> bool) -> Self {
+    pub(crate) fn filter(&self, keep: impl Fn(&EndpointAddress) -> bool) -> Self {
         let pairs = self.endpoints.iter().zip(&self.weights);
         let (endpoints, weights) = pairs
             .filter(|(endpoint, _)| keep(endpoint.address()))
@@ -83,12 +82,12 @@ impl EndpointSet {
     }
 
     /// The endpoint with this address.
-    pub fn find(&self, address: SocketAddr) -> Option<&Arc<LiveEndpoint>> {
+    pub fn find(&self, address: &EndpointAddress) -> Option<&Arc<LiveEndpoint>> {
         let index = self.by_address.get_or_init(|| {
-            let addresses = self.endpoints.iter().map(|live| live.address());
+            let addresses = self.endpoints.iter().map(|live| live.address().clone());
             addresses.zip(0..).collect()
         });
-        index.get(&address).map(|index| &self.endpoints[*index])
+        index.get(address).map(|index| &self.endpoints[*index])
     }
 
     /// Weight of the endpoint at `index`.

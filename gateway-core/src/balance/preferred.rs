@@ -5,13 +5,13 @@
 //! only if it is healthy and belongs to a backendRef of non-zero weight, so a client cannot select
 //! any other address.
 
-use std::net::SocketAddr;
+use crate::plan::EndpointAddress;
 
 /// The endpoint to which a request should be sent. `None`: any endpoint; the response reports which
 /// one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PreferredEndpoint(pub Option<SocketAddr>);
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PreferredEndpoint(pub Option<EndpointAddress>);
 
 /// The endpoint that has responded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RespondingEndpoint(pub SocketAddr);
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RespondingEndpoint(pub EndpointAddress);

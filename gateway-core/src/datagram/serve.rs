@@ -1,6 +1,5 @@
 //! Serving one UDP socket of a worker.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,6 +12,7 @@ use super::table::SessionTable;
 use super::{DatagramAssignment, DatagramConfig};
 use crate::error::Error;
 use crate::observer::{Event, Observer};
+use crate::plan::EndpointAddress;
 use crate::stream::{StreamLog, StreamRecord};
 
 /// Maximum number of sessions of a socket.
@@ -113,7 +113,7 @@ impl Port {
 
     /// Begins a session with its first datagram. Endpoints in `dead` are picked only if no other is
     /// available.
-    fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[SocketAddr]) -> SendOutcome {
+    fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[EndpointAddress]) -> SendOutcome {
         let client = match self.open(peer, dead) {
             Ok(client) => client,
             Err(reason) => return SendOutcome::Dropped(reason),
@@ -126,7 +126,11 @@ impl Port {
     }
 
     /// Opens a session for a new client. The error is the reason that metrics report.
-    fn open(&mut self, peer: Peer, dead: &[SocketAddr]) -> Result<ClientSession, &'static str> {
+    fn open(
+        &mut self,
+        peer: Peer,
+        dead: &[EndpointAddress],
+    ) -> Result<ClientSession, &'static str> {
         let config = self.config.load_full();
         let target = config.target.as_ref().ok_or("no_route")?;
         if !target.rule.admits(peer.client.ip()) {
@@ -202,6 +206,7 @@ fn drop_reason(error: Error) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;

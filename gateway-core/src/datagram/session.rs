@@ -16,6 +16,7 @@ use super::socket::{DatagramSocket, Peer, try_recv};
 use super::table::Expiring;
 use crate::balance::LiveEndpoint;
 use crate::observer::{Event, Observer};
+use crate::plan::EndpointAddress;
 use crate::stream::StreamRecord;
 use crate::traffic::SessionPermit;
 
@@ -52,7 +53,9 @@ pub(super) enum SendOutcome {
 impl DatagramSession {
     /// Opens a session with `node`.
     pub(super) fn open(node: Arc<LiveEndpoint>, idle_timeout: Duration) -> io::Result<Self> {
-        let address = node.address();
+        let Some(address) = node.address().ip_and_port() else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -78,7 +81,7 @@ impl DatagramSession {
     }
 
     /// The endpoint.
-    pub(super) fn endpoint(&self) -> SocketAddr {
+    pub(super) fn endpoint(&self) -> &EndpointAddress {
         self.node.address()
     }
 
@@ -147,7 +150,7 @@ impl ClientSession {
         permits: (SessionPermit, QuotaPermit),
     ) -> Self {
         observer.observe(&Event::SessionOpened(port));
-        record.entry.upstream_host = Some(session.endpoint());
+        record.entry.upstream_host = Some(session.endpoint().clone());
         record.entry.upstream_local = session.upstream.local_addr().ok();
         // Holds if the socket is closed before the session ends.
         record.entry.details = "local_close".into();
@@ -173,9 +176,9 @@ impl ClientSession {
     }
 
     /// Ends the session with `reason` as response code details; returns its endpoint.
-    pub(super) fn end(mut self, reason: &'static str) -> SocketAddr {
+    pub(super) fn end(mut self, reason: &'static str) -> EndpointAddress {
         self.record.entry.details = reason.into();
-        self.session.endpoint()
+        self.session.endpoint().clone()
     }
 }
 

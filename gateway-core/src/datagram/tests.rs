@@ -243,7 +243,7 @@ async fn an_idle_session_ends_and_the_next_datagram_begins_a_new_one() {
 
     assert_eq!((&*entry.details, entry.bytes_received), ("idle_timeout", 1));
     assert_eq!(entry.bytes_sent, before.len() as u64);
-    assert_eq!(entry.upstream_host, Some(backend));
+    assert_eq!(entry.upstream_host, Some(backend.into()));
     assert_eq!(entry.rule.unwrap().route.name, "a");
     assert!(entry.duration >= Duration::from_millis(100));
     assert_ne!(parts(&before).1, parts(&after).1);

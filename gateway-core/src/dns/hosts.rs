@@ -65,7 +65,7 @@ impl HostAddresses {
     /// The addresses as endpoints with `port`.
     pub(crate) fn endpoints(&self, port: u16) -> impl Iterator<Item = Endpoint> {
         self.addresses.iter().map(move |address| Endpoint {
-            address: SocketAddr::new(*address, port),
+            address: SocketAddr::new(*address, port).into(),
             weight: 1,
         })
     }

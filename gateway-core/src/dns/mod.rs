@@ -164,7 +164,10 @@ mod tests {
 
     fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
         let set = cluster.endpoint_set();
-        set.endpoints().iter().map(|live| live.address()).collect()
+        set.endpoints()
+            .iter()
+            .filter_map(|live| live.address().ip_and_port())
+            .collect()
     }
 
     /// The names are literal addresses, so no lookup takes place.

@@ -5,6 +5,9 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
+#[cfg(feature = "gateway")]
+use crate::plan::EndpointAddress;
+
 /// Inputs of the operators of a format. An absent input has no value.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FormatContext<'a> {
@@ -72,7 +75,8 @@ pub struct FormatExchange<'a> {
     /// Number of received bytes of the request body.
     pub bytes_received: u64,
     /// Endpoint that has responded.
-    pub upstream: Option<SocketAddr>,
+    #[cfg(feature = "gateway")]
+    pub upstream: Option<&'a EndpointAddress>,
     /// Name of the matched rule, as in the access log.
     #[cfg(feature = "gateway")]
     pub rule: Option<&'a crate::access_log::RuleName>,

@@ -38,7 +38,8 @@ fn written(text: &str) -> String {
             flags: "",
             details: "via_upstream",
             bytes_received: 7,
-            upstream: Some("10.0.0.1:80".parse().unwrap()),
+            #[cfg(feature = "gateway")]
+            upstream: Some(&([10, 0, 0, 1], 80).into()),
             #[cfg(feature = "gateway")]
             rule: None,
         }),

@@ -180,10 +180,13 @@ impl PlainOperator {
                 flags => out.write_all(flags.as_bytes()),
             },
             Self::BytesReceived => write!(out, "{}", exchange.bytes_received),
-            Self::UpstreamHost => match exchange.upstream {
-                Some(address) => write!(out, "{address}"),
-                None => Ok(()),
-            },
+            Self::UpstreamHost => {
+                #[cfg(feature = "gateway")]
+                if let Some(address) = exchange.upstream {
+                    write!(out, "{address}")?;
+                }
+                Ok(())
+            }
             Self::RouteName => {
                 #[cfg(feature = "gateway")]
                 if let Some(rule) = exchange.rule {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use towergate_tls::client::ClientTls;
 
-use super::{DynamicTargets, Filter};
+use super::{DynamicTargets, EndpointAddress, Filter};
 
 /// A backend of a rule with its weight and filters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,8 +97,8 @@ impl fmt::Display for BackendId {
 /// An address of a backend.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// IP address and port.
-    pub address: SocketAddr,
+    /// Address to connect to.
+    pub address: EndpointAddress,
     /// Weight relative to the other endpoints of the backend.
     pub weight: u32,
 }

@@ -17,16 +17,16 @@
 //!
 //! The constructors use the default settings. All fields of a plan are public and can be changed afterwards.
 
-use std::net::{AddrParseError, SocketAddr};
+use std::net::AddrParseError;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use towergate_tls::NamePattern;
 
 use super::{
-    Backend, BackendId, BackendProtocol, Destination, Endpoint, Listener, ListenerId, Match,
-    PathMatch, Plan, Port, Protocol, Route, RouteId, RouteKind, Rule, TcpSettings, Traffic,
-    WeightedBackend,
+    Backend, BackendId, BackendProtocol, Destination, Endpoint, EndpointAddress, Listener,
+    ListenerId, Match, PathMatch, Plan, Port, Protocol, Route, RouteId, RouteKind, Rule,
+    TcpSettings, Traffic, WeightedBackend,
 };
 
 impl<P> Plan<P> {
@@ -152,18 +152,21 @@ impl BackendId {
     }
 }
 
-impl From<SocketAddr> for Endpoint {
+impl<A: Into<EndpointAddress>> From<A> for Endpoint {
     /// Creates an endpoint with weight 1.
-    fn from(address: SocketAddr) -> Self {
-        Self { address, weight: 1 }
+    fn from(address: A) -> Self {
+        Self {
+            address: address.into(),
+            weight: 1,
+        }
     }
 }
 
 impl FromStr for Endpoint {
     type Err = AddrParseError;
 
-    /// Parses an IP address and port. The weight is 1.
+    /// Parses an IP address and port, or an absolute path. The weight is 1.
     fn from_str(text: &str) -> Result<Self, AddrParseError> {
-        Ok(text.parse::<SocketAddr>()?.into())
+        Ok(text.parse::<EndpointAddress>()?.into())
     }
 }

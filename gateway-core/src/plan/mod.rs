@@ -22,6 +22,7 @@ mod backend;
 mod builders;
 mod dns;
 mod dynamic;
+mod endpoint_address;
 mod filter;
 mod listener;
 mod probe;
@@ -43,6 +44,7 @@ pub use backend::{
 };
 pub use dns::{DnsFamily, DnsSettings};
 pub use dynamic::DynamicTargets;
+pub use endpoint_address::EndpointAddress;
 pub use filter::{Filter, Fraction, Mirror};
 pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings};
 pub use probe::{ActiveCheck, HttpProbe, Probe};

@@ -23,7 +23,7 @@ use crate::http::client_ip::X_FORWARDED_FOR;
 use crate::http::forwarded::X_REQUEST_ID;
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
-use crate::plan::ListenerId;
+use crate::plan::{EndpointAddress, ListenerId};
 use crate::policy::ResponseLog;
 use crate::serve::upgrade::{CloseReason, tunnel_until};
 use crate::traffic::{ForwardError, Forwarded, Tunnel};
@@ -190,7 +190,7 @@ impl Exchange {
                     .progress
                     .as_ref()
                     .map_or(0, |progress| progress.bytes()),
-                upstream: entry.upstream_host,
+                upstream: entry.upstream_host.as_ref(),
                 rule: entry.rule.as_deref(),
             }),
         }
@@ -294,7 +294,7 @@ impl Exchange {
 
     /// Records that a backend has responded.
     pub(crate) fn note_answered(&mut self, forwarded: &Forwarded) {
-        self.entry.upstream_host = Some(without_zone(forwarded.endpoint));
+        self.entry.upstream_host = Some(logged_address(&forwarded.endpoint));
         self.entry.upstream_local = forwarded.local.map(without_zone);
         self.entry.upstream_time = Some(forwarded.upstream_time);
         self.entry.flags = Cow::Borrowed(forwarded.flags);
@@ -328,7 +328,7 @@ impl Exchange {
 
     /// Records that no backend has responded.
     pub(crate) fn note_failed(&mut self, failure: ForwardError) -> Error {
-        self.entry.upstream_host = failure.endpoint.map(without_zone);
+        self.entry.upstream_host = failure.endpoint.as_ref().map(logged_address);
         failure.error
     }
 
@@ -413,6 +413,14 @@ pub(super) fn format_connection(conn: &ConnInfo) -> FormatConnection<'_> {
             cipher: tls.cipher,
             client: tls.client.as_deref(),
         }),
+    }
+}
+
+/// The address of an endpoint without its zone.
+fn logged_address(address: &EndpointAddress) -> EndpointAddress {
+    match address {
+        EndpointAddress::Ip(address) => without_zone(*address).into(),
+        EndpointAddress::Unix(_) => address.clone(),
     }
 }
 

@@ -190,7 +190,7 @@ impl<'a> RequestContext<'a> {
         // Only a policy leaves a preferred endpoint.
         let preferred = match rule.steps.policies.is_empty() {
             true => None,
-            false => head.extensions.get().copied(),
+            false => head.extensions.get().cloned(),
         };
         let picked = rule.forwarder.pick(clean.client.0, head, preferred);
         let picked = picked.map_err(|error| invalid_backend_reply(&error, kind))?;

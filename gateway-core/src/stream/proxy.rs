@@ -90,7 +90,7 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
         () = overdue(&drain) => return record.set_close_reason(CloseReason::MaxDuration),
     };
     match outcome.reset_by {
-        Some(Side::Client) => reset(backend.tcp()),
+        Some(Side::Client) => backend.reset_on_close(),
         Some(Side::Backend) => reset(client.tcp()),
         None => {}
     }

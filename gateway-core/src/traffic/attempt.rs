@@ -1,6 +1,5 @@
 //! Attempts of one request: endpoint, connection, response head, retry.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use crate::error::Error;
 use crate::http::Authority;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
-use crate::plan::{BackendProtocol, LoadBalancer, Retry};
+use crate::plan::{BackendProtocol, EndpointAddress, LoadBalancer, Retry};
 use crate::upstream::{
     BackendBody, Checkout, ConnectTarget, LIMIT, Pool, Replay, RequestPermits, SendFailure, Upload,
     UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
@@ -53,9 +52,9 @@ pub(crate) struct Forwarding<'a> {
     hash: Option<u64>,
     attempts: u32,
     /// Endpoint of the latest attempt.
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<EndpointAddress>,
     /// Endpoints on which the request failed.
-    tried: Vec<SocketAddr>,
+    tried: Vec<EndpointAddress>,
 }
 
 /// The response of one attempt.
@@ -141,7 +140,7 @@ impl<'a> Forwarding<'a> {
         if let Ok(forwarded) = &mut forwarded {
             forwarded.set_cookie = set_cookie;
             if self.picked.preferred.is_some() {
-                let responding = RespondingEndpoint(forwarded.endpoint);
+                let responding = RespondingEndpoint(forwarded.endpoint.clone());
                 forwarded.response.extensions_mut().insert(responding);
             }
         }
@@ -285,7 +284,7 @@ impl<'a> Forwarding<'a> {
 
     /// Waits before the next attempt, within the request timeout.
     async fn back_off(&mut self, rule: &Retry) -> Result<(), Error> {
-        self.tried.extend(self.endpoint);
+        self.tried.extend(self.endpoint.clone());
         let id = self.picked.route.cluster.id();
         self.context.observer.observe(&Event::Retried(id));
         let pause = retry::back_off(rule, self.attempts - 1);
@@ -350,7 +349,7 @@ impl<'a> Forwarding<'a> {
         }
         let in_flight = InFlightGuard::new(self.pick()?);
         let address = in_flight.endpoint().address();
-        self.endpoint = Some(address);
+        self.endpoint = Some(address.clone());
         let to = ConnectTarget {
             cluster: &route.cluster,
             endpoint: in_flight.endpoint(),
@@ -422,7 +421,7 @@ impl<'a> Forwarding<'a> {
             in_flight,
             time,
         } = attempt;
-        let endpoint = in_flight.endpoint().address();
+        let endpoint = in_flight.endpoint().address().clone();
         let permits = RequestPermits::new(in_flight, permit);
         let UpstreamResponse {
             head,
@@ -453,7 +452,7 @@ impl<'a> Forwarding<'a> {
                     None => Body::boxed(body),
                     Some(loads) => {
                         let body = Body::boxed(body);
-                        Body::boxed(ReportingBody::new(body, endpoint, loads.clone()))
+                        Body::boxed(ReportingBody::new(body, endpoint.clone(), loads.clone()))
                     }
                 };
             }

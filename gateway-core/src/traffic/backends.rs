@@ -1,7 +1,6 @@
 //! The backends of a rule: weighted backendRefs with cluster, balancer and pool.
 
 use std::hash::Hash;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Version;
@@ -17,8 +16,8 @@ use crate::error::Error;
 use crate::live::Live;
 use crate::plan::Filter;
 use crate::plan::{
-    Backend, BackendProtocol, Destination, HashKey, LoadBalancer, OutlierDetection, Traffic,
-    WeightedBackend,
+    Backend, BackendProtocol, Destination, EndpointAddress, HashKey, LoadBalancer,
+    OutlierDetection, Traffic, WeightedBackend,
 };
 use crate::upstream::{Pool, Transport};
 
@@ -311,7 +310,7 @@ impl Backends {
     }
 
     /// The first backendRef of non-zero weight that has a healthy endpoint with this address, and its index.
-    pub(super) fn find(&self, address: SocketAddr) -> Option<(usize, &BackendRoute)> {
+    pub(super) fn find(&self, address: &EndpointAddress) -> Option<(usize, &BackendRoute)> {
         let weighted = self.backend_refs.iter().enumerate();
         let mut weighted = weighted.filter(|(_, backend_ref)| backend_ref.weight > 0);
         weighted.find_map(|(index, backend_ref)| {

@@ -9,7 +9,7 @@
 //! The selection is synchronous: a client connection without a usable backend is closed before a byte is
 //! written to it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Forwarder;
@@ -19,7 +19,7 @@ use crate::balance::{Cluster, InFlightGuard, LiveEndpoint, Pick, hash_address};
 use crate::breaker::Slot;
 use crate::error::Error;
 use crate::observer::{Event, Observer};
-use crate::plan::{BackendId, HashKey, LoadBalancer};
+use crate::plan::{BackendId, EndpointAddress, HashKey, LoadBalancer};
 use crate::proxy_protocol::Addresses;
 use crate::upstream::{ConnectTarget, EndpointStream, UpstreamConnectionGuard};
 
@@ -37,7 +37,7 @@ pub(crate) struct SelectedEndpoint {
 
 impl SelectedEndpoint {
     /// Address of the endpoint.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> &EndpointAddress {
         self.endpoint.address()
     }
 }
@@ -45,7 +45,7 @@ impl SelectedEndpoint {
 /// A connection to an endpoint with the guards that count it.
 pub(crate) struct Connected {
     pub(crate) stream: EndpointStream,
-    pub(crate) endpoint: SocketAddr,
+    pub(crate) endpoint: EndpointAddress,
     pub(crate) guards: (InFlightGuard, UpstreamConnectionGuard),
 }
 
@@ -70,7 +70,7 @@ impl SessionPermit {
 pub(crate) struct ConnectError {
     pub(crate) error: Error,
     /// Endpoint of the last attempt.
-    pub(crate) endpoint: SocketAddr,
+    pub(crate) endpoint: EndpointAddress,
 }
 
 impl Forwarder {
@@ -81,7 +81,7 @@ impl Forwarder {
     pub(crate) fn select_endpoint(
         &self,
         client: IpAddr,
-        tried: &[SocketAddr],
+        tried: &[EndpointAddress],
     ) -> Result<SelectedEndpoint, Error> {
         let hash = match &self.backends.traffic.load_balancer {
             LoadBalancer::ConsistentHash {
@@ -125,8 +125,11 @@ impl Forwarder {
         let mut in_flight = InFlightGuard::new(endpoint);
         let mut tried = Vec::new();
         loop {
-            let endpoint = in_flight.endpoint().address();
-            let failed = |error| ConnectError { error, endpoint };
+            let endpoint = in_flight.endpoint().address().clone();
+            let failed = |error| ConnectError {
+                error,
+                endpoint: endpoint.clone(),
+            };
             // An endpoint selected by this forwarder has a route.
             let route = self.backends.route(index).ok_or(Error::InvalidBackend);
             let route = route.map_err(failed)?;
@@ -143,7 +146,7 @@ impl Forwarder {
                 }
                 Err(error) => error,
             };
-            tried.push(endpoint);
+            tried.push(endpoint.clone());
             let other = self.backends.endpoint(
                 route,
                 Pick {
@@ -156,7 +159,7 @@ impl Forwarder {
                 Ok(other)
                     if tried.len() < ATTEMPTS
                         && outlier::outcome_of_error(&error).is_some()
-                        && other.address() != endpoint =>
+                        && *other.address() != endpoint =>
                 {
                     in_flight = InFlightGuard::new(other);
                     observer.observe(&Event::Retried(route.cluster.id()));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderName, request};
 
+use crate::plan::EndpointAddress;
 use crate::text::Text;
 
 /// Maximum number of addresses that are read.
@@ -11,7 +12,7 @@ const MAX_ADDRESSES: usize = 10;
 
 /// The addresses in the first of `headers` that has a valid one. They are checked against the endpoints by the
 /// caller, so that a client reaches no other address.
-pub(super) fn named(headers: &[Text<HeaderName>], head: &request::Parts) -> Vec<SocketAddr> {
+pub(super) fn named(headers: &[Text<HeaderName>], head: &request::Parts) -> Vec<EndpointAddress> {
     let values = headers.iter().filter_map(|name| head.headers.get(&**name));
     let lists = values.filter_map(|value| value.to_str().ok()).map(decode);
     let mut lists = lists.filter(|list| !list.is_empty());
@@ -19,10 +20,11 @@ pub(super) fn named(headers: &[Text<HeaderName>], head: &request::Parts) -> Vec<
 }
 
 /// Decodes a list of `address:port`. Invalid entries are ignored.
-fn decode(text: &str) -> Vec<SocketAddr> {
+fn decode(text: &str) -> Vec<EndpointAddress> {
     let entries = text.split(',').take(MAX_ADDRESSES);
     entries
-        .filter_map(|entry| entry.trim().parse().ok())
+        .filter_map(|entry| entry.trim().parse::<SocketAddr>().ok())
+        .map(EndpointAddress::from)
         .collect()
 }
 
@@ -38,7 +40,7 @@ mod tests {
         let (head, ()) = request.body(()).unwrap().into_parts();
         let headers = ["x-first", "x-second"].map(|name| name.parse().unwrap());
         let named = named(&headers, &head);
-        named.iter().map(SocketAddr::to_string).collect()
+        named.iter().map(EndpointAddress::to_string).collect()
     }
 
     #[test]

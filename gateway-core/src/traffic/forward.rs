@@ -23,7 +23,7 @@ use crate::http::upgrade::Upgrade;
 use crate::live::Live;
 use crate::observer::Observer;
 use crate::plan::Filter;
-use crate::plan::{Backend, Destination, Traffic, WeightedBackend};
+use crate::plan::{Backend, Destination, EndpointAddress, Traffic, WeightedBackend};
 use crate::proxy_protocol::Addresses;
 use crate::upstream::{RequestPermits, UpstreamConnectionGuard};
 
@@ -76,7 +76,7 @@ pub struct SelectedBackend<'a> {
     /// The endpoint that a policy prefers. `None`: no policy needs the endpoint.
     pub(super) preferred: Option<PreferredEndpoint>,
     /// Endpoints that a policy or a header prefers, in this order.
-    pub(super) wanted: Box<[SocketAddr]>,
+    pub(super) wanted: Box<[EndpointAddress]>,
 }
 
 /// A response and how it was obtained.
@@ -85,7 +85,7 @@ pub struct Forwarded {
     /// The response. Its body returns the connection to the pool at its end.
     pub response: Response<Body>,
     /// Endpoint that returned the response.
-    pub endpoint: SocketAddr,
+    pub endpoint: EndpointAddress,
     /// Local address of the connection.
     pub local: Option<SocketAddr>,
     /// Time from the start of the last attempt to the response head.
@@ -129,7 +129,7 @@ pub struct ForwardError {
     /// The error.
     pub error: Error,
     /// Endpoint of the last attempt, if one was picked.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<EndpointAddress>,
     /// Number of attempts.
     pub attempts: u32,
 }
@@ -195,12 +195,12 @@ impl Forwarder {
         let key = self.backends.shared_hash_key();
         let hashed = key.map(|key| Box::new(hash_key(key, client, head)));
         let hash = hashed.as_ref().and_then(|hashed| hashed.hash);
-        let preferred_address = preferred.and_then(|preferred| preferred.0);
+        let preferred_address = preferred.as_ref().and_then(|preferred| preferred.0.clone());
         let named = endpoint_header::named(&self.backends.traffic.endpoint_headers, head);
         let wanted: Box<[_]> = preferred_address.into_iter().chain(named).collect();
         let found = wanted
             .iter()
-            .find_map(|address| self.backends.find(*address));
+            .find_map(|address| self.backends.find(address));
         let (index, route) = match found {
             Some(found) => found,
             None => self.backends.pick(hash)?,

@@ -161,7 +161,7 @@ impl InternalClient {
         let clusters = Clusters::of(&live);
         let client = Self::new((), Arc::default(), &[backend], &live, provider);
         let endpoints = addresses.iter().map(|address| Endpoint {
-            address: *address,
+            address: (*address).into(),
             weight: 1,
         });
         // The client holds its cluster, which keeps its endpoints.

@@ -11,7 +11,6 @@
 //! endpoints or their health change.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use tokio::time::Instant;
 use super::prober::{Prober, watch};
 use crate::balance::{Cluster, EndpointSet, LiveEndpoint};
 use crate::error::Error;
-use crate::plan::OutlierDetection;
+use crate::plan::{EndpointAddress, OutlierDetection};
 
 /// Maximum ejection time, unless the base time is longer (Envoy `max_ejection_time`).
 const MAX_TIME: Duration = Duration::from_secs(300);
@@ -58,7 +57,7 @@ pub(super) struct OutlierDetector {
     next_review: AtomicU64,
     view: ArcSwap<EndpointView>,
     /// Endpoints with a history of failures. Locked while the view is replaced.
-    records: Mutex<HashMap<SocketAddr, EjectionRecord>>,
+    records: Mutex<HashMap<EndpointAddress, EjectionRecord>>,
 }
 
 /// The endpoints at one point in time.
@@ -70,7 +69,7 @@ pub(super) struct EndpointView {
     pub(super) usable: Arc<EndpointSet>,
     /// Number of endpoints by health.
     pub(super) count: EndpointCount,
-    counts: HashMap<SocketAddr, Arc<Counts>>,
+    counts: HashMap<EndpointAddress, Arc<Counts>>,
 }
 
 /// Number of endpoints by health.
@@ -140,12 +139,12 @@ impl OutlierDetector {
     }
 
     /// Records the result of active health checks.
-    pub(super) fn set_unhealthy(&self, address: SocketAddr, unhealthy: bool) {
+    pub(super) fn set_unhealthy(&self, address: &EndpointAddress, unhealthy: bool) {
         let mut records = self.lock();
-        if records.get(&address).is_some_and(|record| record.unhealthy) == unhealthy {
+        if records.get(address).is_some_and(|record| record.unhealthy) == unhealthy {
             return;
         }
-        records.entry(address).or_default().unhealthy = unhealthy;
+        records.entry(address.clone()).or_default().unhealthy = unhealthy;
         tracing::info!(%address, unhealthy, "endpoint health changed");
         let base = self.view.load().base.clone();
         if let Some(endpoint) = base.find(address).filter(|_| !unhealthy) {
@@ -170,9 +169,9 @@ impl OutlierDetector {
     }
 
     /// Counts the outcome of an attempt.
-    pub(super) fn report(&self, address: SocketAddr, outcome: Outcome) {
+    pub(super) fn report(&self, address: &EndpointAddress, outcome: Outcome) {
         let view = self.view.load();
-        let Some(counts) = view.counts.get(&address) else {
+        let Some(counts) = view.counts.get(address) else {
             return;
         };
         let rule = &self.rule;
@@ -221,13 +220,14 @@ impl OutlierDetector {
     /// Ejects an endpoint unless too many are ejected. Returns whether it was ejected.
     fn eject(
         &self,
-        records: &mut HashMap<SocketAddr, EjectionRecord>,
+        records: &mut HashMap<EndpointAddress, EjectionRecord>,
         view: &EndpointView,
-        address: SocketAddr,
+        address: &EndpointAddress,
         now: Instant,
     ) -> bool {
-        let is_ejected =
-            |address: &SocketAddr| records.get(address).is_some_and(EjectionRecord::is_ejected);
+        let is_ejected = |address: &EndpointAddress| {
+            records.get(address).is_some_and(EjectionRecord::is_ejected)
+        };
         let ejected = view
             .counts
             .keys()
@@ -235,10 +235,10 @@ impl OutlierDetector {
             .count();
         let allowed = 100 * (ejected as u64 + 1)
             <= u64::from(self.rule.max_percent) * view.counts.len() as u64;
-        if is_ejected(&address) || !(allowed || (self.rule.always_one && ejected == 0)) {
+        if is_ejected(address) || !(allowed || (self.rule.always_one && ejected == 0)) {
             return false;
         }
-        let record = records.entry(address).or_default();
+        let record = records.entry(address.clone()).or_default();
         record.ejected = Some(now);
         if self.rule.base_time.saturating_mul(record.times) < MAX_TIME.max(self.rule.base_time) {
             record.times += 1;
@@ -271,7 +271,7 @@ impl OutlierDetector {
             }
         }
         for address in self.failing(&view, &records) {
-            changed |= self.eject(&mut records, &view, address, now);
+            changed |= self.eject(&mut records, &view, &address, now);
         }
         records.retain(|_, record| record.is_excluded() || record.times > 0);
         if changed {
@@ -283,50 +283,54 @@ impl OutlierDetector {
     fn failing(
         &self,
         view: &EndpointView,
-        records: &HashMap<SocketAddr, EjectionRecord>,
-    ) -> Vec<SocketAddr> {
+        records: &HashMap<EndpointAddress, EjectionRecord>,
+    ) -> Vec<EndpointAddress> {
         let Some(limit) = self.rule.failure_percent else {
             return Vec::new();
         };
         let rates: [fn(&Counts) -> &FailureRate; 2] = [|c| &c.responses, |c| &c.connections];
         let mut failing = Vec::new();
         for rate in rates {
-            let percentages: Vec<(SocketAddr, u64)> = (view.counts.iter())
+            let percentages: Vec<(&EndpointAddress, u64)> = (view.counts.iter())
                 .filter(|(address, _)| {
                     !records.get(address).is_some_and(EjectionRecord::is_ejected)
                 })
-                .filter_map(|(address, counts)| Some((*address, rate(counts).take()?)))
+                .filter_map(|(address, counts)| Some((address, rate(counts).take()?)))
                 .collect();
             if percentages.len() >= MIN_ENDPOINTS {
                 let exceeding = percentages
                     .iter()
                     .filter(|(_, failed)| *failed >= u64::from(limit));
-                failing.extend(exceeding.map(|(address, _)| *address));
+                failing.extend(exceeding.map(|(address, _)| (*address).clone()));
             }
         }
         failing
     }
 
     /// Replaces the view.
-    fn rebuild_view(&self, records: &HashMap<SocketAddr, EjectionRecord>, base: Arc<EndpointSet>) {
+    fn rebuild_view(
+        &self,
+        records: &HashMap<EndpointAddress, EjectionRecord>,
+        base: Arc<EndpointSet>,
+    ) {
         let before = self.view.load();
         let addresses = base.endpoints().iter().map(|endpoint| endpoint.address());
         let counts = addresses
             .map(|address| {
                 (
-                    address,
-                    before.counts.get(&address).cloned().unwrap_or_default(),
+                    address.clone(),
+                    before.counts.get(address).cloned().unwrap_or_default(),
                 )
             })
             .collect();
-        let is_healthy = |address: SocketAddr| {
+        let is_healthy = |address: &EndpointAddress| {
             !records
-                .get(&address)
+                .get(address)
                 .is_some_and(EjectionRecord::is_excluded)
         };
         if let (Some(_), Ok(runtime)) = (&self.prober, Handle::try_current()) {
             let is_new =
-                |endpoint: &&Arc<LiveEndpoint>| !before.counts.contains_key(&endpoint.address());
+                |endpoint: &&Arc<LiveEndpoint>| !before.counts.contains_key(endpoint.address());
             for endpoint in base.endpoints().iter().filter(is_new) {
                 runtime.spawn(watch(self.me.clone(), endpoint.clone()));
             }
@@ -351,7 +355,7 @@ impl OutlierDetector {
         }));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, EjectionRecord>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<EndpointAddress, EjectionRecord>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

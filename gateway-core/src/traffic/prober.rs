@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::outlier::OutlierDetector;
 use crate::balance::LiveEndpoint;
-use crate::plan::ActiveCheck;
+use crate::plan::{ActiveCheck, EndpointAddress};
 use crate::upstream::{Pool, ProbeResult, probe};
 
 /// Probe settings and the pool whose transport the probes use.
@@ -69,15 +69,22 @@ pub(super) async fn watch(detector: Weak<OutlierDetector>, endpoint: Arc<LiveEnd
         let Some(Prober { check, pool }) = detector.prober() else {
             return;
         };
-        let port = check.port.unwrap_or(endpoint.address().port());
-        let address = SocketAddr::new(endpoint.address().ip(), port);
-        let probing = probe(pool, address, &check.probe);
+        let address = probed_address(endpoint.address(), check.port);
+        let probing = probe(pool, &address, &check.probe);
         let result = tokio::time::timeout(check.timeout, probing).await;
         let result = result.unwrap_or(ProbeResult::Failed);
         if let Some(unhealthy) = history.record(result, check) {
             detector.set_unhealthy(endpoint.address(), unhealthy);
         }
         pause = check.interval;
+    }
+}
+
+/// The address of probes; `port` replaces that of an IP address.
+fn probed_address(address: &EndpointAddress, port: Option<u16>) -> EndpointAddress {
+    match (address.ip_and_port(), port) {
+        (Some(address), Some(port)) => SocketAddr::new(address.ip(), port).into(),
+        _ => address.clone(),
     }
 }
 

@@ -3,20 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use towergate_tls::client::ClientTls;
 use towergate_tls::connector::{Connector, CryptoProvider, alpn};
 
 use super::Transport;
 use super::io::UpstreamIo;
+use super::socket::UpstreamSocket;
 use crate::error::Error;
-use crate::keepalive::tcp_keepalive;
-use crate::plan::{BackendConnection, BackendProtocol};
+use crate::plan::{BackendProtocol, EndpointAddress};
 
 /// A connected stream with its local address.
 pub(crate) struct EndpointStream {
@@ -27,61 +24,33 @@ pub(crate) struct EndpointStream {
 /// Connects to `address` with the settings of `transport`, sends `preamble`, and performs the TLS handshake, within
 /// the connect timeout.
 pub(super) async fn connect(
-    address: SocketAddr,
+    address: &EndpointAddress,
     tls: Option<&Tls>,
     transport: &Transport,
     preamble: &[u8],
 ) -> Result<EndpointStream, Error> {
     let connecting = async {
-        let failed = |error| Error::Connect(address, error);
-        let mut tcp = open(address, &transport.connection).await.map_err(failed)?;
+        let failed = |error| Error::Connect(address.clone(), error);
+        let mut socket = UpstreamSocket::connect(address, &transport.connection)
+            .await
+            .map_err(failed)?;
         if !preamble.is_empty() {
-            tcp.write_all(preamble).await.map_err(failed)?;
+            socket.write_all(preamble).await.map_err(failed)?;
         }
-        let local = tcp.local_addr().ok();
+        let local = socket.local_addr();
         let io = match tls {
-            None => UpstreamIo::plain(tcp),
+            None => UpstreamIo::plain(socket),
             Some(tls) => tls
-                .connect(tcp)
+                .connect(socket)
                 .await
-                .map_err(|error| Error::BackendTls(address, error))?,
+                .map_err(|error| Error::BackendTls(address.clone(), error))?,
         };
         Ok(EndpointStream { io, local })
     };
     match timeout(transport.connect_timeout, connecting).await {
         Ok(result) => result,
-        Err(_) => Err(Error::ConnectTimeout(address)),
+        Err(_) => Err(Error::ConnectTimeout(address.clone())),
     }
-}
-
-/// Idle time before the first keep-alive probe. Envoy sends none by default.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-/// Interval between keep-alive probes.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-async fn open(address: SocketAddr, settings: &BackendConnection) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if let Some(bytes) = settings.socket_buffer {
-        // Set before the TCP handshake, which negotiates the window scale.
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        socket.set_recv_buffer_size(bytes)?;
-        socket.set_send_buffer_size(bytes)?;
-    }
-    let tcp = socket.connect(address).await?;
-    // Complete messages are written at once; Nagle's algorithm would only delay them.
-    tcp.set_nodelay(true)?;
-    // Detects peers that vanished, even while a connection is idle.
-    let keepalive = match &settings.keepalive {
-        Some(keepalive) => tcp_keepalive(keepalive),
-        None => TcpKeepalive::new()
-            .with_time(KEEPALIVE_TIME)
-            .with_interval(KEEPALIVE_INTERVAL),
-    };
-    SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
-    Ok(tcp)
 }
 
 /// TLS client settings of one backend.
@@ -111,55 +80,13 @@ impl Tls {
         }
     }
 
-    async fn connect(&self, tcp: TcpStream) -> io::Result<UpstreamIo> {
+    async fn connect(&self, socket: UpstreamSocket) -> io::Result<UpstreamIo> {
         let connector = self.connector.as_ref();
         let connector = connector.map_err(|error| io::Error::other(error.clone()))?;
-        let stream = connector.connect(tcp).await?;
+        let stream = connector.connect(socket).await?;
         if self.protocol == BackendProtocol::Http2 && alpn(&stream) != Some(b"h2") {
             return Err(io::Error::other("backend did not select h2 by ALPN"));
         }
         Ok(UpstreamIo::tls(stream))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::plan::Keepalive;
-
-    #[tokio::test]
-    async fn a_socket_has_the_configured_options() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let how = BackendConnection {
-            keepalive: Some(Keepalive {
-                idle: Some(Duration::from_secs(77)),
-                interval: Some(Duration::from_secs(11)),
-                probes: Some(4),
-            }),
-            socket_buffer: Some(32 * 1024),
-            ..Default::default()
-        };
-
-        let set = open(address, &how).await.unwrap();
-        let plain = open(address, &BackendConnection::default()).await.unwrap();
-
-        let (set, plain) = (SockRef::from(&set), SockRef::from(&plain));
-        assert!(set.keepalive().unwrap() && plain.keepalive().unwrap());
-        assert_eq!(set.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
-        assert_eq!(
-            set.tcp_keepalive_interval().unwrap(),
-            Duration::from_secs(11)
-        );
-        assert_eq!(set.tcp_keepalive_retries().unwrap(), 4);
-        assert_eq!(plain.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
-        // Linux doubles the requested size for its own bookkeeping.
-        let sizes = [set.send_buffer_size(), set.recv_buffer_size()].map(Result::unwrap);
-        assert!(
-            sizes.iter().all(|size| (32768..=65536).contains(size)),
-            "{sizes:?}"
-        );
     }
 }

@@ -1,6 +1,5 @@
 //! Idle and shared connections of one worker.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -11,21 +10,19 @@ use super::Transport;
 use super::http1::Http1;
 use super::http2::{Http2, Http2Stream};
 use crate::breaker::CircuitBreaker;
+use crate::plan::EndpointAddress;
 
 /// An idle connection; boxed once, because it moves between this list and requests.
 type IdleConnection = Box<Http1>;
 
-/// Address of a connection, and whether hyper drives it.
-pub(super) type Key = (SocketAddr, bool);
-
 /// Connections of one worker.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// Most recently used last.
-    http1: HashMap<Key, Vec<IdleConnection>>,
-    http2: HashMap<SocketAddr, Vec<Arc<Http2>>>,
+    /// Connections with our codec, and those that hyper drives. Most recently used last.
+    http1: [HashMap<EndpointAddress, Vec<IdleConnection>>; 2],
+    http2: HashMap<EndpointAddress, Vec<Arc<Http2>>>,
     /// Held while a connection is opened, so that concurrent requests share it.
-    connecting: HashMap<SocketAddr, Arc<ConnectOnce>>,
+    connecting: HashMap<EndpointAddress, Arc<ConnectOnce>>,
     /// A sweeper task is running.
     pub(super) swept: bool,
 }
@@ -58,14 +55,18 @@ impl ConnectOnce {
 }
 
 impl Connections {
-    /// Takes the most recently used connection.
-    pub(super) fn take(&mut self, key: Key) -> Option<IdleConnection> {
-        self.http1.get_mut(&key)?.pop()
+    /// Takes the most recently used connection to `address`; `hyper`: one that hyper drives.
+    pub(super) fn take(
+        &mut self,
+        address: &EndpointAddress,
+        hyper: bool,
+    ) -> Option<IdleConnection> {
+        self.http1[usize::from(hyper)].get_mut(address)?.pop()
     }
 
     /// Removes a connection without requests that `breaker` counts.
     pub(super) fn take_of(&mut self, breaker: &Arc<CircuitBreaker>) -> Option<Evicted> {
-        let http1 = self.http1.values_mut().find_map(|list| {
+        let http1 = self.http1_lists().find_map(|list| {
             let index = list
                 .iter()
                 .position(|c| Arc::ptr_eq(c.breaker(), breaker))?;
@@ -82,38 +83,48 @@ impl Connections {
 
     /// Adds an idle connection and wakes a waiting request.
     pub(super) fn put(&mut self, connection: IdleConnection) {
-        let key = (connection.endpoint.address(), connection.uses_hyper());
-        let list = self.http1.entry(key).or_default();
-        list.push(connection);
-        if let Some(connection) = list.last() {
-            connection.breaker().wake();
+        let lists = &mut self.http1[usize::from(connection.uses_hyper())];
+        let breaker = connection.breaker().clone();
+        match lists.get_mut(connection.endpoint.address()) {
+            Some(list) => list.push(connection),
+            None => {
+                let address = connection.endpoint.address().clone();
+                lists.insert(address, vec![connection]);
+            }
         }
+        breaker.wake();
+    }
+
+    fn http1_lists(&mut self) -> impl Iterator<Item = &mut Vec<IdleConnection>> {
+        self.http1.iter_mut().flat_map(HashMap::values_mut)
     }
 
     /// Reserves a stream on a connection to `address` that accepts requests.
     pub(super) fn take_stream(
         &mut self,
-        address: SocketAddr,
+        address: &EndpointAddress,
         transport: &Transport,
     ) -> Option<Http2Stream> {
-        let list = self.http2.get_mut(&address)?;
+        let list = self.http2.get_mut(address)?;
         list.retain(|connection| connection.is_open(transport));
         list.iter().find_map(Http2::open_stream)
     }
 
     /// Adds a connection that requests share.
-    pub(super) fn share(&mut self, address: SocketAddr, connection: Arc<Http2>) {
-        self.http2.entry(address).or_default().push(connection);
+    pub(super) fn share(&mut self, address: &EndpointAddress, connection: Arc<Http2>) {
+        let list = self.http2.entry(address.clone()).or_default();
+        list.push(connection);
     }
 
     /// The lock for opening a connection to `address`.
-    pub(super) fn connect_once(&mut self, address: SocketAddr) -> Arc<ConnectOnce> {
-        self.connecting.entry(address).or_default().clone()
+    pub(super) fn connect_once(&mut self, address: &EndpointAddress) -> Arc<ConnectOnce> {
+        let once = self.connecting.entry(address.clone()).or_default();
+        once.clone()
     }
 
     /// Whether there are no connections.
     pub(super) fn is_empty(&self) -> bool {
-        self.http1.is_empty() && self.http2.is_empty()
+        self.http1.iter().all(HashMap::is_empty) && self.http2.is_empty()
     }
 
     /// Removes connections that have ended or exceeded the idle timeout; `passed` is the time since the last
@@ -143,13 +154,15 @@ impl Connections {
             *idle >= limit || !connection.is_open(transport)
         };
         let mut removed = (Vec::new(), Vec::new());
-        for list in self.http1.values_mut() {
+        for list in self.http1_lists() {
             removed.0.extend(list.extract_if(.., ended));
         }
         for list in self.http2.values_mut() {
             removed.1.extend(list.extract_if(.., closed));
         }
-        self.http1.retain(|_, list| !list.is_empty());
+        for lists in &mut self.http1 {
+            lists.retain(|_, list| !list.is_empty());
+        }
         self.http2.retain(|_, list| !list.is_empty());
         self.connecting
             .retain(|_, once| Arc::strong_count(once) > 1);

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use towergate_tls::connector::TlsStream;
+
+use super::socket::UpstreamSocket;
 
 /// A connected stream that counts the bytes it reads.
 pub(crate) struct UpstreamIo {
@@ -17,8 +18,8 @@ pub(crate) struct UpstreamIo {
 }
 
 enum Inner {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(UpstreamSocket),
+    Tls(Box<TlsStream<UpstreamSocket>>),
 }
 
 /// Number of bytes read since the last reset, to limit what a backend sends before a response head.
@@ -36,14 +37,14 @@ impl Meter {
 }
 
 impl UpstreamIo {
-    pub(crate) fn plain(tcp: TcpStream) -> Self {
+    pub(super) fn plain(socket: UpstreamSocket) -> Self {
         Self {
-            inner: Inner::Tcp(tcp),
+            inner: Inner::Plain(socket),
             meter: Meter::default(),
         }
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn tls(stream: TlsStream<UpstreamSocket>) -> Self {
         Self {
             inner: Inner::Tls(Box::new(stream)),
             meter: Meter::default(),
@@ -54,20 +55,21 @@ impl UpstreamIo {
         self.meter.clone()
     }
 
-    /// The TCP stream, unless TLS is used.
-    pub(crate) fn plain_tcp(&self) -> Option<&TcpStream> {
+    /// The socket, unless TLS is used.
+    pub(super) fn plain_socket(&self) -> Option<&UpstreamSocket> {
         match &self.inner {
-            Inner::Tcp(tcp) => Some(tcp),
+            Inner::Plain(socket) => Some(socket),
             Inner::Tls(_) => None,
         }
     }
 
-    /// The underlying TCP stream.
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        match &self.inner {
-            Inner::Tcp(tcp) => tcp,
+    /// Makes the close of a TCP connection a reset.
+    pub(crate) fn reset_on_close(&self) {
+        let socket = match &self.inner {
+            Inner::Plain(socket) => socket,
             Inner::Tls(tls) => tls.get_ref().0,
-        }
+        };
+        socket.reset_on_close();
     }
 }
 
@@ -80,7 +82,7 @@ impl AsyncRead for UpstreamIo {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(match &mut this.inner {
-            Inner::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Inner::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Inner::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         })?;
         let read = buf.filled().len() - before;
@@ -96,7 +98,7 @@ impl AsyncWrite for UpstreamIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().inner {
-            Inner::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Inner::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Inner::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
         }
     }
@@ -107,28 +109,28 @@ impl AsyncWrite for UpstreamIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().inner {
-            Inner::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Inner::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Inner::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.inner {
-            Inner::Tcp(tcp) => tcp.is_write_vectored(),
+            Inner::Plain(socket) => socket.is_write_vectored(),
             Inner::Tls(tls) => tls.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().inner {
-            Inner::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Inner::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Inner::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().inner {
-            Inner::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Inner::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Inner::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }

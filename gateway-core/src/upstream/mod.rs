@@ -58,6 +58,7 @@ mod preamble;
 mod probe;
 mod replay;
 mod request;
+mod socket;
 mod transport;
 mod upload;
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::breaker::{CircuitBreaker, Resource, Slot};
 use crate::error::Error;
 use crate::live::Live;
 use crate::observer::{Event, Observer};
-use crate::plan::BackendProtocol;
+use crate::plan::{BackendProtocol, EndpointAddress};
 use crate::proxy_protocol::Addresses;
 
 /// Number of shards. Additional workers share them.
@@ -194,9 +193,8 @@ impl Pool {
 
     /// Takes the most recently used connection that is still open.
     fn take_idle(&self, to: &ConnectTarget<'_>) -> Option<Box<Http1>> {
-        let key = (to.endpoint.address(), to.requires_hyper);
         loop {
-            let mut connection = self.mine().take(key)?;
+            let mut connection = self.mine().take(to.endpoint.address(), to.requires_hyper)?;
             if !connection.is_ready()
                 || connection.is_expired(self.transport.max_connection_duration)
             {
@@ -281,7 +279,7 @@ impl Pool {
         connections.put(connection);
     }
 
-    fn take_stream(&self, address: SocketAddr) -> Option<Http2Stream> {
+    fn take_stream(&self, address: &EndpointAddress) -> Option<Http2Stream> {
         self.mine().take_stream(address, &self.transport)
     }
 
@@ -294,7 +292,7 @@ impl Pool {
         let once = self.mine().connect_once(address);
         let Some(_lock) = once.wait().await else {
             let error = io::Error::other("connection opened by another request failed");
-            return Err(Error::Connect(address, error));
+            return Err(Error::Connect(address.clone(), error));
         };
         if let Some(stream) = self.take_stream(address) {
             return Ok(stream);

@@ -1,7 +1,5 @@
 //! A health probe of an endpoint, over its own connection.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
@@ -15,7 +13,7 @@ use super::Pool;
 use super::connect::connect;
 use super::io::UpstreamIo;
 use crate::body::BoxError;
-use crate::plan::{BackendProtocol, HttpProbe, Probe};
+use crate::plan::{BackendProtocol, EndpointAddress, HttpProbe, Probe};
 
 /// Maximum number of bytes of a response that are examined.
 const MAX_RESPONSE: usize = 1024 * 1024;
@@ -32,7 +30,7 @@ pub(crate) enum ProbeResult {
 }
 
 /// Probes the endpoint at `address`. Only connecting has a timeout.
-pub(crate) async fn probe(pool: &Pool, address: SocketAddr, probe: &Probe) -> ProbeResult {
+pub(crate) async fn probe(pool: &Pool, address: &EndpointAddress, probe: &Probe) -> ProbeResult {
     let tls = pool.tls();
     let Ok(stream) = connect(address, tls, pool.transport(), pool.preamble()).await else {
         return ProbeResult::Failed;
@@ -51,12 +49,12 @@ pub(crate) async fn probe(pool: &Pool, address: SocketAddr, probe: &Probe) -> Pr
 
 async fn probe_http(
     io: UpstreamIo,
-    address: SocketAddr,
+    address: &EndpointAddress,
     probe: &HttpProbe,
     tls: bool,
     http2: bool,
 ) -> Result<ProbeResult, BoxError> {
-    let host = probe.host.clone().unwrap_or_else(|| address.to_string());
+    let host = probe.host.clone().unwrap_or_else(|| address.host());
     let mut request = Request::new(Full::new(Bytes::from(probe.body.clone())));
     *request.method_mut() = (*probe.method).clone();
     *request.uri_mut() = uri(&host, &probe.path, tls, http2)?;
@@ -150,18 +148,13 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Calls `grpc.health.v1.Health/Check`. The messages are small enough to be encoded by hand.
 async fn probe_grpc(
     io: UpstreamIo,
-    address: SocketAddr,
+    address: &EndpointAddress,
     service: &str,
     tls: bool,
 ) -> Result<ProbeResult, BoxError> {
     let mut request = Request::new(Full::new(Bytes::from(health_check_request(service))));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri(
-        &address.to_string(),
-        "/grpc.health.v1.Health/Check",
-        tls,
-        true,
-    )?;
+    *request.uri_mut() = uri(&address.host(), "/grpc.health.v1.Health/Check", tls, true)?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));

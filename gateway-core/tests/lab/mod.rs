@@ -80,7 +80,7 @@ impl Lab {
         gateway
             .apply(&plan(&settings))
             .expect("a plan that can run");
-        let endpoint = Endpoint { address, weight: 1 };
+        let endpoint = Endpoint::from(address);
         gateway.set_endpoints(&Endpoints::from([(backend_id(), vec![endpoint])]));
         let seen = Arc::default();
         tokio::spawn(serve_backend(socket, Arc::clone(&seen)));

@@ -46,6 +46,10 @@ pub(crate) struct Args {
     /// Do not use objects of kind Backend: requests to them receive 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
+    /// Folder of the data planes whose Unix domain sockets Backends may use as endpoints, such as /run/backends. Can be
+    /// repeated. Default: none, requests to such an endpoint receive 500.
+    #[arg(long = "backend-socket-folder", value_name = "DIR")]
+    pub(crate) backend_socket_folders: Vec<PathBuf>,
     /// Allow Backends of type `DynamicResolver`, which send each request to the host that the
     /// request names. Only public addresses are permitted: no private, loopback, link-local or
     /// metadata address. Default: requests to such a Backend receive 500.

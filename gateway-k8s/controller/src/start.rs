@@ -142,6 +142,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
             enabled: !args.no_backends,
             loopback: false,
             dynamic: args.dynamic_targets().map(Arc::new),
+            socket_folders: args.backend_socket_folders.clone(),
         },
         ..ResolveOptions::default()
     };

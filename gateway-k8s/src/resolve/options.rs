@@ -107,6 +107,8 @@ pub struct BackendUse {
     pub loopback: bool,
     /// Addresses that Backends of type `DynamicResolver` may reach. `None`: they are rejected. Default: `None`.
     pub dynamic: Option<Arc<DynamicTargets>>,
+    /// Folders on the machine of the data plane whose Unix domain sockets endpoints may be. Default: none.
+    pub socket_folders: Vec<PathBuf>,
 }
 
 impl Default for BackendUse {
@@ -116,6 +118,7 @@ impl Default for BackendUse {
             enabled: true,
             loopback: true,
             dynamic: None,
+            socket_folders: Vec::new(),
         }
     }
 }

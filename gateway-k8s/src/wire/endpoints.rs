@@ -1,9 +1,7 @@
 //! Differences of endpoints.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
-use towergate_core::plan::{BackendId, Endpoint, Endpoints};
+use towergate_core::plan::{BackendId, Endpoint, EndpointAddress, Endpoints};
 
 use super::frame::write_json;
 use super::{Digest, Kind, WireError};
@@ -19,7 +17,7 @@ pub(super) struct Changes {
     /// Backends that are removed.
     gone: Vec<BackendId>,
     /// Backends that are added or changed, with all their addresses.
-    set: Vec<(BackendId, Vec<(SocketAddr, u32)>)>,
+    set: Vec<(BackendId, Vec<(EndpointAddress, u32)>)>,
 }
 
 impl Changes {
@@ -83,7 +81,7 @@ pub(super) fn digest(endpoints: &Endpoints) -> Result<Digest, WireError> {
 }
 
 /// Serialised without field names, since there may be very many.
-fn plain(all: &[Endpoint]) -> Vec<(SocketAddr, u32)> {
-    let plain = |Endpoint { address, weight }: &Endpoint| (*address, *weight);
+fn plain(all: &[Endpoint]) -> Vec<(EndpointAddress, u32)> {
+    let plain = |Endpoint { address, weight }: &Endpoint| (address.clone(), *weight);
     all.iter().map(plain).collect()
 }

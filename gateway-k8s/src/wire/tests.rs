@@ -114,7 +114,7 @@ fn some_plan() -> impl Strategy<Value = Plan<Policy>> {
 fn some_endpoints() -> impl Strategy<Value = Endpoints> {
     let addresses = prop::collection::vec((any::<[u8; 4]>(), 1..3_u32), 0..3);
     let endpoint = |(ip, weight): ([u8; 4], u32)| Endpoint {
-        address: SocketAddr::from((ip, 80)),
+        address: SocketAddr::from((ip, 80)).into(),
         weight,
     };
     prop::collection::btree_map(0..6_u16, addresses, 0..6).prop_map(move |all| {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Version};
 use towergate_core::access_log::{Entry, LoggedFields};
+use towergate_core::plan::EndpointAddress;
 
 use crate::cel::{AttributeSet, CelType, Environment, Expression, ExpressionError, Value};
 
@@ -137,17 +138,15 @@ impl LogCondition {
                 values: fields.map_or(&[], |fields| &fields.response),
             },
         };
+        let client = SocketAddr::new(entry.client, entry.client_port).into();
         // In the order of `ENTRY`.
         let variables = [
             Value::Attributes(&request),
             Value::Attributes(&response),
-            Value::Attributes(&Address(Some(SocketAddr::new(
-                entry.client,
-                entry.client_port,
-            )))),
-            Value::Attributes(&Address(Some(entry.downstream_local))),
+            Value::Attributes(&Address(Some(&client))),
+            Value::Attributes(&Address(Some(&entry.downstream_local.into()))),
             Value::Attributes(&ConnectionAttributes(entry)),
-            Value::Attributes(&Address(entry.upstream_host)),
+            Value::Attributes(&Address(entry.upstream_host.as_ref())),
         ];
         self.expression.holds(&variables).unwrap_or(false)
     }
@@ -229,14 +228,14 @@ impl AttributeSet for Headers<'_> {
 
 /// An address of a connection.
 #[derive(Debug)]
-struct Address(Option<SocketAddr>);
+struct Address<'e>(Option<&'e EndpointAddress>);
 
-impl AttributeSet for Address {
+impl AttributeSet for Address<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
         let address = self.0?;
         match name {
             "address" => Some(Value::Text(Cow::Owned(address.to_string()))),
-            "port" => Some(Value::Int(address.port().into())),
+            "port" => Some(Value::Int(address.ip_and_port()?.port().into())),
             _ => None,
         }
     }

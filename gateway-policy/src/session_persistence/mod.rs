@@ -17,7 +17,6 @@ mod token;
 pub use token::{SessionToken, SessionTokens};
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +25,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
 use towergate_core::balance::{PreferredEndpoint, RespondingEndpoint, find_cookie};
-use towergate_core::plan::{PathMatch, Rule, Text};
+use towergate_core::plan::{EndpointAddress, PathMatch, Rule, Text};
 use towergate_core::policy::{BodyPolicy, BuildContext, PolicyError, PolicyRequest};
 
 use crate::Policy;
@@ -116,7 +115,7 @@ impl BodyPolicy for SessionPersistencePolicy {
         let rules = self.0.clone();
         let now = SystemTime::now();
         let session = rules.session_of(&request.head.headers, now);
-        let endpoint = session.as_ref().map(|session| session.endpoint);
+        let endpoint = session.as_ref().map(|session| session.endpoint.clone());
         let extensions = &mut request.head.extensions;
         extensions.insert(PreferredEndpoint(endpoint));
         let matched = request.facts.route.map_or(0, |route| route.matched);
@@ -153,7 +152,7 @@ impl SessionRules {
     fn respond(
         &self,
         before: Option<SessionToken>,
-        endpoint: SocketAddr,
+        endpoint: EndpointAddress,
         matched: usize,
         now: SystemTime,
         headers: &mut HeaderMap,

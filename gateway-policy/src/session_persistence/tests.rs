@@ -54,9 +54,9 @@ fn a_cookie_is_set_for_the_first_request_and_when_the_endpoint_changes() {
     let line = set_cookie(&rules, None, HERE, at(0)).unwrap();
     assert_eq!(line, "sticky=\"MTAuMC4wLjE6ODA=\"; Path=/app; HttpOnly");
     let session = returned(&rules, &line, at(9_999));
-    assert_eq!(session.unwrap().endpoint, HERE.into());
+    assert_eq!(session.clone().unwrap().endpoint, HERE.into());
 
-    assert_eq!(set_cookie(&rules, session, HERE, at(9_999)), None);
+    assert_eq!(set_cookie(&rules, session.clone(), HERE, at(9_999)), None);
     assert!(set_cookie(&rules, session, THERE, at(9_999)).is_some());
 }
 

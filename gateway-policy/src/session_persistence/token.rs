@@ -5,9 +5,10 @@
 //! ```
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 use data_encoding::BASE64;
+
+use towergate_core::plan::EndpointAddress;
 
 use crate::oidc::{SessionKeyError, SessionKeys};
 
@@ -18,10 +19,10 @@ const LONGEST: usize = 512;
 const PURPOSE: &str = "session persistence";
 
 /// A session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SessionToken {
     /// Endpoint of the session.
-    pub endpoint: SocketAddr,
+    pub endpoint: EndpointAddress,
     /// Absolute expiry time, in seconds since the epoch. `None`: no limit.
     pub end: Option<u64>,
     /// Expiry time without a further request, in seconds since the epoch. `None`: no limit.
@@ -109,7 +110,7 @@ mod tests {
         let times = || proptest::option::of(any::<u64>());
         let address = any::<(std::net::IpAddr, u16)>();
         (address, times(), times()).prop_map(|(address, end, idle_end)| SessionToken {
-            endpoint: address.into(),
+            endpoint: std::net::SocketAddr::from(address).into(),
             end,
             idle_end,
         })
@@ -138,7 +139,7 @@ mod tests {
 
         let session = tokens.open("MTI3LjAuMC4xOjE5NTAx").unwrap();
 
-        assert_eq!(session.endpoint, ([127, 0, 0, 1], 19501).into());
+        assert_eq!(session.endpoint.to_string(), "127.0.0.1:19501");
         assert_eq!(tokens.issue(&session).unwrap(), "MTI3LjAuMC4xOjE5NTAx");
     }
 
@@ -150,7 +151,7 @@ mod tests {
 
         let other = SessionTokens::new(&[KEY], "another rule").unwrap();
         let session = SessionToken {
-            endpoint: ([127, 0, 0, 1], 80).into(),
+            endpoint: "127.0.0.1:80".parse().unwrap(),
             end: None,
             idle_end: None,
         };

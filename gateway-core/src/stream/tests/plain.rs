@@ -23,7 +23,7 @@ async fn bytes_are_copied_in_both_directions_and_half_closes_are_forwarded() {
     assert_eq!(rest(&mut client).await, "desserts");
     let entry = rig.log.entry().await;
     assert_eq!((entry.bytes_received, entry.bytes_sent), (8, 8));
-    assert_eq!(entry.upstream_host, Some(backend));
+    assert_eq!(entry.upstream_host, Some(backend.into()));
     assert_eq!(entry.client_port, client.local_addr().unwrap().port());
     assert_eq!(entry.downstream_local, rig.address());
     assert_eq!((entry.method, entry.status), (None, None));

@@ -4,7 +4,7 @@ use crate::plan::{BackendId, Endpoint};
 const ERROR: Outcome = Outcome::Response(500);
 const SUCCESS: Outcome = Outcome::Response(200);
 
-fn address(port: u16) -> SocketAddr {
+fn address(port: u16) -> EndpointAddress {
     ([10, 0, 0, 1], port).into()
 }
 
@@ -31,12 +31,14 @@ fn rule() -> OutlierDetection {
 fn usable(detector: &OutlierDetector, cluster: &Cluster) -> Vec<u16> {
     let view = detector.view(cluster);
     let endpoints = view.usable.endpoints().iter();
-    endpoints.map(|live| live.address().port()).collect()
+    endpoints
+        .map(|live| live.address().port().unwrap())
+        .collect()
 }
 
 fn report(detector: &OutlierDetector, port: u16, outcomes: &[Outcome]) {
     for outcome in outcomes {
-        detector.report(address(port), *outcome);
+        detector.report(&address(port), *outcome);
     }
 }
 
@@ -217,10 +219,10 @@ async fn an_ejected_endpoint_with_failing_probes_returns_when_both_end() {
     usable(&detector, &cluster);
 
     report(&detector, 1, &[ERROR; 3]);
-    detector.set_unhealthy(address(1), true);
+    detector.set_unhealthy(&address(1), true);
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(usable(&detector, &cluster), [2]);
-    detector.set_unhealthy(address(1), false);
+    detector.set_unhealthy(&address(1), false);
 
     assert_eq!(usable(&detector, &cluster), [1, 2]);
 }

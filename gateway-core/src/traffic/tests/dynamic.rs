@@ -46,7 +46,7 @@ async fn a_request_reaches_the_host_that_it_names() {
     for (backend, body) in [(&one, "one"), (&other, "other"), (&one, "one")] {
         let forwarded = rig.forward(get_from(&backend.address.to_string())).await;
         let forwarded = forwarded.unwrap();
-        assert_eq!(forwarded.endpoint, backend.address);
+        assert_eq!(forwarded.endpoint, backend.address.into());
         assert_eq!(read(forwarded.response).await, (200, body.to_owned()));
     }
 

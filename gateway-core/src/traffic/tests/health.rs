@@ -170,7 +170,8 @@ async fn a_grpc_service_is_healthy_while_it_reports_serving() {
         (not_serving, ProbeResult::Unhealthy),
         (silent, ProbeResult::Failed),
     ] {
-        let probing = probe(&rig.forwarder.backends.pools[0], address, &ask);
+        let address = address.into();
+        let probing = probe(&rig.forwarder.backends.pools[0], &address, &ask);
         let result = tokio::time::timeout(Duration::from_secs(1), probing).await;
         assert_eq!(result.unwrap_or(ProbeResult::Failed), expected);
     }

@@ -67,7 +67,7 @@ fn id(name: &str) -> BackendId {
 
 fn endpoints(addresses: &[SocketAddr]) -> Vec<Endpoint> {
     let endpoint = |address: &SocketAddr| Endpoint {
-        address: *address,
+        address: (*address).into(),
         weight: 1,
     };
     addresses.iter().map(endpoint).collect()

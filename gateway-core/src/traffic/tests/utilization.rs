@@ -35,7 +35,7 @@ async fn share_of_first(in_trailer: bool) -> usize {
     let mut count = 0;
     for _ in 0..400 {
         let forwarded = rig.forward(get("/")).await.unwrap();
-        count += usize::from(forwarded.endpoint == first.address);
+        count += usize::from(forwarded.endpoint == first.address.into());
         assert!(
             !forwarded
                 .response

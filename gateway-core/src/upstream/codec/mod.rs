@@ -476,8 +476,8 @@ impl Codec {
     /// Checks that the backend has neither closed the connection nor sent bytes. The socket is read even
     /// without cooperative budget: unsolicited bytes must not be taken for the next response.
     pub(super) fn is_quiet(&mut self) -> bool {
-        if let Some(tcp) = self.stream.plain_tcp() {
-            let nothing = tcp.try_read(&mut [0]);
+        if let Some(socket) = self.stream.plain_socket() {
+            let nothing = socket.try_read(&mut [0]);
             return nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         }
         let fill = std::future::poll_fn(|cx| self.poll_fill(cx));

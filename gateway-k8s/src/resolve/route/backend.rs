@@ -1,7 +1,7 @@
 //! Backends: from a backendRef to the port of a Service or to a Backend, with endpoints, protocol and TLS.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use towergate_core::filter::HostRewrite;
@@ -234,6 +234,10 @@ impl<'a> Backends<'a> {
         if object.dynamic.is_some() && !matches!(route, RouteRef::Http(_) | RouteRef::Grpc(_)) {
             return fault(RouteReason::UnsupportedValue, dynamic_message(&key));
         }
+        if object.has_unix_socket() && matches!(route, RouteRef::Udp(_)) {
+            let message = format!("Backend {key}: a unix domain socket receives no datagrams");
+            return fault(RouteReason::UnsupportedAddressType, message);
+        }
         let protocol = match route {
             RouteRef::Grpc(_) => BackendProtocol::Http2,
             RouteRef::Http(_) if object.h2c => BackendProtocol::Http2,
@@ -309,7 +313,7 @@ impl<'a> Backends<'a> {
             return;
         };
         let endpoint = Endpoint {
-            address: (address, id.port).into(),
+            address: SocketAddr::from((address, id.port)).into(),
             weight: 1,
         };
         let id = BackendId {

@@ -51,7 +51,7 @@ fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
                     .entry(ready)
                     .or_default()
                     .extend(addresses.map(|address| Endpoint {
-                        address: SocketAddr::new(address, number),
+                        address: SocketAddr::new(address, number).into(),
                         weight: 1,
                     }));
             }

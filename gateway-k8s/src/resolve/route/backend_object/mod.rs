@@ -2,6 +2,7 @@
 
 mod target;
 mod tls;
+mod unix_socket;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -289,6 +290,12 @@ impl BackendObject {
         Some(tls)
     }
 
+    /// Whether an endpoint is a Unix domain socket, which receives no datagrams.
+    pub(super) fn has_unix_socket(&self) -> bool {
+        let mut endpoints = self.endpoints.iter();
+        endpoints.any(|endpoint| endpoint.address.ip_and_port().is_none())
+    }
+
     fn is_unverified(&self) -> bool {
         let tls = self.tls.as_ref();
         tls.is_some_and(|tls| tls.accept_any_certificate)
@@ -334,7 +341,7 @@ spec: {endpoints: [{ip: {address: 192.0.2.1, port: 80}}]}
             backends: BackendUse {
                 enabled: true,
                 loopback,
-                dynamic: None,
+                ..BackendUse::default()
             },
             ..ResolveOptions::default()
         };

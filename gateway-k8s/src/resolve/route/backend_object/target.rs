@@ -1,12 +1,13 @@
 //! Endpoints of a Backend: an address, or a host name that the data plane resolves.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use towergate_core::dns;
 use towergate_core::plan::{DnsHost, Endpoint};
 use towergate_policy::backend::BackendEndpoint;
 
 use super::super::backend_error::{BackendError, fault, invalid};
+use super::unix_socket::unix_endpoint;
 use crate::resolve::object_index::ObjectIndex;
 use crate::status::RouteReason;
 
@@ -61,14 +62,14 @@ pub(super) fn destination(
                 return local(text);
             }
             Ok(EndpointTarget::Address(Endpoint {
-                address: (address, port(ip.port)?).into(),
+                address: SocketAddr::from((address, port(ip.port)?)).into(),
                 weight: 1,
             }))
         }
-        (None, None, Some(_)) => fault(
-            RouteReason::UnsupportedAddressType,
-            format!("{field}: unix domain sockets are not supported in backend references"),
-        ),
+        (None, None, Some(unix)) => {
+            let path = unix.path.as_deref().unwrap_or_default();
+            unix_endpoint(index, &field, path).map(EndpointTarget::Address)
+        }
         _ => invalid(format!("{field} needs exactly one of fqdn, ip and unix")),
     }
 }

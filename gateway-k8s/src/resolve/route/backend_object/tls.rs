@@ -66,9 +66,10 @@ pub(super) fn client_tls(
         true => None,
         false => roots(index, object, tls)?,
     };
-    let mut addresses = endpoints.iter().map(|endpoint| endpoint.address.ip());
-    let address = addresses.next();
-    let address = address.filter(|first| addresses.all(|other| other == *first));
+    let ip = |endpoint: &Endpoint| endpoint.address.ip_and_port().map(|address| address.ip());
+    let mut addresses = endpoints.iter().map(ip);
+    let address = addresses.next().flatten();
+    let address = address.filter(|first| addresses.all(|other| other == Some(*first)));
     let server_name = match (&tls.sni, hostname, address) {
         (Some(sni), ..) => sni.clone(),
         (None, Some(hostname), _) => hostname.to_owned(),
