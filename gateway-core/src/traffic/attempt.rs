@@ -25,8 +25,8 @@ use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, EndpointAddress, LoadBalancer, Retry};
 use crate::upstream::{
-    BackendBody, Checkout, ConnectTarget, LIMIT, Pool, Replay, RequestPermits, SendFailure, Upload,
-    UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
+    BackendBody, Checkout, ConnectTarget, Pool, REPLAY_BUFFER, Replay, RequestPermits, SendFailure,
+    Upload, UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
 };
 
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -478,7 +478,7 @@ fn milliseconds(time: Duration) -> HeaderValue {
 impl AttemptResponse {
     /// Reads the received part of a discarded response, so that its connection can be reused.
     fn discard(self) {
-        BackendBody::new(self.response.source, None).drain(LIMIT);
+        BackendBody::new(self.response.source, None).drain(REPLAY_BUFFER);
     }
 }
 

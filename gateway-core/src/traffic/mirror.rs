@@ -9,7 +9,7 @@
 //! task sends it once, with the timeouts, breaker limits and pools of the rule, and reports the
 //! result to the observer only. The request never waits for a mirror:
 //!
-//! - Up to [`LIMIT`] bytes are buffered for a mirror. If it falls further behind, the copy is aborted and its
+//! - Up to [`MIRROR_BUFFER`] bytes are buffered for a mirror. If it falls further behind, the copy is aborted and its
 //!   connection is closed.
 //! - If a request is aborted before its body has been read, its copies are aborted.
 //! - The request timeout of the rule applies to a copy from the moment the client's request has been read.
@@ -44,7 +44,7 @@ use crate::plan::{BackendId, LoadBalancer, Traffic};
 use crate::plan::{Filter, Fraction};
 
 /// Maximum number of body bytes buffered for a mirror.
-pub const LIMIT: usize = 256 * 1024;
+pub const MIRROR_BUFFER: usize = 256 * 1024;
 /// Timeout for the response to a copy if the rule sets none, and for each frame of its body.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -285,7 +285,7 @@ impl CopySender {
     fn send(&self, frame: &Frame<Bytes>) -> bool {
         let frame = if let Some(data) = frame.data_ref() {
             let before = self.buffered.fetch_add(data.len(), Ordering::Relaxed);
-            if before > 0 && before + data.len() > LIMIT {
+            if before > 0 && before + data.len() > MIRROR_BUFFER {
                 return false;
             }
             CopyFrame::Data(data.clone())

@@ -73,7 +73,7 @@ pub(crate) use connection_guard::UpstreamConnectionGuard;
 pub(crate) use failure::{ClientBodyError, SendFailure};
 pub(crate) use pool::ConnectTarget;
 pub(crate) use probe::{ProbeResult, probe};
-pub(crate) use replay::{LIMIT, Replay};
+pub(crate) use replay::{REPLAY_BUFFER, Replay};
 pub(crate) use request::{WireFormat, prepare};
 pub(crate) use upload::{Upload, UploadProgress, UploadSource};
 

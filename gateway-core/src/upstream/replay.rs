@@ -1,6 +1,6 @@
 //! Request body that can be sent by several attempts.
 //!
-//! Up to [`LIMIT`] bytes of the client's body are buffered as they are read. Another attempt sends the buffered
+//! Up to [`REPLAY_BUFFER`] bytes of the client's body are buffered as they are read. Another attempt sends the buffered
 //! bytes and continues to read. A longer body can be sent only once.
 
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::Body;
 use crate::body::BoxError;
 
 /// Maximum number of buffered bytes of a body.
-pub(crate) const LIMIT: usize = 64 * 1024;
+pub(crate) const REPLAY_BUFFER: usize = 64 * 1024;
 
 /// A body with a buffer of the bytes that were read. Creates the bodies of attempts, one at a time.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl ReplayBuffer {
     fn push(&mut self, frame: &Frame<Bytes>, next: &mut usize) {
         if let Some(data) = frame.data_ref() {
             self.size += data.len();
-            if self.size > LIMIT {
+            if self.size > REPLAY_BUFFER {
                 self.discard();
             } else if !self.discarded {
                 self.frames.push(data.clone());

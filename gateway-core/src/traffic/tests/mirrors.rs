@@ -6,7 +6,7 @@ use super::backend::{Backend, Step, answer};
 use super::*;
 use crate::plan;
 use crate::plan::{Filter, Fraction, Mirror};
-use crate::traffic::mirror::{LIMIT, Mirrors};
+use crate::traffic::mirror::{MIRROR_BUFFER, Mirrors};
 
 type Frames = UnboundedSender<Result<Bytes, std::io::Error>>;
 
@@ -163,7 +163,7 @@ async fn a_copy_that_falls_behind_is_aborted_and_the_request_continues() {
     let rule = Mirrored::new(Traffic::default(), main.address, &[address]);
     let (frames, request) = upload();
     // More than the socket buffers and the mirror's buffer hold.
-    let part = Bytes::from(vec![b'x'; LIMIT / 4]);
+    let part = Bytes::from(vec![b'x'; MIRROR_BUFFER / 4]);
     for _ in 0..200 {
         frames.send(Ok(part.clone())).unwrap();
     }
