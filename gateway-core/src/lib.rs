@@ -128,6 +128,8 @@ pub mod snapshot;
 pub mod stream;
 pub mod text;
 #[cfg(feature = "gateway")]
+mod time_limits;
+#[cfg(feature = "gateway")]
 #[doc(hidden)]
 pub mod traffic;
 #[cfg(feature = "gateway")]

@@ -26,6 +26,7 @@ use crate::observer::Event;
 use crate::plan::{EndpointAddress, ListenerId};
 use crate::policy::ResponseLog;
 use crate::serve::upgrade::{CloseReason, tunnel_until};
+use crate::time_limits::Expired;
 use crate::traffic::{ForwardError, Forwarded, Tunnel};
 use crate::{Body, Error, LocalReply};
 
@@ -340,19 +341,18 @@ impl Exchange {
     /// Copies bytes in both directions until the tunnel ends.
     async fn run_tunnel(mut self: Box<Self>, joined: Joined) {
         let Joined { client, backend } = joined;
-        let (deadline, reason) = self.timeouts.tunnel_end(backend.deadline);
+        let end = self.timeouts.tunnel_end(backend.deadline);
+        let deadline = end.map(|(at, _)| at);
         let told = tunnel_until(client, backend.io, self.timeouts.idle, deadline).await;
         self.entry.bytes_received = told.received;
         self.entry.bytes_sent = told.sent;
         match told.reason {
             CloseReason::Client => self.note_left(),
             CloseReason::Backend => {}
-            CloseReason::IdleTimeout => {
-                self.entry.flags = Cow::Borrowed("SI");
-                self.entry.details = Cow::Borrowed("stream_idle_timeout");
-            }
+            CloseReason::IdleTimeout => self.note_reply(&Expired::Idle.after_head()),
             CloseReason::MaxDuration => {
-                self.note_reply(&reason.reply());
+                let expired = end.map_or(Expired::ClientStream, |(_, expired)| expired);
+                self.note_reply(&expired.after_head());
             }
         }
         drop(backend.guard);

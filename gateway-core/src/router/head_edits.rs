@@ -24,7 +24,6 @@ impl RequestContext<'_> {
         sanitized: &Sanitized,
         exchange: &Exchange,
     ) -> Result<LocalReply, LocalReply> {
-        let rule = &found.payload.rule;
         let scheme = head
             .headers
             .get(X_FORWARDED_PROTO)

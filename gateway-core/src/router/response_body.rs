@@ -1,6 +1,7 @@
 //! Response bodies that pass through the gateway: bytes are counted, time is limited, trailers are filtered. The record
 //! of a request ends with its response body.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
@@ -9,16 +10,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
 use super::request_body::Trailers;
-use super::timers::{IdleTimer, StreamTimeouts};
+use super::timers::ResponseTimer;
 use crate::Body;
 use crate::body::BoxError;
 use crate::http::settings::ListenerSettings;
 use crate::serve::stream_task;
-use crate::upstream::StreamExpired;
+use crate::time_limits::Expired;
 
 /// Completes the response of `exchange`, which ends with the body unless the response starts a tunnel.
 pub(super) fn finish(
@@ -40,25 +40,22 @@ struct ResponseBody {
     trailers: Trailers,
     /// Error that the next poll returns.
     broken: Option<BoxError>,
-    idle: IdleTimer,
-    /// Latest end of the client's stream.
-    deadline: Option<Pin<Box<Sleep>>>,
+    timer: ResponseTimer,
 }
 
 impl ResponseBody {
     /// The response body of `exchange`. It ends with an error when it is idle for too long, and at the
     /// deadline of the stream.
     fn new(body: Body, exchange: Box<Exchange>, trailers: Trailers) -> Self {
-        let StreamTimeouts { idle, deadline, .. } = exchange.timeouts;
-        // A complete body needs no timer, and the reply to an expired stream is sent in full.
-        let deadline = deadline.filter(|end| !body.is_end_stream() && *end > Instant::now());
+        let mut timeouts = exchange.timeouts;
+        // A complete body needs no timer.
+        timeouts.deadline = timeouts.deadline.filter(|_| !body.is_end_stream());
         Self {
-            deadline: deadline.map(|end| Box::pin(tokio::time::sleep_until(end))),
+            timer: ResponseTimer::new(timeouts),
             body,
             exchange: Some(exchange),
             trailers,
             broken: None,
-            idle: IdleTimer::new(idle),
         }
     }
 
@@ -68,20 +65,28 @@ impl ResponseBody {
     }
 
     /// Ends the exchange early.
-    fn fail(&mut self, (flags, details): (&'static str, &'static str)) {
+    fn fail(&mut self, flags: &'static str, details: impl Into<Cow<'static, str>>) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.entry.flags = flags.into();
             exchange.entry.details = details.into();
         }
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ends the body and the exchange by a time limit.
+    fn expire(&mut self, expired: Expired) -> BoxError {
+        let reply = expired.after_head();
+        self.fail(reply.flag, reply.details);
+        self.body = Body::empty();
+        expired.into()
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
         let uploaded = self
             .exchange
             .as_ref()
             .and_then(|exchange| exchange.progress());
         let moved = uploaded.map_or(0, |progress| progress.frames());
-        self.idle.poll(cx, moved)
+        self.timer.poll(cx, moved)
     }
 }
 
@@ -96,25 +101,14 @@ impl http_body::Body for ResponseBody {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            self.deadline = None;
-            self.fail(("", "max_duration_timeout"));
-            self.body = Body::empty();
-            return Poll::Ready(Some(Err(
-                "the maximum duration of the stream has been reached".into(),
-            )));
+        if self.exchange.is_some() && self.timer.is_past_stream_end() {
+            return Poll::Ready(Some(Err(self.expire(Expired::ClientStream))));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            ready!(self.poll_idle(cx));
-            self.fail(("SI", "stream_idle_timeout"));
-            self.body = Body::empty();
-            return Poll::Ready(Some(Err(
-                "the idle timeout of the stream has expired".into()
-            )));
+            let expired = ready!(self.poll_timer(cx));
+            return Poll::Ready(Some(Err(self.expire(expired))));
         };
-        self.idle.restart();
+        self.timer.restart();
         match frame {
             Some(Ok(frame)) => {
                 if let Some(exchange) = &mut self.exchange {
@@ -126,7 +120,16 @@ impl http_body::Body for ResponseBody {
                 Poll::Ready(self.trailers.filter(frame).map(Ok))
             }
             Some(Err(error)) => {
-                self.fail(reason(&*error));
+                match error.downcast_ref::<Expired>() {
+                    Some(expired) => {
+                        let reply = expired.after_head();
+                        self.fail(reply.flag, reply.details);
+                    }
+                    None => {
+                        let (flags, details) = reason(&*error);
+                        self.fail(flags, details);
+                    }
+                }
                 // Earlier frames are sent first: the connection ends with the error.
                 self.broken = Some(error);
                 cx.waker().wake_by_ref();
@@ -168,9 +171,7 @@ impl Drop for ResponseBody {
 
 /// Envoy's flags and details for a body that the endpoint did not complete.
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
-    if error.is::<StreamExpired>() {
-        ("UMSDR", "upstream_max_stream_duration_reached")
-    } else if ended_early(error) || is_malformed(error) {
+    if ended_early(error) || is_malformed(error) {
         let details = "upstream_reset_after_response_started{protocol_error}";
         ("UPE", details)
     } else if causes(error).any(|cause| cause.is::<h2::Error>()) {

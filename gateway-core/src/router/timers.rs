@@ -1,17 +1,19 @@
-//! Time limits of a request on the client's side. Those of its attempts are in `traffic`.
+//! Time limits of a request on the client's side. Those of its attempts are in `traffic`; see
+//! [`time_limits`](crate::time_limits) for all of them.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::request_body::Progress;
 use crate::Error;
-use crate::Error::{RequestDuration, StreamDuration};
 use crate::http::settings::ListenerSettings;
 use crate::plan::Traffic;
+use crate::reusable_timer::ReusableTimer;
+use crate::time_limits::{Expired, ExpiresAt, earliest};
 
 /// Time limits of one request and its response.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,13 +81,12 @@ impl StreamTimeouts {
         }
     }
 
-    /// When a tunnel ends at the latest, and the error for it. `backend`: the deadline of its stream.
-    pub(crate) fn tunnel_end(self, backend: Option<Instant>) -> (Option<Instant>, Error) {
-        match (self.deadline, backend) {
-            (Some(ours), Some(theirs)) if ours < theirs => (Some(ours), RequestDuration(true)),
-            (_, Some(theirs)) => (Some(theirs), StreamDuration(true)),
-            (ours, None) => (ours, RequestDuration(true)),
-        }
+    /// When a tunnel ends at the latest, and the limit. `backend`: the deadline of its stream.
+    pub(crate) fn tunnel_end(self, backend: Option<Instant>) -> Option<ExpiresAt> {
+        earliest([
+            self.deadline.map(|at| (at, Expired::ClientStream)),
+            backend.map(|at| (at, Expired::BackendStream)),
+        ])
     }
 }
 
@@ -104,49 +105,55 @@ async fn watch(
     let mut active = started;
     loop {
         let request_end = request.filter(|_| !complete()).map(|limit| started + limit);
-        let idle_end = idle.map(|limit| active + limit);
-        let all = [request_end, idle_end, deadline];
-        let Some(next) = all.into_iter().flatten().min() else {
+        let next = earliest([
+            request_end.map(|at| (at, Expired::Request)),
+            deadline.map(|at| (at, Expired::ClientStream)),
+            idle.map(|limit| (active + limit, Expired::Idle)),
+        ]);
+        let Some((at, expired)) = next else {
             return std::future::pending().await;
         };
-        sleep_until(next).await;
-        if let Some(end) = request_end
-            && end <= next
-            && !complete()
-        {
-            return Error::RequestTimeout;
-        }
-        if deadline.is_some_and(|end| end <= next) {
-            return Error::RequestDuration(complete());
-        }
+        sleep_until(at).await;
         let seen = progress.map_or(0, |progress| progress.frames());
+        let applies = match expired {
+            // The rest of the request may have arrived in the meantime.
+            Expired::Request => !complete(),
+            Expired::Idle => seen == frames,
+            _ => true,
+        };
+        if applies {
+            return expired.error(complete());
+        }
         if seen != frames {
             // A frame was read since the last check, at the latest now.
             frames = seen;
             active = Instant::now();
-        } else if idle_end.is_some_and(|end| end <= next) {
-            return Error::StreamIdle(complete());
         }
     }
 }
 
-/// Timer of idle time. It is armed only while there is no data to send.
-pub(super) struct IdleTimer {
-    limit: Option<Duration>,
+/// Time limits of a response after its head, on one timer. It is armed only while there is no data to send.
+pub(super) struct ResponseTimer {
+    idle: Option<Duration>,
     /// Begin of the idle time. `None`: the last poll returned a frame.
     since: Option<Instant>,
     /// Frames of the request at that time: a client that sends is not idle.
     uploaded: u64,
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// Latest end of the client's stream.
+    stream_end: Option<Instant>,
+    timer: Option<ReusableTimer>,
 }
 
-impl IdleTimer {
-    pub(super) fn new(limit: Option<Duration>) -> Self {
+impl ResponseTimer {
+    /// The timer of a response. A stream whose time has passed has no end: the reply to it is sent in full.
+    pub(super) fn new(timeouts: StreamTimeouts) -> Self {
+        let stream_end = timeouts.deadline.filter(|end| *end > Instant::now());
         Self {
-            limit,
+            idle: timeouts.idle,
             since: None,
             uploaded: 0,
-            sleep: None,
+            stream_end,
+            timer: None,
         }
     }
 
@@ -155,25 +162,27 @@ impl IdleTimer {
         self.since = None;
     }
 
-    /// Called when there is no data to send. Ready when the idle time exceeds the limit.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, uploaded: u64) -> Poll<()> {
-        let Some(limit) = self.limit else {
-            return Poll::Pending;
-        };
+    /// Whether the latest end of the stream has passed.
+    pub(super) fn is_past_stream_end(&self) -> bool {
+        self.stream_end.is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Called when there is no data to send. Ready when a limit expires.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, uploaded: u64) -> Poll<Expired> {
         if self.uploaded != uploaded {
             self.uploaded = uploaded;
             self.since = None;
         }
-        let end = *self.since.get_or_insert_with(Instant::now) + limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        // The timer is armed once per limit, not once per frame.
-        while sleep.as_mut().poll(cx).is_ready() {
-            if end <= Instant::now() {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(end);
-        }
-        Poll::Pending
+        let idle = self.idle.map(|limit| {
+            let since = *self.since.get_or_insert_with(Instant::now);
+            (since + limit, Expired::Idle)
+        });
+        let stream_end = self.stream_end.map(|at| (at, Expired::ClientStream));
+        let Some((at, expired)) = earliest([idle, stream_end]) else {
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| ReusableTimer::new(at));
+        timer.poll(at, cx).map(|()| expired)
     }
 }
 
@@ -226,7 +235,7 @@ mod tests {
             let result = limits.run(never, progress.as_ref(), None).await;
 
             let Err(Error::RequestDuration(complete)) = result else {
-                panic!("it deadline");
+                panic!("the stream ends at its deadline");
             };
             assert_eq!(complete, whole);
             assert!(Some(Instant::now()) >= deadline);

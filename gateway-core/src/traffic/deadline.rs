@@ -1,4 +1,4 @@
-//! Timeouts of a request and its attempts.
+//! Timeouts of a request and its attempts; see [`time_limits`](crate::time_limits) for all limits.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::reusable_timer::ReusableTimer;
+use crate::time_limits::{Expired, ExpiresAt, earliest};
 use crate::upstream::UploadProgress;
 
 /// Request timeout over all attempts. It starts when the whole client request has been read and ends with the
@@ -17,17 +18,9 @@ use crate::upstream::UploadProgress;
 pub(super) struct Deadline {
     limit: Option<Duration>,
     /// Set when the timeout starts.
-    deadline: Option<Instant>,
+    response_end: Option<Instant>,
     /// End of the maximum stream duration.
-    stream_deadline: Option<Instant>,
-}
-
-/// The timeout that expires first.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Expiry {
-    Request,
-    Attempt,
-    Stream,
+    stream_end: Option<Instant>,
 }
 
 impl Deadline {
@@ -35,19 +28,19 @@ impl Deadline {
     pub(super) fn new(limit: Option<Duration>, stream: Option<Duration>) -> Self {
         Self {
             limit,
-            deadline: None,
-            stream_deadline: stream.map(|limit| Instant::now() + limit),
+            response_end: None,
+            stream_end: stream.map(|limit| Instant::now() + limit),
         }
     }
 
     /// Time at which the stream is reset.
     pub(super) fn stream_deadline(&self) -> Option<Instant> {
-        self.stream_deadline
+        self.stream_end
     }
 
     /// Time left of the request timeout.
     pub(super) fn left(&self) -> Option<Duration> {
-        match self.deadline {
+        match self.response_end {
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => self.limit,
         }
@@ -67,7 +60,7 @@ impl Deadline {
         mut work: Pin<&mut W>,
     ) -> Result<T, Error> {
         let mut running = false;
-        let mut expiry = None;
+        let mut next = None;
         let mut now = Some(now);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
@@ -75,13 +68,13 @@ impl Deadline {
             }
             if !running {
                 running = upload.is_none_or(|upload| upload.poll_done(cx));
-                expiry = self.next(now.take(), running, attempt);
+                next = self.next(now.take(), running, attempt);
             }
-            let Some((at, expiry)) = expiry else {
+            let Some((at, expired)) = next else {
                 return Poll::Pending;
             };
             let timer = timer.get_or_insert_with(|| ReusableTimer::new(at));
-            timer.poll(at, cx).map(|()| Err(expiry.error(running)))
+            timer.poll(at, cx).map(|()| Err(expired.error(running)))
         })
         .await
     }
@@ -92,37 +85,18 @@ impl Deadline {
         now: Option<Instant>,
         running: bool,
         attempt: Option<Duration>,
-    ) -> Option<(Instant, Expiry)> {
-        let stream = self.stream_deadline.map(|at| (at, Expiry::Stream));
+    ) -> Option<ExpiresAt> {
+        let stream = self.stream_end.map(|at| (at, Expired::BackendStream));
         if !running || (self.limit.is_none() && attempt.is_none()) {
             return stream;
         }
         let now = now.unwrap_or_else(Instant::now);
-        if self.deadline.is_none() {
-            self.deadline = self.limit.map(|limit| now + limit);
+        if self.response_end.is_none() {
+            self.response_end = self.limit.map(|limit| now + limit);
         }
-        let request = self.deadline.map(|at| (at, Expiry::Request));
-        let attempt = attempt.map(|limit| (now + limit, Expiry::Attempt));
-        min_deadline(min_deadline(request, attempt), stream)
-    }
-}
-
-/// The earlier of two optional deadlines.
-fn min_deadline<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-impl Expiry {
-    /// The error for this timeout; `complete`: the whole request has been read.
-    fn error(self, complete: bool) -> Error {
-        match self {
-            Self::Request => Error::Timeout,
-            Self::Attempt => Error::AttemptTimeout,
-            Self::Stream => Error::StreamDuration(complete),
-        }
+        let response = self.response_end.map(|at| (at, Expired::Response));
+        let attempt = attempt.map(|limit| (now + limit, Expired::Attempt));
+        earliest([response, attempt, stream])
     }
 }
 

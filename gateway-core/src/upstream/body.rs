@@ -21,6 +21,7 @@ use crate::balance::InFlightGuard;
 use crate::body::BoxError;
 use crate::breaker::Permit;
 use crate::reusable_timer::ReusableTimer;
+use crate::time_limits::Expired;
 
 /// Source of a response body.
 pub(crate) enum ResponseSource {
@@ -137,11 +138,6 @@ impl RequestPermits {
     }
 }
 
-/// The maximum stream duration has passed.
-#[derive(Debug, thiserror::Error)]
-#[error("maximum stream duration reached")]
-pub(crate) struct StreamExpired;
-
 /// Response body of a backend. Returns its connection to the pool at its end; a truncated body ends in an
 /// error.
 pub struct BackendBody {
@@ -219,7 +215,7 @@ impl http_body::Body for BackendBody {
             && deadline.as_mut().poll(cx).is_ready()
         {
             drop(this.end());
-            return Poll::Ready(Some(Err(Box::new(StreamExpired))));
+            return Poll::Ready(Some(Err(Box::new(Expired::BackendStream))));
         }
         let frame = ready!(this.source.poll_frame(cx));
         match &frame {

@@ -1,0 +1,110 @@
+//! The time limits of a request, from its head to the last byte of its response.
+//!
+//! | limit | setting | starts with | ends with | measured in |
+//! |---|---|---|---|---|
+//! | [`Expired::Request`] | request timeout of the listener | the head of the request | the last byte of the request | `router/timers.rs` |
+//! | [`Expired::Response`] | request timeout of the rule | the last byte of the request | the head of the response | `traffic/deadline.rs` |
+//! | [`Expired::Attempt`] | attempt timeout of the rule | the last byte of the request, or the attempt | the head of its response | `traffic/deadline.rs` |
+//! | [`Expired::BackendStream`] | maximum stream duration of the rule | the forwarding | the last byte of the backend | `traffic/deadline.rs`, then `upstream/body.rs` |
+//! | [`Expired::ClientStream`] | maximum stream duration of the listener | the head of the request | the last byte of the response | `router/timers.rs` |
+//! | [`Expired::Idle`] | idle timeout of the listener or the rule | progress of either side | the last byte of the response | `router/timers.rs` |
+//!
+//! The limits of the client's side enclose those of the backend's side, which has several attempts and ends before
+//! the response does if a policy delays its rest. [`Error::reply`] is the one table of statuses, flags and details.
+//!
+//! Not here: the limits of connections (`serve/timers.rs`), which also apply while there is no request, and the time
+//! in which a client accepts no data (`serve/stream_task.rs`), during which bodies are not polled.
+
+use tokio::time::Instant;
+
+use crate::{Error, LocalReply};
+
+/// A time limit that has expired. Of two that expire at the same time, the first one in this order counts.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, thiserror::Error)]
+pub(crate) enum Expired {
+    /// The request was not complete in time.
+    #[error("the request timeout has expired")]
+    Request,
+    /// No response began in time.
+    #[error("the response timeout has expired")]
+    Response,
+    /// No response to an attempt began in time.
+    #[error("the timeout of the attempt has expired")]
+    Attempt,
+    /// The maximum duration of the backend's stream.
+    #[error("maximum stream duration reached")]
+    BackendStream,
+    /// The maximum duration of the client's stream.
+    #[error("the maximum duration of the stream has been reached")]
+    ClientStream,
+    /// Neither side made progress in time.
+    #[error("the idle timeout of the stream has expired")]
+    Idle,
+}
+
+impl Expired {
+    /// The error for this limit. `complete`: the whole request has been read.
+    pub(crate) fn error(self, complete: bool) -> Error {
+        match self {
+            Self::Request => Error::RequestTimeout,
+            Self::Response => Error::Timeout,
+            Self::Attempt => Error::AttemptTimeout,
+            Self::BackendStream => Error::StreamDuration(complete),
+            Self::ClientStream => Error::RequestDuration(complete),
+            Self::Idle => Error::StreamIdle(complete),
+        }
+    }
+
+    /// The flag and the details of a stream that ends by this limit after the head of its response.
+    pub(crate) fn after_head(self) -> LocalReply {
+        self.error(true).reply()
+    }
+}
+
+/// A limit, and the time at which it expires.
+pub(crate) type ExpiresAt = (Instant, Expired);
+
+/// The limit that expires first.
+pub(crate) fn earliest(limits: impl IntoIterator<Item = Option<ExpiresAt>>) -> Option<ExpiresAt> {
+    limits.into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_limits_that_expire_together_the_first_in_order_counts() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+
+        let first = earliest([
+            Some((later, Expired::Request)),
+            None,
+            Some((now, Expired::Idle)),
+            Some((now, Expired::ClientStream)),
+        ]);
+
+        assert_eq!(first, Some((now, Expired::ClientStream)));
+        assert_eq!(earliest([None, None]), None);
+    }
+
+    #[test]
+    fn the_log_names_the_limit_that_ended_a_stream() {
+        for (expired, flag, details) in [
+            (Expired::Idle, "SI", "stream_idle_timeout"),
+            (Expired::ClientStream, "", "max_duration_timeout"),
+            (
+                Expired::BackendStream,
+                "UMSDR",
+                "upstream_max_stream_duration_reached",
+            ),
+        ] {
+            let reply = expired.after_head();
+
+            assert_eq!((reply.flag, &*reply.details), (flag, details));
+        }
+    }
+}
