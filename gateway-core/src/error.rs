@@ -18,6 +18,7 @@ use http::StatusCode;
 use crate::LocalReply;
 use crate::plan::EndpointAddress;
 use crate::policy::RejectedBody;
+use crate::reset_reason::{ResetReason, connect_failure};
 
 /// The cause of a failed exchange as the HTTP codec reports it. The codec is not part of the interface of this crate: only
 /// the text and the sources are public.
@@ -151,16 +152,14 @@ impl Error {
                 "",
                 "rbac_access_denied_matched_policy[DENY]",
             ),
-            Self::Overflow => reset(S::SERVICE_UNAVAILABLE, "UO", "overflow"),
+            Self::Overflow => ResetReason::Overflow.reply(),
             Self::Connect(_, error) => connect_failure(error),
-            Self::BackendTls(..) => {
-                reset(S::SERVICE_UNAVAILABLE, "UF", "remote connection failure")
-            }
-            Self::ConnectTimeout(_) => reset(S::SERVICE_UNAVAILABLE, "UF", "connection timeout"),
-            Self::Terminated(_) => reset(S::SERVICE_UNAVAILABLE, "UC", "connection termination"),
-            Self::RemoteReset(_) => reset(S::SERVICE_UNAVAILABLE, "UR", "remote reset"),
-            Self::Refused(_) => reset(S::SERVICE_UNAVAILABLE, "UR", "remote refused stream reset"),
-            Self::Protocol(_) => reset(S::BAD_GATEWAY, "UPE", "protocol error"),
+            Self::BackendTls(..) => ResetReason::ConnectionFailure.reply(),
+            Self::ConnectTimeout(_) => ResetReason::ConnectionTimeout.reply(),
+            Self::Terminated(_) => ResetReason::ConnectionTermination.reply(),
+            Self::RemoteReset(_) => ResetReason::RemoteReset.reply(),
+            Self::Refused(_) => ResetReason::RefusedStream.reply(),
+            Self::Protocol(_) => ResetReason::ProtocolError.reply(),
             Self::RequestBody(cause) => match RejectedBody::reply_in(&**cause) {
                 Some(reply) => reply.clone(),
                 None => local(S::BAD_REQUEST, "Bad Request", "DPE", "http1.codec_error"),
@@ -191,7 +190,58 @@ impl Error {
                 "UMSDR",
                 "upstream_max_stream_duration_reached",
             ),
-            Self::Retried { last, exhausted } => after_retries(last.reply(), *exhausted),
+            Self::Retried { last, exhausted } => last.reply_after_retries(*exhausted),
+        }
+    }
+
+    /// The reply if this is the error of the last attempt: the body mentions the retries if it names a reset, and
+    /// the flags contain `URX` if no attempt was left.
+    fn reply_after_retries(&self, exhausted: bool) -> LocalReply {
+        let mut reply = self.reply();
+        let reset = self.reset_reason();
+        if let Some(reason) = reset {
+            reply.body = reason.body_after_retries().into();
+        }
+        if exhausted {
+            reply.flag = match (self, reset) {
+                (_, Some(reason)) => reason.flag_without_retries(),
+                (Self::Timeout | Self::AttemptTimeout, None) => "URX,UT",
+                (_, None) if reply.flag.is_empty() => "URX",
+                (_, None) => reply.flag,
+            };
+        }
+        reply
+    }
+
+    /// The reason if the request to the backend was reset before the head of a response.
+    fn reset_reason(&self) -> Option<ResetReason> {
+        match self {
+            Self::Overflow => Some(ResetReason::Overflow),
+            Self::Connect(..) | Self::BackendTls(..) => Some(ResetReason::ConnectionFailure),
+            Self::ConnectTimeout(_) => Some(ResetReason::ConnectionTimeout),
+            Self::Terminated(_) => Some(ResetReason::ConnectionTermination),
+            Self::RemoteReset(_) => Some(ResetReason::RemoteReset),
+            Self::Refused(_) => Some(ResetReason::RefusedStream),
+            Self::Protocol(_) => Some(ResetReason::ProtocolError),
+            Self::NoRoute
+            | Self::Misdirected
+            | Self::Failed(_)
+            | Self::InvalidBackend
+            | Self::InvalidShare
+            | Self::NoEndpoint
+            | Self::EmptyShare
+            | Self::NoHealthyEndpoint
+            | Self::HostDenied
+            | Self::HostNotResolved(_)
+            | Self::Timeout
+            | Self::AttemptTimeout
+            | Self::RequestBody(_)
+            | Self::RequestTimeout
+            | Self::StreamIdle(_)
+            | Self::StreamDuration(_)
+            | Self::RequestDuration(_)
+            | Self::Retried { .. }
+            | Self::UpgradeRefused => None,
         }
     }
 
@@ -289,61 +339,6 @@ fn no_healthy_upstream(details: impl Into<Cow<'static, str>>) -> LocalReply {
 fn upstream_timeout(details: &'static str) -> LocalReply {
     let status = StatusCode::GATEWAY_TIMEOUT;
     local(status, "upstream request timeout", "UT", details)
-}
-
-const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
-
-fn reset(status: StatusCode, flag: &'static str, reason: &str) -> LocalReply {
-    let word = reason.replace(' ', "_");
-    let details = format!("upstream_reset_before_response_started{{{word}}}");
-    LocalReply::new(status, details)
-        .with_body(format!("{RESET}reset reason: {reason}"))
-        .with_flag(flag)
-}
-
-/// The reply to a failed connect. As in Envoy, the details contain the text of the system's error.
-fn connect_failure(error: &std::io::Error) -> LocalReply {
-    let reply = reset(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "UF",
-        "remote connection failure",
-    );
-    let cause = match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "Connection_refused".to_owned(),
-        _ => error.to_string().replace(' ', "_"),
-    };
-    let details = format!(
-        "upstream_reset_before_response_started{{remote_connection_failure|delayed_connect_error:_{cause}}}"
-    );
-    LocalReply {
-        details: details.into(),
-        ..reply
-    }
-}
-
-/// The reply after retries: the body mentions them if it names a reset, and the flags contain `URX` if no
-/// attempt was left.
-fn after_retries(reply: LocalReply, exhausted: bool) -> LocalReply {
-    let flag = match reply.flag {
-        flag if !exhausted => flag,
-        "UC" => "URX,UC",
-        "UF" => "URX,UF",
-        "UR" => "URX,UR",
-        "UT" => "URX,UT",
-        "UPE" => "URX,UPE",
-        "" => "URX",
-        other => other,
-    };
-    let text = std::str::from_utf8(&reply.body).ok();
-    let body = match text.and_then(|text| text.strip_prefix(RESET)) {
-        Some(reason) => format!("{RESET}retried and the latest {reason}").into(),
-        None => reply.body,
-    };
-    LocalReply {
-        body,
-        flag,
-        ..reply
-    }
 }
 
 impl From<Error> for LocalReply {

@@ -112,6 +112,8 @@ pub mod prometheus;
 pub mod proxy_protocol;
 mod re2;
 #[cfg(feature = "gateway")]
+mod reset_reason;
+#[cfg(feature = "gateway")]
 mod reusable_timer;
 pub mod route;
 #[cfg(feature = "gateway")]
