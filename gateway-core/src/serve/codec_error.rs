@@ -2,8 +2,8 @@
 //!
 //! hyper itself responds to requests that it cannot parse, without a body and without a hook. Its
 //! response is recognizable because it is written while no response of the gateway is in progress. The
-//! stream withholds it ([`status_of`]), and after hyper has returned the connection, [`reply`] determines
-//! Envoy's response to the same error.
+//! stream withholds it ([`status_of`]), and after hyper has returned the connection, [`classify`] determines
+//! the error, which has Envoy's response.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
 
-use crate::LocalReply;
+use crate::{Error, LocalReply};
 
 /// Header fields that frame the message or close the connection. They cannot be edited.
 const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
@@ -39,106 +39,66 @@ pub(crate) fn to_bytes(response: Response<Bytes>) -> Vec<u8> {
     bytes
 }
 
-/// An entry of the table of responses.
+/// Why a request is malformed or incomplete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct CodecReply {
-    status: StatusCode,
-    body: &'static str,
-    flag: &'static str,
-    details: &'static str,
-    /// The handler has received the request, so that it records the exchange itself.
-    recorded: bool,
+pub(crate) enum CodecError {
+    /// The head is not HTTP.
+    BadRequest,
+    /// A field value has a control character.
+    BadCharacters,
+    /// The target is invalid.
+    BadUrl,
+    /// The version is not 1.1.
+    LowVersion,
+    /// The transfer coding is unknown.
+    UnknownCoding,
+    /// The head is too large.
+    TooLarge,
+    /// The head has too many fields.
+    TooMany,
+    /// The head was not complete in time.
+    HeadTimeout,
+    /// The head was not complete within the timeout of the request.
+    RequestTimeout,
+    /// The head was not complete within the idle timeout of streams.
+    HeadIdle,
+    /// The body was idle for too long.
+    BodyIdle,
 }
 
-impl CodecReply {
-    /// Envoy's response code details.
-    pub(crate) fn details(self) -> &'static str {
-        self.details
+impl CodecError {
+    /// The reply of Envoy to the same error.
+    pub(crate) fn reply(self) -> LocalReply {
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let (status, details) = match self {
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "http1.codec_error"),
+            Self::BadCharacters => (StatusCode::BAD_REQUEST, "http1.invalid_characters"),
+            Self::BadUrl => (StatusCode::BAD_REQUEST, "http1.invalid_url"),
+            Self::LowVersion => (StatusCode::UPGRADE_REQUIRED, "low_version"),
+            Self::UnknownCoding => (
+                StatusCode::NOT_IMPLEMENTED,
+                "http1.invalid_transfer_encoding",
+            ),
+            Self::TooLarge => (too_large, "http1.headers_too_large"),
+            Self::TooMany => (too_large, "http1.too_many_headers"),
+            Self::HeadTimeout => {
+                return LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_header_timeout")
+                    .with_body("request header timeout");
+            }
+            Self::RequestTimeout => return Error::RequestTimeout.reply(),
+            Self::HeadIdle | Self::BodyIdle => return Error::StreamIdle(false).reply(),
+        };
+        let reason = status.canonical_reason().unwrap_or_default();
+        LocalReply::new(status, details)
+            .with_body(reason)
+            .with_flag("DPE")
     }
 
     /// Whether the handler has received the request, so that it records the exchange itself.
     pub(crate) fn is_recorded(self) -> bool {
-        self.recorded
+        self == Self::BodyIdle
     }
 }
-
-impl From<CodecReply> for LocalReply {
-    fn from(reply: CodecReply) -> Self {
-        Self::new(reply.status, reply.details)
-            .with_body(reply.body)
-            .with_flag(reply.flag)
-    }
-}
-
-const BAD_REQUEST: CodecReply = CodecReply {
-    status: StatusCode::BAD_REQUEST,
-    body: "Bad Request",
-    flag: "DPE",
-    details: "http1.codec_error",
-    recorded: false,
-};
-const TOO_LARGE: CodecReply = CodecReply {
-    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    body: "Request Header Fields Too Large",
-    flag: "DPE",
-    details: "http1.headers_too_large",
-    recorded: false,
-};
-const TOO_MANY: CodecReply = CodecReply {
-    details: "http1.too_many_headers",
-    ..TOO_LARGE
-};
-const BAD_CHARACTERS: CodecReply = CodecReply {
-    details: "http1.invalid_characters",
-    ..BAD_REQUEST
-};
-const BAD_URL: CodecReply = CodecReply {
-    details: "http1.invalid_url",
-    ..BAD_REQUEST
-};
-const LOW_VERSION: CodecReply = CodecReply {
-    status: StatusCode::UPGRADE_REQUIRED,
-    body: "Upgrade Required",
-    flag: "DPE",
-    details: "low_version",
-    recorded: false,
-};
-const UNKNOWN_CODING: CodecReply = CodecReply {
-    status: StatusCode::NOT_IMPLEMENTED,
-    body: "Not Implemented",
-    flag: "DPE",
-    details: "http1.invalid_transfer_encoding",
-    recorded: false,
-};
-/// The request head was not complete in time.
-pub(crate) const HEAD_TIMEOUT: CodecReply = CodecReply {
-    status: StatusCode::REQUEST_TIMEOUT,
-    body: "request header timeout",
-    flag: "",
-    details: "request_header_timeout",
-    recorded: false,
-};
-/// The request head was not complete within the timeout of the request.
-pub(crate) const REQUEST_TIMEOUT: CodecReply = CodecReply {
-    status: StatusCode::REQUEST_TIMEOUT,
-    body: "request timeout",
-    flag: "",
-    details: "request_overall_timeout",
-    recorded: false,
-};
-/// The request body was idle for too long.
-pub(crate) const BODY_TIMEOUT: CodecReply = CodecReply {
-    status: StatusCode::REQUEST_TIMEOUT,
-    body: "stream timeout",
-    flag: "SI",
-    details: "stream_idle_timeout",
-    recorded: true,
-};
-/// The request head was not complete within the idle timeout of streams.
-pub(crate) const HEAD_IDLE: CodecReply = CodecReply {
-    recorded: false,
-    ..BODY_TIMEOUT
-};
 
 /// Status of the response that `bytes` begin, if it is 4xx.
 pub(crate) fn status_of(bytes: &[u8]) -> Option<u16> {
@@ -151,20 +111,20 @@ pub(crate) fn status_of(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// The response that replaces hyper's `status`. `error` is hyper's error message. `unread` are the bytes
+/// The error behind hyper's `status`. `error` is hyper's error message. `unread` are the bytes
 /// that hyper has not consumed: the whole head, unless it is well-formed and a field value is invalid.
-pub(crate) fn reply(status: u16, error: &str, unread: &[u8], max_head: usize) -> CodecReply {
+pub(crate) fn classify(status: u16, error: &str, unread: &[u8], max_head: usize) -> CodecError {
     match status {
-        431 if unread.len() < max_head => TOO_MANY,
-        414 | 431 => TOO_LARGE,
-        _ if error.contains("unexpected transfer-encoding") => LOW_VERSION,
-        _ if error.contains("transfer-encoding") => UNKNOWN_CODING,
-        _ if has_other_version(unread) => LOW_VERSION,
+        431 if unread.len() < max_head => CodecError::TooMany,
+        414 | 431 => CodecError::TooLarge,
+        _ if error.contains("unexpected transfer-encoding") => CodecError::LowVersion,
+        _ if error.contains("transfer-encoding") => CodecError::UnknownCoding,
+        _ if has_other_version(unread) => CodecError::LowVersion,
         // hyper has consumed the head: it is well-formed except for the target.
-        _ if error.contains("invalid URI") && unread.is_empty() => BAD_URL,
-        _ if has_bad_url(unread) => BAD_URL,
-        _ if has_bad_characters(unread) => BAD_CHARACTERS,
-        _ => BAD_REQUEST,
+        _ if error.contains("invalid URI") && unread.is_empty() => CodecError::BadUrl,
+        _ if has_bad_url(unread) => CodecError::BadUrl,
+        _ if has_bad_characters(unread) => CodecError::BadCharacters,
+        _ => CodecError::BadRequest,
     }
 }
 
@@ -259,10 +219,11 @@ mod tests {
             (b"GET / HTTP/1.2\r\nA: \x01\r\n\r\n", "low_version"),
         ];
         for (head, details) in table {
-            assert_eq!(reply(400, "", head, 1000).details, details, "{head:?}");
+            let error = classify(400, "", head, 1000);
+            assert_eq!(error.reply().details, details, "{head:?}");
         }
-        let consumed = reply(400, "invalid URI", b"", 1000);
-        assert_eq!(consumed.details, "http1.invalid_url");
+        let consumed = classify(400, "invalid URI", b"", 1000);
+        assert_eq!(consumed, CodecError::BadUrl);
     }
 
     #[test]
@@ -276,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_codec_reply_is_complete_and_edits_do_not_change_its_framing() {
-        let mut response: Response<Bytes> = LocalReply::from(TOO_LARGE).into_response(false);
+        let mut response: Response<Bytes> = CodecError::TooLarge.reply().into_response(false);
         let headers = response.headers_mut();
         headers.insert("x-late", "edit".parse().unwrap());
         headers.insert(CONTENT_LENGTH, 7.into());

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Handler;
 use super::activity::Activity;
-use super::codec_error::{self, CodecReply};
+use super::codec_error::{self, CodecError};
 use super::idle::{IdleConnection, PersistentState};
 use super::instrumented_io::{HttpProtocol, InstrumentedIo};
 use super::service::TrackedService;
@@ -166,11 +166,11 @@ fn codec_reply<H: Handler>(
     state: &PersistentState,
 ) -> Option<Response<Bytes>> {
     let max_head = state.settings.headers.max_request_head;
-    let reply = find_reply(end, &state.activity, unread, max_head)?;
-    let response = handler.handle_codec_reply(&state.info, reply.into(), reply.is_recorded());
-    let event = Event::CodecError(state.info.port, reply.details());
+    let error = find_error(end, &state.activity, unread, max_head)?;
+    let reply = error.reply();
+    let event = Event::CodecError(state.info.port, &reply.details);
     state.observer.observe(&event);
-    Some(response)
+    Some(handler.handle_codec_reply(&state.info, reply, error.is_recorded()))
 }
 
 /// Shuts the codec down while the stream stays open. An idle codec completes at once. If a request
@@ -205,31 +205,31 @@ fn builder(settings: &ListenerSettings) -> Builder {
     builder
 }
 
-/// The response to send before the connection is closed, if any.
-fn find_reply(
+/// The error to reply to before the connection is closed, if any.
+fn find_error(
     end: &End,
     activity: &Activity,
     unread: &[u8],
     max_head: usize,
-) -> Option<CodecReply> {
+) -> Option<CodecError> {
     match (end, activity.withheld()) {
-        (End::Codec(Err(error)), Some(status)) => Some(codec_error::reply(
+        (End::Codec(Err(error)), Some(status)) => Some(codec_error::classify(
             status,
             &error.to_string(),
             unread,
             max_head,
         )),
         (End::Expired(Expiry::Head), _) if activity.is_output_flushed() => {
-            Some(codec_error::HEAD_TIMEOUT)
+            Some(CodecError::HeadTimeout)
         }
         (End::Expired(Expiry::Request), _) if activity.is_output_flushed() => {
-            Some(codec_error::REQUEST_TIMEOUT)
+            Some(CodecError::RequestTimeout)
         }
         (End::Expired(Expiry::HeadIdle), _) if activity.is_output_flushed() => {
-            Some(codec_error::HEAD_IDLE)
+            Some(CodecError::HeadIdle)
         }
         (End::Expired(Expiry::Body), _) if activity.is_output_flushed() => {
-            Some(codec_error::BODY_TIMEOUT)
+            Some(CodecError::BodyIdle)
         }
         _ => None,
     }
