@@ -149,7 +149,8 @@ def main():
             differing[family] += 1
             try:
                 with open(os.path.join(work, line["world"] + ".json"), encoding="utf-8") as report:
-                    verdicts = json.load(report)["verdicts"]
+                    report = json.load(report)
+                    verdicts = report["verdicts"] + report["defaults"]
             except (OSError, ValueError):
                 verdicts = []
             verdicts = [v for v in verdicts if v["outcome"] != "same"]

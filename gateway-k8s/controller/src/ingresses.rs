@@ -210,8 +210,11 @@ impl Ingresses {
     /// Number of verdicts by outcome.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (MigrationOutcome, usize)> {
         MigrationOutcome::ALL.into_iter().map(|outcome| {
-            let of_outcome = self.verdicts.iter().filter(|one| one.outcome == outcome);
-            (outcome, of_outcome.count())
+            let settings = self.verdicts.iter().filter(|one| one.is_setting());
+            (
+                outcome,
+                settings.filter(|one| one.outcome == outcome).count(),
+            )
         })
     }
 

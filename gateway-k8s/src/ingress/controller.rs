@@ -1,11 +1,11 @@
 //! Settings of the controller: its ConfigMap and its command-line flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::input::{Manifests, Written};
 use super::table::Risk;
-use super::value::{boolean, networks};
+use super::value::boolean;
 use super::verdict::SourcePlace;
 use crate::objects::ObjectKey;
 
@@ -30,6 +30,8 @@ pub struct ControllerConfig {
     pub flags_file: Arc<str>,
     /// Command-line flags without dashes.
     pub flags: BTreeMap<String, Written>,
+    /// Names of the flags that the manifests do not contain.
+    pub given: BTreeSet<String>,
 }
 
 impl ControllerConfig {
@@ -42,6 +44,7 @@ impl ControllerConfig {
             config.flags.extend(controller.flags.clone());
         }
         config.flags.extend(given.iter().cloned());
+        config.given = given.iter().map(|(name, _)| name.clone()).collect();
         let namespace = manifests
             .controllers
             .last()
@@ -84,16 +87,17 @@ impl ControllerConfig {
         self.text(key)?.parse().ok()
     }
 
-    /// A list of networks. Empty if there are none.
-    pub(crate) fn networks(&self, key: &str) -> Vec<String> {
-        self.text(key)
-            .and_then(|text| networks(text).ok())
-            .unwrap_or_default()
-    }
-
     /// A flag.
     pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         self.flags.get(name).map(|written| written.text.as_str())
+    }
+
+    /// The object with a flag, and its file. Without a file: the flag is an option of the command.
+    pub(crate) fn origin_of_flag(&self, name: &str) -> (&str, &str) {
+        match self.given.contains(name) {
+            true => ("option --nginx-flag", ""),
+            false => (&self.flags_object, &self.flags_file),
+        }
     }
 
     /// Whether a flag is set to true.
@@ -127,7 +131,8 @@ impl ControllerConfig {
             "enable-real-ip",
             "use-proxy-protocol",
         ];
-        let full = self.bool("compute-full-forwarded-for", false);
+        let full = self.bool("compute-full-forwarded-for", false)
+            && self.bool("use-forwarded-headers", false);
         !full && detects.iter().any(|key| self.bool(key, false))
     }
 

@@ -49,6 +49,8 @@ mod table;
 mod translate;
 pub mod value;
 pub mod verdict;
+#[cfg(test)]
+mod verdict_tests;
 
 pub use findings::findings;
 pub use input::{InputError, Manifests};

@@ -93,6 +93,51 @@ pub struct Server {
     pub redirect_from: Option<String>,
 }
 
+impl Server {
+    /// Ingresses with a location of the host, each once.
+    pub(crate) fn ingresses(&self) -> BTreeSet<usize> {
+        let locations = self.locations.iter();
+        locations.filter_map(|location| location.ingress).collect()
+    }
+}
+
+/// A setting of an Ingress that has no effect, because another Ingress has made it before.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Overlap {
+    /// Index of the Ingress whose setting has no effect.
+    pub ingress: usize,
+    /// Index of the Ingress whose setting applies. `None`: the name is that of a host.
+    pub winner: Option<usize>,
+    /// The setting.
+    pub what: OverlapKind,
+}
+
+/// A setting that only one Ingress can make.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum OverlapKind {
+    /// A path of a host.
+    Path {
+        /// Host. Empty: all hosts without rules.
+        host: String,
+        /// Path as written.
+        path: String,
+    },
+    /// The default backend of all hosts without rules.
+    DefaultBackend,
+    /// `app-root` of a host.
+    AppRoot(String),
+    /// `auth-tls-secret` of a host.
+    ClientCertificate(String),
+    /// A name of `server-alias`.
+    Alias(String),
+    /// The other name of `from-to-www-redirect`.
+    OtherName(String),
+    /// The canary of the paths of an Ingress.
+    Canary,
+    /// A canary without an Ingress that has its host, path and path type.
+    CanaryWithoutMain(String),
+}
+
 /// The servers of a controller.
 #[derive(Clone, Debug, Default)]
 pub struct Servers<'a> {
@@ -104,6 +149,8 @@ pub struct Servers<'a> {
     pub certificates: BTreeMap<String, Vec<ObjectKey>>,
     /// Hosts of TLS sections without a Secret.
     pub tls_hosts: BTreeSet<String>,
+    /// Settings without an effect.
+    pub overlaps: BTreeSet<Overlap>,
 }
 
 impl Servers<'_> {
@@ -177,9 +224,22 @@ pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig)
                 .locations
                 .iter_mut()
                 .for_each(|location| location.exact = false);
-            server
-                .locations
-                .dedup_by(|later, first| later.path == first.path);
+            let host = &server.host;
+            let overlaps = &mut built.overlaps;
+            server.locations.dedup_by(|later, first| {
+                let same = later.path == first.path;
+                if let Some(ingress) = later.ingress.filter(|_| same && !later.catch_all) {
+                    overlaps.insert(Overlap {
+                        ingress,
+                        winner: first.ingress,
+                        what: OverlapKind::Path {
+                            host: host.clone(),
+                            path: later.path.clone(),
+                        },
+                    });
+                }
+                same
+            });
         }
     }
     built
@@ -238,6 +298,12 @@ fn create_servers(
                 location.catch_all = false;
                 location.backend = own;
                 location.ingress = Some(number);
+            } else if own.is_some() && !disabled {
+                built.overlaps.insert(Overlap {
+                    ingress: number,
+                    winner: location.ingress,
+                    what: OverlapKind::DefaultBackend,
+                });
             }
             continue;
         }
@@ -318,7 +384,16 @@ fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
                 };
                 match server.locations.iter_mut().find(same) {
                     Some(known) if known.catch_all => *known = location,
-                    Some(_) => {}
+                    Some(known) => {
+                        built.overlaps.insert(Overlap {
+                            ingress: number,
+                            winner: known.ingress,
+                            what: OverlapKind::Path {
+                                host: server.host.clone(),
+                                path: location.path,
+                            },
+                        });
+                    }
                     None => server.locations.push(location),
                 }
             }
@@ -348,11 +423,24 @@ fn add_canaries(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
                     .iter()
                     .find(|known| known.path == text && known.exact == exact && !known.catch_all);
                 let main = main.and_then(|location| location.backend.clone());
-                if let Some(main) = main.filter(|main| *main != backend) {
-                    canaries.entry(main).or_insert_with(|| CanaryBackend {
+                let Some(main) = main.filter(|main| *main != backend) else {
+                    built.overlaps.insert(Overlap {
                         ingress: number,
-                        backend,
-                        canary: canary.clone(),
+                        winner: None,
+                        what: OverlapKind::CanaryWithoutMain(text.to_owned()),
+                    });
+                    continue;
+                };
+                let first = canaries.entry(main).or_insert_with(|| CanaryBackend {
+                    ingress: number,
+                    backend,
+                    canary: canary.clone(),
+                });
+                if first.ingress != number {
+                    built.overlaps.insert(Overlap {
+                        ingress: number,
+                        winner: Some(first.ingress),
+                        what: OverlapKind::Canary,
                     });
                 }
             }
@@ -370,6 +458,8 @@ fn add_canaries(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
 /// Settings that apply to the whole host, from any of its Ingresses.
 fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     let mut taken: BTreeSet<String> = index.keys().cloned().collect();
+    let mut roots: BTreeMap<String, usize> = BTreeMap::new();
+    let overlaps = &mut built.overlaps;
     for (number, read) in built.ingresses.iter().enumerate() {
         let settings = &read.settings;
         if settings.canary.is_some() {
@@ -384,16 +474,38 @@ fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
             for alias in &settings.aliases {
                 if taken.insert(alias.clone()) {
                     server.aliases.push(alias.clone());
+                } else if !server.aliases.contains(alias) {
+                    overlaps.insert(Overlap {
+                        ingress: number,
+                        winner: None,
+                        what: OverlapKind::Alias(alias.clone()),
+                    });
                 }
             }
             server
                 .alias_patterns
                 .extend(settings.alias_patterns.iter().cloned());
-            if server.app_root.is_none() {
-                server.app_root.clone_from(&settings.app_root);
+            if settings.app_root.is_some() {
+                let owner = *roots.entry(host.clone()).or_insert(number);
+                if owner == number {
+                    server.app_root.clone_from(&settings.app_root);
+                } else if server.app_root != settings.app_root {
+                    overlaps.insert(Overlap {
+                        ingress: number,
+                        winner: Some(owner),
+                        what: OverlapKind::AppRoot(host.clone()),
+                    });
+                }
             }
-            if server.client_cert.is_none() && settings.client_cert.is_some() {
-                server.client_cert = Some(number);
+            if settings.client_cert.is_some() {
+                let owner = *server.client_cert.get_or_insert(number);
+                if settings.client_cert != built.ingresses[owner].settings.client_cert {
+                    overlaps.insert(Overlap {
+                        ingress: number,
+                        winner: Some(owner),
+                        what: OverlapKind::ClientCertificate(host.clone()),
+                    });
+                }
             }
             let paths = rule.http.iter().flat_map(|http| &http.paths);
             let root = paths
@@ -407,7 +519,13 @@ fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
                     Some(bare) => bare.to_owned(),
                     None => format!("www.{host}"),
                 };
-                if !index.contains_key(&other) && server.redirect_from.is_none() {
+                if index.contains_key(&other) {
+                    overlaps.insert(Overlap {
+                        ingress: number,
+                        winner: None,
+                        what: OverlapKind::OtherName(other),
+                    });
+                } else if server.redirect_from.is_none() {
                     server.redirect_from = Some(other);
                 }
             }

@@ -110,6 +110,45 @@ pub struct MigrationVerdict {
     pub text: String,
     /// Parts of exchanges that may differ.
     pub affects: Vec<Aspect>,
+    /// A request to which the two sides respond differently. `None`: the behaviour is equal, or no single request
+    /// shows the difference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<ExampleExchange>,
+}
+
+impl MigrationVerdict {
+    /// Whether the verdict is on a setting of the user, and not on a default of ingress-nginx.
+    pub fn is_setting(&self) -> bool {
+        self.kind != SettingKind::Default
+    }
+}
+
+/// A request, and the responses to it.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExampleExchange {
+    /// Method.
+    pub method: String,
+    /// Scheme, host and path.
+    pub url: String,
+    /// Header fields or other properties of the request. Empty: none matter.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub with: String,
+    /// Response of ingress-nginx.
+    pub ingress_nginx: String,
+    /// Response of the gateway.
+    pub towergate: String,
+}
+
+impl ExampleExchange {
+    /// The request on one line.
+    pub fn request(&self) -> String {
+        let request = format!("{} {}", self.method, self.url);
+        match self.with.is_empty() {
+            true => request,
+            false => format!("{request} {}", self.with),
+        }
+    }
 }
 
 /// A verdict without the setting to which it belongs.
@@ -146,10 +185,10 @@ impl Finding {
     }
 }
 
-/// Number of verdicts by outcome.
+/// Number of verdicts on settings by outcome. Defaults of ingress-nginx do not count.
 pub fn count(verdicts: &[MigrationVerdict]) -> [(MigrationOutcome, usize); 4] {
     MigrationOutcome::ALL.map(|outcome| {
-        let number = verdicts.iter().filter(|v| v.outcome == outcome).count();
-        (outcome, number)
+        let settings = verdicts.iter().filter(|verdict| verdict.is_setting());
+        (outcome, settings.filter(|v| v.outcome == outcome).count())
     })
 }

@@ -3,6 +3,7 @@
 use super::AnnotationReader;
 use crate::ingress::controller::object_key;
 use crate::ingress::settings::BasicAuth;
+use crate::ingress::value::networks;
 use crate::ingress::verdict::{Aspect, Finding};
 use crate::objects::ObjectKey;
 
@@ -37,12 +38,28 @@ fn source_ranges(reader: &mut AnnotationReader<'_>) {
         reader.found("whitelist-source-range", Finding::same(text));
     }
     let own = new.or(old);
-    let config = reader.config;
-    let allow = own.unwrap_or_else(|| config.networks("whitelist-source-range"));
+    reader.settings.allow = or_configured(reader, own, "whitelist-source-range");
     let own = reader.networks("denylist-source-range");
-    let deny = own.unwrap_or_else(|| config.networks("denylist-source-range"));
-    reader.settings.allow = allow;
-    reader.settings.deny = deny;
+    reader.settings.deny = or_configured(reader, own, "denylist-source-range");
+}
+
+/// The Ingress's own list of networks, or that of the ConfigMap. An invalid list of the ConfigMap makes the paths
+/// return 500: it would admit everyone.
+fn or_configured(
+    reader: &mut AnnotationReader<'_>,
+    own: Option<Vec<String>>,
+    key: &str,
+) -> Vec<String> {
+    own.unwrap_or_else(|| {
+        let configured = reader.config.text(key).map(networks);
+        match configured.transpose() {
+            Ok(list) => list.unwrap_or_default(),
+            Err(_) => {
+                reader.settings.denied = Some(key.to_owned());
+                Vec::new()
+            }
+        }
+    })
 }
 
 fn basic(reader: &mut AnnotationReader<'_>) {
@@ -148,14 +165,35 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
     Some(secret)
 }
 
+/// `satisfy`. It matters only if both source ranges and authentication guard the paths.
 fn satisfy(reader: &mut AnnotationReader<'_>) {
     match reader.text("satisfy").map(str::trim) {
-        Some("any") => {
-            reader.settings.satisfy_any = true;
-            let text = "all guards must pass: a client must be in the source range and authenticate. A policy cannot accept either";
-            reader.found("satisfy", Finding::impossible(text, DENIED));
+        Some("any") => {}
+        None | Some("all") => return,
+        Some(_) => {
+            reader.invalid("satisfy", "it is neither `any` nor `all`");
+            return;
         }
-        None | Some("all") => {}
-        Some(_) => reader.invalid("satisfy", "it is neither `any` nor `all`"),
+    }
+    reader.settings.satisfy_any = true;
+    let ranges = !reader.settings.allow.is_empty() || !reader.settings.deny.is_empty();
+    let global = reader.config.text("global-auth-url").is_some();
+    let authenticates = reader.has("auth-type") || reader.has("auth-url") || global;
+    if !ranges || !authenticates {
+        let text = "it has no effect without both a source range and authentication, in ingress-nginx and here";
+        reader.found("satisfy", Finding::same(text));
+        return;
+    }
+    let text = "a policy cannot accept either guard: a client must be in the source range and authenticate. To let known networks in without authentication, route them by a separate host";
+    reader.found("satisfy", Finding::impossible(text, DENIED));
+    let text = "every request must pass it: see `satisfy`";
+    for name in [
+        "allowlist-source-range",
+        "auth-type",
+        "auth-url",
+        "denylist-source-range",
+        "whitelist-source-range",
+    ] {
+        reader.found(name, Finding::differs(text, DENIED));
     }
 }

@@ -139,38 +139,55 @@ fn tls(reader: &mut AnnotationReader<'_>) {
 
 fn balancing(reader: &mut AnnotationReader<'_>) {
     let own = reader.text("load-balance").map(str::trim);
-    match own.or(reader.config.text("load-balance")) {
-        None | Some("round_robin") => {}
-        Some("ewma") => {
-            reader.settings.load_balance = Some("LeastRequest".to_owned());
-            let text = "`LeastRequest`: endpoints with fewer open requests are preferred, instead of those with short response times";
-            reader.found("load-balance", Finding::differs(text, &[Aspect::Calls]));
+    match own.or(reader.config.text("load-balance")).map(load_balance) {
+        None => {}
+        Some(Some((kind, finding))) => {
+            reader.settings.load_balance = kind.map(str::to_owned);
+            reader.found("load-balance", finding);
         }
-        Some(_) => reader.invalid("load-balance", "it is neither `round_robin` nor `ewma`"),
+        Some(None) => reader.invalid("load-balance", "it is neither `round_robin` nor `ewma`"),
     }
     let own = reader.text("upstream-hash-by").map(str::trim);
     let Some(text) = own.or(reader.config.text("upstream-hash-by")) else {
         return;
     };
+    let (input, finding) = hash_by(text);
+    reader.settings.hash_by = input;
+    reader.found("upstream-hash-by", finding);
+}
+
+/// The type of `loadBalancer` for a value of `load-balance`, `None` for the default, and the verdict. `None`: it is
+/// no algorithm.
+pub(crate) fn load_balance(text: &str) -> Option<(Option<&'static str>, Finding)> {
+    match text {
+        "round_robin" => Some((None, Finding::same("`RoundRobin`"))),
+        "ewma" => {
+            let text = "`LeastRequest`: endpoints with fewer open requests are preferred, instead of those with short response times";
+            let finding = Finding::differs(text, &[Aspect::Calls]);
+            Some((Some("LeastRequest"), finding))
+        }
+        _ => None,
+    }
+}
+
+/// The input of the hash for a value of `upstream-hash-by`, if it can be translated, and the verdict.
+pub(crate) fn hash_by(text: &str) -> (Option<HashInput>, Finding) {
     let input = match text.trim_matches('"') {
         "$remote_addr" | "$binary_remote_addr" | "$the_real_ip" => Some(HashInput::SourceIp),
         "$host" | "$http_host" => Some(HashInput::Header("Host".to_owned())),
         text => variable(text),
     };
-    match input {
-        Some(input) => {
-            reader.settings.hash_by = Some(input);
+    let finding = match &input {
+        Some(_) => {
             let text = "a Maglev table: a client may be sent to another endpoint than before";
-            reader.found("upstream-hash-by", Finding::differs(text, &[Aspect::Calls]));
+            Finding::differs(text, &[Aspect::Calls])
         }
         None => {
             let text = "only a header field, a cookie, a query parameter or the client address can be hashed; round robin is used";
-            reader.found(
-                "upstream-hash-by",
-                Finding::impossible(text, &[Aspect::Calls]),
-            );
+            Finding::impossible(text, &[Aspect::Calls])
         }
-    }
+    };
+    (input, finding)
 }
 
 fn variable(text: &str) -> Option<HashInput> {

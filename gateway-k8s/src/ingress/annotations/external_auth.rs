@@ -46,10 +46,13 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         reader.invalid("auth-response-headers", "one of them is not a header name");
         return;
     }
-    let redirect = redirect(reader);
-    let method = method(reader);
+    let redirect = redirect(reader, own.is_none());
+    let method = method(reader, own.is_none());
     cache(reader);
     let signin = signin(reader, own.is_none());
+    let always = reader.bool("auth-always-set-cookie");
+    let config = reader.config;
+    let always_globally = own.is_none() && config.bool("global-auth-always-set-cookie", false);
     reader.settings.external_auth = Some(ExternalAuthSettings {
         url: parts,
         own_host: own_host.is_some(),
@@ -57,15 +60,15 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         signin,
         method,
         redirect,
-        always_set_cookies: reader.bool("auth-always-set-cookie").unwrap_or(false),
+        always_set_cookies: always.unwrap_or(always_globally),
         response_headers: names,
     });
     let text = match own_host {
         None => {
-            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the authentication server is called as by ingress-nginx, but before Basic authentication"
+            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the authentication server receives the same requests as from ingress-nginx, but before Basic authentication"
         }
         Some(_) => {
-            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the Service that serves this path of the host is asked directly; ingress-nginx calls itself. It is asked before Basic authentication"
+            "SecurityPolicy `extAuth` with the annotation `towergate.dev/ext-auth-subrequest`: the gateway calls the Service that serves this path of the host; ingress-nginx calls itself. The call precedes Basic authentication"
         }
     };
     reader.found("auth-url", Finding::differs(text, AUTH));
@@ -95,7 +98,7 @@ fn deny_variables(reader: &mut AnnotationReader<'_>, text: &str, parts: UrlParts
 
 /// An address whose host is that of the request, such as `https://$host/oauth2/auth`, without other variables. The
 /// host of the result is a placeholder.
-fn own_host(text: &str) -> Option<UrlParts> {
+pub(crate) fn own_host(text: &str) -> Option<UrlParts> {
     let (scheme, rest) = text.split_once("://")?;
     let scheme = match scheme {
         "$scheme" | "$pass_access_scheme" => "https",
@@ -107,9 +110,12 @@ fn own_host(text: &str) -> Option<UrlParts> {
     (!path.contains('$')).then(|| url(&format!("{scheme}://own-host/{path}")))?
 }
 
-/// `auth-request-redirect`. A value with a variable of nginx other than the default is not translated.
-fn redirect(reader: &mut AnnotationReader<'_>) -> Option<String> {
-    let text = reader.text("auth-request-redirect")?.trim();
+/// `auth-request-redirect`, or the global one. A value with a variable of nginx other than the default is not
+/// translated.
+fn redirect(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
+    let own = reader.text("auth-request-redirect").map(str::trim);
+    let configured = reader.config.text("global-auth-request-redirect");
+    let text = own.or(configured.filter(|_| global))?;
     if text.contains(['{', '}', ';', '"', ' ']) {
         let why = "it contains characters that ingress-nginx rejects";
         reader.invalid("auth-request-redirect", why);
@@ -132,17 +138,22 @@ fn redirect(reader: &mut AnnotationReader<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// `auth-method`.
-fn method(reader: &mut AnnotationReader<'_>) -> Option<String> {
+/// `auth-method`, or the global one.
+fn method(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     const METHODS: [&str; 8] = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS",
     ];
-    let text = reader.text("auth-method")?.trim();
+    let own = reader.text("auth-method").map(str::trim);
+    let configured = reader.config.text("global-auth-method");
+    let text = own.or(configured.filter(|_| global))?;
     if !METHODS.contains(&text) && text != "TRACE" {
         reader.invalid("auth-method", "it is no method");
         return None;
     }
-    reader.found("auth-method", Finding::same("the method of the question"));
+    reader.found(
+        "auth-method",
+        Finding::same("the method of requests to the authentication server"),
+    );
     Some(text.to_owned())
 }
 
@@ -212,6 +223,11 @@ fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
         Finding::same("the parameter of the sign-in page that has the address of the request");
     reader.found("auth-signin-redirect-param", same);
     Some(template)
+}
+
+/// Whether `auth-signin` can be translated.
+pub(crate) fn is_sign_in(text: &str) -> bool {
+    template(text).is_some_and(|template| url(&template.replace(['{', '}'], "")).is_some())
 }
 
 /// An address with the placeholders of an address template instead of nginx variables. `None`: it has a variable

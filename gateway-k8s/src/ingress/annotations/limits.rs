@@ -23,7 +23,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         Aspect::Body,
         Aspect::Calls,
     ];
-    let text = "each client address has a limit, which the paths and hosts of the Ingress share. Each gateway process counts by itself, and authentication and source ranges precede the limit";
+    let text = "each client address has a limit, which the paths and hosts of the Ingress share. Each gateway process counts by itself";
     for (name, limit) in [("limit-rps", per_second), ("limit-rpm", per_minute)] {
         let finding = match limit {
             0 => Finding::same("0: no limit"),

@@ -9,22 +9,23 @@
 
 mod access;
 mod affinity;
-mod backend;
+pub(crate) mod backend;
 mod canary;
 mod client_cert;
 mod cors;
+mod effect;
 mod errors;
-mod external_auth;
+pub(crate) mod external_auth;
 mod headers;
 mod limits;
 mod mirror;
 mod paths;
-mod proxy;
+pub(crate) mod proxy;
 mod redirects;
 mod snippet_conditions;
 mod snippets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::controller::ControllerConfig;
 use super::input::{Ingress, Manifests};
@@ -43,6 +44,8 @@ pub(crate) struct AnnotationReader<'a> {
     /// Annotations of the controller by their name without the prefix.
     values: BTreeMap<&'a str, (&'a str, usize)>,
     findings: BTreeMap<String, Finding>,
+    /// Annotations that make ingress-nginx ignore the Ingress or deny its requests.
+    causes: BTreeSet<String>,
 }
 
 /// Reads the annotations of `ingress`.
@@ -63,6 +66,7 @@ pub(crate) fn read(
         settings: IngressSettings::default(),
         values: values.collect(),
         findings: BTreeMap::new(),
+        causes: BTreeSet::new(),
     };
     reader.risks();
     reader.forbidden_values();
@@ -151,9 +155,10 @@ impl<'a> AnnotationReader<'a> {
             Invalid::Denies => self.deny(name, why),
             Invalid::AuthOff => {
                 // ingress-nginx serves the path without authentication. That is never intended.
+                self.causes.insert(name.to_owned());
                 let text = format!(
                     "{why}; ingress-nginx then serves the path without authentication. The translation \
-                     answers 500 until the value is corrected"
+                     returns 500 until the value is corrected"
                 );
                 self.settings.denied = Some(name.to_owned());
                 self.found(
@@ -174,6 +179,7 @@ impl<'a> AnnotationReader<'a> {
 
     /// Ignores the whole Ingress, as ingress-nginx does.
     pub(crate) fn drop_ingress(&mut self, name: &str, why: &str) {
+        self.causes.insert(name.to_owned());
         let text = format!(
             "{why}; ingress-nginx ignores the whole Ingress, and so does the translation: correct or remove \
              the annotation to serve it"
@@ -184,7 +190,8 @@ impl<'a> AnnotationReader<'a> {
 
     /// Answers requests to the Ingress's locations with an error, as ingress-nginx does.
     pub(crate) fn deny(&mut self, name: &str, why: &str) {
-        let text = format!("{why}: the paths of the Ingress answer 503, as in ingress-nginx");
+        self.causes.insert(name.to_owned());
+        let text = format!("{why}: the paths of the Ingress return 503, as in ingress-nginx");
         self.settings.denied = Some(name.to_owned());
         self.settings.nginx_denies = true;
         self.found(name, Finding::decision(text, &[]));
@@ -258,15 +265,18 @@ impl<'a> AnnotationReader<'a> {
         !self.manifests.endpoint_owners.is_empty()
     }
 
-    fn finish(mut self) -> (IngressSettings, Vec<MigrationVerdict>) {
+    fn finish(self) -> (IngressSettings, Vec<MigrationVerdict>) {
         let prefix = self.config.prefix();
         let object = format!("Ingress {}", self.ingress.key);
         let mut verdicts = Vec::new();
         for (name, (text, line)) in &self.values {
-            let finding = match (self.findings.remove(*name), table::annotation(name)) {
-                (Some(finding), _) => finding,
-                (None, Some(entry)) => entry.finding(),
-                (None, None) => unknown(name),
+            let finding = match (self.findings.get(*name), table::annotation(name)) {
+                (Some(finding), _) if self.causes.contains(*name) => finding.clone(),
+                (found, Some(entry)) => effect::none(&self, name)
+                    .map(Finding::same)
+                    .or_else(|| found.cloned())
+                    .unwrap_or_else(|| entry.finding()),
+                (_, None) => unknown(name),
             };
             verdicts.push(MigrationVerdict {
                 object: object.clone(),
@@ -277,6 +287,7 @@ impl<'a> AnnotationReader<'a> {
                 outcome: finding.outcome,
                 text: finding.text,
                 affects: finding.affects,
+                example: None,
             });
         }
         (self.settings, verdicts)

@@ -22,21 +22,53 @@ fn timeouts(reader: &mut AnnotationReader<'_>) {
     let read = reader.number("proxy-read-timeout");
     let send = reader.number("proxy-send-timeout");
     reader.settings.proxy.idle_timeout = read.max(send);
-    let text = "`streamIdleTimeout`: the time without a byte in either direction, where nginx has one time for each. It applies to the whole request, with its retries; in ingress-nginx to each try, so that 504 comes after up to three times as long";
     for (name, value) in [("proxy-read-timeout", read), ("proxy-send-timeout", send)] {
         if value.is_some() {
-            reader.found(name, Finding::differs(text, SERVED));
+            reader.found(name, idle_timeout());
         }
     }
 }
 
+/// The verdict on `proxy-read-timeout` and `proxy-send-timeout`.
+pub(crate) fn idle_timeout() -> Finding {
+    let text = "`streamIdleTimeout`: the time without a byte in either direction, where nginx has one time for each. It applies to the whole request, with its retries; in ingress-nginx to each try, so that 504 comes after up to three times as long";
+    Finding::differs(text, SERVED)
+}
+
+/// The verdict on `proxy-next-upstream-tries`.
+pub(crate) fn tries(number: u64) -> Finding {
+    match number {
+        0 => Finding::differs(
+            "`retry.numRetries: 10`; 0 means no limit in ingress-nginx",
+            &[Aspect::Status, Aspect::Calls],
+        ),
+        _ => Finding::same("`retry.numRetries`, one less"),
+    }
+}
+
+/// The verdict on `proxy-next-upstream`.
+pub(crate) fn next_upstream(words: &[String]) -> Finding {
+    if words.iter().any(|word| word == "off") {
+        return Finding::same("`retry.numRetries: 0`");
+    }
+    let text = "`retry.retryOn`. Requests that no endpoint has received are retried regardless of their method; after that, retries by status apply to every method, where nginx retries only idempotent ones";
+    Finding::differs(text, &[Aspect::Status, Aspect::Calls])
+}
+
+/// The verdict on `proxy-request-buffering`.
+pub(crate) fn request_buffering(is_off: bool) -> Finding {
+    if is_off {
+        return Finding::same("bodies are streamed to the backend");
+    }
+    let text =
+        "bodies are streamed to the backend, which may therefore receive incomplete requests";
+    Finding::differs(text, &[Aspect::Calls, Aspect::RequestHeaders])
+}
+
 fn retries(reader: &mut AnnotationReader<'_>) {
     reader.settings.proxy.tries = reader.number("proxy-next-upstream-tries");
-    if reader.settings.proxy.tries.is_some() {
-        reader.found(
-            "proxy-next-upstream-tries",
-            Finding::same("`retry.numRetries`, one less"),
-        );
+    if let Some(number) = reader.settings.proxy.tries {
+        reader.found("proxy-next-upstream-tries", tries(number));
     }
     let Some(text) = reader.text("proxy-next-upstream") else {
         return;
@@ -66,11 +98,7 @@ fn retries(reader: &mut AnnotationReader<'_>) {
         );
         return;
     }
-    let text = "`retry.retryOn`. Requests that no endpoint has received are retried regardless of their method; after that, retries by status apply to every method, where nginx retries only idempotent ones";
-    reader.found(
-        "proxy-next-upstream",
-        Finding::differs(text, &[Aspect::Status, Aspect::Calls]),
-    );
+    reader.found("proxy-next-upstream", next_upstream(&words));
     reader.settings.proxy.retry_on = Some(words);
 }
 
@@ -86,18 +114,8 @@ fn bodies(reader: &mut AnnotationReader<'_>) {
         None => {}
     }
     match reader.text("proxy-request-buffering").map(str::trim) {
-        Some("on") => {
-            let text = "bodies are streamed to the backend, which may therefore receive incomplete requests";
-            reader.found(
-                "proxy-request-buffering",
-                Finding::differs(text, &[Aspect::Calls, Aspect::RequestHeaders]),
-            );
-        }
-        Some("off") => {
-            reader.found(
-                "proxy-request-buffering",
-                Finding::same("bodies are streamed to the backend"),
-            );
+        Some(word @ ("on" | "off")) => {
+            reader.found("proxy-request-buffering", request_buffering(word == "off"));
         }
         Some(_) => reader.invalid("proxy-request-buffering", "it is neither `on` nor `off`"),
         None => {}

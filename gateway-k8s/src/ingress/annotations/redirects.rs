@@ -12,11 +12,17 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     match root {
         Some(root) if root.starts_with('/') => {
             reader.settings.app_root = Some(root.to_owned());
-            let text = "a direct response (302) for the path `/` of the host; over HTTPS it has `Strict-Transport-Security`, which ingress-nginx omits there";
-            reader.found(
-                "app-root",
-                Finding::differs(text, &[Aspect::ResponseHeaders]),
-            );
+            let text = "a direct response (302) for the path `/` of the host";
+            let finding = match reader.config.bool("hsts", true) {
+                true => Finding::differs(
+                    format!(
+                        "{text}; over HTTPS it has `Strict-Transport-Security`, which ingress-nginx omits there"
+                    ),
+                    &[Aspect::ResponseHeaders],
+                ),
+                false => Finding::same(text),
+            };
+            reader.found("app-root", finding);
         }
         Some(_) => reader.invalid("app-root", "it is no path"),
         None => {}
@@ -43,16 +49,28 @@ fn to_https(reader: &mut AnnotationReader<'_>) {
         force.unwrap_or_else(|| config.bool("force-ssl-redirect", false));
     reader.settings.preserve_trailing_slash =
         reader.bool("preserve-trailing-slash").unwrap_or(false);
-    let differs = "the host is in the redirect route; `Location` keeps a trailing slash that ingress-nginx removes";
+    let differs =
+        "the redirect route; `Location` keeps a trailing slash that ingress-nginx removes";
+    let has_tls = !reader.ingress.spec.tls.is_empty();
     for (name, value) in [("ssl-redirect", ssl), ("force-ssl-redirect", force)] {
         match value {
+            Some(true) if name == "ssl-redirect" && !has_tls => {
+                let text = "hosts with a TLS section are redirected; this Ingress has none";
+                reader.found(name, Finding::same(text));
+            }
+            Some(false) if name == "force-ssl-redirect" => {
+                reader.found(name, Finding::same("hosts without TLS are not redirected"));
+            }
             Some(true) if reader.settings.preserve_trailing_slash => {
-                reader.found(name, Finding::same("the host is in the redirect route"));
+                reader.found(name, Finding::same("the redirect route"));
             }
             Some(true) => reader.found(name, Finding::differs(differs, &[Aspect::ResponseHeaders])),
             Some(false) => reader.found(
                 name,
-                Finding::same("the routes are attached to both listeners"),
+                Finding::same(match reader.settings.force_ssl_redirect {
+                    true => "`force-ssl-redirect` takes precedence",
+                    false => "the routes are attached to both listeners",
+                }),
             ),
             None => {}
         }

@@ -1,69 +1,111 @@
-//! Differences that no setting affects.
+//! Differences in behaviour that no setting affects.
 
-use super::super::verdict::Aspect::{
-    self, Body, Calls, RequestHeaders, RequestPath, ResponseHeaders, Status, Tls,
+use super::client_address::AddressSource;
+use crate::ingress::controller::ControllerConfig;
+use crate::ingress::verdict::Aspect::{
+    Body, Calls, RequestHeaders, RequestPath, ResponseHeaders, Status, Tls,
 };
+use crate::ingress::verdict::Finding;
 
-/// Differences in behaviour that no setting affects.
-pub(crate) const DEFAULTS: &[(&str, &str, &[Aspect])] = &[
-    (
-        "X-Forwarded-For",
-        "the gateway appends the client's address to the field; ingress-nginx replaces it and passes the client's own field as `X-Original-Forwarded-For`",
-        &[RequestHeaders],
-    ),
-    (
-        "redirects to HTTPS",
-        "`Location` keeps a trailing slash; ingress-nginx removes one (`/x/` becomes `https://host/x`)",
-        &[ResponseHeaders],
-    ),
-    (
-        "error responses",
-        "the gateway's own responses have other statuses in some cases: 500 for a Service that does not exist and 503 for a backend that fails, where ingress-nginx answers 503 and 502; malformed requests get 400",
+/// What decides which differences an installation has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DefaultFacts<'a> {
+    /// The controller's settings.
+    pub(crate) config: &'a ControllerConfig,
+    /// Whether the redirect route removes no slash that ingress-nginx removes: `preserve-trailing-slash`, or no redirect.
+    pub(crate) keeps_slashes: bool,
+    /// Whether hosts have HTTPS listeners of their own.
+    pub(crate) has_own_listeners: bool,
+    /// Whether `app-root` or `from-to-www-redirect` redirects.
+    pub(crate) redirects_by_server: bool,
+}
+
+/// The differences of an installation, with their names.
+pub(crate) fn defaults(facts: &DefaultFacts<'_>) -> Vec<(&'static str, Finding)> {
+    let mut all = vec![forwarded_for(facts.config)];
+    if !facts.keeps_slashes {
+        let text = "`Location` keeps a trailing slash; ingress-nginx removes one (`/x/` becomes `https://host/x`)";
+        let finding = Finding::differs(text, &[ResponseHeaders]);
+        all.push(("redirects to HTTPS", finding));
+    }
+    all.push(("error responses", error_responses()));
+    if facts.config.text("proxy-next-upstream") != Some("off") {
+        let text = "a request that an endpoint has received is not retried unless a policy says so; ingress-nginx tries GET and HEAD on up to three endpoints";
+        all.push(("retries", Finding::differs(text, &[Status, Calls])));
+    }
+    all.push(("paths", paths()));
+    if facts.has_own_listeners {
+        let text = "a request over TLS whose `Host` belongs to another listener than the server name returns 421; ingress-nginx returns 421 only if one of them verifies client certificates";
+        let affects = &[Status, Calls, Body, ResponseHeaders];
+        all.push(("hosts", Finding::differs(text, affects)));
+    }
+    all.extend(of_protocols(facts.config));
+    if facts.redirects_by_server && facts.config.bool("hsts", true) {
+        let text = "redirects of `app-root` and `from-to-www-redirect` over HTTPS have it; ingress-nginx omits it there";
+        let finding = Finding::differs(text, &[ResponseHeaders]);
+        all.push(("Strict-Transport-Security", finding));
+    }
+    let text = "`X-Accel-Redirect` and similar fields of a backend's response have no effect and reach the client; ingress-nginx acts on them";
+    let affects = &[Status, Body, ResponseHeaders, Calls];
+    all.push(("X-Accel fields", Finding::differs(text, affects)));
+    let text = "`/healthz` and `/nginx_status` of hosts without a rule return 404; ingress-nginx returns 200. Let the load balancer check the health of the gateway's pods";
+    all.push(("health checks", Finding::differs(text, &[Status, Body])));
+    all
+}
+
+fn forwarded_for(config: &ControllerConfig) -> (&'static str, Finding) {
+    let text = match (AddressSource::of(config), config.replaces_forwarded_for()) {
+        (AddressSource::Peer, _) => {
+            "the gateway appends the client's address to the field; ingress-nginx replaces it and passes the client's own field as `X-Original-Forwarded-For`"
+        }
+        (_, true) => {
+            "backends receive the client's address alone, as from ingress-nginx, which also passes the client's own field as `X-Original-Forwarded-For`"
+        }
+        (_, false) => {
+            "the gateway appends the address of the peer to the field, as ingress-nginx does, which also passes the client's own field as `X-Original-Forwarded-For`"
+        }
+    };
+    let finding = Finding::differs(text, &[RequestHeaders]);
+    ("X-Forwarded-For", finding)
+}
+
+/// The Gateway's BackendTrafficPolicy turns 503 for a backend that fails into 502.
+fn error_responses() -> Finding {
+    Finding::differs(
+        "a rule whose Service does not exist returns 500, where ingress-nginx returns 503; malformed requests return 400. The gateway's own responses have no HTML page",
         &[Status, Body, ResponseHeaders],
-    ),
-    (
-        "retries",
-        "a request that an endpoint has received is not retried unless a policy says so; ingress-nginx tries GET and HEAD on up to three endpoints",
-        &[Status, Calls],
-    ),
-    (
-        "paths",
+    )
+}
+
+fn paths() -> Finding {
+    Finding::differs(
         "paths are normalised before they are matched and forwarded: `//` and `/../` do not reach the backend",
         &[RequestPath, Calls, Status, ResponseHeaders, Body],
-    ),
-    (
-        "hosts",
-        "TLS to one host and `Host` of another is answered 421 where the listeners differ",
-        &[Status, Calls, Body, ResponseHeaders],
-    ),
-    (
-        "header fields",
-        "fields that `Connection` names are removed, field names with `.` or other characters are kept, and `Server` is the gateway's",
-        &[RequestHeaders, ResponseHeaders],
-    ),
-    (
-        "protocols",
-        "HTTP/0.9, HTTP/1.0 and upgrades are answered as Envoy does",
-        &[Status, ResponseHeaders, RequestHeaders, Calls, Body],
-    ),
-    (
-        "TLS",
-        "TLS 1.2 and 1.3 are offered with the ciphers of the gateway",
-        &[Tls, Status, ResponseHeaders, Calls, Body],
-    ),
-    (
-        "Strict-Transport-Security",
-        "it is sent with every HTTPS response of the shared listener",
-        &[ResponseHeaders],
-    ),
-    (
-        "X-Accel fields",
-        "`X-Accel-Redirect` and the like of a backend's response have no effect and reach the client; ingress-nginx acts on them",
-        &[Status, Body, ResponseHeaders, Calls],
-    ),
-    (
-        "health checks",
-        "`/healthz` and `/nginx_status` of hosts without a rule return 404; ingress-nginx returns 200. Let the load balancer check the health of the gateway's pods",
-        &[Status, Body],
-    ),
-];
+    )
+}
+
+fn of_protocols(config: &ControllerConfig) -> [(&'static str, Finding); 3] {
+    let fields = "fields that `Connection` names are removed, field names with `.` or other characters are kept, and `Server` of backends is forwarded, which ingress-nginx removes";
+    let protocols = "HTTP/0.9, HTTP/1.0 and upgrades are answered as Envoy does";
+    let tls = match config.text("ssl-protocols") {
+        Some("TLSv1.3") => "TLS 1.3 is offered with the ciphers of the gateway",
+        _ => "TLS 1.2 and 1.3 are offered with the ciphers of the gateway",
+    };
+    [
+        (
+            "header fields",
+            Finding::differs(fields, &[RequestHeaders, ResponseHeaders]),
+        ),
+        (
+            "protocols",
+            Finding::differs(
+                protocols,
+                &[Status, ResponseHeaders, RequestHeaders, Calls, Body],
+            ),
+        ),
+        (
+            "TLS",
+            Finding::differs(tls, &[Tls, Status, ResponseHeaders, Calls, Body]),
+        ),
+    ]
+}

@@ -1,8 +1,8 @@
 //! Flags of the controller.
 
 use super::super::verdict::Aspect::{Body, Calls, ResponseHeaders, Status};
-use super::ConfigRow::{Decide, Differs, Same};
-use super::{ConfigRow, GEOIP, NGINX};
+use super::ConfigRow::{By, Decide, Differs, Same};
+use super::{ConfigRow, GEOIP, NGINX, by_value};
 
 pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     (
@@ -12,7 +12,7 @@ pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     ("apiserver-host", NGINX),
     ("bucket-factor", NGINX),
     ("certificate-authority", NGINX),
-    ("configmap", Same("the ConfigMap that is translated")),
+    ("configmap", By(by_value::config_map)),
     (
         "controller-class",
         Same("applied when Ingresses are selected"),
@@ -60,8 +60,8 @@ pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     ("health-check-timeout", NGINX),
     ("healthz-host", NGINX),
     ("healthz-port", NGINX),
-    ("http-port", Decide("the listener has port 80", &[])),
-    ("https-port", Decide("the listener has port 443", &[])),
+    ("http-port", By(by_value::port)),
+    ("https-port", By(by_value::port)),
     ("ingress-class", Same("applied when Ingresses are selected")),
     (
         "ingress-class-by-name",
@@ -95,15 +95,9 @@ pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     ("stream-port", NGINX),
     ("sync-period", NGINX),
     ("sync-rate-limit", NGINX),
-    (
-        "tcp-services-configmap",
-        Differs("listeners and TCPRoutes", &[]),
-    ),
+    ("tcp-services-configmap", By(by_value::stream_services)),
     ("time-buckets", NGINX),
-    (
-        "udp-services-configmap",
-        Differs("listeners and UDPRoutes", &[]),
-    ),
+    ("udp-services-configmap", By(by_value::stream_services)),
     ("update-status", NGINX),
     ("update-status-on-shutdown", NGINX),
     ("v", NGINX),

@@ -1,22 +1,18 @@
 //! Keys of the ConfigMap.
 
 use super::super::verdict::Aspect::{Body, Calls, RequestHeaders, ResponseHeaders, Status, Tls};
-use super::ConfigRow::{Decide, Differs, Never, Same};
-use super::{ALL, AUTH, BTP, CTP, ConfigRow, GEOIP, LOG, NGINX, SNIPPET, TRACING, WAF};
+use super::ConfigRow::{By, Decide, Differs, Never, Same};
+use super::{
+    ALL, AUTH, ConfigRow, GEOIP, LOG, NGINX, SNIPPET, TRACING, WAF, by_value, client_address,
+};
 
 pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("access-log-params", LOG),
     ("access-log-path", LOG),
-    (
-        "add-headers",
-        Same("ClientTrafficPolicy `lateResponseHeaders`, on every response"),
-    ),
+    ("add-headers", By(by_value::added_headers)),
     (
         "allow-backend-server-header",
-        Differs(
-            "`Server` of backends is forwarded, as in Envoy",
-            &[ResponseHeaders],
-        ),
+        By(by_value::backend_server_header),
     ),
     (
         "allow-cross-namespace-resources",
@@ -56,18 +52,9 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         ),
     ),
     ("body-size", NGINX),
-    (
-        "brotli-level",
-        Decide("compression is off", &[ResponseHeaders, Body]),
-    ),
-    (
-        "brotli-min-length",
-        Decide("compression is off", &[ResponseHeaders, Body]),
-    ),
-    (
-        "brotli-types",
-        Decide("compression is off", &[ResponseHeaders, Body]),
-    ),
+    ("brotli-level", By(by_value::of_brotli)),
+    ("brotli-min-length", By(by_value::of_brotli)),
+    ("brotli-types", By(by_value::of_brotli)),
     ("client-body-buffer-size", NGINX),
     (
         "client-body-timeout",
@@ -84,10 +71,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
             &[],
         ),
     ),
-    (
-        "compute-full-forwarded-for",
-        Same("the gateway always appends to `X-Forwarded-For`"),
-    ),
+    ("compute-full-forwarded-for", By(client_address::full)),
     (
         "custom-http-errors",
         Never(
@@ -96,10 +80,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         ),
     ),
     ("default-type", NGINX),
-    (
-        "denylist-source-range",
-        Same("SecurityPolicies of all routes without their own list"),
-    ),
+    ("denylist-source-range", By(by_value::source_range)),
     ("disable-access-log", LOG),
     ("disable-ipv6", NGINX),
     ("disable-ipv6-dns", NGINX),
@@ -117,23 +98,20 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("enable-ocsp", Never("there is no OCSP stapling", &[Tls])),
     ("enable-opentelemetry", TRACING),
     ("enable-owasp-modsecurity-crs", WAF),
-    ("enable-real-ip", CTP),
+    ("enable-real-ip", By(client_address::detection)),
     ("enable-serial-reloads", NGINX),
-    ("enable-underscores-in-headers", CTP),
+    (
+        "enable-underscores-in-headers",
+        Same("ClientTrafficPolicy `headers.withUnderscoresAction`"),
+    ),
     ("error-log-level", NGINX),
     ("error-log-path", NGINX),
+    ("force-ssl-redirect", By(by_value::force_ssl_redirect)),
+    ("forwarded-for-header", By(client_address::header)),
     (
-        "force-ssl-redirect",
-        Differs("the redirect route", &[ResponseHeaders]),
+        "generate-request-id",
+        Same("ClientTrafficPolicy `headers.requestID`"),
     ),
-    (
-        "forwarded-for-header",
-        Differs(
-            "ClientTrafficPolicy `clientIPDetection.customHeader`; backends still receive the address in `X-Forwarded-For` as the gateway appends it",
-            &[RequestHeaders],
-        ),
-    ),
-    ("generate-request-id", CTP),
     ("geoip2-autoreload-in-minutes", GEOIP),
     (
         "global-allowed-response-headers",
@@ -154,51 +132,18 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         Never("there is no shared counter", &[]),
     ),
     ("grpc-buffer-size-kb", NGINX),
-    (
-        "gzip-disable",
-        Differs(
-            "the gateway compresses text, JSON, JavaScript, XML and SVG at level 6",
-            &[ResponseHeaders, Body],
-        ),
-    ),
-    (
-        "gzip-level",
-        Differs(
-            "the gateway compresses text, JSON, JavaScript, XML and SVG at level 6",
-            &[ResponseHeaders, Body],
-        ),
-    ),
-    (
-        "gzip-min-length",
-        Same("BackendTrafficPolicy `compressor` of the Gateway"),
-    ),
-    (
-        "gzip-types",
-        Differs(
-            "the gateway compresses text, JSON, JavaScript, XML and SVG at level 6",
-            &[ResponseHeaders, Body],
-        ),
-    ),
+    ("gzip-disable", By(by_value::of_gzip)),
+    ("gzip-level", By(by_value::of_gzip)),
+    ("gzip-min-length", By(by_value::gzip_min_length)),
+    ("gzip-types", By(by_value::of_gzip)),
     (
         "hide-headers",
         Same("ClientTrafficPolicy `lateResponseHeaders`"),
     ),
-    (
-        "hsts",
-        Same("ClientTrafficPolicy `lateResponseHeaders` of the HTTPS listener"),
-    ),
-    (
-        "hsts-include-subdomains",
-        Same("ClientTrafficPolicy `lateResponseHeaders` of the HTTPS listener"),
-    ),
-    (
-        "hsts-max-age",
-        Same("ClientTrafficPolicy `lateResponseHeaders` of the HTTPS listener"),
-    ),
-    (
-        "hsts-preload",
-        Same("ClientTrafficPolicy `lateResponseHeaders` of the HTTPS listener"),
-    ),
+    ("hsts", By(by_value::hsts)),
+    ("hsts-include-subdomains", By(by_value::of_hsts)),
+    ("hsts-max-age", By(by_value::of_hsts)),
+    ("hsts-preload", By(by_value::of_hsts)),
     ("http-access-log-path", LOG),
     ("http-redirect-code", Same("status of the redirect route")),
     ("http-snippet", SNIPPET),
@@ -220,7 +165,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     (
         "keep-alive",
-        Differs(
+        Decide(
             "set `timeout.http.idleTimeout` in the ClientTrafficPolicy; 1 hour by default",
             &[ResponseHeaders],
         ),
@@ -235,7 +180,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     (
         "limit-conn-status-code",
-        Differs("the status of limited requests is 429", &[Status]),
+        Same("it has no effect: `limit-connections` is not translated"),
     ),
     ("limit-conn-zone-variable", NGINX),
     (
@@ -246,11 +191,8 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         "limit-rate-after",
         Never("the throughput of a response cannot be limited", &[]),
     ),
-    (
-        "limit-req-status-code",
-        Differs("the status of limited requests is 429", &[Status]),
-    ),
-    ("load-balance", Same("BackendTrafficPolicy `loadBalancer`")),
+    ("limit-req-status-code", By(by_value::limit_status)),
+    ("load-balance", By(by_value::load_balance)),
     ("location-snippet", SNIPPET),
     ("log-format-escape-json", LOG),
     ("log-format-escape-none", LOG),
@@ -297,7 +239,10 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("proxy-buffering", NGINX),
     ("proxy-buffers-number", NGINX),
     ("proxy-busy-buffers-size", NGINX),
-    ("proxy-connect-timeout", BTP),
+    (
+        "proxy-connect-timeout",
+        Same("BackendTrafficPolicy `timeout.tcp.connectTimeout` of the Gateway"),
+    ),
     (
         "proxy-cookie-domain",
         Never(
@@ -316,21 +261,15 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("proxy-headers-hash-max-size", NGINX),
     ("proxy-http-version", NGINX),
     ("proxy-max-temp-file-size", NGINX),
-    ("proxy-next-upstream", BTP),
+    ("proxy-next-upstream", By(by_value::next_upstream)),
     (
         "proxy-next-upstream-timeout",
         Differs("retries are limited by their number", &[Status, Calls]),
     ),
-    ("proxy-next-upstream-tries", BTP),
+    ("proxy-next-upstream-tries", By(by_value::tries)),
     ("proxy-protocol-header-timeout", NGINX),
-    ("proxy-read-timeout", BTP),
-    (
-        "proxy-real-ip-cidr",
-        Differs(
-            "with `use-forwarded-headers`: trusted networks of `X-Forwarded-For`. PROXY headers are accepted from every peer",
-            &[Status, RequestHeaders],
-        ),
-    ),
+    ("proxy-read-timeout", By(by_value::idle_timeout)),
+    ("proxy-real-ip-cidr", By(client_address::trusted_networks)),
     (
         "proxy-redirect-from",
         Never(
@@ -345,14 +284,8 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
             &[ResponseHeaders],
         ),
     ),
-    (
-        "proxy-request-buffering",
-        Differs(
-            "bodies are streamed to the backend",
-            &[Calls, RequestHeaders],
-        ),
-    ),
-    ("proxy-send-timeout", BTP),
+    ("proxy-request-buffering", By(by_value::request_buffering)),
+    ("proxy-send-timeout", By(by_value::idle_timeout)),
     (
         "proxy-set-headers",
         Never(
@@ -378,7 +311,10 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     (
         "retry-non-idempotent",
-        Differs("see `proxy-next-upstream`", &[Status, Calls]),
+        Differs(
+            "requests that a backend has received are not retried: add `reset` to `retry.retryOn.triggers` in the BackendTrafficPolicy of the Gateway",
+            &[Status, Calls],
+        ),
     ),
     ("reuse-port", NGINX),
     ("server-name-hash-bucket-size", NGINX),
@@ -386,7 +322,10 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("server-snippet", SNIPPET),
     (
         "server-tokens",
-        Same("the gateway does not name its version"),
+        Differs(
+            "`Server` never names the version of the gateway",
+            &[ResponseHeaders],
+        ),
     ),
     (
         "service-upstream",
@@ -410,17 +349,8 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         "ssl-ecdh-curve",
         Decide("set `tls.ecdhCurves` in the ClientTrafficPolicy", &[Tls]),
     ),
-    (
-        "ssl-protocols",
-        Differs(
-            "ClientTrafficPolicy `tls.minVersion`; TLS 1.0 and 1.1 are not supported",
-            &[Tls, Status],
-        ),
-    ),
-    (
-        "ssl-redirect",
-        Differs("the redirect route", &[ResponseHeaders]),
-    ),
+    ("ssl-protocols", By(by_value::ssl_protocols)),
+    ("ssl-redirect", By(by_value::ssl_redirect)),
     (
         "ssl-reject-handshake",
         Decide(
@@ -441,13 +371,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     ("syslog-host", LOG),
     ("syslog-port", LOG),
-    (
-        "upstream-hash-by",
-        Differs(
-            "BackendTrafficPolicy `loadBalancer.consistentHash`",
-            &[Calls],
-        ),
-    ),
+    ("upstream-hash-by", By(by_value::hash_by)),
     ("upstream-keepalive-connections", NGINX),
     ("upstream-keepalive-requests", NGINX),
     ("upstream-keepalive-time", NGINX),
@@ -458,13 +382,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
             &[],
         ),
     ),
-    (
-        "use-forwarded-headers",
-        Differs(
-            "ClientTrafficPolicy `clientIPDetection.xForwardedFor`. One proxy in front is assumed: set `numTrustedHops` to their number. `X-Forwarded-Host` does not become the backend's `Host`, and redirects depend on the listener, not on `X-Forwarded-Proto`",
-            &[RequestHeaders, Status, ResponseHeaders, Calls, Body],
-        ),
-    ),
+    ("use-forwarded-headers", By(client_address::detection)),
     ("use-geoip", GEOIP),
     ("use-geoip2", GEOIP),
     (
@@ -474,10 +392,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
             &[ResponseHeaders, Body],
         ),
     ),
-    (
-        "use-http2",
-        Differs("HTTP/2 is always offered on HTTPS", &[Tls, Status]),
-    ),
+    ("use-http2", By(by_value::http2)),
     (
         "use-port-in-redirects",
         Differs(
@@ -494,10 +409,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     ("variables-hash-bucket-size", NGINX),
     ("variables-hash-max-size", NGINX),
-    (
-        "whitelist-source-range",
-        Same("SecurityPolicies of all routes without their own list"),
-    ),
+    ("whitelist-source-range", By(by_value::source_range)),
     ("worker-cpu-affinity", NGINX),
     ("worker-processes", NGINX),
     (

@@ -1,25 +1,64 @@
 //! Keys of the controller's ConfigMap, its flags, and the differences that no setting affects.
 
+mod by_value;
+mod client_address;
 mod defaults;
 mod flags;
+mod global_auth;
 mod keys;
+mod off;
 
-pub(crate) use defaults::DEFAULTS;
+pub(crate) use client_address::AddressSource;
+pub(crate) use defaults::{DefaultFacts, defaults};
 
-use self::ConfigRow::{Decide, Differs, Never, Same};
+use self::ConfigRow::{By, Decide, Differs, Never, Same};
 use self::flags::FLAGS;
 use self::keys::KEYS;
+use super::controller::ControllerConfig;
+use super::input::Manifests;
 use super::verdict::Aspect::{
     self, Body, Calls, RequestHeaders, RequestPath, ResponseHeaders, Status,
 };
+use super::verdict::Finding;
 
 /// The verdict on a key or flag.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) enum ConfigRow {
     Same(&'static str),
     Differs(&'static str, &'static [Aspect]),
     Decide(&'static str, &'static [Aspect]),
     Never(&'static str, &'static [Aspect]),
+    /// It depends on the value, on other keys, or on objects.
+    By(fn(&ConfigValue<'_>) -> Finding),
+}
+
+/// A key or flag of a controller, with what its verdict depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConfigValue<'a> {
+    /// Name of the key or flag.
+    pub(crate) name: &'a str,
+    /// Its value without surrounding white space.
+    pub(crate) text: &'a str,
+    /// All keys and flags.
+    pub(crate) config: &'a ControllerConfig,
+    /// The manifests.
+    pub(crate) manifests: &'a Manifests,
+}
+
+impl ConfigRow {
+    /// The verdict on `value`.
+    pub(crate) fn finding(&self, value: &ConfigValue<'_>) -> Finding {
+        if let Some(finding) = off::finding(value) {
+            return finding;
+        }
+        match self {
+            Same(text) => Finding::same(*text),
+            Differs(text, affects) => Finding::differs(*text, affects),
+            Decide(text, affects) => Finding::decision(*text, affects),
+            Never(text, affects) => Finding::impossible(*text, affects),
+            By(of) => of(value),
+        }
+    }
 }
 
 const NGINX: ConfigRow = Same("internal to nginx: the gateway needs no equivalent");
@@ -27,8 +66,6 @@ const LOG: ConfigRow = Differs(
     "the access log has Envoy Gateway's JSON format, or Envoy's text format",
     &[],
 );
-const CTP: ConfigRow = Same("ClientTrafficPolicy of the listeners");
-const BTP: ConfigRow = Differs("BackendTrafficPolicy of the Gateway", &[Status, Calls]);
 const ALL: &[Aspect] = &[
     Status,
     ResponseHeaders,
@@ -41,10 +78,7 @@ const SNIPPET: ConfigRow = Never(
     "nginx configuration for all requests: write header edits into the ClientTrafficPolicy and rules into the routes",
     ALL,
 );
-const AUTH: ConfigRow = Differs(
-    "SecurityPolicy `extAuth` of every route; see `auth-url`",
-    ALL,
-);
+const AUTH: ConfigRow = By(global_auth::finding);
 const TRACING: ConfigRow = Decide("configure tracing for the gateway", &[]);
 const GEOIP: ConfigRow = Never(
     "nginx variables and headers of a GeoIP database: to allow or deny by location, use SecurityPolicy `authorization` with `clientIPGeoLocations`",

@@ -172,8 +172,10 @@ pub struct Manifests {
     pub issuers: Vec<OtherObject>,
     /// Certificates of cert-manager.
     pub certificates: Vec<OtherObject>,
-    /// Documents that cannot be decoded.
+    /// Documents that cannot be decoded, and Ingresses that are defined twice.
     pub errors: Vec<InputError>,
+    /// Places of the Ingresses by name.
+    ingress_places: BTreeMap<ObjectKey, SourcePlace>,
 }
 
 /// A document that cannot be decoded.
@@ -210,6 +212,24 @@ impl Manifests {
                 }
             }
         }
+    }
+
+    /// Adds an Ingress. Of several with the same name, the first one is kept.
+    fn add_ingress(&mut self, ingress: Ingress) {
+        let key = ingress.key.clone();
+        if let Some(first) = self.ingress_places.get(&key) {
+            let message = format!(
+                "Ingress {key} is already defined in {}:{}; the first one is used. Remove one of the two",
+                first.file, first.line
+            );
+            let place = ingress.place();
+            self.errors.push(InputError { place, message });
+            return;
+        }
+        if !key.name.is_empty() {
+            self.ingress_places.insert(key, ingress.place());
+        }
+        self.ingresses.push(ingress);
     }
 
     /// The Service of an address: its `clusterIP`, or one of its endpoints.
@@ -264,7 +284,7 @@ impl Reader<'_> {
         };
         match (group, kind) {
             ("networking.k8s.io", "Ingress") => match self.ingress(node, &value, key) {
-                Ok(ingress) => into.ingresses.push(ingress),
+                Ok(ingress) => into.add_ingress(ingress),
                 Err(error) => {
                     let message = format!("Ingress {namespace}/{name}: {error}");
                     into.errors.push(InputError { place, message });

@@ -20,7 +20,10 @@ impl Manifests {
     /// ```
     pub fn remove(&mut self, file: &str, kind: &str, key: &ObjectKey) {
         match kind {
-            "Ingress" => self.ingresses.retain(|ingress| ingress.key != *key),
+            "Ingress" => {
+                self.ingresses.retain(|ingress| ingress.key != *key);
+                self.ingress_places.remove(key);
+            }
             "IngressClass" => drop(self.classes.remove(&*key.name)),
             "Service" => drop(self.services.remove(key)),
             "ConfigMap" => drop(self.config_maps.remove(key)),

@@ -1,10 +1,10 @@
 //! The report as one HTML page without references to other files.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::{DEFAULTS, Groups, counted, groups, phrase, place};
 use crate::ingress::Migration;
-use crate::ingress::verdict::{MigrationOutcome, MigrationVerdict, SettingKind, count};
+use crate::ingress::verdict::{ExampleExchange, MigrationOutcome, MigrationVerdict, count};
 
 const HEAD: &str = "<!DOCTYPE html>
 <html lang=\"en\">
@@ -17,7 +17,18 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: top; }
-td:first-child { overflow-wrap: anywhere; width: 26%; }
+td { overflow-wrap: anywhere; }
+td:first-child { width: 26%; }
+dl { display: grid; gap: 0 .6rem; grid-template-columns: max-content 1fr; margin: .4rem 0 0; font-size: .9em; }
+dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 45rem) {
+  body { margin: 1rem auto; }
+  th { display: none; }
+  tr, td, td:first-child { display: block; width: auto; }
+  tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }
+  td { border: 0; padding: .1rem 0; }
+  .count { margin-bottom: .6rem; }
+}
 code { font-family: ui-monospace, monospace; font-size: .9em; }
 ul { margin: 0; padding-left: 1.1rem; }
 .count { display: inline-block; border-left: .4rem solid; margin-right: 1.5rem; padding-left: .6rem; }
@@ -30,75 +41,97 @@ ul { margin: 0; padding-left: 1.1rem; }
 /// Writes the report.
 pub fn html(migration: &Migration) -> String {
     let mut out = HEAD.to_owned();
+    let counts = count(&migration.verdicts);
     let _ = writeln!(
         out,
-        "<h1>Migration from ingress-nginx</h1>\n<p>{} Ingresses, {} settings, {} objects.</p>\n<p>",
-        migration.served.len(),
-        migration.verdicts.len(),
-        migration.objects.iter().count()
+        "<h1>Migration from ingress-nginx</h1>\n<p>{}, {}, {}.</p>\n<p>",
+        counted(migration.served.len(), "Ingress", "Ingresses"),
+        counted(
+            counts.iter().map(|(_, number)| number).sum(),
+            "setting",
+            "settings"
+        ),
+        counted(migration.objects.iter().count(), "object", "objects")
     );
-    for (outcome, number) in count(&migration.verdicts) {
+    for (outcome, number) in counts {
         let _ = writeln!(
             out,
             "<a class=\"count {0}\" href=\"#{0}\"><b>{number}</b>{1}</a>",
             outcome.as_str(),
-            outcome.title()
+            phrase(outcome, number)
         );
     }
     out.push_str("</p>\n");
     for outcome in MigrationOutcome::ALL.into_iter().rev() {
-        section(&mut out, migration, outcome);
+        let title = outcome.title();
+        let title = title[..1].to_uppercase() + &title[1..];
+        let of_outcome = groups(migration, |one| one.is_setting() && one.outcome == outcome);
+        section(&mut out, outcome.as_str(), &title, of_outcome);
     }
     objects(&mut out, migration);
+    let defaults = groups(migration, |one| !one.is_setting());
+    section(&mut out, "defaults", DEFAULTS, defaults);
+    out.push_str("</html>\n");
     out
 }
 
-fn section(out: &mut String, migration: &Migration, outcome: MigrationOutcome) {
-    let mut groups: BTreeMap<(SettingKind, &str, &str), Vec<&MigrationVerdict>> = BTreeMap::new();
-    for verdict in migration.verdicts.iter().filter(|v| v.outcome == outcome) {
-        let group = (
-            verdict.kind,
-            verdict.setting.as_str(),
-            verdict.text.as_str(),
-        );
-        groups.entry(group).or_default().push(verdict);
-    }
+fn section(out: &mut String, id: &str, title: &str, groups: Groups<'_>) {
     if groups.is_empty() {
         return;
     }
-    let title = outcome.title();
-    let title = title[..1].to_uppercase() + &title[1..];
     let _ = writeln!(
         out,
-        "<h2 id=\"{}\">{title}</h2>\n<table>\n<tr><th>Setting</th><th>Verdict</th><th>Where</th></tr>",
-        outcome.as_str()
+        "<h2 id=\"{id}\">{title}</h2>\n<table>\n<tr><th>Setting</th><th>Verdict</th><th>Where</th></tr>"
     );
-    for ((kind, setting, text), verdicts) in groups {
+    for ((_, setting, text), verdicts) in groups {
         let _ = write!(
             out,
-            "<tr><td><code>{}</code></td><td>{}</td><td>",
+            "<tr><td><code>{}</code></td><td>{}",
             escape(setting),
             marked(text)
         );
-        if kind != SettingKind::Default {
-            out.push_str("<ul>");
-            for verdict in verdicts {
-                let _ = write!(out, "<li>{}", escape(&verdict.object));
-                let value: String = verdict.value.chars().take(80).collect();
-                if !value.is_empty() {
-                    let _ = write!(out, " = <code>{}</code>", escape(&value));
-                }
-                if !verdict.place.file.is_empty() {
-                    let place = format!("{}:{}", verdict.place.file, verdict.place.line);
-                    let _ = write!(out, " ({})", escape(&place));
-                }
-                out.push_str("</li>");
-            }
-            out.push_str("</ul>");
+        let example = verdicts.iter().find_map(|verdict| verdict.example.as_ref());
+        if let Some(example) = example {
+            write_example(out, example);
+        }
+        out.push_str("</td><td>");
+        if verdicts.iter().any(|verdict| verdict.is_setting()) {
+            places(out, &verdicts);
         }
         out.push_str("</td></tr>\n");
     }
     out.push_str("</table>\n");
+}
+
+fn write_example(out: &mut String, example: &ExampleExchange) {
+    let _ = write!(
+        out,
+        "<dl><dt>example</dt><dd><code>{}</code></dd><dt>ingress-nginx</dt><dd>{}</dd><dt>towergate</dt><dd>{}</dd></dl>",
+        escape(&example.request()),
+        escape(&example.ingress_nginx),
+        escape(&example.towergate)
+    );
+}
+
+/// The objects with a setting, its values, and their places.
+fn places(out: &mut String, verdicts: &[&MigrationVerdict]) {
+    out.push_str("<ul>");
+    for verdict in verdicts {
+        let _ = write!(out, "<li>{}", escape(&verdict.object));
+        let mut value: String = verdict.value.chars().take(80).collect();
+        if value.len() < verdict.value.len() {
+            value.push('…');
+        }
+        if !value.is_empty() {
+            let _ = write!(out, " = <code>{}</code>", escape(&value));
+        }
+        let place = place(verdict);
+        if !place.is_empty() {
+            let _ = write!(out, " ({})", escape(&place));
+        }
+        out.push_str("</li>");
+    }
+    out.push_str("</ul>");
 }
 
 fn objects(out: &mut String, migration: &Migration) {
@@ -117,7 +150,7 @@ fn objects(out: &mut String, migration: &Migration) {
             from.join("<br>")
         );
     }
-    out.push_str("</table>\n</html>\n");
+    out.push_str("</table>\n");
 }
 
 fn escape(text: &str) -> String {

@@ -214,7 +214,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "enable-global-auth",
         Low,
         Ignored,
-        Read("SecurityPolicy of the routes instead of the Gateway's"),
+        Read("without `global-auth-url` it has no effect"),
     ),
     row("enable-modsecurity", Low, Ignored, Never(WAF, &[Status])),
     row(
@@ -285,7 +285,10 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "proxy-ssl-ciphers",
         Medium,
         Ignored,
-        Read("cipher suites of connections to the backend"),
+        Differs(
+            "the gateway offers TLS 1.2 and 1.3 with its own ciphers to the backend",
+            &[Status, Calls],
+        ),
     ),
     row(
         "proxy-ssl-name",
@@ -297,7 +300,10 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "proxy-ssl-protocols",
         Low,
         Ignored,
-        Read("TLS versions of connections to the backend"),
+        Differs(
+            "the gateway offers TLS 1.2 and 1.3 with its own ciphers to the backend",
+            &[Status, Calls],
+        ),
     ),
     row(
         "proxy-ssl-secret",

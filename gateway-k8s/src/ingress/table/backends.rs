@@ -215,13 +215,19 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "proxy-redirect-from",
         Medium,
         Ignored,
-        Read("rewriting of `Location`"),
+        Never(
+            "`Location` of backends is not rewritten: let the application write its public address",
+            &[ResponseHeaders],
+        ),
     ),
     row(
         "proxy-redirect-to",
         Medium,
         Ignored,
-        Read("rewriting of `Location`"),
+        Never(
+            "`Location` of backends is not rewritten: let the application write its public address",
+            &[ResponseHeaders],
+        ),
     ),
     row(
         "proxy-request-buffering",

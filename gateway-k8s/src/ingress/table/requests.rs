@@ -74,13 +74,13 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "permanent-redirect",
         Medium,
         DropsIngress,
-        Read("filter `RequestRedirect`"),
+        Read("a direct response"),
     ),
     row(
         "permanent-redirect-code",
         Low,
         DropsIngress,
-        Read("filter `RequestRedirect`"),
+        Read("status of the direct response"),
     ),
     row(
         "preserve-trailing-slash",
@@ -128,13 +128,13 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "temporal-redirect",
         Medium,
         DropsIngress,
-        Read("filter `RequestRedirect`"),
+        Read("a direct response"),
     ),
     row(
         "temporal-redirect-code",
         Low,
         Ignored,
-        Read("filter `RequestRedirect`"),
+        Read("status of the direct response"),
     ),
     row(
         "use-port-in-redirects",

@@ -60,9 +60,7 @@ impl Translator<'_> {
         match &location.canary {
             None => vec![rule(None, vec![main])],
             Some(canary) => {
-                let mut of_canary = (**settings).clone();
-                of_canary.backend.ca_secret = None;
-                let taken = self.backend_ref(&canary.backend, canary.ingress, &of_canary, comments);
+                let taken = self.backend_ref(&canary.backend, canary.ingress, settings, comments);
                 canary_rules(canary, &main, &taken, rule)
             }
         }

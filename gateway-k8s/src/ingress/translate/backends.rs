@@ -42,8 +42,9 @@ impl Translator<'_> {
             BackendProtocol::Grpc | BackendProtocol::Grpcs
         );
         let verified = settings.backend.ca_secret.clone();
-        if let Some(ca) = verified.filter(|_| tls && external.is_none()) {
-            self.verified_backend(service, &ca, settings, comments);
+        let verified = verified.filter(|_| tls);
+        if let Some(ca) = verified.as_ref().filter(|_| external.is_none()) {
+            self.verified_backend(service, ca, settings, comments);
             return self.service_ref(service, port, ingress);
         }
         if external.is_none() && !tls && !grpc {
@@ -55,8 +56,13 @@ impl Translator<'_> {
         }
         let host =
             external.unwrap_or_else(|| format!("{}.{}.{CLUSTER}", service.name, service.namespace));
-        let mut spec = json!({"endpoints": [{"fqdn": {"hostname": host, "port": port}}]});
-        if tls {
+        let mut spec = json!({"endpoints": [{"fqdn": {"hostname": &host, "port": port}}]});
+        if let Some(ca) = verified {
+            let reference = json!({"group": "", "kind": "Secret", "name": ca.name});
+            let name = settings.backend.server_name.clone();
+            let name = name.unwrap_or_else(|| host.clone());
+            spec["tls"] = json!({"caCertificateRefs": [reference], "sni": name});
+        } else if tls {
             spec["tls"] = json!({"insecureSkipVerify": true});
         }
         if grpc {

@@ -47,6 +47,7 @@ impl Translator<'_> {
                 outcome: crate::ingress::verdict::MigrationOutcome::Same,
                 text: "`http01.gatewayHTTPRoute` with the shared Gateway. Apply it after DNS points at the Gateway".to_owned(),
                 affects: Vec::new(),
+                example: None,
             });
             let why = BTreeSet::from([format!("{}:{}", issuer.place.file, issuer.place.line)]);
             self.output.add_value(&issuer.kind, &key, value, &why);

@@ -7,8 +7,9 @@ use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUES
 
 use super::policies::{bad_gateway, quantity, retry};
 use super::{ACCESS_LABEL, Translator, slug};
+use crate::ingress::config_table::AddressSource;
 use crate::ingress::settings::ProxySettings;
-use crate::ingress::value::{duration, list, networks, size};
+use crate::ingress::value::{duration, list, size};
 use crate::objects::ObjectKey;
 
 /// Request header fields that ingress-nginx sets, by listener.
@@ -171,8 +172,10 @@ impl Translator<'_> {
             comments.insert("ConfigMap: use-proxy-protocol".to_owned());
         }
         if let Some(detection) = self.client_address() {
+            if detection["directSourceIP"].is_null() {
+                comments.insert("ConfigMap: use-forwarded-headers or enable-real-ip".to_owned());
+            }
             spec["clientIPDetection"] = detection;
-            comments.insert("ConfigMap: use-forwarded-headers or enable-real-ip".to_owned());
         }
         spec["headers"] = self.header_settings(scheme, port);
         comments.insert("Header fields as ingress-nginx sets them".to_owned());
@@ -228,28 +231,14 @@ impl Translator<'_> {
             .add("ClientTrafficPolicy", &key, spec, &comments);
     }
 
-    /// `use-forwarded-headers` and `enable-real-ip`.
+    /// `clientIPDetection`. `None`: the PROXY header of the connection has the address of the client.
     fn client_address(&self) -> Option<Value> {
-        let config = self.config;
-        let proxy_protocol = config.bool("use-proxy-protocol", false);
-        if !config.bool("use-forwarded-headers", false) && !config.bool("enable-real-ip", false)
-            || proxy_protocol
-        {
-            return None;
-        }
-        let header = config
-            .text("forwarded-for-header")
-            .unwrap_or("X-Forwarded-For");
-        if !header.eq_ignore_ascii_case("X-Forwarded-For") {
-            return Some(json!({"customHeader": {"name": header}}));
-        }
-        let trusted = config
-            .text("proxy-real-ip-cidr")
-            .and_then(|text| networks(text).ok());
-        let trusted = trusted.filter(|t| !t.is_empty() && !t.iter().any(|n| n == "0.0.0.0/0"));
-        Some(match trusted {
-            Some(trusted) => json!({"xForwardedFor": {"trustedCIDRs": trusted}}),
-            None => json!({"xForwardedFor": {"numTrustedHops": 1}}),
+        Some(match AddressSource::of(self.config) {
+            AddressSource::ProxyProtocol => return None,
+            AddressSource::Peer => json!({"directSourceIP": {}}),
+            AddressSource::Header(name) => json!({"customHeader": {"name": name}}),
+            AddressSource::Trusted(trusted) => json!({"xForwardedFor": {"trustedCIDRs": trusted}}),
+            AddressSource::OneHop => json!({"xForwardedFor": {"numTrustedHops": 1}}),
         })
     }
 

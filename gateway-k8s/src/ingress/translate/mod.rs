@@ -11,10 +11,12 @@ mod backend_rules;
 mod backends;
 mod certificates;
 mod config;
+mod form_verdicts;
 mod gateway;
 mod local_replies;
 mod locations;
 mod matches;
+mod overlaps;
 mod own_host_auth;
 mod policies;
 mod prefixes;
@@ -22,7 +24,7 @@ mod redirects;
 mod routes;
 mod streams;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -95,6 +97,8 @@ pub(crate) struct Translator<'a> {
     servers: Servers<'a>,
     output: OutputObjects,
     verdicts: Vec<MigrationVerdict>,
+    /// Indices of the verdicts on annotations, by object and annotation.
+    annotation_verdicts: HashMap<(String, String), usize>,
     /// Names that grants permit: kind and name of the object that is referred to.
     grants: BTreeMap<Grant, BTreeSet<(&'static str, String)>>,
     /// Namespaces with routes.
@@ -124,6 +128,11 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         options,
         servers,
         output: OutputObjects::default(),
+        annotation_verdicts: verdicts
+            .iter()
+            .enumerate()
+            .map(|(at, verdict)| ((verdict.object.clone(), verdict.setting.clone()), at))
+            .collect(),
         verdicts,
         grants: BTreeMap::new(),
         namespaces: BTreeSet::new(),
@@ -132,6 +141,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     };
     translator.collect_certificates();
     translator.routes();
+    translator.overlap_verdicts();
     translator.streams();
     translator.gateway();
     translator.cert_manager();
@@ -237,6 +247,7 @@ fn field(ingress: &Ingress, name: &str, finding: Finding) -> MigrationVerdict {
         outcome: finding.outcome,
         text: finding.text,
         affects: finding.affects,
+        example: None,
     }
 }
 
@@ -252,6 +263,7 @@ impl Translator<'_> {
             outcome: finding.outcome,
             text: finding.text,
             affects: finding.affects,
+            example: None,
         });
     }
 
@@ -263,17 +275,22 @@ impl Translator<'_> {
 
     /// Replaces the verdict on an annotation of an Ingress.
     fn replace_verdict(&mut self, ingress: usize, annotation: &str, finding: Finding) {
-        let object = format!("Ingress {}", self.servers.ingresses[ingress].ingress.key);
-        let setting = format!("{}/{annotation}", self.config.prefix());
-        let mut verdicts = self.verdicts.iter_mut();
-        match verdicts.find(|one| one.object == object && one.setting == setting) {
-            Some(verdict) => {
+        match self.annotation_verdict(ingress, annotation) {
+            Some(at) => {
+                let verdict = &mut self.verdicts[at];
                 verdict.outcome = finding.outcome;
                 verdict.text = finding.text;
                 verdict.affects = finding.affects;
             }
             None => self.field_of(ingress, annotation, finding),
         }
+    }
+
+    /// Index of the verdict on an annotation of an Ingress.
+    fn annotation_verdict(&self, ingress: usize, annotation: &str) -> Option<usize> {
+        let object = format!("Ingress {}", self.servers.ingresses[ingress].ingress.key);
+        let setting = format!("{}/{annotation}", self.config.prefix());
+        self.annotation_verdicts.get(&(object, setting)).copied()
     }
 
     /// A reference to the shared Gateway.

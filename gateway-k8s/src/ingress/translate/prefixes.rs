@@ -9,6 +9,15 @@ use super::Translator;
 use crate::ingress::servers::Server;
 use crate::ingress::verdict::{Aspect, Finding};
 
+/// What differs if patterns become prefixes.
+pub(super) const PREFIXES: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::Calls,
+    Aspect::RequestPath,
+    Aspect::Body,
+    Aspect::ResponseHeaders,
+];
+
 /// Ends of patterns that capture the path below a prefix, with the number of the group.
 const ENDS: [(&str, usize); 3] = [("(/|$)(.*)", 2), ("/?(.*)", 1), ("/(.*)", 1)];
 
@@ -41,7 +50,7 @@ impl Translator<'_> {
         if !server.regex {
             return changed;
         }
-        let mut owner = None;
+        let mut rewrites = false;
         for location in &mut changed.locations {
             let settings = self.servers.settings(location);
             let rewrite = settings.and_then(|settings| settings.rewrite.as_ref());
@@ -58,15 +67,15 @@ impl Translator<'_> {
                     };
                     location.path = from;
                     location.replaces_prefix = Some(to);
-                    owner = location.ingress;
+                    rewrites = true;
                 }
                 None if is_literal(&location.path) => {}
                 None => return server.clone(),
             }
         }
-        let Some(owner) = owner else {
+        if !rewrites {
             return server.clone();
-        };
+        }
         if changed
             .locations
             .iter()
@@ -84,14 +93,9 @@ impl Translator<'_> {
             "paths of host `{}` are prefixes that match whole segments in their own case; ingress-nginx compares them as regular expressions without case, so that `/app` also takes `/APP` and `/apple`",
             server.host
         );
-        let aspects = [
-            Aspect::Status,
-            Aspect::Calls,
-            Aspect::RequestPath,
-            Aspect::Body,
-            Aspect::ResponseHeaders,
-        ];
-        self.field_of(owner, "spec.rules", Finding::differs(text, &aspects));
+        for ingress in server.ingresses() {
+            self.field_of(ingress, "spec.rules", Finding::differs(&*text, PREFIXES));
+        }
         changed.regex = false;
         changed
     }

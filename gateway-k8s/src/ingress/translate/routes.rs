@@ -76,8 +76,11 @@ impl Translator<'_> {
         let servers = std::mem::take(&mut self.servers.servers);
         let mut redirects = Redirects::default();
         let mut policies: BTreeMap<(String, &'static str, String), PolicyDraft> = BTreeMap::new();
-        for server in &servers {
-            let server = &self.prefix_form(server);
+        let written: Vec<Server> = servers
+            .iter()
+            .map(|server| self.prefix_form(server))
+            .collect();
+        for server in &written {
             let mut drafts = Vec::new();
             for location in &server.locations {
                 self.location(server, location, &mut drafts);
@@ -98,6 +101,7 @@ impl Translator<'_> {
             }
         }
         self.servers.servers = servers;
+        self.form_verdicts(&written);
     }
 
     /// Comments of an object that is derived from an Ingress.

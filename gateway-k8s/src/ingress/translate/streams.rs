@@ -132,6 +132,7 @@ impl Translator<'_> {
             let Some(data) = self.manifests.config_maps.get(&key) else {
                 continue;
             };
+            let kind = flag.trim_end_matches("-configmap");
             for (port, written) in &data.values {
                 let finding = if written.text.contains("PROXY") {
                     Finding::impossible(
@@ -140,14 +141,14 @@ impl Translator<'_> {
                     )
                 } else {
                     Finding::differs(
-                        "a listener and a TCPRoute or UDPRoute, which need the experimental channel of Gateway API; the port must be opened on the load balancer",
+                        "a listener and a route, which need the experimental channel of Gateway API; open the port on the load balancer",
                         &[],
                     )
                 };
                 self.verdicts.push(MigrationVerdict {
                     object: format!("ConfigMap {key}"),
                     kind: SettingKind::ConfigKey,
-                    setting: port.clone(),
+                    setting: format!("{kind} {port}"),
                     value: written.text.clone(),
                     place: crate::ingress::verdict::SourcePlace {
                         file: data.file.to_string(),
@@ -156,6 +157,7 @@ impl Translator<'_> {
                     outcome: finding.outcome,
                     text: finding.text,
                     affects: finding.affects,
+                    example: None,
                 });
             }
         }

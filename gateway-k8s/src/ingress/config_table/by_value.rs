@@ -1,0 +1,234 @@
+//! Keys and flags whose verdict depends on their value, on other keys, or on objects.
+
+use super::ConfigValue;
+use crate::ingress::annotations::{backend, proxy};
+use crate::ingress::controller::object_key;
+use crate::ingress::value::{boolean, networks};
+use crate::ingress::verdict::Aspect::{Body, Calls, RequestHeaders, ResponseHeaders, Status, Tls};
+use crate::ingress::verdict::Finding;
+
+fn no_effect_without(key: &str) -> Finding {
+    Finding::same(format!(
+        "without `{key}` it has no effect in ingress-nginx, and none here"
+    ))
+}
+
+/// `hsts`.
+pub(super) fn hsts(value: &ConfigValue<'_>) -> Finding {
+    match boolean(value.text) {
+        Some(false) => Finding::same("no listener sends `Strict-Transport-Security`"),
+        _ => Finding::same("ClientTrafficPolicy `lateResponseHeaders` of the HTTPS listeners"),
+    }
+}
+
+/// `hsts-*`.
+pub(super) fn of_hsts(value: &ConfigValue<'_>) -> Finding {
+    match value.config.bool("hsts", true) {
+        true => Finding::same("ClientTrafficPolicy `lateResponseHeaders` of the HTTPS listeners"),
+        false => no_effect_without("hsts"),
+    }
+}
+
+/// `gzip-min-length`.
+pub(super) fn gzip_min_length(value: &ConfigValue<'_>) -> Finding {
+    match value.config.bool("use-gzip", false) {
+        true => Finding::same("BackendTrafficPolicy `compressor` of the Gateway"),
+        false => no_effect_without("use-gzip"),
+    }
+}
+
+/// `gzip-level`, `gzip-types` and `gzip-disable`.
+pub(super) fn of_gzip(value: &ConfigValue<'_>) -> Finding {
+    match value.config.bool("use-gzip", false) {
+        true => Finding::differs(
+            "the gateway compresses text, JSON, JavaScript, XML and SVG at level 6",
+            &[ResponseHeaders, Body],
+        ),
+        false => no_effect_without("use-gzip"),
+    }
+}
+
+/// `brotli-*`.
+pub(super) fn of_brotli(value: &ConfigValue<'_>) -> Finding {
+    match value.config.bool("enable-brotli", false) {
+        true => Finding::decision(
+            "compression is off: see `enable-brotli`",
+            &[ResponseHeaders, Body],
+        ),
+        false => no_effect_without("enable-brotli"),
+    }
+}
+
+/// `ssl-redirect`.
+pub(super) fn ssl_redirect(value: &ConfigValue<'_>) -> Finding {
+    match boolean(value.text) {
+        Some(false) => Finding::same(
+            "hosts with TLS are also served over plain HTTP, unless an annotation redirects them",
+        ),
+        _ => redirect_route(),
+    }
+}
+
+/// `force-ssl-redirect`.
+pub(super) fn force_ssl_redirect(_: &ConfigValue<'_>) -> Finding {
+    redirect_route()
+}
+
+fn redirect_route() -> Finding {
+    Finding::differs(
+        "the redirect route; `Location` keeps a trailing slash that ingress-nginx removes",
+        &[ResponseHeaders],
+    )
+}
+
+/// `ssl-protocols`.
+pub(super) fn ssl_protocols(value: &ConfigValue<'_>) -> Finding {
+    let mut versions: Vec<&str> = value.text.split_whitespace().collect();
+    versions.sort_unstable();
+    match versions.as_slice() {
+        ["TLSv1.3"] => Finding::same("ClientTrafficPolicy `tls.minVersion: \"1.3\"`"),
+        ["TLSv1.2", "TLSv1.3"] => Finding::same("the versions that the gateway offers"),
+        ["TLSv1.2"] => Finding::differs("TLS 1.3 is offered as well", &[Tls, Status]),
+        _ => Finding::differs(
+            "TLS 1.2 and 1.3 are offered; older versions are not supported",
+            &[Tls, Status, ResponseHeaders, Calls, Body],
+        ),
+    }
+}
+
+/// `use-http2`.
+pub(super) fn http2(value: &ConfigValue<'_>) -> Finding {
+    match boolean(value.text) {
+        Some(false) => Finding::differs("HTTP/2 is always offered on HTTPS", &[Tls, Status]),
+        _ => Finding::same("HTTP/2 is always offered on HTTPS"),
+    }
+}
+
+/// `allow-backend-server-header`.
+pub(super) fn backend_server_header(value: &ConfigValue<'_>) -> Finding {
+    match value.config.bool("server-tokens", false) {
+        true => Finding::same("`Server` of backends is always forwarded"),
+        false => Finding::differs(
+            "`Server` of backends is always forwarded; ingress-nginx removes it nevertheless without `server-tokens`",
+            &[ResponseHeaders],
+        ),
+    }
+}
+
+/// `limit-req-status-code`.
+pub(super) fn limit_status(value: &ConfigValue<'_>) -> Finding {
+    let status = value.text.parse::<u16>().ok();
+    match status.filter(|status| (400..600).contains(status)) {
+        Some(_) => Finding::same("BackendTrafficPolicy `responseOverride` of limited routes"),
+        None => Finding::decision("it is no status of an error: 503 is used", &[Status]),
+    }
+}
+
+/// `load-balance`.
+pub(super) fn load_balance(value: &ConfigValue<'_>) -> Finding {
+    backend::load_balance(value.text).map_or_else(
+        || {
+            Finding::decision(
+                "it is neither `round_robin` nor `ewma`: round robin is used",
+                &[Calls],
+            )
+        },
+        |(_, finding)| finding,
+    )
+}
+
+/// `upstream-hash-by`.
+pub(super) fn hash_by(value: &ConfigValue<'_>) -> Finding {
+    backend::hash_by(value.text).1
+}
+
+/// `proxy-read-timeout` and `proxy-send-timeout`.
+pub(super) fn idle_timeout(_: &ConfigValue<'_>) -> Finding {
+    proxy::idle_timeout()
+}
+
+/// `proxy-next-upstream`.
+pub(super) fn next_upstream(value: &ConfigValue<'_>) -> Finding {
+    let words: Vec<String> = value.text.split_whitespace().map(str::to_owned).collect();
+    proxy::next_upstream(&words)
+}
+
+/// `proxy-next-upstream-tries`.
+pub(super) fn tries(value: &ConfigValue<'_>) -> Finding {
+    proxy::tries(value.text.parse().unwrap_or(3))
+}
+
+/// `proxy-request-buffering`.
+pub(super) fn request_buffering(value: &ConfigValue<'_>) -> Finding {
+    proxy::request_buffering(value.text == "off")
+}
+
+/// `whitelist-source-range` and `denylist-source-range`.
+pub(super) fn source_range(value: &ConfigValue<'_>) -> Finding {
+    match networks(value.text) {
+        Ok(_) => Finding::same("SecurityPolicies of all routes without their own list"),
+        Err(entry) => Finding::decision(
+            format!(
+                "`{entry}` is no network: the paths of Ingresses without their own list return 500 until it is corrected"
+            ),
+            &[Status, Calls, Body, ResponseHeaders],
+        ),
+    }
+}
+
+/// `add-headers`.
+pub(super) fn added_headers(value: &ConfigValue<'_>) -> Finding {
+    let key = object_key(value.text, "ingress-nginx");
+    match value.manifests.config_maps.contains_key(&key) {
+        true => Finding::same("ClientTrafficPolicy `lateResponseHeaders`, on every response"),
+        false => Finding::decision(
+            format!("ConfigMap {key} is not among the files: its header fields are not translated"),
+            &[ResponseHeaders],
+        ),
+    }
+}
+
+/// `configmap`.
+pub(super) fn config_map(value: &ConfigValue<'_>) -> Finding {
+    match value.config.object.starts_with("ConfigMap ") {
+        true => Finding::same("the ConfigMap that is translated"),
+        false => Finding::decision(
+            "the ConfigMap is not among the files: its settings are not translated, and the defaults of ingress-nginx apply",
+            &[Status, ResponseHeaders, RequestHeaders, Body, Calls],
+        ),
+    }
+}
+
+/// `tcp-services-configmap` and `udp-services-configmap`.
+pub(super) fn stream_services(value: &ConfigValue<'_>) -> Finding {
+    let key = object_key(value.text, "ingress-nginx");
+    if !value.manifests.config_maps.contains_key(&key) {
+        let text = format!("ConfigMap {key} is not among the files: its ports are not translated");
+        return Finding::decision(text, &[Status, Calls, Body]);
+    }
+    let kind = match value.name.starts_with("tcp") {
+        true => "TCPRoutes",
+        false => "UDPRoutes",
+    };
+    Finding::differs(
+        format!("listeners and {kind}, which need the experimental channel of Gateway API"),
+        &[],
+    )
+}
+
+/// `http-port` and `https-port`.
+pub(super) fn port(value: &ConfigValue<'_>) -> Finding {
+    let default = match value.name {
+        "https-port" => "443",
+        _ => "80",
+    };
+    match value.text == default {
+        true => Finding::same(format!("the port of the listener is {default}")),
+        false => Finding::decision(
+            format!(
+                "the port of the listener is {default}: change it if clients do not connect through a Service that maps the port"
+            ),
+            &[],
+        ),
+    }
+}
