@@ -5,59 +5,29 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use http::header::{REFERER, USER_AGENT};
-use http::{HeaderMap, Version, request};
+use http::{HeaderMap, request};
 use serde::{Deserialize, Serialize};
 use towergate_core::conn::ConnInfo;
 use towergate_core::plan::{Source, Text};
+use towergate_tls::ClientCertificate;
+use towergate_tls::acceptor::Negotiated;
 
 use super::{Access, Subject};
-use crate::cel::{AttributeSet, CelType, Environment, Expression, ExpressionError, Value};
+use crate::cel::{
+    AttributeSet, CelType, EndpointAttributes, Environment, Expression, ExpressionError, Value,
+    attribute_table, protocol,
+};
 
 /// The variables of a condition: the supported attributes of Envoy for requests and connections.
 ///
 /// Source: Envoy documentation, "Attributes".
 const REQUEST: Environment = Environment::new(&[
-    (
-        "request",
-        &[
-            ("path", CelType::Text),
-            ("url_path", CelType::Text),
-            ("query", CelType::Text),
-            ("host", CelType::Text),
-            ("scheme", CelType::Text),
-            ("method", CelType::Text),
-            ("headers", CelType::Attributes(&CelType::Text)),
-            ("referer", CelType::Text),
-            ("useragent", CelType::Text),
-            ("id", CelType::Text),
-            ("protocol", CelType::Text),
-        ],
-    ),
-    ("source", ENDPOINT),
-    ("destination", ENDPOINT),
-    (
-        "connection",
-        &[
-            ("mtls", CelType::Bool),
-            ("requested_server_name", CelType::Text),
-            ("tls_version", CelType::Text),
-            ("subject_peer_certificate", CelType::Text),
-            ("dns_san_peer_certificate", CelType::Text),
-            ("uri_san_peer_certificate", CelType::Text),
-            ("sha256_peer_certificate_digest", CelType::Text),
-        ],
-    ),
-    (
-        "metadata",
-        &[(
-            "filter_metadata",
-            CelType::Attributes(&CelType::Attributes(&CelType::Any)),
-        )],
-    ),
+    ("request", RequestAttributes::ATTRIBUTES),
+    ("source", EndpointAttributes::ATTRIBUTES),
+    ("destination", EndpointAttributes::ATTRIBUTES),
+    ("connection", ConnectionAttributes::ATTRIBUTES),
+    ("metadata", Metadata::ATTRIBUTES),
 ]);
-
-/// The attributes of `source` and `destination`.
-const ENDPOINT: &[(&str, CelType)] = &[("address", CelType::Text), ("port", CelType::Number)];
 
 /// The metadata namespace of verified tokens, as Envoy names it.
 const TOKENS: &str = "envoy.filters.http.jwt_authn";
@@ -108,16 +78,42 @@ impl Condition {
             headers: Headers(subject.head),
             providers: &self.providers,
         };
-        // In the order of `REQUEST`.
-        let variables = [
-            Value::Attributes(&RequestAttributes(&facts)),
-            Value::Attributes(&SourceAttributes(&facts)),
-            Value::Attributes(&DestinationAttributes(&facts)),
-            Value::Attributes(&ConnectionAttributes(&facts)),
-            Value::Attributes(&Metadata(FilterMetadata(VerifiedClaims(&facts)))),
-        ];
-        let holds = self.expression.compiled.holds(&variables);
+        let variables = RequestVariables::new(&facts);
+        let holds = self.expression.compiled.holds(&variables.values());
         holds.unwrap_or(access == Access::Deny)
+    }
+}
+
+/// The variables of [`REQUEST`].
+struct RequestVariables<'r> {
+    request: RequestAttributes<'r>,
+    source: EndpointAttributes,
+    destination: EndpointAttributes,
+    connection: ConnectionAttributes<'r>,
+    metadata: Metadata<'r>,
+}
+
+impl<'r> RequestVariables<'r> {
+    fn new(facts: &'r Facts<'r>) -> Self {
+        let local = facts.subject.connection.map(|connection| connection.local);
+        Self {
+            request: RequestAttributes(facts),
+            source: EndpointAttributes(client(facts.subject)),
+            destination: EndpointAttributes(local),
+            connection: ConnectionAttributes(facts),
+            metadata: Metadata(FilterMetadata(VerifiedClaims(facts))),
+        }
+    }
+
+    /// The values, in the order of [`REQUEST`].
+    fn values(&self) -> [Value<'_>; 5] {
+        [
+            Value::Attributes(&self.request),
+            Value::Attributes(&self.source),
+            Value::Attributes(&self.destination),
+            Value::Attributes(&self.connection),
+            Value::Attributes(&self.metadata),
+        ]
     }
 }
 
@@ -133,24 +129,33 @@ struct Facts<'r> {
 #[derive(Debug)]
 struct RequestAttributes<'r>(&'r Facts<'r>);
 
+attribute_table!(RequestAttributes<'_>, |this| {
+    "path": CelType::Text => path_and_query(this.head()).map(Value::from),
+    "url_path": CelType::Text => Some(Value::from(this.head().uri.path())),
+    "query": CelType::Text => Some(Value::from(this.head().uri.query().unwrap_or_default())),
+    "host": CelType::Text => authority(this.head()).map(Value::from),
+    "scheme": CelType::Text => Some(Value::from(scheme(this.0.subject))),
+    "method": CelType::Text => Some(Value::from(this.head().method.as_str())),
+    "headers": CelType::Attributes(&CelType::Text) => Some(Value::Attributes(&this.0.headers)),
+    "referer": CelType::Text => this.field("referer"),
+    "useragent": CelType::Text => this.field("user-agent"),
+    "id": CelType::Text => this.field("x-request-id"),
+    "protocol": CelType::Text => Some(protocol(this.head().version)),
+});
+
+impl<'r> RequestAttributes<'r> {
+    fn head(&self) -> &'r request::Parts {
+        self.0.subject.head
+    }
+
+    fn field(&self, name: &str) -> Option<Value<'r>> {
+        text_of(&self.head().headers, name).map(Value::from)
+    }
+}
+
 impl AttributeSet for RequestAttributes<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        let head = self.0.subject.head;
-        let field = |name: &str| text_of(&head.headers, name).map(Value::from);
-        match name {
-            "path" => path_and_query(head).map(Value::from),
-            "url_path" => Some(Value::from(head.uri.path())),
-            "query" => Some(Value::from(head.uri.query().unwrap_or_default())),
-            "host" => authority(head).map(Value::from),
-            "scheme" => Some(Value::from(scheme(self.0.subject))),
-            "method" => Some(Value::from(head.method.as_str())),
-            "headers" => Some(Value::Attributes(&self.0.headers)),
-            "referer" => field("referer"),
-            "useragent" => field("user-agent"),
-            "id" => field("x-request-id"),
-            "protocol" => Some(Value::from(protocol(head.version))),
-            _ => None,
-        }
+        self.value(name)
     }
 
     fn contains(&self, name: &str) -> bool {
@@ -183,70 +188,63 @@ impl AttributeSet for Headers<'_> {
     }
 }
 
-/// `source`: the client. The port is 0 unless the client is the peer of the connection.
-#[derive(Debug)]
-struct SourceAttributes<'r>(&'r Facts<'r>);
-
-impl AttributeSet for SourceAttributes<'_> {
-    fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        let subject = self.0.subject;
-        let client = subject.client?.to_canonical();
-        let peer = subject.connection.map(|connection| connection.peer);
-        let peer = peer.filter(|peer| peer.ip().to_canonical() == client);
-        let port = peer.map_or(0, |peer| peer.port());
-        endpoint(SocketAddr::new(client, port), name)
-    }
-}
-
-/// `destination`: the local address of the connection.
-#[derive(Debug)]
-struct DestinationAttributes<'r>(&'r Facts<'r>);
-
-impl AttributeSet for DestinationAttributes<'_> {
-    fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        endpoint(self.0.subject.connection?.local, name)
-    }
-}
-
-fn endpoint(address: SocketAddr, name: &str) -> Option<Value<'static>> {
-    match name {
-        "address" => Some(Value::from(address.to_string())),
-        "port" => Some(Value::Int(address.port().into())),
-        _ => None,
-    }
+/// The client. The port is 0 unless the client is the peer of the connection.
+fn client(subject: &Subject<'_>) -> Option<SocketAddr> {
+    let client = subject.client?.to_canonical();
+    let peer = subject.connection.map(|connection| connection.peer);
+    let peer = peer.filter(|peer| peer.ip().to_canonical() == client);
+    Some(SocketAddr::new(client, peer.map_or(0, |peer| peer.port())))
 }
 
 /// `connection`: TLS between the client and the gateway.
 #[derive(Debug)]
 struct ConnectionAttributes<'r>(&'r Facts<'r>);
 
+attribute_table!(ConnectionAttributes<'_>, |this| {
+    "mtls": CelType::Bool => Some(Value::Bool(this.certificate().is_some())),
+    "requested_server_name": CelType::Text => this.tls()?.server_name.as_deref().map(Value::from),
+    "tls_version": CelType::Text => Some(Value::from(this.tls()?.version)),
+    "subject_peer_certificate": CelType::Text => Some(Value::from(this.certificate()?.subject())),
+    "dns_san_peer_certificate": CelType::Text => first(this.certificate()?.dns_names()),
+    "uri_san_peer_certificate": CelType::Text => first(this.certificate()?.uris()),
+    "sha256_peer_certificate_digest": CelType::Text => {
+        Some(Value::from(this.certificate()?.sha256()))
+    },
+});
+
+impl<'r> ConnectionAttributes<'r> {
+    fn tls(&self) -> Option<&'r Negotiated> {
+        self.0.subject.connection?.tls.as_ref()
+    }
+
+    fn certificate(&self) -> Option<&'r ClientCertificate> {
+        self.tls()?.client.as_deref()
+    }
+}
+
 impl AttributeSet for ConnectionAttributes<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        let tls = self.0.subject.connection.and_then(|own| own.tls.as_ref());
-        let certificate = tls.and_then(|tls| tls.client.as_deref());
-        if name == "mtls" {
-            return Some(Value::Bool(certificate.is_some()));
-        }
-        let first = |names: &'_ [String]| names.first().cloned().map(Value::from);
-        match name {
-            "requested_server_name" => tls?.server_name.as_deref().map(Value::from),
-            "tls_version" => Some(Value::from(tls?.version)),
-            "subject_peer_certificate" => Some(Value::from(certificate?.subject())),
-            "dns_san_peer_certificate" => first(certificate?.dns_names()),
-            "uri_san_peer_certificate" => first(certificate?.uris()),
-            "sha256_peer_certificate_digest" => Some(Value::from(certificate?.sha256())),
-            _ => None,
-        }
+        self.value(name)
     }
+}
+
+fn first(names: &[String]) -> Option<Value<'static>> {
+    names.first().cloned().map(Value::from)
 }
 
 /// `metadata`.
 #[derive(Debug)]
 struct Metadata<'r>(FilterMetadata<'r>);
 
+attribute_table!(Metadata<'_>, |this| {
+    "filter_metadata": CelType::Attributes(&CelType::Attributes(&CelType::Any)) => {
+        Some(Value::Attributes(&this.0))
+    },
+});
+
 impl AttributeSet for Metadata<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        (name == "filter_metadata").then_some(Value::Attributes(&self.0))
+        self.value(name)
     }
 }
 
@@ -290,15 +288,6 @@ fn scheme(subject: &Subject<'_>) -> &'static str {
     {
         Some(_) => "https",
         None => "http",
-    }
-}
-
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_3 => "HTTP/3",
-        _ => "HTTP/1.1",
     }
 }
 

@@ -41,13 +41,13 @@ impl Environment {
     }
 
     /// The names of the variables, in order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.variables.iter().map(|(name, _)| *name)
     }
 
     /// The attributes of the variable at `place`. `None`: it has arbitrary fields, or belongs to a
     /// macro.
-    pub(super) fn attributes(&self, place: usize) -> Option<Attributes> {
+    pub(crate) fn attributes(&self, place: usize) -> Option<Attributes> {
         let (_, attributes) = self.variables.get(place)?;
         (!attributes.is_empty()).then_some(attributes)
     }

@@ -23,6 +23,7 @@
 //! # Ok::<(), towergate_policy::cel::ExpressionError>(())
 //! ```
 
+mod attributes;
 mod environment;
 mod eval;
 mod expression;
@@ -34,6 +35,7 @@ mod pattern;
 mod types;
 mod value;
 
+pub(crate) use attributes::{EndpointAttributes, attribute_table, protocol};
 pub use environment::Environment;
 pub use eval::EvaluationError;
 pub use expression::{Expression, ExpressionError};

@@ -377,7 +377,7 @@ mod tests {
             ("%START_TIME(%s)%", "%START_TIME(%"),
             ("%DURATION:x%", "%DURATION:x%"),
             ("%DURATION", "no closing"),
-            (r#"{"a": 1}"#, "a: only texts"),
+            (r#"{"a": 1}"#, "a: only strings"),
             (r#"{"a": "%NO%"}"#, "%NO%"),
         ] {
             let error = text.parse::<LogLine>().expect_err("it is refused");

@@ -1,0 +1,57 @@
+//! Attributes of requests and connections, as Envoy names them, that more than one kind of condition has.
+//!
+//! Source: Envoy documentation, "Attributes".
+
+use std::net::SocketAddr;
+
+use http::Version;
+
+use super::{AttributeSet, CelType, Value};
+
+/// Declares the attributes of a type in one table: the name, type and value of each. An
+/// [`Environment`](super::Environment) contains `ATTRIBUTES`, and `value` reads them.
+macro_rules! attribute_table {
+    ($set:ty, |$this:ident| { $($name:literal: $kind:expr => $value:expr,)+ }) => {
+        impl $set {
+            /// Names and types.
+            pub(crate) const ATTRIBUTES: &'static [(&'static str, CelType)] =
+                &[$(($name, $kind)),+];
+
+            /// The value of an attribute. `None`: it is not present, or its value is not certain.
+            fn value(&self, name: &str) -> Option<Value<'_>> {
+                let $this = self;
+                match name {
+                    $($name => $value,)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use attribute_table;
+
+/// `source` or `destination`: one end of a connection. `None`: unknown.
+#[derive(Debug)]
+pub(crate) struct EndpointAttributes(pub(crate) Option<SocketAddr>);
+
+attribute_table!(EndpointAttributes, |this| {
+    "address": CelType::Text => Some(Value::from(this.0?.to_string())),
+    "port": CelType::Number => Some(Value::Int(this.0?.port().into())),
+});
+
+impl AttributeSet for EndpointAttributes {
+    fn attribute(&self, name: &str) -> Option<Value<'_>> {
+        self.value(name)
+    }
+}
+
+/// `request.protocol`.
+pub(crate) fn protocol(version: Version) -> Value<'static> {
+    Value::from(match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    })
+}
