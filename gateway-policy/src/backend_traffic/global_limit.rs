@@ -1,11 +1,10 @@
 //! `rateLimit.global` of a BackendTrafficPolicy as a [`GlobalRateLimit`].
 
 use super::RouteContext;
-use super::limit::{CostSource, CostSpecifier, RateLimit, RateLimitRule, RateLimitUnit};
-use super::local_limit::{convert_selector, shown};
+use super::limit::{RateLimit, RateLimitRule};
+use super::limit_rule::ParsedRule;
 use crate::FieldError;
-use crate::global_rate_limit::{GlobalLimitRule, GlobalRateLimit, LimitUnit};
-use crate::parse::number;
+use crate::global_rate_limit::{GlobalLimitRule, GlobalRateLimit};
 
 const RULES: &str = "spec.rateLimit.global.rules";
 
@@ -36,71 +35,29 @@ pub(super) fn global_limit(
 }
 
 fn rule(field: &str, rule: &RateLimitRule) -> Result<GlobalLimitRule, FieldError> {
-    let RateLimitRule {
-        client_selectors,
-        limit,
-        cost,
-        shared,
-        shadow_mode,
-        x_rate_limit_headers,
-    } = rule;
-    let limit = limit.clone().unwrap_or_default();
+    let from_metadata = rule.limit.as_ref().map(|limit| &limit.from_metadata);
     FieldError::require(
-        limit.from_metadata.is_none(),
+        from_metadata.is_none_or(Option::is_none),
         format!("{field}.limit.fromMetadata"),
     )?;
-    let requests = number(format!("{field}.limit.requests"), limit.requests)?;
-    let cost = cost.clone().unwrap_or_default();
-    let selectors = client_selectors.as_deref().unwrap_or_default();
-    let selectors = selectors
-        .iter()
-        .map(|selector| convert_selector(&format!("{field}.clientSelectors"), selector));
+    let ParsedRule {
+        selectors,
+        requests,
+        unit,
+        request_cost,
+        response_cost,
+        shared,
+        shadow,
+        headers,
+    } = ParsedRule::parse(field, rule)?;
     Ok(GlobalLimitRule {
-        selectors: selectors.collect::<Result<_, _>>()?,
-        requests: requests
-            .ok_or_else(|| FieldError::invalid(field, "limit.requests is missing"))?,
-        unit: unit(&format!("{field}.limit.unit"), limit.unit.as_ref())?,
-        shared: shared.unwrap_or(false),
-        shadow: shadow_mode.unwrap_or(false),
-        headers: shown(
-            &format!("{field}.xRateLimitHeaders"),
-            x_rate_limit_headers.as_ref(),
-        )?,
-        request_cost: fixed_cost(&format!("{field}.cost.request"), cost.request.as_ref())?,
-        response_cost: fixed_cost(&format!("{field}.cost.response"), cost.response.as_ref())?,
+        selectors,
+        requests,
+        unit,
+        shared,
+        shadow,
+        headers,
+        request_cost,
+        response_cost,
     })
-}
-
-fn unit(field: &str, unit: Option<&RateLimitUnit>) -> Result<LimitUnit, FieldError> {
-    Ok(match unit {
-        Some(RateLimitUnit::Second) => LimitUnit::Second,
-        Some(RateLimitUnit::Minute) => LimitUnit::Minute,
-        Some(RateLimitUnit::Hour) => LimitUnit::Hour,
-        Some(RateLimitUnit::Day) => LimitUnit::Day,
-        Some(RateLimitUnit::Week) => LimitUnit::Week,
-        Some(RateLimitUnit::Month) => LimitUnit::Month,
-        Some(RateLimitUnit::Year) => LimitUnit::Year,
-        Some(RateLimitUnit::Other(word)) => return Err(FieldError::unknown_value(field, word)),
-        None => return Err(FieldError::invalid(field, "Required value")),
-    })
-}
-
-/// A cost that is a number. A cost in the metadata of a request is not supported.
-fn fixed_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<Option<u32>, FieldError> {
-    let Some(CostSpecifier {
-        from,
-        number: cost,
-        metadata,
-    }) = cost
-    else {
-        return Ok(None);
-    };
-    FieldError::require(
-        metadata.is_none() && from != &Some(CostSource::Metadata),
-        format!("{field}.metadata"),
-    )?;
-    if let Some(CostSource::Other(word)) = from {
-        return Err(FieldError::unknown_value(format!("{field}.from"), word));
-    }
-    number(format!("{field}.number"), *cost)
 }

@@ -1,5 +1,6 @@
 //! `rateLimit`: rate limits of requests.
 
+use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{MethodMatch, PathMatch};
@@ -222,5 +223,26 @@ impl CostSpecifier {
             self.number.is_none() || self.metadata.is_none(),
             "only one of number or metadata can be specified",
         );
+    }
+}
+
+impl RateLimit {
+    /// Checks that the section that `type` names is present.
+    ///
+    /// # Errors
+    /// The section is absent, or the type is unknown.
+    pub(super) fn check_type(&self) -> Result<(), FieldError> {
+        let empty = |section| {
+            let message = format!("{section} configuration empty for rateLimit");
+            Err(FieldError::invalid("spec.rateLimit", message))
+        };
+        match &self.kind {
+            Some(RateLimitType::Global) if self.global.is_none() => empty("global"),
+            Some(RateLimitType::Local) if self.local.is_none() => empty("local"),
+            Some(RateLimitType::Other(word)) => {
+                Err(FieldError::unknown_value("spec.rateLimit.type", word))
+            }
+            Some(RateLimitType::Global | RateLimitType::Local) | None => Ok(()),
+        }
     }
 }

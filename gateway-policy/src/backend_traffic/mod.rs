@@ -43,6 +43,7 @@ mod extensions;
 mod fault_injection;
 mod global_limit;
 mod limit;
+mod limit_rule;
 mod load_balancer;
 mod local_limit;
 mod passive_health;

@@ -37,10 +37,12 @@ impl RequestSections {
     ) -> Result<Vec<Policy>, FieldError> {
         let mut policies = Vec::new();
         let extensions = TrafficExtensions::parse(context.annotations)?;
-        let mut limit = local_limit::rate_limit(self.rate_limit.as_ref(), context)?;
+        let written = self.rate_limit.as_ref();
+        written.map_or(Ok(()), RateLimit::check_type)?;
+        let mut limit = local_limit::rate_limit(written, context)?;
         extensions.apply(limit.as_mut())?;
         policies.extend(limit.map(Policy::LocalRateLimit));
-        let limit = global_limit::global_limit(self.rate_limit.as_ref(), context)?;
+        let limit = global_limit::global_limit(written, context)?;
         policies.extend(limit.map(Policy::GlobalRateLimit));
         policies.extend(self.compression(at)?);
         let replaced = self.response_override.as_deref().unwrap_or_default();

@@ -176,6 +176,20 @@ impl LimitUnit {
             Self::Year => "year",
         }
     }
+
+    /// The duration, as in Envoy Gateway.
+    pub const fn period(self) -> Duration {
+        const DAY: u64 = 86_400;
+        Duration::from_secs(match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => DAY,
+            Self::Week => 7 * DAY,
+            Self::Month => 30 * DAY,
+            Self::Year => 365 * DAY,
+        })
+    }
 }
 
 #[cfg(test)]
