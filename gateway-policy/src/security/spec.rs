@@ -47,8 +47,10 @@ const KINDS: [TargetKind; 5] = [
     TargetKind::ListenerSet,
     TargetKind::Route(RouteKind::Http),
     TargetKind::Route(RouteKind::Grpc),
-    TargetKind::Route(RouteKind::Tcp),
+    TCP_ROUTE,
 ];
+
+const TCP_ROUTE: TargetKind = TargetKind::Route(RouteKind::Tcp);
 
 impl_targets!(SecurityPolicySpec);
 
@@ -72,9 +74,7 @@ impl SecurityPolicySpec {
             self.oidc.is_some(),
             self.ext_auth.is_some(),
         ];
-        let tcp = targets
-            .refs()
-            .any(|t| t.kind.as_deref() == Some("TCPRoute"));
+        let tcp = targets.refs().any(|t| t.target_kind() == Some(TCP_ROUTE));
         report.rule(
             !tcp || only_networks && count(&others) == 0,
             "a policy of a TCPRoute can only have authorization rules with clientCIDRs",
@@ -129,8 +129,7 @@ impl SecurityPolicySpec {
             let rules = rules.policy(path.field("authorization"), &providers, references)?;
             policies.push(Policy::Authorization(rules));
         }
-        let tcp_routes = Some(TargetKind::Route(RouteKind::Tcp));
-        if self.targets().kinds().any(|kind| kind == tcp_routes) {
+        if self.targets().kinds().any(|kind| kind == Some(TCP_ROUTE)) {
             // The policy's connections are closed, so the status must not report the policy as in
             // force.
             stream_access(&policies)?;
