@@ -17,10 +17,13 @@ pub struct HashResult {
     pub set_cookie: Option<HeaderValue>,
 }
 
-/// Hashes the part of a request that `key` selects. The result is the same in every process.
-pub fn hash_key(key: &HashKey, client: IpAddr, head: &request::Parts) -> HashResult {
+/// Hashes the part of a request that `key` selects. The result is the same in every process. A request without a
+/// known client has no source address.
+pub fn hash_key(key: &HashKey, client: Option<IpAddr>, head: &request::Parts) -> HashResult {
     match key {
-        HashKey::SourceIp => hashed(hash_address(client)),
+        HashKey::SourceIp => {
+            client.map_or_else(HashResult::default, |client| hashed(hash_address(client)))
+        }
         HashKey::Headers(names) => {
             let values = names.iter().flat_map(|name| head.headers.get_all(&**name));
             hash_all(values.map(HeaderValue::as_bytes))
@@ -124,7 +127,7 @@ mod tests {
     use http::{HeaderName, Request};
     use std::time::Duration;
 
-    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const CLIENT: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
     fn head(uri: &str, headers: &[(&'static str, &'static str)]) -> request::Parts {
         let mut request = Request::get(uri);
@@ -153,6 +156,14 @@ mod tests {
         assert_eq!(hash("a"), hash("a"));
         assert_ne!(hash("a"), hash("b"));
         assert_eq!(hash_key(&key, CLIENT, &head("/", &[])).hash, None);
+    }
+
+    #[test]
+    fn a_request_without_a_client_has_no_source_address() {
+        let hash = |client| hash_key(&HashKey::SourceIp, client, &head("/", &[])).hash;
+
+        assert!(hash(CLIENT).is_some());
+        assert_eq!(hash(None), None);
     }
 
     #[test]

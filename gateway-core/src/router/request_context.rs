@@ -192,7 +192,7 @@ impl<'a> RequestContext<'a> {
             true => None,
             false => head.extensions.get().cloned(),
         };
-        let picked = rule.forwarder.pick(clean.client.0, head, preferred);
+        let picked = rule.forwarder.pick(Some(clean.client.0), head, preferred);
         let picked = picked.map_err(|error| invalid_backend_reply(&error, kind))?;
         for filter in picked.filters() {
             if let Filter::Redirect(redirect) = filter {
@@ -298,7 +298,7 @@ impl<'a> RequestContext<'a> {
     ) -> ForwardContext<'c> {
         let settings = &self.listener.settings;
         ForwardContext {
-            client: clean.client.0,
+            client: Some(clean.client.0),
             observer: &self.shared.observer,
             envoy_headers: settings.headers.envoy_headers,
             preserve_header_case: settings.http1.preserve_header_case,

@@ -38,8 +38,8 @@ pub struct Forwarder {
 /// Properties of a request that is forwarded.
 #[derive(Clone, Copy)]
 pub struct ForwardContext<'a> {
-    /// Client address as detected.
-    pub client: IpAddr,
+    /// Client address as detected. `None`: the gateway itself sends the request, or the address is unknown.
+    pub client: Option<IpAddr>,
     /// Receives the events of the request.
     pub observer: &'a Arc<dyn Observer>,
     /// Whether `x-envoy-*` headers are added.
@@ -188,7 +188,7 @@ impl Forwarder {
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
     pub fn pick(
         &self,
-        client: IpAddr,
+        client: Option<IpAddr>,
         head: &request::Parts,
         preferred: Option<PreferredEndpoint>,
     ) -> Result<SelectedBackend<'_>, Error> {

@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,7 +223,7 @@ impl InternalClient {
         deadline: Instant,
     ) -> Result<Response<Body>, Error> {
         let context = ForwardContext {
-            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            client: None,
             observer: &self.observer,
             envoy_headers: false,
             preserve_header_case: false,

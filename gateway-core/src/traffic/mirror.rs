@@ -187,7 +187,7 @@ fn mirror_traffic(traffic: &Traffic) -> Traffic {
 /// A copy that is being sent.
 struct MirrorRequest {
     target: Arc<MirrorTarget>,
-    client: std::net::IpAddr,
+    client: Option<std::net::IpAddr>,
     observer: Arc<dyn Observer>,
     envoy_headers: bool,
     preserve_header_case: bool,

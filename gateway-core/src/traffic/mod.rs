@@ -29,7 +29,7 @@
 //! let forwarder = Forwarder::new("a rule", traffic, &backends, &Live::default(), &provider);
 //! let observer: Arc<dyn Observer> = Arc::new(());
 //! let context = ForwardContext {
-//!     client: "192.0.2.1".parse().unwrap(),
+//!     client: Some("192.0.2.1".parse().unwrap()),
 //!     observer: &observer,
 //!     envoy_headers: false,
 //!     preserve_header_case: false,

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -78,7 +77,7 @@ impl ForwardService {
     async fn forward(self, request: Request<Body>) -> Result<Response<Body>, Error> {
         let client = request.extensions().get::<ClientIp>();
         let context = ForwardContext {
-            client: client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0),
+            client: client.map(|client| client.0),
             observer: &self.observer,
             envoy_headers: false,
             preserve_header_case: false,

@@ -137,9 +137,11 @@ async fn a_name_whose_address_becomes_forbidden_is_no_longer_reached() {
 #[tokio::test]
 async fn the_number_of_hosts_is_limited_and_the_unused_ones_make_room() {
     let rig = rig(Traffic::default(), &[]);
-    let picked = rig
-        .forwarder
-        .pick(Ipv4Addr::LOCALHOST.into(), &get("/").into_parts().0, None);
+    let picked = rig.forwarder.pick(
+        Some(Ipv4Addr::LOCALHOST.into()),
+        &get("/").into_parts().0,
+        None,
+    );
     let hosts = picked.unwrap().route.dynamic.clone().unwrap();
 
     for at in 0..1100u32 {

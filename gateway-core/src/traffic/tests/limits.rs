@@ -133,7 +133,7 @@ async fn rules_with_the_same_transport_share_connections_but_not_limits() {
     );
     let observer: Arc<dyn Observer> = rig.observer.clone();
     let context = ForwardContext {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         observer: &observer,
         envoy_headers: false,
         preserve_header_case: false,

@@ -43,7 +43,7 @@ impl Mirrored {
     async fn forward(&self, request: Request<Body>) -> Result<Forwarded, ForwardError> {
         let observer: Arc<dyn Observer> = self.rig.observer.clone();
         let context = ForwardContext {
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             observer: &observer,
             envoy_headers: false,
             preserve_header_case: false,

@@ -39,7 +39,7 @@ async fn each_request_of_a_client_has_a_connection_that_names_it() {
         let connection = ConnInfo::new(addresses, 0, 80, None);
         let observer: Arc<dyn Observer> = rig.observer.clone();
         let context = ForwardContext {
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             observer: &observer,
             envoy_headers: false,
             preserve_header_case: false,

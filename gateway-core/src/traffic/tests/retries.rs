@@ -237,7 +237,7 @@ async fn envoy_headers_carry_the_expected_timeout_and_the_service_time() {
     let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
     let observer: Arc<dyn Observer> = rig.observer.clone();
     let context = ForwardContext {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         observer: &observer,
         envoy_headers: true,
         preserve_header_case: false,

@@ -18,7 +18,7 @@ async fn ask(rig: &Rig, protocol: &str) -> Result<Forwarded, ForwardError> {
     let upgrade = Upgrade::take(request.headers_mut(), &[]);
     let observer: Arc<dyn Observer> = rig.observer.clone();
     let context = ForwardContext {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         observer: &observer,
         envoy_headers: false,
         preserve_header_case: false,
