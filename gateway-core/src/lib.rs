@@ -134,6 +134,7 @@ mod time_limits;
 #[cfg(feature = "gateway")]
 #[doc(hidden)]
 pub mod traffic;
+mod trailers_body;
 #[cfg(feature = "gateway")]
 #[doc(hidden)]
 pub mod upstream;

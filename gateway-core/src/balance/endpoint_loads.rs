@@ -9,23 +9,19 @@
 //! calculates them anew.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::load_report::LoadReport;
 use super::{EndpointSet, Weights};
 use crate::Body;
-use crate::body::BoxError;
 use crate::plan::{EndpointAddress, UtilizationBalancing};
+use crate::trailers_body::TrailersBody;
 
 /// The largest of the weights that requests are distributed by.
 const LARGEST: f64 = 65_536.0;
@@ -82,6 +78,17 @@ impl EndpointLoads {
         if !self.settings.keep_reports {
             LoadReport::remove_from(fields);
         }
+    }
+
+    /// The body of a response of `endpoint`, whose trailers may contain a report.
+    pub(crate) fn learn_from_trailers(
+        self: &Arc<Self>,
+        body: Body,
+        endpoint: EndpointAddress,
+    ) -> Body {
+        let this = self.clone();
+        let learn = move |trailers: &mut HeaderMap| this.learn(&endpoint, trailers);
+        Body::boxed(TrailersBody::new(body, learn))
     }
 
     /// Picks an endpoint of the set by weight; `None` if the set is empty.
@@ -177,55 +184,13 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A response body whose trailers may contain a load report.
-pub(crate) struct ReportingBody {
-    inner: Body,
-    endpoint: EndpointAddress,
-    loads: Arc<EndpointLoads>,
-}
-
-impl ReportingBody {
-    /// The body of a response of `endpoint`.
-    pub(crate) fn new(inner: Body, endpoint: EndpointAddress, loads: Arc<EndpointLoads>) -> Self {
-        Self {
-            inner,
-            endpoint,
-            loads,
-        }
-    }
-}
-
-impl http_body::Body for ReportingBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            self.loads.learn(&self.endpoint, trailers);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http_body::Frame;
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::BoxError;
     use crate::plan::Endpoint;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -336,7 +301,7 @@ mod tests {
         let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
 
         let address = EndpointAddress::from(([127, 0, 0, 1], 1));
-        let body = ReportingBody::new(Body::boxed(body), address.clone(), loads.clone());
+        let body = loads.learn_from_trailers(Body::boxed(body), address.clone());
         let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
 
         assert_eq!(trailers.len(), 1);

@@ -43,7 +43,6 @@ pub use balancer::{Balancer, Pick};
 pub use clusters::{Cluster, Clusters};
 pub use endpoint::{InFlightGuard, LiveEndpoint};
 pub use endpoint_loads::EndpointLoads;
-pub(crate) use endpoint_loads::ReportingBody;
 pub use endpoint_set::EndpointSet;
 pub(crate) use hash_key::hash_address;
 pub use hash_key::{HashResult, find_cookie, hash_key};

@@ -6,14 +6,11 @@
 //! and remembers the name; trailers lose the field when they arrive. Outside a gateway this applies to
 //! [`PolicyLayer`](super::PolicyLayer); a [`HeadPolicyLayer`](super::HeadPolicyLayer) sees no body.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, request};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 
-use crate::{Body, BoxError};
+use crate::Body;
+use crate::trailers_body::TrailersBody;
 
 /// The names of the fields that policies have filled in a request. In the extensions of its head.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +40,8 @@ impl FilledFields {
             && !body.is_end_stream()
         {
             let inner = std::mem::take(body);
-            *body = Body::new(GuardedBody { inner, filled });
+            let strip = move |trailers: &mut HeaderMap| filled.strip(trailers);
+            *body = Body::new(TrailersBody::new(inner, strip));
         }
     }
 
@@ -67,41 +65,11 @@ fn is_variant(left: &HeaderName, right: &HeaderName) -> bool {
     left.len() == right.len() && left.map(plain).eq(right.map(plain))
 }
 
-/// A request body whose trailers lack the fields that policies have filled.
-struct GuardedBody {
-    inner: Body,
-    filled: FilledFields,
-}
-
-impl http_body::Body for GuardedBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            self.filled.strip(trailers);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::{HeaderValue, Request};
+    use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;

@@ -7,17 +7,16 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::attempt_response::{AttemptResponse, report};
 use super::backends::BackendRoute;
 use super::deadline::Deadline;
 use super::dynamic::{DynamicHost, DynamicHosts};
 use super::forward::{
     ForwardContext, ForwardError, Forwarded, SelectedBackend, Tunnel, TunnelGuard,
 };
-use super::{outlier, retry};
+use super::retry;
 use crate::Body;
-use crate::balance::{
-    InFlightGuard, LiveEndpoint, Pick, ReportingBody, RespondingEndpoint, hash_key,
-};
+use crate::balance::{InFlightGuard, LiveEndpoint, Pick, RespondingEndpoint, hash_key};
 use crate::breaker::{Permit, Resource};
 use crate::error::Error;
 use crate::http::Authority;
@@ -25,8 +24,8 @@ use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, EndpointAddress, LoadBalancer, Retry};
 use crate::upstream::{
-    BackendBody, Checkout, ConnectTarget, Pool, REPLAY_BUFFER, Replay, RequestPermits, SendFailure,
-    Upload, UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
+    BackendBody, Checkout, ConnectTarget, Pool, Replay, RequestPermits, SendFailure, Upload,
+    UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
 };
 
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -55,13 +54,6 @@ pub(crate) struct Forwarding<'a> {
     endpoint: Option<EndpointAddress>,
     /// Endpoints on which the request failed.
     tried: Vec<EndpointAddress>,
-}
-
-/// The response of one attempt.
-struct AttemptResponse {
-    response: UpstreamResponse,
-    in_flight: InFlightGuard,
-    time: Duration,
 }
 
 impl<'a> SelectedBackend<'a> {
@@ -343,9 +335,7 @@ impl<'a> Forwarding<'a> {
         if route.cluster.is_unanswered() {
             // Boxed: only the first requests to a host wait for its addresses.
             let limit = forwarder.backends.traffic.connect_timeout;
-            let answered = Box::pin(timeout(limit, route.cluster.first_answer()));
-            // Without an answer in time there is no endpoint, which the pick reports.
-            let _ = answered.await;
+            Box::pin(wait_for_addresses(route, limit)).await;
         }
         let in_flight = InFlightGuard::new(self.pick()?);
         let address = in_flight.endpoint().address();
@@ -376,18 +366,7 @@ impl<'a> Forwarding<'a> {
         if let Ok(response) = &mut result {
             response.source.keep_timer(timer);
         }
-        if let (Some(loads), Ok(response)) = (route.balancer.loads(), &mut result) {
-            loads.learn(address, &mut response.head.headers);
-        }
-        if let Some(outlier) = &route.outlier {
-            let outcome = match &result {
-                Ok(response) => Some(outlier::outcome_of_response(&response.head)),
-                Err(error) => outlier::outcome_of_error(error),
-            };
-            if let Some(outcome) = outcome {
-                outlier.report(address, outcome);
-            }
-        }
+        report(route, address, &mut result);
         Ok(AttemptResponse {
             response: result?,
             time: start.elapsed(),
@@ -450,10 +429,7 @@ impl<'a> Forwarding<'a> {
                 }
                 *response.body_mut() = match self.route().balancer.loads() {
                     None => Body::boxed(body),
-                    Some(loads) => {
-                        let body = Body::boxed(body);
-                        Body::boxed(ReportingBody::new(body, endpoint.clone(), loads.clone()))
-                    }
+                    Some(loads) => loads.learn_from_trailers(Body::boxed(body), endpoint.clone()),
                 };
             }
             None
@@ -475,11 +451,10 @@ fn milliseconds(time: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-impl AttemptResponse {
-    /// Reads the received part of a discarded response, so that its connection can be reused.
-    fn discard(self) {
-        BackendBody::new(self.response.source, None).drain(REPLAY_BUFFER);
-    }
+/// Waits for the first addresses of a host, for at most `limit`. Without any there is no endpoint, which the pick
+/// reports.
+async fn wait_for_addresses(route: &BackendRoute, limit: Duration) {
+    let _ = timeout(limit, route.cluster.first_answer()).await;
 }
 
 /// Sends a request over `idle`, another idle connection or a new one. If a connection has ended before a byte

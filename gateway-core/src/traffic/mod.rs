@@ -50,6 +50,7 @@
 pub mod mirror;
 
 mod attempt;
+mod attempt_response;
 mod backends;
 mod connection;
 mod deadline;
