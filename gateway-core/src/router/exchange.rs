@@ -42,11 +42,9 @@ pub(crate) struct Exchange {
     /// Time limits of the stream.
     pub(crate) timeouts: StreamTimeouts,
     progress: Option<Arc<Progress>>,
-    joined: Option<Joined>,
-    /// Not recorded: another service responds to the request.
-    forgotten: bool,
+    ending: Ending,
+    /// The client requests an upgrade.
     switching: bool,
-    left: bool,
     /// A policy has set the details, possibly to none.
     details_set: bool,
     /// The request as it is forwarded, if values of the response depend on it.
@@ -61,8 +59,20 @@ struct ForwardedHead {
     headers: HeaderMap,
 }
 
+/// How an exchange ends.
+enum Ending {
+    /// With the body of the response.
+    Response,
+    /// With the tunnel that follows the head of the response.
+    Tunnel(UpgradedStreams),
+    /// The client has disconnected.
+    Left,
+    /// Without a record: another service responds to the request.
+    Unrecorded,
+}
+
 /// The two connections of a granted upgrade.
-struct Joined {
+struct UpgradedStreams {
     client: OnUpgrade,
     backend: Tunnel,
 }
@@ -139,10 +149,8 @@ impl Exchange {
             entry,
             timeouts: StreamTimeouts::default(),
             progress: None,
-            joined: None,
-            forgotten: false,
+            ending: Ending::Response,
             switching: false,
-            left: false,
             details_set: false,
             forwarded: None,
         }
@@ -199,7 +207,7 @@ impl Exchange {
 
     /// Ends without a record: another service responds to the request.
     pub(crate) fn forget(mut self: Box<Self>) {
-        self.forgotten = true;
+        self.ending = Ending::Unrecorded;
     }
 
     /// Wraps the request body to count its bytes, unless it is empty.
@@ -256,7 +264,7 @@ impl Exchange {
 
     /// Records that the client has disconnected.
     pub(crate) fn note_left(&mut self) {
-        self.left = true;
+        self.ending = Ending::Left;
         self.entry.flags = Cow::Borrowed("DC");
         self.entry.details = Cow::Borrowed("downstream_remote_disconnect");
     }
@@ -303,7 +311,7 @@ impl Exchange {
 
     /// Records the flag and the details of a reply, unless the client has left.
     pub(crate) fn note_reply(&mut self, reply: &LocalReply) {
-        if !self.left {
+        if !matches!(self.ending, Ending::Left) {
             self.entry.flags = Cow::Borrowed(reply.flag);
             self.entry.details = reply.details.clone();
         }
@@ -335,18 +343,20 @@ impl Exchange {
 
     /// Continues as a tunnel after the response.
     pub(crate) fn join(&mut self, client: OnUpgrade, backend: Tunnel) {
-        self.joined = Some(Joined { client, backend });
+        if let Ending::Response = self.ending {
+            self.ending = Ending::Tunnel(UpgradedStreams { client, backend });
+        }
     }
 
     /// Copies bytes in both directions until the tunnel ends.
-    async fn run_tunnel(mut self: Box<Self>, joined: Joined) {
-        let Joined { client, backend } = joined;
+    async fn run_tunnel(mut self: Box<Self>, streams: UpgradedStreams) {
+        let UpgradedStreams { client, backend } = streams;
         let end = self.timeouts.tunnel_end(backend.deadline);
         let deadline = end.map(|(at, _)| at);
-        let told = tunnel_until(client, backend.io, self.timeouts.idle, deadline).await;
-        self.entry.bytes_received = told.received;
-        self.entry.bytes_sent = told.sent;
-        match told.reason {
+        let copied = tunnel_until(client, backend.io, self.timeouts.idle, deadline).await;
+        self.entry.bytes_received = copied.received;
+        self.entry.bytes_sent = copied.sent;
+        match copied.reason {
             CloseReason::Client => self.note_left(),
             CloseReason::Backend => {}
             CloseReason::IdleTimeout => self.note_reply(&Expired::Idle.after_head()),
@@ -360,7 +370,7 @@ impl Exchange {
 
     /// Records the head of the response. Returns the exchange if it ends with the body; a tunnel ends its own.
     pub(crate) fn conclude(mut self: Box<Self>, response: &Response<Body>) -> Option<Box<Self>> {
-        if self.left {
+        if let Ending::Left = self.ending {
             return None;
         }
         self.entry.status = Some(response.status());
@@ -371,8 +381,8 @@ impl Exchange {
         if let Some(progress) = &self.progress {
             progress.end_body(self.entry.protocol >= Some(Version::HTTP_2));
         }
-        if let Some(joined) = self.joined.take() {
-            tokio::spawn(self.run_tunnel(joined));
+        if let Ending::Tunnel(streams) = std::mem::replace(&mut self.ending, Ending::Response) {
+            tokio::spawn(self.run_tunnel(streams));
             return None;
         }
         Some(self)
@@ -381,7 +391,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.forgotten {
+        if let Ending::Unrecorded = self.ending {
             return;
         }
         self.entry.duration = self.started.elapsed();
