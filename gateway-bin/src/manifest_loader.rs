@@ -9,9 +9,11 @@ use std::time::SystemTime;
 use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Severity;
 use towergate_k8s::ingress::MigrationOutcome;
-use towergate_k8s::resolve::{BackendUse, Parity, gateway_parameters};
+use towergate_k8s::resolve::{BackendUse, Parity, process_parameters};
 use towergate_k8s::source::{Folder, Kept, keep_last_good, read_again};
-use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, ResolveOptions, resolve};
+use towergate_k8s::{
+    Diagnostic, FindingCode, ObjectKey, Objects, Resolution, ResolveOptions, resolve,
+};
 use towergate_policy::envoy_proxy::ProcessSettings;
 use towergate_tls::server::UnknownName;
 
@@ -32,6 +34,8 @@ pub(crate) struct ManifestLoader {
     ingress_class: Option<String>,
     /// Their last translation.
     ingresses: TranslatedIngresses,
+    /// Settings with which the process started. `None`: this is not the process that serves.
+    process: Option<ProcessSettings>,
     /// Whether each Gateway gets its own address.
     separate_addresses: bool,
     fingerprint: Option<u64>,
@@ -66,6 +70,7 @@ impl ManifestLoader {
             scope: scope(args),
             ingress_class: args.ingress_class.clone(),
             ingresses: TranslatedIngresses::default(),
+            process: None,
             separate_addresses: false,
             fingerprint: None,
             last: Objects::default(),
@@ -86,20 +91,31 @@ impl ManifestLoader {
         self
     }
 
-    /// The process settings in the EnvoyProxy of this controller's Gateways. If they differ, those
-    /// of the first Gateway by name apply, because one process serves all Gateways.
+    /// The process settings in the EnvoyProxy of this controller's Gateways: those of the first
+    /// Gateway by name, because one process serves all Gateways.
     pub(crate) fn process_settings(&mut self) -> ProcessSettings {
         let objects = self.folder.read(&self.paths).objects;
-        let ours = objects.gateways.values().filter(|gateway| {
-            let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
-            let class = objects.gateway_classes.get(&class);
-            class.is_none_or(|class| class.spec.controller_name == self.scope.controller_name)
-        });
-        let mut found =
-            ours.filter_map(|gateway| gateway_parameters(&objects, gateway).ok().flatten());
-        found
-            .next()
-            .map_or_else(ProcessSettings::default, |spec| ProcessSettings::of(&spec))
+        let found = process_parameters(&objects, &self.scope);
+        let settings = found.map(|(_, settings)| settings).unwrap_or_default();
+        self.process = Some(settings.clone());
+        settings
+    }
+
+    /// A warning if the settings of the process changed after its start.
+    fn changed_process(&self, objects: &Objects) -> Option<Diagnostic> {
+        let started = self.process.as_ref()?;
+        let (of, now) = match process_parameters(objects, &self.scope) {
+            Some((gateway, settings)) => (format!("of Gateway {gateway} "), settings),
+            None => (String::new(), ProcessSettings::default()),
+        };
+        let fields = now.differing(started);
+        let message = format!(
+            "settings {of}of the process changed after its start: {}",
+            fields.join(", ")
+        );
+        let help = "restart the process to apply them";
+        let warning = Diagnostic::warning(FindingCode::ParametersIgnored, message, help);
+        (!fields.is_empty()).then_some(warning)
     }
 
     /// Adds a manifest that is not a file, such as standard input.
@@ -165,6 +181,7 @@ impl ManifestLoader {
         let unreadable = errors(&diagnostics);
         diagnostics.extend(findings);
         diagnostics.extend(self.ingresses.findings.iter().cloned());
+        diagnostics.extend(self.changed_process(&self.last));
         diagnostics.append(&mut resolution.diagnostics);
         diagnostics.sort_by(|a, b| {
             let by_place = |d: &Diagnostic| (d.file.clone(), d.line, d.column);
@@ -266,6 +283,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
             dynamic: args.dynamic_resolver.targets().map(Arc::new),
             socket_folders: args.backend_socket_folders.clone(),
         },
+        one_process: true,
         statuses: true,
     }
 }
@@ -324,6 +342,41 @@ mod tests {
             loader.read(false, |_| None).expect("a reading").objects,
             Objects::default()
         );
+    }
+
+    #[test]
+    fn a_change_of_the_settings_of_the_process_is_a_warning_until_it_is_reverted() {
+        let manifest = |workers: u8| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: a}}\n\
+                 spec: {{gatewayClassName: eg, listeners: [{{name: h, port: 80, protocol: HTTP}}], \
+                 infrastructure: {{parametersRef: {{group: gateway.envoyproxy.io, kind: EnvoyProxy, name: p}}}}}}\n---\n\
+                 apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {{name: p}}\n\
+                 spec: {{concurrency: {workers}}}\n"
+            )
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |workers| {
+            std::fs::write(folder.path().join("a.yaml"), manifest(workers))
+                .expect("the file is written");
+        };
+        write(2);
+        let mut loader = loader(folder.path());
+        assert_eq!(loader.process_settings().workers, Some(2));
+        let mut warnings = |workers| {
+            write(workers);
+            let reading = loader.read(true, |_| None).expect("a reading");
+            let found = reading.diagnostics.into_iter();
+            let found = found.filter(|d| d.code == FindingCode::ParametersIgnored);
+            found.map(|d| d.message).collect::<Vec<_>>()
+        };
+
+        assert!(warnings(2).is_empty());
+        assert_eq!(
+            warnings(4),
+            ["settings of Gateway default/a of the process changed after its start: concurrency"]
+        );
+        assert!(warnings(2).is_empty());
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod report;
 mod route;
 mod selector;
 
-pub use gateway::{every_address, gateway_parameters};
+pub use gateway::{every_address, gateway_parameters, process_parameters};
 pub use options::{BackendUse, Parity, Resolution, ResolveOptions};
 
 use std::cell::RefCell;

@@ -54,6 +54,9 @@ pub struct ResolveOptions {
     pub parity: Parity,
     /// Use of kind Backend.
     pub backends: BackendUse,
+    /// Whether one process serves all Gateways, so that settings of the process are those of one
+    /// EnvoyProxy. Default: `false`, a process for each Gateway.
+    pub one_process: bool,
     /// Whether to produce statuses. With many routes, they take a large part of the time.
     pub statuses: bool,
 }
@@ -80,6 +83,7 @@ impl Default for ResolveOptions {
             rate_limit_service: None,
             parity: Parity::default(),
             backends: BackendUse::default(),
+            one_process: false,
             statuses: true,
         }
     }

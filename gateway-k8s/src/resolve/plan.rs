@@ -238,13 +238,12 @@ impl<'a> Builder<'_, 'a> {
                     }
                     let rules = state.rules.iter().map(|draft| {
                         let effect = self.effect(at, draft, place);
-                        let client_cert =
-                            &self.gateways.list[attachment.gateway].backend_client_cert;
-                        let own = (!client_cert.is_none()).then_some(attachment.gateway);
+                        let client_tls = &self.gateways.list[attachment.gateway].client_tls;
+                        let own = (!client_tls.is_none()).then_some(attachment.gateway);
                         let key = (draft.index, effect.key.clone(), own);
                         let make = || {
                             let mut rule = self.rule(&id, draft, effect, host);
-                            client_cert.show(&mut rule.filters, &mut rule.backends);
+                            client_tls.apply(&mut rule.filters, &mut rule.backends);
                             Arc::new(rule)
                         };
                         built.entry(key).or_insert_with(make).clone()

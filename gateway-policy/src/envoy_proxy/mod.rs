@@ -16,11 +16,15 @@
 //! ```
 
 mod access_log;
+mod backend_tls;
+mod filter_order;
 mod kubernetes;
 mod log_condition;
 mod process;
 
 pub use access_log::{FileLog, LogLine, LogOperator, LogPart, LogSource};
+pub use backend_tls::BackendTlsLimits;
+pub use filter_order::FilterPosition;
 pub use kubernetes::{
     EnvoyContainer, EnvoyDaemonSet, EnvoyDeployment, EnvoyDisruptionBudget, EnvoyHpa,
     EnvoyKubernetesProvider, EnvoyPod, EnvoyService, EnvoyServiceType, ObjectPatch, PatchKind,
@@ -96,8 +100,8 @@ api_struct! {
         merge_backends: Value = "mergeBackends" Ignored,
         /// Whether requests are sent to endpoints or to the cluster IP. Default: `Endpoint`.
         routing_type: ProxyRoutingType = "routingType",
-        /// Order of Envoy's filters. The order of policies is fixed.
-        filter_order: Vec<Value> = "filterOrder" Ignored,
+        /// Order of Envoy's filters. The order of policies is fixed: a limit cannot be placed before authentication.
+        filter_order: Vec<FilterPosition> = "filterOrder" Ignored,
         /// Whether rules are matched in the order of the manifest.
         preserve_route_order: bool = "preserveRouteOrder" Unsupported,
         /// Bootstrap configuration of Envoy.
@@ -162,7 +166,7 @@ api_struct! {
         health_check_failure_delay: DurationText = "healthCheckFailureDelay" Ignored,
     }
 
-    /// TLS of connections to backends. Settings that are not applied make TLS backends unavailable.
+    /// TLS of connections to backends. Values that are not supported make TLS backends unavailable.
     pub struct EnvoyProxyBackendTls {
         /// Client certificate: a Secret of type `kubernetes.io/tls`.
         client_certificate_ref: ObjectRef = "clientCertificateRef",
@@ -220,7 +224,12 @@ impl EnvoyProxySpec {
     pub fn error(&self) -> Option<String> {
         let report = Report::of(self);
         let violation = report.violations.first().map(ToString::to_string);
-        violation.or_else(|| report.unsupported.first().map(ToString::to_string))
+        violation
+            .or_else(|| report.unsupported.first().map(ToString::to_string))
+            .or_else(|| {
+                let (index, text) = filter_order::needed(self.filter_order.as_deref()?)?;
+                Some(format!("spec.filterOrder[{index}]: {text}"))
+            })
     }
 
     fn rules(&self, report: &mut Report) {
@@ -229,32 +238,6 @@ impl EnvoyProxySpec {
             !merges,
             "mergeGateways and mergeBackends are mutually exclusive",
         );
-    }
-}
-
-impl EnvoyProxyBackendTls {
-    /// The first setting that is not applied, and without which connections could be less protected.
-    pub fn not_applied(&self) -> Option<&'static str> {
-        use TlsVersionBound as V;
-        let has = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        let lowest = self.min_version.as_ref();
-        let highest = self.max_version.as_ref();
-        [
-            (
-                "minVersion",
-                lowest.is_some_and(|version| !matches!(version, V::Auto | V::Tls12)),
-            ),
-            (
-                "maxVersion",
-                highest.is_some_and(|version| !matches!(version, V::Auto | V::Tls13)),
-            ),
-            ("ciphers", has(&self.ciphers)),
-            ("ecdhCurves", has(&self.ecdh_curves)),
-            ("signatureAlgorithms", has(&self.signature_algorithms)),
-            ("alpnProtocols", has(&self.alpn_protocols)),
-        ]
-        .into_iter()
-        .find_map(|(field, is_set)| is_set.then_some(field))
     }
 }
 
@@ -314,6 +297,14 @@ mod tests {
             ),
             (r#"{"preserveRouteOrder": true}"#, "spec.preserveRouteOrder"),
             (
+                r#"{"filterOrder": [{"name": "envoy.filters.http.ratelimit", "before": "envoy.filters.http.ext_authz"}]}"#,
+                "spec.filterOrder[0]",
+            ),
+            (
+                r#"{"filterOrder": [{"name": "envoy.filters.http.cors"}]}"#,
+                "spec.filterOrder[0]",
+            ),
+            (
                 r#"{"provider": {"type": "Kubernetes", "kubernetes": {"envoyDeployment": {}, "envoyDaemonSet": {}}}}"#,
                 "envoyDaemonSet",
             ),
@@ -331,21 +322,5 @@ mod tests {
             assert!(error.contains(field), "{text}: {error:?}");
         }
         assert_eq!(spec(r#"{"preserveRouteOrder": false}"#).error(), None);
-    }
-
-    #[test]
-    fn tls_settings_that_are_not_applied_are_named() {
-        let not_applied = |text: &str| {
-            let tls: EnvoyProxyBackendTls =
-                serde_json::from_str(text).expect("the section is read");
-            tls.not_applied()
-        };
-
-        assert_eq!(
-            not_applied(r#"{"minVersion": "1.2", "maxVersion": "1.3"}"#),
-            None
-        );
-        assert_eq!(not_applied(r#"{"minVersion": "1.3"}"#), Some("minVersion"));
-        assert_eq!(not_applied(r#"{"ciphers": ["a"]}"#), Some("ciphers"));
     }
 }

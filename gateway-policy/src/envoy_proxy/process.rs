@@ -50,6 +50,29 @@ impl ProcessSettings {
     }
 }
 
+impl ProcessSettings {
+    /// Fields of an EnvoyProxy, without `spec`, whose values differ.
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let log = (&self.access_log, self.access_log_off);
+        [
+            ("concurrency", self.workers != other.workers),
+            ("logging.level[default]", self.log != other.log),
+            (
+                "shutdown.drainTimeout",
+                self.drain_timeout != other.drain_timeout,
+            ),
+            ("shutdown.minDrainDuration", self.leave != other.leave),
+            (
+                "telemetry.accessLog",
+                log != (&other.access_log, other.access_log_off),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(field, differs)| differs.then_some(field))
+        .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,8 @@
 
 use std::sync::Arc;
 
-use towergate_core::plan::Filter;
-use towergate_core::plan::{Backend, Destination, WeightedBackend};
 use towergate_policy::references::author_and_name;
 use towergate_tls::Certificate;
-use towergate_tls::client::ClientTls;
 
 use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
@@ -93,8 +90,7 @@ impl BackendClientCert {
         Self::Unusable
     }
 
-    /// Resolves `backendTLS` of the EnvoyProxy of the Gateway. Settings that are not applied, such as cipher suites,
-    /// make TLS backends unavailable.
+    /// Resolves `backendTLS.clientCertificateRef` of the EnvoyProxy of the Gateway.
     fn of_parameters(
         index: &ObjectIndex<'_>,
         gateway: &Object<GatewaySpec>,
@@ -128,18 +124,23 @@ impl BackendClientCert {
             };
             certificate::find(index, owner, &secret)
         });
-        let not_applied = tls.not_applied();
-        let not_applied = not_applied.map(|field| format!("backendTLS.{field} is not supported"));
-        let error = not_applied.or_else(|| match &certificate {
-            Some(Err(error)) => Some(format!("client certificate not usable: {}", error.message)),
-            _ => None,
-        });
-        let Some(error) = error else {
-            let certificate = certificate.and_then(Result::ok);
-            return certificate.map_or(Self::None, |found| Self::Certificate(Arc::new(found)));
+        let error = match certificate {
+            None => return Self::None,
+            Some(Ok(found)) => return Self::Certificate(Arc::new(found)),
+            Some(Err(error)) => error.message,
         };
+        let message = format!("EnvoyProxy: client certificate not usable: {error}");
+        Self::refuse(message, conditions, report, subject)
+    }
+
+    /// Reports an error in the EnvoyProxy. TLS backends are unavailable.
+    pub(super) fn refuse(
+        message: String,
+        conditions: &mut Conditions<GatewayReason>,
+        report: &mut Report,
+        subject: &Subject<'_>,
+    ) -> Self {
         let reason = GatewayReason::InvalidClientCertificateRef;
-        let message = format!("EnvoyProxy: {error}");
         conditions.set(ConditionType::ResolvedRefs, false, reason, &*message);
         report.error(
             FindingCode::CertificateNotUsable,
@@ -154,55 +155,5 @@ impl BackendClientCert {
     /// Whether no certificate is configured.
     pub(in super::super) fn is_none(&self) -> bool {
         matches!(self, Self::None)
-    }
-
-    /// Sets the certificate on TLS backends of `backends` and of mirrors in `filters`.
-    pub(in super::super) fn show(
-        &self,
-        filters: &mut Vec<Filter>,
-        backends: &mut [WeightedBackend],
-    ) {
-        if self.is_none() {
-            return;
-        }
-        self.show_to_mirrors(filters);
-        for weighted in backends {
-            self.show_to_mirrors(&mut weighted.filters);
-            if let Destination::Backend(backend) = &weighted.destination {
-                let shown = self.of(backend);
-                weighted.destination = shown.map_or(Destination::Invalid, Destination::Backend);
-            }
-        }
-    }
-
-    fn show_to_mirrors(&self, filters: &mut Vec<Filter>) {
-        filters.retain_mut(|filter| {
-            let Filter::Mirror(mirror) = filter else {
-                return true;
-            };
-            let shown = self.of(&mirror.backend);
-            shown.map(|backend| mirror.backend = backend).is_some()
-        });
-    }
-
-    /// The backend with this certificate if it uses TLS; `None` if the Gateway must not connect to it.
-    fn of(&self, backend: &Arc<Backend>) -> Option<Arc<Backend>> {
-        let Some(tls) = &backend.tls else {
-            return Some(backend.clone());
-        };
-        match self {
-            Self::None => Some(backend.clone()),
-            Self::Unusable => None,
-            Self::Certificate(certificate) => {
-                let tls = ClientTls {
-                    identity: Some(certificate.clone()),
-                    ..ClientTls::clone(tls)
-                };
-                Some(Arc::new(Backend {
-                    tls: Some(Arc::new(tls)),
-                    ..Backend::clone(backend)
-                }))
-            }
-        }
     }
 }

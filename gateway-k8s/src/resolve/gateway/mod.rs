@@ -13,6 +13,7 @@ mod address;
 mod backend_client_cert;
 mod certificate;
 mod class;
+mod client_tls;
 mod conflict;
 mod finding;
 mod frontend;
@@ -20,6 +21,7 @@ mod listener;
 mod overlap;
 mod owner;
 mod parameters;
+mod process;
 mod protocol;
 mod set;
 mod unsupported;
@@ -28,6 +30,7 @@ pub use address::every_address;
 pub(super) use class::{class_statuses, is_ours};
 pub(super) use listener::{AllowedNamespaces, ListenerState};
 pub use parameters::gateway_parameters;
+pub use process::process_parameters;
 pub(super) use protocol::{ListenerProtocol, ProtocolFamily};
 pub(super) use set::ListenerSetState;
 
@@ -39,7 +42,7 @@ use towergate_policy::common::TargetKind;
 use towergate_tls::{Certificate, NamePattern};
 
 use self::address::Addresses;
-use self::backend_client_cert::BackendClientCert;
+use self::client_tls::GatewayClientTls;
 use self::finding::report_listener;
 use self::frontend::Frontend;
 use self::owner::Owner;
@@ -65,8 +68,8 @@ pub(super) struct GatewayState<'a> {
     /// Addresses to bind.
     pub(super) bind: Vec<IpAddr>,
     addresses: Addresses,
-    /// Client certificate for backends.
-    pub(super) backend_client_cert: BackendClientCert,
+    /// TLS of connections to backends.
+    pub(super) client_tls: GatewayClientTls,
     conditions: Conditions<GatewayReason>,
 }
 
@@ -132,7 +135,7 @@ impl<'a> GatewayState<'a> {
             sets: Indexed::default(),
             addresses: Addresses::resolve(index, object, &bind),
             bind,
-            backend_client_cert: BackendClientCert::None,
+            client_tls: GatewayClientTls::default(),
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(index, &mut state.conditions, object, report, &subject) {
@@ -144,8 +147,7 @@ impl<'a> GatewayState<'a> {
             return state;
         }
         let conditions = &mut state.conditions;
-        state.backend_client_cert =
-            BackendClientCert::find(index, object, conditions, report, &subject);
+        state.client_tls = GatewayClientTls::find(index, object, conditions, report, &subject);
         let frontend = Frontend::read(index, object, report, &subject);
         frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();

@@ -12,7 +12,9 @@ use std::borrow::Cow;
 use towergate_policy::envoy_proxy::EnvoyProxySpec;
 use towergate_policy::merge::merge;
 
+use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
+use super::process;
 use crate::api::ENVOY_GROUP;
 use crate::api::gateway::{GatewayClassSpec, GatewaySpec};
 use crate::finding::FindingCode;
@@ -134,7 +136,7 @@ pub(super) fn check_class(
     match of_class(objects, class) {
         Ok(None) => {}
         Ok(Some(found)) => warn(
-            found,
+            &without_effect(found).into_iter().collect::<Vec<_>>(),
             (conditions, GatewayClassReason::UnsupportedField),
             report,
             &subject,
@@ -154,22 +156,26 @@ pub(super) fn check_class(
 
 /// Sets the conditions of a Gateway for its parameters. Returns whether it can be served.
 pub(super) fn check_gateway(
-    objects: &Objects,
+    index: &ObjectIndex<'_>,
     gateway: &Object<GatewaySpec>,
     conditions: &mut Conditions<GatewayReason>,
     report: &mut Report,
     subject: &Subject<'_>,
 ) -> bool {
+    let objects = index.objects;
     if let Err(message) = gateway_parameters(objects, gateway) {
         let reason = GatewayReason::InvalidParameters;
         conditions.set(ConditionType::Accepted, false, reason, &*message);
         refuse(report, subject, OF_GATEWAY, message, "Gateway");
         return is_missing(objects, gateway);
     }
-    if let Ok(Some(own)) = of_gateway(objects, gateway) {
-        let place = (conditions, GatewayReason::UnsupportedField);
-        warn(own, place, report, subject, OF_GATEWAY);
+    let own = of_gateway(objects, gateway).ok().flatten();
+    let mut texts: Vec<String> = own.and_then(without_effect).into_iter().collect();
+    if index.options.one_process {
+        texts.extend(process::overridden(objects, index.options, gateway));
     }
+    let place = (conditions, GatewayReason::UnsupportedField);
+    warn(&texts, place, report, subject, OF_GATEWAY);
     true
 }
 
@@ -202,23 +208,30 @@ fn refuse(
     );
 }
 
-/// Warns of the fields of an EnvoyProxy that have no effect.
+/// The fields of an EnvoyProxy that have no effect.
+fn without_effect(proxy: &Object<EnvoyProxySpec>) -> Option<String> {
+    let ignored = proxy.spec.ignored();
+    (!ignored.is_empty()).then(|| {
+        format!(
+            "EnvoyProxy {}: without effect, since they configure Envoy or are not supported: {}",
+            proxy.key(),
+            ignored.join(", ")
+        )
+    })
+}
+
+/// Warns of settings that have no effect.
 fn warn<R: Reason>(
-    proxy: &Object<EnvoyProxySpec>,
+    texts: &[String],
     (conditions, reason): (&mut Conditions<R>, R),
     report: &mut Report,
     subject: &Subject<'_>,
     field: &'static str,
 ) {
-    let ignored = proxy.spec.ignored();
-    if ignored.is_empty() {
+    if texts.is_empty() {
         return;
     }
-    let fields = ignored.join(", ");
-    let message = format!(
-        "EnvoyProxy {}: without effect, since they configure Envoy or are not supported: {fields}",
-        proxy.key()
-    );
+    let message = texts.join("; ");
     report.warn(
         FindingCode::ParametersIgnored,
         subject,
@@ -337,5 +350,68 @@ spec:
         let message = warning["message"].as_str().expect("a text");
         assert!(message.contains("spec.bootstrap"), "{message}");
         assert_eq!(resolution.plan.ports.len(), 1);
+    }
+
+    /// Gateways `a` and `b`, each with an EnvoyProxy, and their warnings.
+    fn warnings(of_a: &str, of_b: &str, one_process: bool) -> Vec<Option<String>> {
+        let named = |name: &str, spec: &str| {
+            gateway(Some(name)).replace("name: g,", &format!("name: {name},"))
+                + &proxy("d", name, spec)
+        };
+        let decoded = decode("a.yaml", &(named("a", of_a) + &named("b", of_b)));
+        let options = ResolveOptions {
+            one_process,
+            ..ResolveOptions::default()
+        };
+        let statuses = resolve(&decoded.objects, &options).statuses;
+        let warning = |name: &str| {
+            let key = crate::status::StatusKey::new("Gateway", ObjectKey::new("d", name));
+            let conditions = statuses.0[&key]["conditions"].as_array().cloned();
+            let mut conditions = conditions.into_iter().flatten();
+            let warning = conditions.find(|condition| condition["type"] == "Warning")?;
+            warning["message"].as_str().map(str::to_owned)
+        };
+        vec![warning("a"), warning("b")]
+    }
+
+    #[test]
+    fn settings_that_differ_in_one_process_are_named_on_the_other_gateways() {
+        let found = warnings(
+            "{concurrency: 2, ipFamily: IPv4}",
+            "{concurrency: 3, ipFamily: IPv6, shutdown: {drainTimeout: 9s}}",
+            true,
+        );
+
+        assert_eq!(found[0], None);
+        let expected = "one process serves all Gateways: concurrency, shutdown.drainTimeout are those of Gateway d/a";
+        assert_eq!(found[1].as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn equal_settings_and_settings_of_separate_processes_are_no_warning() {
+        let (two, three) = ("{concurrency: 2}", "{concurrency: 3}");
+
+        assert_eq!(warnings(two, two, true), [None, None]);
+        assert_eq!(warnings(two, three, false), [None, None]);
+    }
+
+    #[test]
+    fn a_filter_order_is_a_warning_unless_it_protects_something() {
+        let order = |name: &str| {
+            format!(
+                "{{filterOrder: [{{name: envoy.filters.http.{name}, before: envoy.filters.http.ext_authz}}]}}"
+            )
+        };
+
+        let found = warnings(&order("compressor"), "{}", false);
+        assert!(
+            found[0]
+                .as_deref()
+                .is_some_and(|text| text.contains("spec.filterOrder"))
+        );
+        let text = gateway(Some("own")) + &proxy("d", "own", &order("local_ratelimit"));
+        let error = parameters(&text).expect_err("it is refused");
+        let expected = "spec.filterOrder[0]: local_ratelimit before ext_authz is not supported";
+        assert!(error.contains(expected), "{error}");
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn check_gateway(
     report: &mut Report,
     subject: &Subject<'_>,
 ) -> bool {
-    let parameters = parameters::check_gateway(index.objects, gateway, conditions, report, subject);
+    let parameters = parameters::check_gateway(index, gateway, conditions, report, subject);
     options(gateway, report, subject);
     let addresses = &gateway.spec.addresses;
     if let Some((message, advice)) = addresses.iter().find_map(unsupported_address) {

@@ -58,8 +58,8 @@ impl Builder<'_, '_> {
             true => draft.passed.clone(),
             false => draft.terminated.clone(),
         };
-        let client_cert = &self.gateways.list[place.0].backend_client_cert;
-        client_cert.show(&mut Vec::new(), &mut backends);
+        let client_tls = &self.gateways.list[place.0].client_tls;
+        client_tls.apply(&mut Vec::new(), &mut backends);
         let access = self.stream_access(route, draft, place);
         let effect = self.stream_effect(route, draft, place);
         let effect = effect.filter(|_| access.is_some());
