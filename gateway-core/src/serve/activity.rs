@@ -52,12 +52,21 @@ impl Activity {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records received bytes; 0: the client has closed its side. `lenient`: see [`ConnectionState::on_read`].
-    pub(super) fn on_read(&self, bytes: usize, http1: bool, lenient: Option<(u64, LenientParse)>) {
+    /// Records received bytes; 0: the client has closed its side. `lenient`: see [`ConnectionState::on_read`];
+    /// `within_head`: see [`ConnectionState::is_within_head`].
+    pub(super) fn on_read(
+        &self,
+        bytes: usize,
+        http1: bool,
+        lenient: Option<(u64, LenientParse)>,
+        within_head: bool,
+    ) {
         let mut state = self.state();
-        match bytes {
-            0 => state.client_closed = Some(self.now()),
-            bytes => state.on_read(bytes as u64, http1, lenient, || self.now()),
+        if bytes == 0 {
+            state.client_closed = Some(self.now());
+        } else {
+            state.is_within_head = within_head;
+            state.on_read(bytes as u64, http1, lenient, || self.now());
         }
     }
 
@@ -166,7 +175,7 @@ mod tests {
         let activity = Activity::new(ConnectionGuard::for_tests(), Drain::new(), Some(2));
         let activity = Arc::new(activity);
 
-        activity.on_read(100, true, Some((0, LenientParse::Fragment)));
+        activity.on_read(100, true, Some((0, LenientParse::Fragment)), false);
         let (mut first, lenient) = TrackedRequest::begin(&activity, None);
         assert!(!activity.is_idle());
         assert_eq!(lenient, Some(LenientParse::Fragment));

@@ -13,7 +13,7 @@ pub struct FramedRequests {
     pub malformed: bool,
 }
 
-/// Frames `bytes`, which arrive in parts of `part` bytes.
+/// Frames `bytes`, which arrive in parts of `part` bytes. Upgrades are refused.
 pub fn frame_requests(bytes: &[u8], part: usize) -> FramedRequests {
     let mut framer = RequestFramer::new(0);
     let mut result = FramedRequests {
@@ -21,8 +21,15 @@ pub fn frame_requests(bytes: &[u8], part: usize) -> FramedRequests {
         lenient: None,
         malformed: false,
     };
-    for received in bytes.chunks(part.max(1)) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (received, left) = rest.split_at(part.clamp(1, rest.len()));
         let framed = framer.scan(received);
+        rest = left;
+        if framer.is_switching() {
+            framer.settle_upgrade(false);
+            rest = &bytes[bytes.len() - left.len() - (received.len() - framed.valid)..];
+        }
         let parsed = framed.replacement.as_deref();
         let parsed = parsed.unwrap_or(&received[..framed.valid]);
         result.bytes.extend_from_slice(parsed);

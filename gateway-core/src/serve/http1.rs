@@ -75,13 +75,13 @@ where
     if completed && closed {
         return None;
     }
-    let io = io.into_inner();
+    let (io, kept) = io.into_parts();
     if matches!(end, End::Released) {
         let unread = parts.read_buf.len() as u64;
         state.activity.state().on_unread(unread);
         return Some(IdleConnection {
             io,
-            received: parts.read_buf.as_ref().into(),
+            received: [&parts.read_buf[..], &kept].concat().as_slice().into(),
             is_http1: true,
             handler: parts.service.handler,
             state,

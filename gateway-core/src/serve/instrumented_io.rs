@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,7 +19,8 @@ use crate::coalesced_write;
 #[derive(Debug)]
 pub(super) struct InstrumentedIo<Io> {
     io: Io,
-    /// Bytes received before the codec was created; empty once it has read them.
+    /// Bytes received before the codec was created, or after a request with an upgrade whose response is
+    /// not known yet; empty once the codec has read them.
     prefix: Bytes,
     /// Bytes that the framer has changed, until the codec has read them.
     framed: Bytes,
@@ -30,6 +31,8 @@ pub(super) struct InstrumentedIo<Io> {
     control_frames: Option<Box<ControlFrameMonitor>>,
     /// The client has closed its side. The codec is not informed yet, because it would drop the request.
     end_withheld: bool,
+    /// Wakes the codec, which waits for the bytes after a request with an upgrade.
+    upgrade_waker: Option<Waker>,
 }
 
 /// Protocol of a connection.
@@ -65,6 +68,7 @@ impl<Io> InstrumentedIo<Io> {
                 HttpProtocol::Http2 => Some(Box::new(ControlFrameMonitor::new())),
             },
             end_withheld: false,
+            upgrade_waker: None,
         }
     }
 
@@ -73,9 +77,9 @@ impl<Io> InstrumentedIo<Io> {
         self.framer.is_within_head()
     }
 
-    /// The underlying stream.
-    pub(super) fn into_inner(self) -> Io {
-        self.io
+    /// The underlying stream, and the bytes that were received from it and not passed to the codec.
+    pub(super) fn into_parts(self) -> (Io, Bytes) {
+        (self.io, self.prefix)
     }
 
     fn is_http1(&self) -> bool {
@@ -103,17 +107,22 @@ impl<Io> InstrumentedIo<Io> {
             }
         }
         if !self.is_http1() || received == 0 {
-            return self.activity.on_read(received, self.is_http1(), None);
-        }
-        if self.framer.is_switching() {
-            let state = self.activity.state();
-            self.framer.note_requests(state.requests());
-            if state.output == Output::Tunnel {
-                self.framer.stop();
-            }
+            return self
+                .activity
+                .on_read(received, self.is_http1(), None, false);
         }
         let framed = self.framer.scan(&buf.filled()[before..]);
-        self.activity.on_read(received, true, framed.lenient);
+        let mut passed = received;
+        if self.framer.is_switching() {
+            passed = framed.valid;
+            let kept = &buf.filled()[before + passed..];
+            self.prefix = [kept, &self.prefix].concat().into();
+        }
+        if passed > 0 {
+            let within_head = self.framer.is_within_head();
+            self.activity
+                .on_read(passed, true, framed.lenient, within_head);
+        }
         match framed.replacement {
             None => buf.set_filled(before + framed.valid),
             Some(replacement) => {
@@ -122,6 +131,27 @@ impl<Io> InstrumentedIo<Io> {
                 Self::read_from(&mut self.framed, buf);
             }
         }
+    }
+
+    /// Waits for the response to a request with an upgrade. If it accepts the upgrade, the bytes that follow
+    /// belong to a tunnel; otherwise they are the next request.
+    fn poll_upgrade(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.framer.is_switching() && !self.settle_upgrade() {
+            self.upgrade_waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the response to the request with an upgrade is known. Informs the framer.
+    fn settle_upgrade(&mut self) -> bool {
+        let state = self.activity.state();
+        let accepted = state.output == Output::Tunnel;
+        let ended = state.requests() >= self.framer.heads() && !state.is_serving();
+        if accepted || ended {
+            self.framer.settle_upgrade(accepted);
+        }
+        accepted || ended
     }
 
     /// Status of the codec's own error response, if `bytes` begin one.
@@ -158,9 +188,13 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
                 false => Poll::Ready(Ok(())),
             };
         }
+        let waits = this.poll_upgrade(cx).is_pending();
+        if waits && !this.prefix.is_empty() {
+            return Poll::Pending;
+        }
         if this.prefix.is_empty() {
             let read = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
-            read.inspect_err(|_| this.activity.on_read(0, this.is_http1(), None))?;
+            read.inspect_err(|_| this.activity.on_read(0, this.is_http1(), None, false))?;
         } else {
             Self::read_from(&mut this.prefix, buf);
         }
@@ -174,7 +208,8 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
             }
         }
         if received > 0 && buf.filled().len() == before {
-            // The received bytes begin with a defect. A read of no bytes would be the end of the stream.
+            // The received bytes begin with a defect, or follow a request with an upgrade. A read of no
+            // bytes would be the end of the stream.
             return Pin::new(this).poll_read(cx, buf);
         }
         Poll::Ready(Ok(()))
@@ -221,6 +256,12 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
         let result = Pin::new(&mut this.io).poll_flush(cx);
         // With TLS, writes fill a buffer, and only the flush waits for the client.
         this.activity.on_flush(result.is_pending());
+        if this.upgrade_waker.is_some()
+            && this.settle_upgrade()
+            && let Some(waker) = this.upgrade_waker.take()
+        {
+            waker.wake();
+        }
         result
     }
 

@@ -7,7 +7,9 @@
 //!
 //! - reports invalid heads that hyper accepts ([`LenientParse`]);
 //! - percent-encodes characters in targets that hyper rejects (see [`escape`]);
-//! - ends the bytes at a malformed chunk (see [`ChunkScan`]).
+//! - ends the bytes at a malformed chunk (see [`ChunkScan`]);
+//! - ends the bytes after a request with an upgrade until its response is known: only an accepted
+//!   upgrade makes them another protocol ([`RequestFramer::settle_upgrade`]).
 //!
 //! Most heads arrive in one piece. They are scanned line by line without a copy.
 
@@ -32,8 +34,6 @@ pub(super) struct RequestFramer {
     skips_line: bool,
     /// Number of complete heads of the connection.
     heads: u64,
-    /// Number of heads after a request for another protocol. The bytes that follow may not be HTTP.
-    switching: Option<u64>,
     malformed: bool,
 }
 
@@ -46,6 +46,8 @@ enum State {
     /// Remaining bytes of a body with a length.
     Body(u64),
     Chunked(ChunkScan),
+    /// After a request that contains an upgrade and whose response is not known yet.
+    Switching,
     /// The rest is not scanned: the connection ends after a rejected request, or is a tunnel.
     Opaque,
 }
@@ -79,7 +81,7 @@ struct Head {
 /// Result for received bytes.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Framed {
-    /// Number of bytes before a malformed chunk, or all.
+    /// Number of bytes before a malformed chunk, or up to the end of a request with an upgrade, or all.
     pub(super) valid: usize,
     /// Bytes to parse instead of the valid ones, if they differ.
     pub(super) replacement: Option<Vec<u8>>,
@@ -96,7 +98,6 @@ impl RequestFramer {
             line: Vec::new(),
             skips_line: false,
             heads,
-            switching: None,
             malformed: false,
         }
     }
@@ -108,7 +109,7 @@ impl RequestFramer {
 
     /// Whether all received requests are complete.
     pub(super) fn is_between_requests(&self) -> bool {
-        self.state == State::Start && !self.is_switching()
+        self.state == State::Start
     }
 
     /// Whether a malformed chunk was found.
@@ -116,28 +117,28 @@ impl RequestFramer {
         self.malformed
     }
 
-    /// Whether a request contained an upgrade and its response is not known yet.
+    /// Whether scanning has stopped after a request with an upgrade: its response decides what follows.
     pub(super) fn is_switching(&self) -> bool {
-        self.switching.is_some()
+        self.state == State::Switching
     }
 
-    /// Records that `requests` requests have been parsed: if a further request follows, an upgrade
-    /// was not accepted.
-    pub(super) fn note_requests(&mut self, requests: u64) {
-        if self.switching.is_some_and(|heads| requests > heads) {
-            self.switching = None;
-        }
+    /// Number of complete heads of the connection.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads
     }
 
-    /// Stops scanning: the connection is a tunnel.
-    pub(super) fn stop(&mut self) {
-        self.state = State::Opaque;
+    /// Continues after a request with an upgrade. `accepted`: the rest of the connection is a tunnel.
+    pub(super) fn settle_upgrade(&mut self, accepted: bool) {
+        self.state = match accepted {
+            true => State::Opaque,
+            false => State::Start,
+        };
     }
 
     /// Scans received bytes.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> Framed {
         let mut framed = Framed::default();
-        while framed.valid < bytes.len() && !self.malformed {
+        while framed.valid < bytes.len() && !self.malformed && !self.is_switching() {
             let begin = framed.valid;
             let line = self.step(&bytes[begin..], &mut framed);
             if let Some(line) = line {
@@ -166,12 +167,13 @@ impl RequestFramer {
             State::Body(left) => {
                 let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 self.state = match left - len as u64 {
-                    0 => State::Start,
+                    0 => self.after_request(),
                     left => State::Body(left),
                 };
                 len
             }
             State::Chunked(scan) => self.chunks(scan, bytes),
+            State::Switching => 0,
             State::Opaque => bytes.len(),
         };
         changed
@@ -216,8 +218,7 @@ impl RequestFramer {
                 Part::Query => escape(byte, true),
                 Part::Method(_) | Part::Authority(_) | Part::Version => None,
             };
-            // The bytes of another protocol are not changed.
-            match escaped.filter(|_| self.switching.is_none()) {
+            match escaped {
                 Some(text) => out
                     .get_or_insert_with(|| line[..at].to_vec())
                     .extend_from_slice(text),
@@ -275,13 +276,10 @@ impl RequestFramer {
         let index = self.heads;
         self.heads += 1;
         let head = self.head;
-        if head.switches && self.switching.is_none() {
-            self.switching = Some(self.heads);
-        }
         self.state = match (head.codings, head.lengths) {
-            (0, 0) => State::Start,
+            (0, 0) => self.after_request(),
             (0, 1) => match head.length {
-                Some(0) => State::Start,
+                Some(0) => self.after_request(),
                 Some(length) => State::Body(length),
                 // hyper rejects the request.
                 None => State::Opaque,
@@ -301,16 +299,22 @@ impl RequestFramer {
         })
     }
 
+    /// The state after the end of the current request.
+    fn after_request(&self) -> State {
+        match self.head.switches {
+            true => State::Switching,
+            false => State::Start,
+        }
+    }
+
     fn chunks(&mut self, mut scan: ChunkScan, bytes: &[u8]) -> usize {
         let result = scan.scan(bytes);
         self.state = match scan {
-            ChunkScan::End => State::Start,
+            ChunkScan::End => self.after_request(),
             scan => State::Chunked(scan),
         };
         result.unwrap_or_else(|MalformedChunk(at)| {
-            // After an upgrade request these bytes may not be a chunk, so hyper decides. The body
-            // of the upgrade request itself is certain.
-            self.malformed = self.switching.is_none_or(|heads| heads == self.heads);
+            self.malformed = true;
             self.state = State::Opaque;
             at
         })

@@ -23,6 +23,8 @@ pub(super) struct ConnectionState {
     pub(super) received: u64,
     /// The current phase of the connection.
     pub(super) phase: Phase,
+    /// The most recent bytes are part of an incomplete request head.
+    pub(super) is_within_head: bool,
     /// When the last request ended, or the tunnel transferred a byte; 0 before the first request.
     pub(super) idle_since: Micros,
     /// Content of the codec's writes.
@@ -118,6 +120,7 @@ impl ConnectionState {
         Self {
             received: 0,
             phase: Phase::Idle,
+            is_within_head: false,
             idle_since: 0,
             output: Output::Flushed,
             blocked_since: None,
@@ -243,6 +246,12 @@ impl ConnectionState {
             Phase::Serving { requests, .. } if requests > 1 => Phase::Serving {
                 requests: requests - 1,
                 body: None,
+            },
+            // The client has begun the next head during this request.
+            Phase::Serving { .. } if self.is_within_head => Phase::ReadingHead {
+                since: now,
+                last_read: now,
+                offset: self.received,
             },
             _ => Phase::Idle,
         };

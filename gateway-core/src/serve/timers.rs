@@ -457,7 +457,7 @@ mod tests {
         let start = Instant::now();
         let read = async {
             tokio::time::sleep(Duration::from_secs(9)).await;
-            activity.on_read(100, true, None);
+            activity.on_read(100, true, None, false);
         };
 
         let (signal, ()) = tokio::join!(std::future::poll_fn(|cx| timers.poll(cx)), read);
@@ -472,7 +472,7 @@ mod tests {
         let activity = Activity::new(ConnectionGuard::for_tests(), Drain::new(), None);
         let activity = Arc::new(activity);
         let mut timers = Timers::new(activity.clone(), timeouts(), &drain);
-        activity.on_read(1, false, None);
+        activity.on_read(1, false, None, false);
         drain.start();
 
         let first = std::future::poll_fn(|cx| timers.poll(cx)).now_or_never();

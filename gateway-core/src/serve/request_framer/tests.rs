@@ -17,7 +17,14 @@ fn framed(text: &[u8], parts: &[usize]) -> (Vec<u8>, Option<(u64, LenientParse)>
             None => out.extend_from_slice(&part[..framed.valid]),
         }
         lenient = lenient.or(framed.lenient);
-        rest = left;
+        rest = match framer.is_switching() {
+            // The upgrade is refused.
+            true => {
+                framer.settle_upgrade(false);
+                &rest[framed.valid..]
+            }
+            false => left,
+        };
         at += 1;
     }
     (out, lenient, framer.is_malformed())
@@ -142,39 +149,45 @@ fn bytes_end_before_a_malformed_chunk() {
 }
 
 #[test]
-fn what_may_be_another_protocol_is_not_changed() {
+fn what_follows_a_request_for_another_protocol_is_kept_until_its_response_is_known() {
     for head in [
         "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nupgrade: x\r\n\r\n",
+        "PUT /<> HTTP/1.1\r\nupgrade: x\r\nContent-Length: 2\r\n\r\nab",
+        "PUT / HTTP/1.1\r\nupgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n",
     ] {
-        let text = format!("{head}GET /<> HTTP/1.1\r\n\r\n");
-        let mut framer = RequestFramer::new(0);
+        let next = "GET /<> HTTP/1.1\r\n\r\n";
+        let text = format!("{head}{next}");
+        for (accepted, expected) in [(true, None), (false, Some("GET /%3C%3E HTTP/1.1\r\n\r\n"))] {
+            let mut framer = RequestFramer::new(0);
 
-        assert_eq!(framer.scan(text.as_bytes()).replacement, None);
-        assert!(framer.is_switching());
-        framer.note_requests(1);
-        assert!(framer.is_switching(), "its response is pending");
-        framer.note_requests(2);
-        assert!(!framer.is_switching());
+            assert_eq!(framer.scan(text.as_bytes()).valid, head.len(), "{head}");
+            assert!(framer.is_switching());
+            assert_eq!(framer.scan(next.as_bytes()), Framed::default());
+            framer.settle_upgrade(accepted);
+            let framed = framer.scan(next.as_bytes());
+            assert_eq!(framed.valid, next.len());
+            assert_eq!(framed.replacement.as_deref(), expected.map(str::as_bytes));
+        }
     }
 }
 
 #[test]
-fn the_body_of_a_request_for_another_protocol_is_checked_and_what_follows_is_not() {
-    let head = "POST / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+fn chunks_of_and_after_a_request_with_a_refused_upgrade_are_checked() {
+    let head = "POST / HTTP/1.1\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     let next = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for (text, valid, malformed) in [
-        (format!("{head}1;a\nb\r\n"), format!("{head}1;a"), true),
+    for (text, valid) in [
+        (format!("{head}1;a\nb\r\n"), format!("{head}1;a")),
         (
             format!("{head}0\r\n\r\n{next}1;a\nb\r\n"),
-            format!("{head}0\r\n\r\n{next}1;a\nb\r\n"),
-            false,
+            format!("{head}0\r\n\r\n{next}1;a"),
         ),
     ] {
         for part in 1..=text.len() {
             assert_eq!(
                 framed(text.as_bytes(), &[part]),
-                (valid.clone().into_bytes(), None, malformed),
+                (valid.clone().into_bytes(), None, true),
                 "{text:?} in {part}"
             );
         }

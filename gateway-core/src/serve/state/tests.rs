@@ -41,6 +41,24 @@ fn a_head_begins_with_the_first_byte_outside_a_request() {
 }
 
 #[test]
+fn a_head_that_began_during_a_request_is_read_from_the_end_of_that_request() {
+    let mut state = state();
+    read(&mut state, 100, 1);
+    state.on_request(None, || 1);
+    read(&mut state, 10, 2);
+    state.is_within_head = true;
+
+    state.on_request_end(None, SECOND);
+
+    let head = Phase::ReadingHead {
+        since: SECOND,
+        last_read: SECOND,
+        offset: 110,
+    };
+    assert_eq!(state.phase, head);
+}
+
+#[test]
 fn bytes_of_http2_do_not_begin_a_head() {
     let mut state = state();
 

@@ -401,3 +401,58 @@ async fn a_request_is_cancelled_some_seconds_after_its_client_has_closed_its_sid
     assert_eq!(client.rest().await, "");
     rig.events.expect("ConnectionClosed").await;
 }
+
+#[tokio::test]
+async fn a_refused_upgrade_changes_nothing_for_the_requests_that_follow() {
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n";
+    let chunked = "POST /collect HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
+    let rig = Rig::plain(|_| {}).await;
+    for (next, expected) in [
+        (format!("{chunked}\r\n1;\0\r\nx\r\n0\r\n\r\n"), "malformed"),
+        (
+            format!("{chunked}\r\n{}1\r\nx\r\n", "0".repeat(40)),
+            "malformed",
+        ),
+        (
+            "GET /lenient#x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "Fragment",
+        ),
+        (
+            "GET /target?\"<> HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "/target?%22%3C%3E",
+        ),
+    ] {
+        for upgrades in [1, 2] {
+            let mut client = rig.connect().await;
+            client
+                .send(format!("{}{next}", upgrade.repeat(upgrades)))
+                .await;
+            client.0.shutdown().await.unwrap();
+
+            let answer = client.rest().await;
+            assert_eq!(
+                answer.matches("\r\n\r\nok").count(),
+                upgrades,
+                "{next} {answer}"
+            );
+            assert!(answer.contains(expected), "{next} {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_arrive_with_an_accepted_upgrade_belong_to_the_tunnel() {
+    let rig = Rig::plain(|_| {}).await;
+    let mut client = rig.connect().await;
+    let head = "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+
+    client
+        .send(format!("{head}GET /<#> HTTP/1.1\r\n\r\n"))
+        .await;
+    let (head, _) = client.response().await;
+    let mut echo = [0; 21];
+    soon(client.0.read_exact(&mut echo)).await.unwrap();
+
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    assert_eq!(&echo, b"GET /<#> HTTP/1.1\r\n\r\n");
+}

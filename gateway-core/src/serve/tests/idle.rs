@@ -112,27 +112,28 @@ async fn the_codec_is_released_after_a_request_with_a_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn part_of_a_pipelined_request_survives_the_release() {
+async fn part_of_a_pipelined_request_has_the_time_of_a_head_after_the_response() {
     let (mut client, idle) = connection();
     let mut connection = Some(idle);
     let two = format!("{GET}GET /slow HTTP/1.1\r\nHo");
-    let requests = async { client.write_all(two.as_bytes()).await.unwrap() };
-    let (after, ()) = tokio::join!(serve_until_idle(&mut connection), requests);
-    assert!(after.is_some());
-    let unread = connection.as_ref().map(|idle| idle.received.to_vec());
-    assert_eq!(unread.as_deref(), Some(&b"GET /slow HTTP/1.1\r\nHo"[..]));
-
     let requests = async {
-        sleep(LONG).await;
-        client.write_all(b"st: a\r\n\r\n").await.unwrap();
-        (
-            response(&mut client, 2).await,
-            response(&mut client, 4).await,
-        )
+        client.write_all(two.as_bytes()).await.unwrap();
+        let first = response(&mut client, 2).await;
+        sleep(LONG / 10).await;
+        client.write_all(b"st: a\r\n\r\nGET ").await.unwrap();
+        let second = response(&mut client, 4).await;
+        let mut late = [0; 12];
+        client.read_exact(&mut late).await.unwrap();
+        (first, second, late)
     };
-    let (_, (_, second)) = tokio::join!(serve_until_idle(&mut connection), requests);
+    let start = Instant::now();
+    let (after, (first, second, late)) = tokio::join!(serve_until_idle(&mut connection), requests);
 
+    assert!(first.ends_with("\r\n\r\nok"), "{first}");
     assert!(second.ends_with("\r\n\r\nslow"), "{second}");
+    assert_eq!(&late, b"HTTP/1.1 408");
+    assert!(start.elapsed() < LONG);
+    assert!(after.is_none(), "its buffers are not released");
 }
 
 #[tokio::test(start_paused = true)]
