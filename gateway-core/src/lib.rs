@@ -135,6 +135,7 @@ mod time_limits;
 #[doc(hidden)]
 pub mod traffic;
 mod trailers_body;
+mod unicast;
 #[cfg(feature = "gateway")]
 #[doc(hidden)]
 pub mod upstream;

@@ -8,12 +8,13 @@
 //! | [`Peer`](ClientIpRule::Peer) | the peer; header fields are ignored | |
 //! | [`TrustedHops`](ClientIpRule::TrustedHops) | the nth `X-Forwarded-For` entry from the right | the peer |
 //! | [`TrustedNetworks`](ClientIpRule::TrustedNetworks) | the rightmost untrusted entry (1) | the peer |
-//! | [`Header`](ClientIpRule::Header) | the first line of the field | the peer, or 403 |
+//! | [`Header`](ClientIpRule::Header) | the first line of the field that is not empty | the peer, or 403 |
 //!
 //! (1) If the peer is in the trusted networks. If all entries are trusted, the client is the leftmost entry.
 //!
 //! All lines of `X-Forwarded-For` form one list. An entry is an IP address with optional whitespace around
-//! it, without port, brackets, quotes or prefix length. An empty line has no entry (RFC 9110, section 5.6.1.2);
+//! it, without port, brackets, quotes or prefix length. An unspecified, multicast or broadcast address is
+//! invalid: it is the address of no client. An empty line has no entry (RFC 9110, section 5.6.1.2);
 //! an empty entry between commas counts, as in Envoy. Clients control the leftmost
 //! entries; the search therefore starts at the right and stops at the first invalid entry.
 //! `TrustedNetworks` examines at most 20 entries, as in Envoy.
@@ -22,10 +23,10 @@
 //!
 //! - An IPv4-mapped address matches no IPv4 network and is returned unchanged. Deny lists must compare
 //!   [`ClientIp::canonical`].
-//! - Only the first line of a custom header counts. The trusted proxy must replace the header, not append
+//! - Only the first line of a custom header that is not empty counts. The trusted proxy must replace the header, not append
 //!   a line.
 //!
-//! Unlike Envoy, an address with a zone (`fe80::1%eth0`) is invalid: a zone has a meaning only on the host
+//! Unlike in Envoy, an address with a zone (`fe80::1%eth0`) is invalid: a zone has a meaning only on the host
 //! that wrote it.
 //!
 //! ```
@@ -55,6 +56,7 @@ use crate::conn::ConnInfo;
 use crate::conn::ConnectionAddrs;
 use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 use crate::text::Text;
+use crate::unicast::unicast;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -132,9 +134,11 @@ pub fn find(
         }
         ClientIpRule::TrustedNetworks { networks, .. } => walk(peer, headers, networks),
         ClientIpRule::Header { name, fail_closed } => {
-            let named = headers
-                .get(&**name)
-                .and_then(|value| address(value.as_bytes()));
+            let mut filled = headers
+                .get_all(&**name)
+                .iter()
+                .filter(|line| !is_blank(line));
+            let named = filled.next().and_then(|line| address(line.as_bytes()));
             if named.is_none() && *fail_closed {
                 return Err(LocalReply::forbidden("rejecting_because_detection_failed"));
             }
@@ -172,17 +176,22 @@ fn walk(peer: IpAddr, headers: &HeaderMap, networks: &[IpNet]) -> Option<IpAddr>
 /// The entries of all lines of `X-Forwarded-For`, lazily, from the right.
 fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    let filled = lines.filter(|line| !line.as_bytes().trim_ascii().is_empty());
+    let filled = lines.filter(|line| !is_blank(line));
     filled.flat_map(|line: &HeaderValue| line.as_bytes().rsplit(|&byte| byte == b','))
 }
 
-/// Parses an address with optional whitespace around it.
+fn is_blank(line: &HeaderValue) -> bool {
+    line.as_bytes().trim_ascii().is_empty()
+}
+
+/// Parses the address of a client with optional whitespace around it.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = entry.trim_ascii();
     if entry.len() > LONGEST {
         return None;
     }
-    std::str::from_utf8(entry).ok()?.parse().ok()
+    let ip = std::str::from_utf8(entry).ok()?.parse().ok()?;
+    unicast(ip).map(|_| ip)
 }
 
 /// The peer's address from a request's extensions: `ConnInfo`, [`ConnectionAddrs`] or a [`SocketAddr`], in

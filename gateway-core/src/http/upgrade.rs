@@ -20,7 +20,8 @@ impl Upgrade {
     /// Removes `Upgrade` and `HTTP2-Settings`. Returns the protocol if `Connection` has the `upgrade` option.
     /// `h2c` and `ignored` protocols are disregarded. Must run before `Connection` is removed.
     ///
-    /// Several protocols or several `Upgrade` lines yield `,`, which no rule allows.
+    /// Several protocols yield `,`, which no rule allows. So do several `Upgrade` lines, except empty ones
+    /// (RFC 9110, section 5.6.1.2).
     pub fn take(headers: &mut HeaderMap, ignored: &[TextMatch]) -> Option<Self> {
         if !Names::of(headers).has(Names::HOP_BY_HOP) {
             return None;
@@ -30,7 +31,11 @@ impl Upgrade {
             return None;
         }
         let asked = has_token(headers, &CONNECTION, "upgrade");
-        let mut lines = headers.get_all(UPGRADE).iter();
+        let is_filled = |line: &&HeaderValue| {
+            let mut elements = line.as_bytes().split(|&byte| byte == b',');
+            elements.any(|element| !element.trim_ascii().is_empty())
+        };
+        let mut lines = headers.get_all(UPGRADE).iter().filter(is_filled);
         let first = lines.next().cloned();
         let alone = lines.next().is_none();
         headers.remove(UPGRADE);
@@ -172,6 +177,25 @@ mod tests {
         let upgrade = Upgrade::take(&mut headers, &[]).unwrap();
 
         assert!(!upgrade.is_one_of(&["websocket", "h2c"]));
+    }
+
+    #[test]
+    fn empty_lines_and_elements_are_not_protocols() {
+        let websocket = Some("websocket".to_owned());
+        for (first, second, expected) in [
+            ("", "websocket", &websocket),
+            (" , ", "websocket", &websocket),
+            (", websocket", "", &websocket),
+            ("", ",", &None),
+        ] {
+            let lines = [
+                ("upgrade", first),
+                ("upgrade", second),
+                ("connection", "upgrade"),
+            ];
+
+            assert_eq!(&taken(&lines, &[]), expected, "{first:?} {second:?}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ mod model;
 #[cfg(test)]
 mod rules;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -232,11 +232,4 @@ impl Invalid {
             Self::Checksum => "checksum",
         }
     }
-}
-
-/// Converts an IPv4-mapped address to IPv4. `None` for an unspecified, multicast or broadcast address.
-fn unicast(ip: IpAddr) -> Option<IpAddr> {
-    let ip = ip.to_canonical();
-    let other = ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST;
-    (!other).then_some(ip)
 }

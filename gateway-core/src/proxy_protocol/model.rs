@@ -1,10 +1,13 @@
 //! A slow reference decoder for complete headers, and property tests that compare [`decode`] with it.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::unicast::unicast;
 
 /// Result of the reference decoder, without the reason of an error.
 #[derive(Debug, PartialEq)]

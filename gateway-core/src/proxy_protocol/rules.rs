@@ -3,6 +3,8 @@
 
 mod tlvs;
 
+use std::net::Ipv4Addr;
+
 use super::Invalid as I;
 use super::*;
 

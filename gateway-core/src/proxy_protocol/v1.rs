@@ -5,9 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{
-    Addresses, Command, Decoded, Error, Header, Invalid, Tlvs, Transport, Version, unicast,
-};
+use super::{Addresses, Command, Decoded, Error, Header, Invalid, Tlvs, Transport, Version};
+use crate::unicast::unicast;
 
 /// Signature of version 1.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";

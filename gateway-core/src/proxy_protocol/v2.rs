@@ -7,8 +7,8 @@ use nom::{IResult, Parser};
 
 use super::{
     Addresses, Command, Decoded, Error, Header, Invalid, Tlvs, Transport, Version, crc32c, tlv,
-    unicast,
 };
+use crate::unicast::unicast;
 
 /// Signature of version 2. Contains a NUL byte, which text protocols do not send.
 pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";

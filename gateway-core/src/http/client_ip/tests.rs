@@ -130,9 +130,13 @@ fn an_entry_is_a_bare_address_or_nothing() {
         (b"2001:DB8:0:0::1", "2001:db8::1"),
         (b"  203.0.113.1\t", "203.0.113.1"),
         (b"::1", "::1"),
-        (b"::", "::"),
-        (b"0.0.0.0", "0.0.0.0"),
-        (b"224.0.0.1", "224.0.0.1"),
+        (b"::", "peer"),
+        (b"0.0.0.0", "peer"),
+        (b"224.0.0.1", "peer"),
+        (b"255.255.255.255", "peer"),
+        (b"ff02::1", "peer"),
+        (b"::ffff:0.0.0.0", "peer"),
+        (b"::ffff:224.0.0.1", "peer"),
         (b"::ffff:203.0.113.1", "::ffff:203.0.113.1"),
         (b"::ffff:0102:0304", "::ffff:1.2.3.4"),
         (b"64:ff9b::102:304", "64:ff9b::102:304"),
@@ -247,7 +251,9 @@ fn a_header_is_believed_in_its_first_line() {
         (&["203.0.113.1"], "203.0.113.1"),
         (&["2001:db8::1"], "2001:db8::1"),
         (&["127.0.0.1"], "127.0.0.1"),
-        (&["224.0.0.1"], "224.0.0.1"),
+        (&["", "203.0.113.1"], "203.0.113.1"),
+        (&["224.0.0.1"], "refused"),
+        (&["0.0.0.0", "203.0.113.1"], "refused"),
         (
             &["203.0.113.128", "203.0.113.10", "203.0.113.1"],
             "203.0.113.128",
@@ -333,7 +339,13 @@ fn any_rule() -> impl Strategy<Value = ClientIpRule> {
 
 /// Reference implementation over the whole list, from the left.
 fn model(peer: IpAddr, list: &[String], rule: &ClientIpRule) -> IpAddr {
-    let parsed = |entry: &String| entry.trim().parse::<IpAddr>().ok();
+    let parsed = |entry: &String| {
+        let ip = entry.trim().parse::<IpAddr>().ok()?;
+        let plain = ip.to_canonical();
+        let others = ["0.0.0.0", "::", "255.255.255.255"];
+        let is_other = plain.is_multicast() || others.contains(&&*plain.to_string());
+        (!is_other).then_some(ip)
+    };
     let found = match rule {
         ClientIpRule::Peer | ClientIpRule::Header { .. } => None,
         ClientIpRule::TrustedHops { hops, .. } => {

@@ -65,10 +65,20 @@ fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
-/// Removes `Expect: 100-continue` and rejects any other expectation (RFC 9110, section 10.1.1).
+/// Removes `Expect: 100-continue` and rejects any other expectation (RFC 9110, section 10.1.1). Empty elements are
+/// no expectation (section 5.6.1.2).
 pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
-    let known = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if !headers.get_all(EXPECT).iter().all(known) {
+    if !headers.contains_key(EXPECT) {
+        return Ok(false);
+    }
+    let lines = headers.get_all(EXPECT).iter();
+    let elements = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    let mut expectations = elements
+        .map(<[u8]>::trim_ascii)
+        .filter(|element| !element.is_empty())
+        .peekable();
+    let expects_continue = expectations.peek().is_some();
+    if !expectations.all(|element| element.eq_ignore_ascii_case(b"100-continue")) {
         let status = StatusCode::EXPECTATION_FAILED;
         return Err(LocalReply::codec_error(
             status,
@@ -76,7 +86,8 @@ pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
             "unknown_expectation",
         ));
     }
-    Ok(headers.remove(EXPECT).is_some())
+    headers.remove(EXPECT);
+    Ok(expects_continue)
 }
 
 /// Removes a `Referer` that is neither an absolute URI nor a relative reference, or has user information or a

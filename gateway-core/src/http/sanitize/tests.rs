@@ -222,6 +222,9 @@ const STRICTER: &[(&str, &str, &str)] = &[
     ("plain", "GET http://a.test/ HTTP/1.1\nAccept: x", "400 missing_host_header close"),
     ("plain", "GET http://u:p@a.test/ HTTP/1.1\nHost: a.test", "400 http.invalid_authority close"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\nExpect: 200-ok", "417 unknown_expectation close"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nExpect: , 100-continue,", "GET /\nhost: a.test"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nExpect:", "GET /\nhost: a.test"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nExpect:\nExpect: , 200-ok", "417 unknown_expectation close"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\nConnection: x-real-ip", "400 http1.connection_header_rejected close"),
     ("header", "GET / HTTP/1.1\nHost: a.test\nConnection: x-client\nX-Client: 1.1.1.1", "400 http1.connection_header_rejected close"),
 ];
