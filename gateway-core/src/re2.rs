@@ -7,94 +7,112 @@
 //! | RE2 | `regex` crate |
 //! |---|---|
 //! | `\Q...\E`: literal text | each character escaped |
+//! | `\012`: an octal number | `\x{A}` |
+//! | `\<`, `\>`: literal | without `\`; otherwise boundaries of words |
+//! | `\p{^Lu}` | `\P{Lu}` |
+//! | `\p{Cs}`: surrogates, which no text has | a class without members |
 //! | `{` that begins no repetition: literal | `\{` |
 //! | `[` in a class: literal | `\[` |
+//! | `-` after a class in a class, as in `[\w-.]`: literal | `\-` |
 //! | `&&`, `~~` and `--` in a class: literal | escaped; otherwise operators on sets |
+//! | `(?P<name>`: names may repeat | `(` |
+//! | `(?)` | `(?:)` |
 //! | `a**`, `a{2}+`: invalid | rejected; otherwise a repetition of the repetition |
+//! | `a{1001}`, `(?x)`, `\u0041`: invalid | rejected |
+//! | `[[:foo:]]`: invalid | rejected; otherwise a class of characters |
 //!
-//! Remaining differences: `\d`, `\w`, `\s` and `\b` are those of Unicode, `\C` and octal escapes
-//! are rejected, and the flag `x` is accepted.
+//! Remaining differences: `\d`, `\w`, `\s` and `\b` are those of Unicode, and `\C` is rejected.
 
-use std::borrow::Cow;
+/// Maximum count of a repetition in RE2.
+const MAX_REPEAT: u32 = 1000;
 
-/// Translates an expression. Invalid expressions remain invalid.
-///
-/// # Errors
-/// A repetition is repeated.
-pub(crate) fn translate(expression: &str) -> Result<Cow<'_, str>, regex::Error> {
-    if repeats_a_repetition(expression) {
-        let message = format!("a repetition follows a repetition in {expression:?}");
-        return Err(regex::Error::Syntax(message));
-    }
-    if !expression.contains(['[', '{']) && !expression.contains("\\Q") {
-        return Ok(Cow::Borrowed(expression));
-    }
-    let mut out = String::with_capacity(expression.len() + 8);
-    let mut rest = expression;
-    while let Some(first) = rest.chars().next() {
-        let (taken, left) = rest.split_at(first.len_utf8());
-        rest = match first {
-            '\\' if left.starts_with('Q') => push_quoted(&mut out, &left[1..]),
-            '\\' => push_escape(&mut out, left),
-            '[' => push_class(&mut out, left),
-            '{' if !begins_repetition(left) => {
-                out.push_str("\\{");
-                left
-            }
-            _ => {
-                out.push_str(taken);
-                left
-            }
-        };
-    }
-    Ok(Cow::Owned(out))
-}
+/// Names of classes in brackets (RE2, "ASCII character classes").
+const ASCII_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
 
-/// Whether a repetition follows a repetition, as in `a**` and `a*+?`, which RE2 rejects and the `regex` crate
-/// accepts. One `?` after a repetition makes it lazy.
-fn repeats_a_repetition(expression: &str) -> bool {
-    let mut rest = expression;
-    let mut last = Piece::Other;
-    let mut unused = String::new();
-    while let Some(first) = rest.chars().next() {
-        let mut left = &rest[first.len_utf8()..];
-        let repeats = match first {
-            '*' | '+' | '?' => true,
-            '{' if begins_repetition(left) => {
-                left = left.split_once('}').map_or("", |(_, after)| after);
-                true
-            }
-            '\\' if left.starts_with('Q') => {
-                left = push_quoted(&mut unused, &left[1..]);
-                false
-            }
-            '\\' => {
-                left = push_escape(&mut unused, left);
-                false
-            }
-            '[' => {
-                left = push_class(&mut unused, left);
-                false
-            }
-            _ => false,
-        };
-        last = match (repeats, last) {
-            (false, _) => Piece::Other,
-            (true, Piece::Other) => Piece::Repetition,
-            (true, Piece::Repetition) if first == '?' => Piece::LazyRepetition,
-            (true, _) => return true,
-        };
-        rest = left;
-    }
-    false
-}
+/// What RE2 rejects and the `regex` crate would accept.
+type Defect = &'static str;
 
 /// A part of an expression.
+#[derive(Clone, Copy, Eq, PartialEq)]
 enum Piece {
     Repetition,
     /// With its `?`.
     LazyRepetition,
     Other,
+}
+
+/// Translates an expression. Invalid expressions remain invalid.
+///
+/// # Errors
+/// RE2 rejects the expression, and the `regex` crate would accept it.
+pub(crate) fn translate(expression: &str) -> Result<String, regex::Error> {
+    let defect = |defect| regex::Error::Syntax(format!("{defect} in {expression:?}"));
+    let mut out = String::with_capacity(expression.len() + 8);
+    let mut rest = expression;
+    let mut last = Piece::Other;
+    while !rest.is_empty() {
+        let is_question = rest.starts_with('?');
+        let (piece, left) = push_piece(&mut out, rest).map_err(defect)?;
+        last = match (piece, last) {
+            (Piece::Repetition, Piece::Repetition) if is_question => Piece::LazyRepetition,
+            (Piece::Repetition, Piece::Repetition | Piece::LazyRepetition) => {
+                return Err(defect("a repetition follows a repetition"));
+            }
+            (piece, _) => piece,
+        };
+        rest = left;
+    }
+    Ok(out)
+}
+
+/// Translates the first piece of a text that is not empty. Returns the text that follows.
+fn push_piece<'e>(out: &mut String, text: &'e str) -> Result<(Piece, &'e str), Defect> {
+    let first = text.chars().next().unwrap_or_default();
+    let left = &text[first.len_utf8()..];
+    let left = match first {
+        '*' | '+' | '?' => {
+            out.push(first);
+            return Ok((Piece::Repetition, left));
+        }
+        '{' if begins_repetition(left) => {
+            return push_repetition(out, left).map(|left| (Piece::Repetition, left));
+        }
+        '{' => {
+            out.push_str("\\{");
+            left
+        }
+        '\\' if left.starts_with('Q') => push_quoted(out, &left[1..]),
+        '\\' => push_escape(out, left)?,
+        '[' => push_class(out, left)?,
+        '(' if left.starts_with('?') => push_group(out, &left[1..])?,
+        _ => {
+            out.push(first);
+            left
+        }
+    };
+    Ok((Piece::Other, left))
+}
+
+/// Copies `{n}`, `{n,}` or `{n,m}` after its `{`.
+fn push_repetition<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
+    let (counts, rest) = text.split_once('}').unwrap_or((text, ""));
+    let is_large = |count: &str| {
+        let count = count.parse::<u32>();
+        count.map_or(true, |count| count > MAX_REPEAT)
+    };
+    if counts
+        .split(',')
+        .any(|count| !count.is_empty() && is_large(count))
+    {
+        return Err("a repetition of more than 1000");
+    }
+    out.push('{');
+    out.push_str(counts);
+    out.push('}');
+    Ok(rest)
 }
 
 /// Escapes the text before `\E`, or all of it. Returns the text that follows.
@@ -104,68 +122,151 @@ fn push_quoted<'e>(out: &mut String, text: &'e str) -> &'e str {
     rest
 }
 
-/// Copies an escape after its `\`, including a name in braces.
-fn push_escape<'e>(out: &mut String, text: &'e str) -> &'e str {
-    out.push('\\');
-    let first = text.chars().next().map_or(0, char::len_utf8);
-    let braces = matches!(
-        text.as_bytes().first(),
-        Some(b'p' | b'P' | b'x' | b'u' | b'U')
-    ) && text[first..].starts_with('{');
-    let len = match text.find('}') {
-        Some(end) if braces => end + 1,
-        _ => first,
+/// Translates an escape after its `\`.
+fn push_escape<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
+    let Some(first) = text.chars().next() else {
+        out.push('\\');
+        return Ok(text);
     };
-    out.push_str(&text[..len]);
-    &text[len..]
+    let left = &text[first.len_utf8()..];
+    match first {
+        'p' | 'P' => return Ok(push_property(out, first == 'P', left)),
+        '0'..='7' => return push_octal(out, text),
+        'u' | 'U' => return Err("an escape that RE2 does not have"),
+        // An escaped one is a boundary of a word.
+        '<' | '>' => out.push(first),
+        'x' => {
+            let len = match left.strip_prefix('{') {
+                Some(number) => number.find('}').map_or(left.len(), |end| end + 2),
+                None => left
+                    .bytes()
+                    .take(2)
+                    .take_while(u8::is_ascii_hexdigit)
+                    .count(),
+            };
+            out.push_str("\\x");
+            out.push_str(&left[..len]);
+            return Ok(&left[len..]);
+        }
+        _ => out.extend(['\\', first]),
+    }
+    Ok(left)
 }
 
-/// Copies a class after its `[`.
-fn push_class<'e>(out: &mut String, text: &'e str) -> &'e str {
+/// Translates up to three octal digits. A single digit other than 0 is a backreference.
+fn push_octal<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
+    let is_octal = |byte: &u8| (b'0'..=b'7').contains(byte);
+    let (digits, rest) = text.split_at(text.bytes().take(3).take_while(is_octal).count());
+    if digits.len() == 1 && digits != "0" {
+        return Err("a backreference");
+    }
+    let number = u32::from_str_radix(digits, 8).unwrap_or_default();
+    out.push_str(&format!("\\x{{{number:X}}}"));
+    Ok(rest)
+}
+
+/// Translates a Unicode class after its `\p` or `\P`.
+fn push_property<'e>(out: &mut String, negated: bool, text: &'e str) -> &'e str {
+    let braced = text.strip_prefix('{').and_then(|text| text.split_once('}'));
+    let (name, rest) =
+        braced.unwrap_or_else(|| text.split_at(text.chars().next().map_or(0, char::len_utf8)));
+    let (negated, name) = match name.strip_prefix('^').filter(|_| braced.is_some()) {
+        Some(name) => (!negated, name),
+        None => (negated, name),
+    };
+    match (name, negated) {
+        ("Cs", false) => out.push_str("[a&&b]"),
+        ("Cs", true) => out.push_str(r"[\s\S]"),
+        (name, false) => out.push_str(&format!("\\p{{{name}}}")),
+        (name, true) => out.push_str(&format!("\\P{{{name}}}")),
+    }
+    rest
+}
+
+/// Translates the start of a group after its `(?`.
+fn push_group<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
+    let is_word = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let named = text.strip_prefix("P<").or_else(|| text.strip_prefix('<'));
+    if let Some((name, rest)) = named.and_then(|text| text.split_once('>'))
+        && is_word(name)
+    {
+        out.push('(');
+        return Ok(rest);
+    }
+    let end = text.find([':', ')']).unwrap_or(text.len());
+    let (flags, rest) = text.split_at(end);
+    if named.is_none() && !flags.bytes().all(|flag| b"imsU-".contains(&flag)) {
+        return Err("a flag or group that RE2 does not have");
+    }
+    out.push_str("(?");
+    out.push_str(flags);
+    if flags.is_empty() && rest.starts_with(')') {
+        out.push(':');
+    }
+    Ok(rest)
+}
+
+/// Translates a class after its `[`.
+fn push_class<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     out.push('[');
     let mut rest = text;
     if let Some(negated) = rest.strip_prefix('^') {
         out.push('^');
         rest = negated;
     }
-    // A bracket at the start of a class is literal.
-    if let Some(after) = rest.strip_prefix(']') {
-        out.push_str("\\]");
-        rest = after;
+    let mut is_first = true;
+    while !rest.is_empty() {
+        // A bracket at the start of a class is literal.
+        if let Some(after) = rest.strip_prefix(']').filter(|_| !is_first) {
+            out.push(']');
+            return Ok(after);
+        }
+        rest = push_class_item(out, rest)?;
+        is_first = false;
     }
-    while let Some(first) = rest.chars().next() {
-        let left = &rest[first.len_utf8()..];
-        rest = match first {
-            ']' => {
-                out.push(']');
-                return left;
-            }
-            '\\' => push_escape(out, left),
-            '[' => match left.find(":]").filter(|_| left.starts_with(':')) {
-                Some(end) => {
-                    out.push_str(&rest[..end + 3]);
-                    &left[end + 2..]
-                }
-                None => {
-                    out.push_str("\\[");
-                    left
-                }
-            },
-            '&' | '~' => {
-                out.extend(['\\', first]);
-                left
-            }
-            '-' if left.starts_with('-') => {
-                out.push_str("\\-");
-                left
-            }
-            _ => {
-                out.push(first);
-                left
-            }
-        };
+    Ok(rest)
+}
+
+/// Translates the first class, range or character within a class.
+fn push_class_item<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
+    if let Some((name, rest)) = text
+        .strip_prefix("[:")
+        .and_then(|text| text.split_once(":]"))
+    {
+        if !ASCII_CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+            return Err("an unknown class in brackets");
+        }
+        out.push_str(&text[..text.len() - rest.len()]);
+        return Ok(rest);
     }
-    rest
+    if let Some(escape) = text.strip_prefix('\\')
+        && escape.starts_with(['d', 'D', 's', 'S', 'w', 'W', 'p', 'P'])
+    {
+        return push_escape(out, escape);
+    }
+    let rest = push_class_char(out, text)?;
+    match rest.strip_prefix('-') {
+        Some(end) if !end.is_empty() && !end.starts_with(']') => {
+            out.push('-');
+            push_class_char(out, end)
+        }
+        _ => Ok(rest),
+    }
+}
+
+/// Translates the first character of a text within a class.
+fn push_class_char<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
+    let first = text.chars().next().unwrap_or_default();
+    let left = &text[first.len_utf8()..];
+    match first {
+        '\\' => return push_escape(out, left),
+        '[' | ']' | '&' | '~' | '-' | '^' => out.extend(['\\', first]),
+        _ => out.push(first),
+    }
+    Ok(left)
 }
 
 /// Whether `{`, which has been read, begins a repetition: `{n}`, `{n,}` or `{n,m}`.
@@ -217,6 +318,26 @@ mod tests {
             ("a+?b??", "aab", "ac"),
             (r"\*+[*+]+\Q**\E", "**+***", "a"),
             ("(?:a*)*", "aa", "b"),
+            (r"[\w-.]+", "a-.b", "a/b"),
+            (r"[^\w-/]+", ".:", "a-"),
+            (r"[\d-z]+", "1-z", "a"),
+            (r"[\s-\w]+", "a -", "/"),
+            (r"[[:digit:]-z]+", "1-z", "a"),
+            (r"[\w--/]+", "a-./", ","),
+            (r"[a-c\x61-\x63\--]+", "abc-", "d"),
+            (r"[+--]+", "+,-", "."),
+            (r"[a\]-c]+", "a]b", "-"),
+            (r"[^a^]+", "b", "^"),
+            (r"\p{^Lu}+", "ab", "AB"),
+            (r"[\p{^Lu}x]+", "ab", "AB"),
+            (r"\P{^Lu}+", "AB", "ab"),
+            (r"a\p{Cs}?", "a", "b"),
+            (r"[\p{Cs}a]\P{Cs}", "ab", "b"),
+            ("(?P<n>a)(?P<n>b)(?<n>c)", "abc", "ab"),
+            (r"\101[\102]\0?", "AB", "A1"),
+            (r"\<a\>", "<a>", "a"),
+            (r"a\b{b}", "a{b}", "ab"),
+            ("(?)a{1000}?", &*"a".repeat(1000), "a"),
         ] {
             let matcher = TextMatch::regex(expression).unwrap();
 
@@ -228,8 +349,40 @@ mod tests {
     #[test]
     fn what_re2_rejects_is_rejected() {
         for expression in [
-            "(", ")", "a)|(b", "[a", "*", r"(?=a)", r"\1", r"\pX", "a{2,1}", "[b-a]", "\\", "a**",
-            "a*+", "a+?*", "a{2}{3}", "(a)*+?",
+            "(",
+            ")",
+            "a)|(b",
+            "[a",
+            "*",
+            r"(?=a)",
+            r"\1",
+            r"\pX",
+            "a{2,1}",
+            "[b-a]",
+            "\\",
+            "a**",
+            "a*+",
+            "a+?*",
+            "a{2}{3}",
+            "(a)*+?",
+            "[[:foo:]]",
+            "a{1001}",
+            "a{1,1001}",
+            "a{99999999999}",
+            "(?x)a",
+            "(?u:a)",
+            "(?<=a)b",
+            r"\u0041",
+            r"[\u0041]",
+            r"[a-\d]",
+            "[a--]",
+            r"\8",
+            r"[\1]",
+            r"[\Q]",
+            r"\p{^Foo}",
+            "(?P<a b>c)",
+            "[]",
+            "[^]",
         ] {
             assert!(TextMatch::regex(expression).is_err(), "{expression}");
         }

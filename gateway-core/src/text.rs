@@ -141,7 +141,7 @@ pub enum TextMatch {
 
 impl TextMatch {
     /// Compiles an expression in RE2's syntax with anchors. Maximum compiled size: 1 MiB. Differences from RE2:
-    /// `\d`, `\w`, `\s` and `\b` are those of Unicode; `\C` and octal escapes are invalid.
+    /// `\d`, `\w`, `\s` and `\b` are those of Unicode; `\C` is invalid.
     ///
     /// # Errors
     /// The expression is invalid or exceeds the maximum size.
