@@ -3,29 +3,15 @@
 
 mod lab;
 mod properties;
-
-use std::path::Path;
+#[path = "../../fuzz/replay.rs"]
+#[allow(unreachable_pub, reason = "tests of several crates include this file")]
+mod replay;
 
 use properties::{
     client_hello, client_ip, format, grpc_web_text, h1_e2e, host, load_report, path,
     proxy_protocol, request_framer, router, upstream_response,
 };
-
-/// Checks each input of a target.
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fuzz/corpus")
-        .join(target);
-    let inputs: Vec<_> = folder
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert!(!inputs.is_empty(), "{target} has no corpus");
-    for input in inputs {
-        check(&std::fs::read(input).unwrap());
-    }
-}
+use replay::replay;
 
 #[test]
 fn first_bytes_of_tls_connections() {

@@ -9,21 +9,41 @@
 mod access_log;
 #[path = "properties/manifest.rs"]
 mod manifest;
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 
 use std::path::Path;
 
 use proptest::option;
 use proptest::prelude::*;
+use replay::replay;
 use towergate_k8s::ingress::access_log::{LoggedRequest, parse_line};
 
 #[test]
 fn files_of_manifests() {
-    run("manifest", manifest::check);
+    replay("manifest", manifest::check);
 }
 
 #[test]
 fn lines_of_access_logs() {
-    run("access_log", access_log::check);
+    replay("access_log", access_log::check);
+}
+
+#[test]
+fn every_corpus_is_replayed() {
+    let tests = [
+        include_str!("../../gateway-core/tests/corpora.rs"),
+        include_str!("../../gateway-policy/tests/corpora.rs"),
+        include_str!("corpora.rs"),
+    ];
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+
+    for corpus in corpora.read_dir().unwrap() {
+        let target = corpus.unwrap().file_name().into_string().unwrap();
+
+        let call = format!("replay(\"{target}\",");
+        assert!(tests.iter().any(|test| test.contains(&call)), "{target}");
+    }
 }
 
 proptest! {
@@ -55,20 +75,5 @@ proptest! {
     #[test]
     fn no_line_panics(line in r#"[ -~]{0,80}|[0-9.]{7} - - \[x\] "[ -~]{0,40}" 200 5 "-" "-"[ -~]{0,40}"#) {
         access_log::check(line.as_bytes());
-    }
-}
-
-fn run(corpus: &str, check: fn(&[u8])) {
-    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let folder = corpora.join(corpus);
-    let inputs: Vec<_> = folder
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-
-    assert!(!inputs.is_empty());
-    for input in inputs {
-        check(&std::fs::read(input).unwrap());
     }
 }

@@ -3,26 +3,13 @@
 
 #[allow(unreachable_pub, reason = "the fuzz targets include these files, too")]
 mod properties;
-
-use std::path::Path;
+#[path = "../../fuzz/replay.rs"]
+#[allow(unreachable_pub, reason = "tests of several crates include this file")]
+mod replay;
 
 use properties::{condition, ext_auth_answer, htpasswd, token};
-
-/// Checks each input of a target.
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fuzz/corpus")
-        .join(target);
-    let inputs: Vec<_> = folder
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert!(!inputs.is_empty(), "{target} has no corpus");
-    for input in inputs {
-        check(&std::fs::read(input).unwrap());
-    }
-}
+use replay::replay;
+use towergate_policy::oidc;
 
 #[test]
 fn tokens() {
@@ -42,4 +29,9 @@ fn conditions_of_authorization_rules() {
 #[test]
 fn answers_of_authorization_services() {
     replay("ext_auth_answer", ext_auth_answer::check);
+}
+
+#[test]
+fn cookies_of_openid_connect() {
+    replay("oidc_cookies", oidc::fuzzing::cookies);
 }
