@@ -26,7 +26,7 @@ use towergate_core::LocalReply;
 use towergate_core::conn::ConnectionAddrs;
 use towergate_core::conn::prefixed::Prefixed;
 use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
-use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
+use towergate_core::filter::{PathEdit, Redirect, RedirectLayer, RedirectStatus, WebScheme};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::{Match, PathMatch};
@@ -93,11 +93,11 @@ fn sanitize() -> Router {
 /// Redirects everything below `/old`.
 fn redirect() -> Router {
     let moved = Redirect {
-        scheme: Some("https".to_owned()),
+        scheme: Some(WebScheme::Https),
         hostname: Some("new.example.org".to_owned()),
         port: None,
         path: Some(PathEdit::Prefix("/archive".to_owned())),
-        status: 308,
+        status: RedirectStatus::PermanentRedirect,
     };
     Router::new()
         .fallback(async || "not moved\n")
@@ -164,7 +164,7 @@ async fn all(socket: TcpListener) -> Result<(), Box<dyn Error>> {
         hostname: Some("new.example.org".to_owned()),
         port: None,
         path: None,
-        status: 302,
+        status: RedirectStatus::Found,
     };
     let parts = (
         SanitizeLayer::default(),

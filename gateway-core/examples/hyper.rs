@@ -25,7 +25,7 @@ use tower_layer::Layer;
 use towergate_core::LocalReply;
 use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
 use towergate_core::conn::{ConnectionAddrs, ConnectionAddrsLayer};
-use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
+use towergate_core::filter::{PathEdit, Redirect, RedirectLayer, RedirectStatus, WebScheme};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::{Match, PathMatch};
@@ -116,11 +116,11 @@ fn client_ip() -> App {
 /// Redirects everything below `/old`.
 fn redirect() -> App {
     let moved = Redirect {
-        scheme: Some("https".to_owned()),
+        scheme: Some(WebScheme::Https),
         hostname: Some("new.example.org".to_owned()),
         port: None,
         path: Some(PathEdit::Prefix("/archive".to_owned())),
-        status: 308,
+        status: RedirectStatus::PermanentRedirect,
     };
     let layer = RedirectLayer::new(moved).below("/old");
     layer.layer(service_fn(answer)).boxed_clone()
@@ -175,7 +175,7 @@ fn all() -> Result<App, Box<dyn Error>> {
         hostname: Some("new.example.org".to_owned()),
         port: None,
         path: None,
-        status: 302,
+        status: RedirectStatus::Found,
     };
     let parts = (
         SanitizeLayer::default(),

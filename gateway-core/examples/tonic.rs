@@ -31,7 +31,7 @@ use towergate_core::LocalReply;
 use towergate_core::conn::ConnectionAddrs;
 use towergate_core::conn::prefixed::Prefixed;
 use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
-use towergate_core::filter::{Redirect, RedirectLayer};
+use towergate_core::filter::{Redirect, RedirectLayer, RedirectStatus, WebScheme};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::Match;
@@ -104,11 +104,11 @@ async fn sanitize(socket: TcpListener) -> Served {
 /// Redirects browsers to the documentation of the service.
 fn to_the_pages() -> RedirectLayer {
     RedirectLayer::new(Redirect {
-        scheme: Some("https".to_owned()),
+        scheme: Some(WebScheme::Https),
         hostname: Some("docs.example.org".to_owned()),
         port: None,
         path: None,
-        status: 302,
+        status: RedirectStatus::Found,
     })
     .below("/docs")
 }

@@ -45,11 +45,11 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let moved = Redirect {
-//!     scheme: Some("https".to_owned()),
+//!     scheme: Some(WebScheme::Https),
 //!     hostname: None,
 //!     port: None,
 //!     path: Some(PathEdit::Prefix("/archive".to_owned())),
-//!     status: 308,
+//!     status: RedirectStatus::PermanentRedirect,
 //! };
 //! let service = service_fn(|_: Request<()>| async {
 //!     Ok::<_, std::io::Error>(Response::new(Bytes::from("hello")))

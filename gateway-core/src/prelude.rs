@@ -12,7 +12,9 @@ pub use tower_layer::Layer;
 pub use crate::body::Body;
 pub use crate::conn::proxy::{ProxyAcceptor, ProxyListener};
 pub use crate::conn::{ConnectionAddrs, ConnectionAddrsLayer};
-pub use crate::filter::{Allowed, Cors, CorsLayer, PathEdit, Redirect, RedirectLayer};
+pub use crate::filter::{
+    Allowed, Cors, CorsLayer, PathEdit, Redirect, RedirectLayer, RedirectStatus, WebScheme,
+};
 #[cfg(feature = "gateway")]
 pub use crate::gateway::{Gateway, Options};
 pub use crate::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule, ClientIpService};

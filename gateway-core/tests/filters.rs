@@ -14,7 +14,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
 use towergate_core::LocalReply;
-use towergate_core::filter::{Allowed, Cors, HeaderEdit, HeaderEdits, PathEdit, Redirect, Rewrite};
+use towergate_core::filter::{
+    Allowed, Cors, HeaderEdit, HeaderEdits, PathEdit, Redirect, RedirectStatus, Rewrite,
+};
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{
     Backend as PlanBackend, BackendId, BackendProtocol, Endpoints, Filter, Fraction, Listener,
@@ -336,7 +338,7 @@ async fn redirects_and_mirrors_of_a_backend_are_of_its_share_only() {
             hostname: Some("other.test".to_owned()),
             port: None,
             path: Some(PathEdit::Prefix("/new".to_owned())),
-            status: 301,
+            status: RedirectStatus::MovedPermanently,
         })];
         rule.backends[0].filters = vec![mirror()];
         rule.backends.push(other);

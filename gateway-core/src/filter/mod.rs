@@ -10,6 +10,7 @@ mod origin;
 mod path;
 pub mod redirect;
 mod redirect_layer;
+mod redirect_status;
 mod regex_rewrite;
 pub mod rewrite;
 
@@ -19,6 +20,7 @@ pub use header::{HeaderEdit, HeaderEdits};
 pub use origin::{HostPattern, InvalidOrigin, OriginPattern, WebScheme};
 pub use redirect::{Redirect, RedirectFacts};
 pub use redirect_layer::{RedirectLayer, RedirectService};
+pub use redirect_status::{InvalidRedirectStatus, RedirectStatus};
 pub use regex_rewrite::{
     HostRewrite, RegexReplacement, RegexRewrite, Substitution, SubstitutionError,
 };
@@ -45,7 +47,4 @@ pub enum FilterError {
     /// A configured value is invalid in the URL or the header field.
     #[error("the filter contains an invalid string")]
     InvalidText,
-    /// The status is not 301, 302, 303, 307 or 308.
-    #[error("not the status of a redirect")]
-    InvalidStatus,
 }

@@ -25,8 +25,9 @@ pub enum OriginPattern {
     },
 }
 
-/// Scheme of an origin.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+/// Scheme of an origin or of a redirect.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WebScheme {
     /// `http`.
     Http,
@@ -79,14 +80,16 @@ impl HostPattern {
 }
 
 impl WebScheme {
-    fn default_port(self) -> u16 {
+    /// The port of URLs without a port.
+    pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
         }
     }
 
-    fn word(self) -> &'static str {
+    /// The scheme as URLs contain it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",

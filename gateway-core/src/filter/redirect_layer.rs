@@ -20,16 +20,16 @@ use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 /// use axum::{Router, body::Body, routing::get};
 /// use http::Request;
 /// use tower::ServiceExt;
-/// use towergate_core::filter::{Redirect, RedirectLayer};
+/// use towergate_core::filter::{Redirect, RedirectLayer, RedirectStatus, WebScheme};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let to_https = Redirect {
-///     scheme: Some("https".to_owned()),
+///     scheme: Some(WebScheme::Https),
 ///     hostname: None,
 ///     port: None,
 ///     path: None,
-///     status: 301,
+///     status: RedirectStatus::MovedPermanently,
 /// };
 /// let app: Router = Router::new()
 ///     .route("/x", get(|| async { "never seen" }))
@@ -113,9 +113,7 @@ impl RedirectLayer {
             matched_prefix: Some(&self.prefix),
         };
         self.redirect.location(facts).map_err(|error| match error {
-            FilterError::NoPrefix | FilterError::InvalidText | FilterError::InvalidStatus => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            FilterError::NoPrefix | FilterError::InvalidText => StatusCode::INTERNAL_SERVER_ERROR,
         })
     }
 }
@@ -150,7 +148,7 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     use super::*;
-    use crate::filter::PathEdit;
+    use crate::filter::{PathEdit, RedirectStatus, WebScheme};
 
     async fn ask(
         layer: RedirectLayer,
@@ -173,7 +171,7 @@ mod tests {
             hostname: None,
             port: None,
             path: Some(PathEdit::Prefix("/new".to_owned())),
-            status: 308,
+            status: RedirectStatus::PermanentRedirect,
         });
         let layer = layer.below("/old/").https().port(8443);
 
@@ -198,11 +196,11 @@ mod tests {
     #[tokio::test]
     async fn a_target_with_an_authority_says_whom_a_request_is_for() {
         let to_https = Redirect {
-            scheme: Some("https".to_owned()),
+            scheme: Some(WebScheme::Https),
             hostname: None,
             port: None,
             path: None,
-            status: 301,
+            status: RedirectStatus::MovedPermanently,
         };
 
         let (_, location) = ask(RedirectLayer::new(to_https), "b.test", "http://a.test/x").await;
@@ -212,20 +210,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_host_or_redirect_leads_nowhere() {
-        let redirect = |status| Redirect {
-            scheme: Some("https".to_owned()),
-            hostname: None,
+        let redirect = |hostname: Option<&str>| Redirect {
+            scheme: Some(WebScheme::Https),
+            hostname: hostname.map(str::to_owned),
             port: None,
             path: None,
-            status,
+            status: RedirectStatus::MovedPermanently,
         };
 
         assert_eq!(
-            ask(RedirectLayer::new(redirect(301)), "u@evil.test", "/").await,
+            ask(RedirectLayer::new(redirect(None)), "u@evil.test", "/").await,
             (StatusCode::BAD_REQUEST, None)
         );
         assert_eq!(
-            ask(RedirectLayer::new(redirect(200)), "a.test", "/").await,
+            ask(
+                RedirectLayer::new(redirect(Some("b.test/x"))),
+                "a.test",
+                "/"
+            )
+            .await,
             (StatusCode::INTERNAL_SERVER_ERROR, None)
         );
     }

@@ -4,7 +4,7 @@ use tower::ServiceExt;
 
 use super::backend::Backend;
 use super::*;
-use crate::filter::{HeaderEdit, HeaderEdits, PathEdit, Redirect, Rewrite};
+use crate::filter::{HeaderEdit, HeaderEdits, PathEdit, Redirect, RedirectStatus, Rewrite};
 use crate::plan::Filter;
 use crate::traffic::ForwardService;
 
@@ -49,7 +49,7 @@ async fn rewrites_are_applied_and_unsupported_filters_fail_closed() {
         hostname: None,
         port: None,
         path: None,
-        status: 302,
+        status: RedirectStatus::Found,
     };
     for (filter, status) in [
         (

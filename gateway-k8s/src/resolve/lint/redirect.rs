@@ -1,6 +1,6 @@
 //! Redirect loops, and rules without backends.
 
-use towergate_core::filter::Redirect;
+use towergate_core::filter::{Redirect, WebScheme};
 use towergate_core::plan::Filter;
 
 use super::super::gateway::{Gateways, ListenerProtocol, ListenerState};
@@ -66,19 +66,17 @@ fn redirect(rule: &RuleDraft) -> Option<&Redirect> {
 /// Whether a redirect changes nothing for requests of a listener.
 fn loops(redirect: &Redirect, listener: &ListenerState<'_>) -> bool {
     let own = if listener.protocol == Some(ListenerProtocol::Https) {
-        "https"
+        WebScheme::Https
     } else {
-        "http"
+        WebScheme::Http
     };
-    let well_known = |scheme: &str| if scheme == "https" { 443 } else { 80 };
-    let scheme = redirect.scheme.as_deref();
-    let port = match (redirect.port, scheme) {
+    let port = match (redirect.port, redirect.scheme) {
         (Some(port), _) => i32::from(port),
-        (None, Some(scheme)) => well_known(scheme),
+        (None, Some(scheme)) => i32::from(scheme.default_port()),
         (None, None) => listener.spec.port,
     };
     redirect.hostname.is_none()
         && redirect.path.is_none()
-        && scheme.unwrap_or(own) == own
+        && redirect.scheme.unwrap_or(own) == own
         && port == listener.spec.port
 }

@@ -5,13 +5,14 @@
 //! filter (extensions) makes the rule return 500, because it may restrict access. Only a mirror
 //! without a backend is omitted, as Gateway API requires.
 
-use towergate_core::filter::{Cors, PathEdit, Redirect, Rewrite};
+use towergate_core::filter::{Cors, PathEdit, Redirect, RedirectStatus, Rewrite, WebScheme};
 use towergate_core::plan::{Filter, Fraction, Mirror};
 use towergate_tls::NamePattern;
 
 use super::cors;
 use super::extension::Extensions;
 use super::external_auth;
+use super::filter_type::FilterType;
 use super::headers::Modifiers;
 use crate::api::grpc_route::GrpcRouteFilter;
 use crate::api::http_route::{
@@ -19,9 +20,6 @@ use crate::api::http_route::{
 };
 use crate::api::reference::{BackendObjectReference, LocalObjectReference};
 use crate::status::{ConditionType, RouteReason};
-
-/// Status codes of redirects.
-const REDIRECTS: [i32; 5] = [301, 302, 303, 307, 308];
 
 /// Filters of a rule or backendRef.
 #[derive(Debug, Default)]
@@ -181,43 +179,43 @@ impl Filters {
                 filter.kind
             ))
         };
-        let outcome = match filter.kind.as_str() {
-            "RequestHeaderModifier" => {
+        let outcome = match FilterType::from_name(&filter.kind) {
+            Some(FilterType::RequestHeaderModifier) => {
                 let settings = filter.request_header_modifier.as_ref();
                 settings.map_or_else(missing, |settings| self.request.add(settings))
             }
-            "ResponseHeaderModifier" => {
+            Some(FilterType::ResponseHeaderModifier) => {
                 let settings = filter.response_header_modifier.as_ref();
                 settings.map_or_else(missing, |settings| self.response.add(settings))
             }
-            "RequestRedirect" => {
+            Some(FilterType::RequestRedirect) => {
                 let settings = filter.request_redirect.as_ref();
                 settings.map_or_else(missing, |settings| self.redirect(settings))
             }
-            "URLRewrite" => {
+            Some(FilterType::UrlRewrite) => {
                 let settings = filter.url_rewrite.as_ref();
                 settings.map_or_else(missing, |settings| self.rewrite(settings))
             }
-            "RequestMirror" => {
+            Some(FilterType::RequestMirror) => {
                 let settings = filter.request_mirror.as_ref();
                 settings.map_or_else(missing, |settings| self.mirror(at, settings))
             }
-            "CORS" => {
+            Some(FilterType::Cors) => {
                 let settings = filter.cors.as_ref();
                 settings.map_or_else(missing, |settings| self.cors(settings))
             }
-            "ExternalAuth" => {
+            Some(FilterType::ExternalAuth) => {
                 let settings = filter.external_auth.as_ref();
                 settings.map_or_else(missing, |settings| self.external_auth(at, settings))
             }
-            "ExtensionRef" => match &filter.extension_ref {
+            Some(FilterType::ExtensionRef) => match &filter.extension_ref {
                 Some(reference) => {
                     self.extensions.push((at, reference.clone()));
                     Ok(())
                 }
                 None => missing(),
             },
-            other => Err(format!("filter type {other:?} is not supported")),
+            None => Err(format!("filter type {:?} is not supported", filter.kind)),
         };
         if let Err(message) = outcome {
             self.fault(
@@ -233,25 +231,32 @@ impl Filters {
         if self.redirect.is_some() {
             return Err("RequestRedirect must not be repeated".to_owned());
         }
-        if let Some(scheme) = written.scheme.as_deref()
-            && !matches!(scheme, "http" | "https")
-        {
-            return Err(format!(
-                "scheme {scheme:?} is not supported; use http or https"
-            ));
-        }
-        let status = written.status_code.unwrap_or(302);
-        if !REDIRECTS.contains(&status) {
-            return Err(format!(
-                "statusCode {status} is not supported; use 301, 302, 303, 307 or 308"
-            ));
-        }
+        let scheme = match written.scheme.as_deref() {
+            None => None,
+            Some("http") => Some(WebScheme::Http),
+            Some("https") => Some(WebScheme::Https),
+            Some(other) => {
+                return Err(format!(
+                    "scheme {other:?} is not supported; use http or https"
+                ));
+            }
+        };
+        let status = match written.status_code {
+            None => Some(RedirectStatus::default()),
+            Some(code) => u16::try_from(code)
+                .ok()
+                .and_then(|code| code.try_into().ok()),
+        };
+        let status = status.ok_or_else(|| {
+            let code = written.status_code.unwrap_or_default();
+            format!("statusCode {code} is not supported; use 301, 302, 303, 307 or 308")
+        })?;
         self.redirect = Some(Redirect {
-            scheme: written.scheme.clone(),
+            scheme,
             hostname: written.hostname.as_deref().map(hostname).transpose()?,
             port: written.port.map(port).transpose()?,
             path: written.path.as_ref().map(path).transpose()?,
-            status: u16::try_from(status).map_err(|_| "statusCode is out of range".to_owned())?,
+            status,
         });
         Ok(())
     }
@@ -371,15 +376,8 @@ fn as_http(filter: &GrpcRouteFilter) -> HttpRouteFilter {
 /// Reason and message if a filter is unsupported or invalid.
 pub(super) fn of_backend(written: &[HttpRouteFilter]) -> Result<Filters, (RouteReason, String)> {
     for filter in written {
-        let supported = matches!(
-            filter.kind.as_str(),
-            "RequestHeaderModifier"
-                | "ResponseHeaderModifier"
-                | "RequestRedirect"
-                | "URLRewrite"
-                | "RequestMirror"
-        );
-        if !supported {
+        let kind = FilterType::from_name(&filter.kind);
+        if !kind.is_some_and(FilterType::is_of_backends) {
             let message = format!(
                 "filter type {:?} is not supported in a backendRef",
                 filter.kind

@@ -19,6 +19,7 @@ mod cors;
 mod endpoint_slices;
 mod extension;
 mod external_auth;
+mod filter_type;
 mod filters;
 mod finding;
 mod headers;
