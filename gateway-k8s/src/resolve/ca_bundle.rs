@@ -78,6 +78,23 @@ fn check(to: &To<'_>, key: &str, read: Result<(), TlsError>) -> Result<(), Inval
     })
 }
 
+/// A kind that can hold CA certificates and revocation lists.
+#[derive(Clone, Copy, Debug)]
+enum TextHolder {
+    ConfigMap,
+    Secret,
+}
+
+impl TextHolder {
+    fn from_kind(group: &str, kind: &str) -> Option<Self> {
+        match (group, kind) {
+            ("", "ConfigMap") => Some(Self::ConfigMap),
+            ("", "Secret") => Some(Self::Secret),
+            _ => None,
+        }
+    }
+}
+
 /// The text under `default_key`, or under the only key, of a ConfigMap or Secret.
 fn find_text(
     index: &ObjectIndex<'_>,
@@ -92,12 +109,10 @@ fn find_text(
         namespace,
         name,
     } = to;
-    if !matches!((group, kind), ("", "ConfigMap" | "Secret")) {
-        return Err(fault(
-            CaErrorCause::Kind,
-            format!("kind {kind} cannot hold {what}; use ConfigMap"),
-        ));
-    }
+    let holder = TextHolder::from_kind(group, kind).ok_or_else(|| {
+        let message = format!("kind {kind} cannot hold {what}; use ConfigMap");
+        fault(CaErrorCause::Kind, message)
+    })?;
     let key = ObjectKey::new(namespace, name);
     if !index.grants.permit(from, to) {
         return Err(fault(
@@ -107,13 +122,13 @@ fn find_text(
     }
     let broken = |message: String| fault(CaErrorCause::Content, message);
     let missing = || broken(format!("{kind} {key} not found"));
-    let value = match kind {
-        "ConfigMap" => {
+    let value = match holder {
+        TextHolder::ConfigMap => {
             let found = index.objects.config_maps.get(&key).ok_or_else(missing)?;
             let keys = found.spec.data.keys().chain(found.spec.binary_data.keys());
             choose_key(keys, default_key).map(|name| found.spec.value(name))
         }
-        _ => {
+        TextHolder::Secret => {
             let found = index.objects.secrets.get(&key).ok_or_else(missing)?;
             let keys = found.spec.data.keys().chain(found.spec.string_data.keys());
             choose_key(keys, default_key).map(|name| found.spec.value(name))

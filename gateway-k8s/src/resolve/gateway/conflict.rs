@@ -8,15 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::indexed::ListenerSetIndex;
-use super::listener::ListenerState;
+use super::super::indexed::{ListenerIndex, ListenerSetIndex};
+use super::listener::{ListenerState, Listeners};
 use super::protocol::{ListenerProtocol, ProtocolFamily};
 use crate::status::{ConditionType, ListenerReason};
 
 /// Sets the conditions of listeners in conflict.
-pub(super) fn check(listeners: &mut [ListenerState<'_>]) {
-    let mut ports: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
-    for (at, listener) in listeners.iter().enumerate() {
+pub(super) fn check(listeners: &mut Listeners<'_>) {
+    let mut ports: BTreeMap<i32, Vec<ListenerIndex>> = BTreeMap::new();
+    for (at, listener) in listeners.indexed() {
         if listener.valid {
             ports.entry(listener.spec.port).or_default().push(at);
         }
@@ -35,7 +35,7 @@ fn family(listener: &ListenerState<'_>) -> Option<ProtocolFamily> {
     (family != ProtocolFamily::Udp).then_some(family)
 }
 
-fn protocols(listeners: &mut [ListenerState<'_>], at: &[usize]) {
+fn protocols(listeners: &mut Listeners<'_>, at: &[ListenerIndex]) {
     // Protocol families of the listeners of the Gateway (`None`) and of each ListenerSet.
     let mut families: BTreeMap<Option<ListenerSetIndex>, BTreeSet<ProtocolFamily>> =
         BTreeMap::new();
@@ -69,8 +69,8 @@ fn protocols(listeners: &mut [ListenerState<'_>], at: &[usize]) {
     }
 }
 
-fn hostnames(listeners: &mut [ListenerState<'_>], at: &[usize]) {
-    let mut same: BTreeMap<(Option<ProtocolFamily>, String), Vec<usize>> = BTreeMap::new();
+fn hostnames(listeners: &mut Listeners<'_>, at: &[ListenerIndex]) {
+    let mut same: BTreeMap<(Option<ProtocolFamily>, String), Vec<ListenerIndex>> = BTreeMap::new();
     for i in at {
         let listener = &listeners[*i];
         let family = family(listener);
@@ -99,7 +99,7 @@ fn hostnames(listeners: &mut [ListenerState<'_>], at: &[usize]) {
 
 /// The listener that gets a hostname: that of the Gateway, or else the first of the oldest ListenerSet.
 /// `None` if the Gateway or a ListenerSet conflicts with itself.
-fn winner(listeners: &[ListenerState<'_>], group: &[usize]) -> Option<usize> {
+fn winner(listeners: &Listeners<'_>, group: &[ListenerIndex]) -> Option<ListenerIndex> {
     let first = *group.first()?;
     let mut owners = BTreeSet::new();
     let double: BTreeSet<_> = group
@@ -114,7 +114,7 @@ fn winner(listeners: &[ListenerState<'_>], group: &[usize]) -> Option<usize> {
 }
 
 /// TCP and UDP have no hostnames, so the first listener gets the port.
-fn single(listeners: &mut [ListenerState<'_>], at: &[usize], protocol: ListenerProtocol) {
+fn single(listeners: &mut Listeners<'_>, at: &[ListenerIndex], protocol: ListenerProtocol) {
     let same = at
         .iter()
         .filter(|i| listeners[**i].protocol == Some(protocol));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use towergate_core::plan::RouteKind;
 use towergate_tls::{Certificate, ClientAuth, NamePattern};
 
-use super::super::indexed::ListenerSetIndex;
+use super::super::indexed::{Indexed, ListenerIndex, ListenerSetIndex};
 use super::super::object_index::ObjectIndex;
 use super::super::selector::Selector;
 use super::certificate::{self, Certificates};
@@ -16,6 +16,9 @@ use super::unsupported;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
 use crate::status::{ConditionType, Conditions, ListenerReason};
+
+/// The listeners of a Gateway and its ListenerSets.
+pub(super) type Listeners<'a> = Indexed<ListenerIndex, ListenerState<'a>>;
 
 /// A listener and its resolved settings.
 #[derive(Debug)]

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 
 use towergate_tls::NamePattern;
 
-use super::listener::ListenerState;
+use super::super::indexed::ListenerIndex;
+use super::listener::{ListenerState, Listeners};
 use super::protocol::ListenerProtocol;
 use crate::status::{ConditionType, ListenerReason};
 
 /// Sets the condition of overlapping listeners.
-pub(super) fn check(listeners: &mut [ListenerState<'_>]) {
-    let https: Vec<usize> = (0..listeners.len())
+pub(super) fn check(listeners: &mut Listeners<'_>) {
+    let https: Vec<ListenerIndex> = (listeners.indices())
         .filter(|i| {
             listeners[*i].protocol == Some(ListenerProtocol::Https) && listeners[*i].ready()
         })

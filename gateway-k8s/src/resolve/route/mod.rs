@@ -45,6 +45,7 @@ use std::sync::Arc;
 use towergate_core::plan::{RouteId, RouteKind};
 use towergate_policy::SchemaViolation;
 
+use self::finding::RulePart;
 use self::service_port::Transport;
 use super::gateway::Gateways;
 use super::indexed::{Indexed, RouteIndex};
@@ -302,8 +303,27 @@ pub(super) struct RuleError {
 }
 
 impl RuleErrors {
-    pub(super) fn add(&mut self, fault: RuleError) {
-        self.all.push(fault);
+    /// Adds an error that has been reported.
+    fn add(&mut self, error: RuleError) {
+        self.all.push(error);
+    }
+
+    /// Adds an error, and reports it. An error that only concerns endpoints is a warning there.
+    fn report(
+        &mut self,
+        report: &mut Report,
+        subject: &Subject<'_>,
+        part: RulePart,
+        error: RuleError,
+    ) {
+        let (code, advice) = finding::of_rule(error.reason, part);
+        let (field, message) = (&*error.field, &*error.message);
+        if error.condition == ConditionType::BackendsAvailable {
+            report.warn(code, subject, field, message, advice);
+        } else {
+            report.error(code, subject, field, message, advice);
+        }
+        self.add(error);
     }
 
     /// Marks all rules as not served.

@@ -10,7 +10,7 @@ use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
 use super::backend::{Backends, ResolvedBackend};
 use super::backend_error::BackendError;
-use super::finding::{self, RulePart};
+use super::finding::RulePart;
 use super::rules::ResolvedRules;
 use super::{Attachment, RouteRef, RuleError, RuleErrors};
 use crate::api::reference::BackendObjectReference;
@@ -229,24 +229,17 @@ impl StreamResolver<'_, '_, '_> {
             (_, RouteRef::Udp(_)) => RulePart::Datagrams,
             (_, _) => RulePart::Connections,
         };
-        let (code, advice) = finding::of_rule(reason, part);
-        let place = match part {
-            RulePart::Rules => "spec.rules".to_owned(),
-            _ => format!("spec.rules[{}]{field}", self.rule_index),
-        };
-        let subject = self.route.subject();
-        if condition == ConditionType::BackendsAvailable {
-            self.report.warn(code, &subject, &*place, &*message, advice);
-        } else {
-            self.report
-                .error(code, &subject, &*place, &*message, advice);
-        }
-        self.faults.add(RuleError {
+        let error = RuleError {
             condition,
             reason,
-            field: place,
+            field: match part {
+                RulePart::Rules => "spec.rules".to_owned(),
+                _ => format!("spec.rules[{}]{field}", self.rule_index),
+            },
             message,
             rule: self.rule_index,
-        });
+        };
+        let subject = self.route.subject();
+        self.faults.report(self.report, &subject, part, error);
     }
 }

@@ -23,11 +23,12 @@ mod path;
 mod reading;
 mod value;
 
-use http::Method;
-use towergate_core::plan::{Match, Text};
+use http::{HeaderName, Method};
+use towergate_core::plan::{Match, PathMatch, Text};
 use towergate_policy::SchemaViolation;
 
 use self::reading::{Readings, product};
+use self::value::Values;
 use crate::api::grpc_route::GrpcRouteMatch;
 use crate::api::http_route::HttpRouteMatch;
 
@@ -167,22 +168,7 @@ impl MatchReader<'_> {
         let method = self.method(written.method.as_deref());
         let headers = self.headers(&written.headers);
         let query = self.query(&written.query_params);
-        let Some(path) = path else {
-            return false;
-        };
-        product(
-            (path, method, headers, query),
-            |path, method, headers, query| {
-                self.found.matches.push(Match {
-                    path,
-                    method,
-                    headers,
-                    query,
-                    cookies: Vec::new(),
-                });
-            },
-        );
-        true
+        self.add(path, method, headers, query)
     }
 
     /// Adds the matches that a match of a GRPCRoute may stand for. Returns `false` if it could
@@ -194,14 +180,31 @@ impl MatchReader<'_> {
             None => Some(Readings::One(Match::default().path)),
         };
         let headers = self.headers(&written.headers);
+        self.add(
+            path,
+            Readings::One(None),
+            headers,
+            Readings::One(Vec::new()),
+        )
+    }
+
+    /// Adds every combination of readings. Returns `false` without a reading of the path: the match could stand for
+    /// any request.
+    fn add(
+        &mut self,
+        path: Option<Readings<PathMatch>>,
+        method: Readings<Option<Text<Method>>>,
+        headers: Readings<Values<Text<HeaderName>>>,
+        query: Readings<Values<String>>,
+    ) -> bool {
         let Some(path) = path else {
             return false;
         };
-        let (method, query) = (Readings::One(None), Readings::One(Vec::new()));
+        let matches = &mut self.found.matches;
         product(
             (path, method, headers, query),
             |path, method, headers, query| {
-                self.found.matches.push(Match {
+                matches.push(Match {
                     path,
                     method,
                     headers,

@@ -8,7 +8,7 @@ use super::reading::Readings;
 use crate::api::http_route::HttpValueMatch;
 
 /// The conditions of a match on headers or query parameters.
-type Values<N> = Vec<NameMatch<N>>;
+pub(super) type Values<N> = Vec<NameMatch<N>>;
 
 impl MatchReader<'_> {
     /// If names are equivalent, only the first entry counts (Gateway API, `HTTPHeaderMatch`).

@@ -1,32 +1,28 @@
 //! Rules: their matches, filters, traffic settings and backends.
 
+mod backends;
+mod parts;
+
 use std::collections::HashMap;
 
-use towergate_core::filter::{HostRewrite, RegexRewrite};
-use towergate_core::plan::{Destination, Filter, Match, Mirror, PathMatch, WeightedBackend};
-use towergate_policy::{Policy, SchemaViolation, session_persistence};
+use towergate_core::plan::{Filter, Match, PathMatch, WeightedBackend};
+use towergate_policy::{Policy, session_persistence};
 
+use self::parts::{BackendParts, RuleParts};
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
 use super::backend::Backends;
-use super::backend_error::BackendError;
 use super::cors;
 use super::extension::{ExtensionError, Extensions};
 use super::external_auth;
-use super::filters::{self, Filters};
-use super::finding::{self, RulePart};
-use super::matches::RuleMatches;
+use super::filters::Filters;
+use super::finding::RulePart;
 use super::session;
 use super::traffic::RuleTraffic;
 use super::{RouteRef, RuleError, RuleErrors};
-use crate::api::grpc_route::GrpcRouteRule;
 use crate::api::http_route::{HttpRouteRule, SessionPersistence};
-use crate::api::reference::BackendObjectReference;
 use crate::finding::FindingCode;
 use crate::status::{ConditionType, RouteReason};
-
-/// Field of the mirror in a filter.
-const MIRROR: &str = ".requestMirror";
 
 /// A rule without policies.
 #[derive(Clone, Debug)]
@@ -54,23 +50,6 @@ pub(super) struct ResolvedRules {
     pub(super) total: usize,
 }
 
-/// The parts of a rule that both kinds of routes have.
-struct RuleParts {
-    name: Option<String>,
-    matches: RuleMatches,
-    filters: Filters,
-    traffic: Result<RuleTraffic, String>,
-    backends: Vec<BackendParts>,
-    session: Option<SessionPersistence>,
-}
-
-/// A backendRef.
-struct BackendParts {
-    object: BackendObjectReference,
-    weight: Option<i32>,
-    filters: Result<Filters, (RouteReason, String)>,
-}
-
 /// Resolves all rules of a route.
 pub(super) fn resolve(
     index: &ObjectIndex<'_>,
@@ -81,15 +60,22 @@ pub(super) fn resolve(
     let parts: Vec<RuleParts> = match route {
         // The CRD default of a route without rules is one rule that matches every request.
         RouteRef::Http(http) if http.spec.rules.is_empty() => {
-            vec![http_parts((0, &HttpRouteRule::default()), &http.misread)]
+            vec![RuleParts::http(
+                (0, &HttpRouteRule::default()),
+                &http.misread,
+            )]
         }
         RouteRef::Http(http) => {
             let rules = http.spec.rules.iter().enumerate();
-            rules.map(|rule| http_parts(rule, &http.misread)).collect()
+            rules
+                .map(|rule| RuleParts::http(rule, &http.misread))
+                .collect()
         }
         RouteRef::Grpc(grpc) => {
             let rules = grpc.spec.rules.iter().enumerate();
-            rules.map(|rule| grpc_parts(rule, &grpc.misread)).collect()
+            rules
+                .map(|rule| RuleParts::grpc(rule, &grpc.misread))
+                .collect()
         }
         RouteRef::Tls(_) | RouteRef::Tcp(_) | RouteRef::Udp(_) => Vec::new(),
     };
@@ -118,44 +104,6 @@ pub(super) fn resolve(
         rules,
         faults: resolver.faults,
         total,
-    }
-}
-
-fn http_parts((at, rule): (usize, &HttpRouteRule), unread: &[SchemaViolation]) -> RuleParts {
-    RuleParts {
-        name: rule.name.clone(),
-        matches: RuleMatches::http(&rule.matches, at, unread),
-        filters: Filters::http(&rule.filters),
-        traffic: RuleTraffic::resolve(rule.timeouts.as_deref(), rule.retry.as_deref()),
-        backends: rule
-            .backend_refs
-            .iter()
-            .map(|backend| BackendParts {
-                object: backend.object(),
-                weight: backend.weight,
-                filters: filters::of_backend(&backend.filters),
-            })
-            .collect(),
-        session: rule.session_persistence.as_deref().cloned(),
-    }
-}
-
-fn grpc_parts((at, rule): (usize, &GrpcRouteRule), unread: &[SchemaViolation]) -> RuleParts {
-    RuleParts {
-        name: rule.name.clone(),
-        matches: RuleMatches::grpc(&rule.matches, at, unread),
-        filters: Filters::grpc(&rule.filters),
-        traffic: Ok(RuleTraffic::default()),
-        backends: rule
-            .backend_refs
-            .iter()
-            .map(|backend| BackendParts {
-                object: backend.object(),
-                weight: backend.weight,
-                filters: filters::of_grpc_backend(&backend.filters),
-            })
-            .collect(),
-        session: rule.session_persistence.as_deref().cloned(),
     }
 }
 
@@ -194,22 +142,15 @@ impl RuleResolver<'_, '_, '_> {
         field: &str,
         message: String,
     ) {
-        let place = format!("spec.rules[{}]{field}", self.rule_index);
-        let (code, advice) = finding::of_rule(reason, part);
-        let subject = self.route.subject();
-        if condition == ConditionType::BackendsAvailable {
-            self.report.warn(code, &subject, &*place, &*message, advice);
-        } else {
-            self.report
-                .error(code, &subject, &*place, &*message, advice);
-        }
-        self.faults.add(RuleError {
+        let error = RuleError {
             condition,
             reason,
-            field: place,
+            field: format!("spec.rules[{}]{field}", self.rule_index),
             message,
             rule: self.rule_index,
-        });
+        };
+        let subject = self.route.subject();
+        self.faults.report(self.report, &subject, part, error);
     }
 
     /// Rejects a prefix rewrite in a backendRef unless all matches are prefixes.
@@ -412,140 +353,5 @@ impl RuleResolver<'_, '_, '_> {
             );
         }
         policies
-    }
-
-    /// The mirrors whose backends are valid. The others are left out and the rule is served (Gateway API,
-    /// `HTTPRequestMirrorFilter.backendRef`).
-    fn mirrors(&mut self, filters: &Filters, within: &str) -> Vec<Mirror> {
-        let mut mirrors = Vec::new();
-        for wanted in &filters.mirrors {
-            let field = format!("{within}.filters[{}]{MIRROR}", wanted.at);
-            match self
-                .backends
-                .resolve_fixed(self.index, self.route, &wanted.backend)
-            {
-                Ok(found) => {
-                    if !found.available {
-                        let message = format!("{} has no ready endpoints", found.backend.id);
-                        self.fault(
-                            RulePart::Mirror,
-                            ConditionType::BackendsAvailable,
-                            RouteReason::EndpointsNotFound,
-                            &field,
-                            message,
-                        );
-                    }
-                    mirrors.push(Mirror {
-                        backend: found.backend,
-                        fraction: wanted.fraction,
-                    });
-                }
-                Err(fault) => {
-                    self.fault(
-                        RulePart::Mirror,
-                        ConditionType::ResolvedRefs,
-                        fault.reason,
-                        &field,
-                        fault.message,
-                    );
-                }
-            }
-        }
-        mirrors
-    }
-
-    /// The backendRefs with their weights. An invalid one keeps its share of the requests, which receive 500.
-    fn weighted(
-        &mut self,
-        parts: Vec<BackendParts>,
-        redirects: bool,
-        extensions: &Extensions,
-    ) -> Vec<WeightedBackend> {
-        let is_alone = parts.len() == 1;
-        let mut weighted = Vec::with_capacity(parts.len());
-        for (at, part) in parts.into_iter().enumerate() {
-            let field = format!(".backendRefs[{at}]");
-            let weight = part.weight.unwrap_or(1);
-            let found = self.destination(part, &field, is_alone, extensions);
-            let (destination, filters) = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    self.backend_fault(&field, error);
-                    (Destination::Invalid, Vec::new())
-                }
-            };
-            match u32::try_from(weight) {
-                Ok(weight) => weighted.push(WeightedBackend {
-                    weight,
-                    filters,
-                    destination,
-                }),
-                Err(_) => self.backend_fault(
-                    &field,
-                    BackendError {
-                        reason: RouteReason::UnsupportedRefValue,
-                        message: format!("weight {weight} is negative"),
-                    },
-                ),
-            }
-        }
-        if redirects {
-            weighted.clear();
-        }
-        weighted
-    }
-
-    /// The backend of a backendRef and its filters. `is_alone`: the rule has no other backendRef.
-    fn destination(
-        &mut self,
-        part: BackendParts,
-        field: &str,
-        is_alone: bool,
-        extensions: &Extensions,
-    ) -> Result<(Destination, Vec<Filter>), BackendError> {
-        let filters = part
-            .filters
-            .map_err(|(reason, message)| BackendError { reason, message })?;
-        let found = self
-            .backends
-            .resolve(self.index, self.route, &part.object)?
-            .check_dynamic(is_alone, extensions)?;
-        if !found.available && part.weight.unwrap_or(1) > 0 {
-            let message = format!("{} has no ready endpoints", found.backend.id);
-            self.fault(
-                RulePart::Requests,
-                ConditionType::BackendsAvailable,
-                RouteReason::EndpointsNotFound,
-                field,
-                message,
-            );
-        }
-        let mirrors = self.mirrors(&filters, field);
-        let mut filters = filters.finish(mirrors, Extensions::default());
-        if let Some((append_forwarded_host, host)) =
-            extensions.host_of_backend.zip(found.host_name())
-        {
-            let host = host.map_err(|message| BackendError {
-                reason: RouteReason::InvalidBackendRef,
-                message,
-            })?;
-            filters.push(Filter::RegexRewrite(RegexRewrite {
-                path: None,
-                host: Some(HostRewrite::Fixed(host)),
-                append_forwarded_host,
-            }));
-        }
-        Ok((Destination::Backend(found.backend), filters))
-    }
-
-    /// Reports an invalid backendRef.
-    fn backend_fault(&mut self, field: &str, error: BackendError) {
-        self.fault(
-            RulePart::Requests,
-            ConditionType::ResolvedRefs,
-            error.reason,
-            field,
-            error.message,
-        );
     }
 }
