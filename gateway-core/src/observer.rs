@@ -62,7 +62,7 @@ pub enum Event<'a> {
     /// A TLS handshake failed, with the reason.
     TlsFailed(u16, &'static str),
     /// A client sent invalid HTTP, with the reason.
-    CodecError(u16, &'a str),
+    CodecError(u16, &'static str),
     /// An HTTP/2 connection was closed because of abuse, with the kind of abuse.
     Abuse(u16, &'static str),
     /// A request completed, or the client disconnected.

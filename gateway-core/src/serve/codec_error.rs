@@ -69,29 +69,38 @@ pub(crate) enum CodecError {
 impl CodecError {
     /// The reply of Envoy to the same error.
     pub(crate) fn reply(self) -> LocalReply {
-        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let (status, details) = match self {
-            Self::BadRequest => (StatusCode::BAD_REQUEST, "http1.codec_error"),
-            Self::BadCharacters => (StatusCode::BAD_REQUEST, "http1.invalid_characters"),
-            Self::BadUrl => (StatusCode::BAD_REQUEST, "http1.invalid_url"),
-            Self::LowVersion => (StatusCode::UPGRADE_REQUIRED, "low_version"),
-            Self::UnknownCoding => (
-                StatusCode::NOT_IMPLEMENTED,
-                "http1.invalid_transfer_encoding",
-            ),
-            Self::TooLarge => (too_large, "http1.headers_too_large"),
-            Self::TooMany => (too_large, "http1.too_many_headers"),
+        let status = match self {
+            Self::BadRequest | Self::BadCharacters | Self::BadUrl => StatusCode::BAD_REQUEST,
+            Self::LowVersion => StatusCode::UPGRADE_REQUIRED,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TooLarge | Self::TooMany => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::HeadTimeout => {
-                return LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_header_timeout")
+                return LocalReply::new(StatusCode::REQUEST_TIMEOUT, self.details())
                     .with_body("request header timeout");
             }
             Self::RequestTimeout => return Error::RequestTimeout.reply(),
             Self::HeadIdle | Self::BodyIdle => return Error::StreamIdle(false).reply(),
         };
         let reason = status.canonical_reason().unwrap_or_default();
-        LocalReply::new(status, details)
+        LocalReply::new(status, self.details())
             .with_body(reason)
             .with_flag("DPE")
+    }
+
+    /// Envoy's response code details, also the label of the metric.
+    pub(crate) fn details(self) -> &'static str {
+        match self {
+            Self::BadRequest => "http1.codec_error",
+            Self::BadCharacters => "http1.invalid_characters",
+            Self::BadUrl => "http1.invalid_url",
+            Self::LowVersion => "low_version",
+            Self::UnknownCoding => "http1.invalid_transfer_encoding",
+            Self::TooLarge => "http1.headers_too_large",
+            Self::TooMany => "http1.too_many_headers",
+            Self::HeadTimeout => "request_header_timeout",
+            Self::RequestTimeout => "request_overall_timeout",
+            Self::HeadIdle | Self::BodyIdle => "stream_idle_timeout",
+        }
     }
 
     /// Whether the handler has received the request, so that it records the exchange itself.
@@ -224,6 +233,17 @@ mod tests {
         }
         let consumed = classify(400, "invalid URI", b"", 1000);
         assert_eq!(consumed, CodecError::BadUrl);
+    }
+
+    #[test]
+    fn errors_of_requests_have_the_details_of_their_replies() {
+        for error in [
+            CodecError::RequestTimeout,
+            CodecError::HeadIdle,
+            CodecError::BodyIdle,
+        ] {
+            assert_eq!(error.reply().details, error.details());
+        }
     }
 
     #[test]

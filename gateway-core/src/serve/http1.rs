@@ -168,7 +168,7 @@ fn codec_reply<H: Handler>(
     let max_head = state.settings.headers.max_request_head;
     let error = find_error(end, &state.activity, unread, max_head)?;
     let reply = error.reply();
-    let event = Event::CodecError(state.info.port, &reply.details);
+    let event = Event::CodecError(state.info.port, error.details());
     state.observer.observe(&event);
     Some(handler.handle_codec_reply(&state.info, reply, error.is_recorded()))
 }
