@@ -9,12 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::indexed::{ListenerIndex, ListenerSetIndex};
-use super::listener::{ListenerState, Listeners};
+use super::listener::{ListenerList, ListenerState};
 use super::protocol::{ListenerProtocol, ProtocolFamily};
 use crate::status::{ConditionType, ListenerReason};
 
 /// Sets the conditions of listeners in conflict.
-pub(super) fn check(listeners: &mut Listeners<'_>) {
+pub(super) fn check(listeners: &mut ListenerList<'_>) {
     let mut ports: BTreeMap<i32, Vec<ListenerIndex>> = BTreeMap::new();
     for (at, listener) in listeners.indexed() {
         if listener.valid {
@@ -35,7 +35,7 @@ fn family(listener: &ListenerState<'_>) -> Option<ProtocolFamily> {
     (family != ProtocolFamily::Udp).then_some(family)
 }
 
-fn protocols(listeners: &mut Listeners<'_>, at: &[ListenerIndex]) {
+fn protocols(listeners: &mut ListenerList<'_>, at: &[ListenerIndex]) {
     // Protocol families of the listeners of the Gateway (`None`) and of each ListenerSet.
     let mut families: BTreeMap<Option<ListenerSetIndex>, BTreeSet<ProtocolFamily>> =
         BTreeMap::new();
@@ -69,7 +69,7 @@ fn protocols(listeners: &mut Listeners<'_>, at: &[ListenerIndex]) {
     }
 }
 
-fn hostnames(listeners: &mut Listeners<'_>, at: &[ListenerIndex]) {
+fn hostnames(listeners: &mut ListenerList<'_>, at: &[ListenerIndex]) {
     let mut same: BTreeMap<(Option<ProtocolFamily>, String), Vec<ListenerIndex>> = BTreeMap::new();
     for i in at {
         let listener = &listeners[*i];
@@ -99,7 +99,7 @@ fn hostnames(listeners: &mut Listeners<'_>, at: &[ListenerIndex]) {
 
 /// The listener that gets a hostname: that of the Gateway, or else the first of the oldest ListenerSet.
 /// `None` if the Gateway or a ListenerSet conflicts with itself.
-fn winner(listeners: &Listeners<'_>, group: &[ListenerIndex]) -> Option<ListenerIndex> {
+fn winner(listeners: &ListenerList<'_>, group: &[ListenerIndex]) -> Option<ListenerIndex> {
     let first = *group.first()?;
     let mut owners = BTreeSet::new();
     let double: BTreeSet<_> = group
@@ -114,7 +114,7 @@ fn winner(listeners: &Listeners<'_>, group: &[ListenerIndex]) -> Option<Listener
 }
 
 /// TCP and UDP have no hostnames, so the first listener gets the port.
-fn single(listeners: &mut Listeners<'_>, at: &[ListenerIndex], protocol: ListenerProtocol) {
+fn single(listeners: &mut ListenerList<'_>, at: &[ListenerIndex], protocol: ListenerProtocol) {
     let same = at
         .iter()
         .filter(|i| listeners[**i].protocol == Some(protocol));

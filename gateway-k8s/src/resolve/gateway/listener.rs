@@ -18,7 +18,7 @@ use crate::api::gateway::Listener;
 use crate::status::{ConditionType, Conditions, ListenerReason};
 
 /// The listeners of a Gateway and its ListenerSets.
-pub(super) type Listeners<'a> = Indexed<ListenerIndex, ListenerState<'a>>;
+pub(super) type ListenerList<'a> = Indexed<ListenerIndex, ListenerState<'a>>;
 
 /// A listener and its resolved settings.
 #[derive(Debug)]

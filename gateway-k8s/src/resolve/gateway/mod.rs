@@ -45,7 +45,7 @@ use self::address::Addresses;
 use self::client_tls::GatewayClientTls;
 use self::finding::report_listener;
 use self::frontend::Frontend;
-use self::listener::Listeners;
+use self::listener::ListenerList;
 use self::owner::Owner;
 use super::indexed::{GatewayIndex, Indexed, ListenerSetIndex};
 use super::object_index::{ObjectIndex, by_age};
@@ -63,7 +63,7 @@ use crate::status::{ConditionType, Conditions, GatewayReason, GatewayStatus, Lis
 pub(super) struct GatewayState<'a> {
     pub(super) object: &'a Object<GatewaySpec>,
     /// Its own listeners, then those of its ListenerSets.
-    pub(super) listeners: Listeners<'a>,
+    pub(super) listeners: ListenerList<'a>,
     /// ListenerSets with this Gateway as parent, the oldest first.
     pub(super) sets: Indexed<ListenerSetIndex, ListenerSetState<'a>>,
     /// Addresses to bind.

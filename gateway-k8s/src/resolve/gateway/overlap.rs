@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use towergate_tls::NamePattern;
 
 use super::super::indexed::ListenerIndex;
-use super::listener::{ListenerState, Listeners};
+use super::listener::{ListenerList, ListenerState};
 use super::protocol::ListenerProtocol;
 use crate::status::{ConditionType, ListenerReason};
 
 /// Sets the condition of overlapping listeners.
-pub(super) fn check(listeners: &mut Listeners<'_>) {
+pub(super) fn check(listeners: &mut ListenerList<'_>) {
     let https: Vec<ListenerIndex> = (listeners.indices())
         .filter(|i| {
             listeners[*i].protocol == Some(ListenerProtocol::Https) && listeners[*i].ready()
