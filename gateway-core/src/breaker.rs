@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::conn::requests::ConnectionRequests;
 use crate::plan::{self, EndpointAddress};
 
 /// Counters and limits of one rule, shared by all workers and kept over configuration changes.
@@ -23,11 +24,15 @@ pub(crate) struct CircuitBreaker {
     pending: u32,
     retries: u32,
     retry_budget: Option<plan::RetryBudget>,
+    fair_requests: bool,
     /// Notified when a connection ends or becomes idle.
     freed: Notify,
     /// Connections by endpoint, if the rule limits them.
     endpoints: Option<Box<Endpoints>>,
 }
+
+/// One connection may hold one in this number of the free requests.
+const SHARE_OF_CONNECTION: u32 = 4;
 
 type Endpoints = Mutex<HashMap<EndpointAddress, Arc<AtomicU32>>>;
 
@@ -49,6 +54,8 @@ pub(crate) enum Resource {
 pub(crate) struct Permit {
     breaker: Arc<CircuitBreaker>,
     resource: Resource,
+    /// The connection of the request, if its share is limited.
+    connection: Option<Arc<ConnectionRequests>>,
 }
 
 /// One connection to an endpoint, released when dropped.
@@ -75,6 +82,7 @@ impl CircuitBreaker {
             pending: limits.pending,
             retries: limits.retries,
             retry_budget: limits.retry_budget,
+            fair_requests: limits.fair_requests,
             freed: Notify::new(),
             endpoints: per_endpoint.map(|_| Box::default()),
         })
@@ -93,8 +101,38 @@ impl CircuitBreaker {
             count.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        let breaker = self.clone();
-        Some(Permit { breaker, resource })
+        Some(Permit {
+            breaker: self.clone(),
+            resource,
+            connection: None,
+        })
+    }
+
+    /// Takes a request of a connection that carries several at a time, or `None` if the limit is reached.
+    ///
+    /// With `fair_requests`, each request after the first also requires that the connection holds at most a quarter
+    /// of the requests that are free without its own last one. A connection alone gets 205 of 1024; 12 connections
+    /// that take all they can leave 113 free, and new connections are still served.
+    pub(crate) fn acquire_shared(
+        self: &Arc<Self>,
+        connection: &Arc<ConnectionRequests>,
+    ) -> Option<Permit> {
+        let mut permit = self.acquire(Resource::Request)?;
+        if self.fair_requests {
+            let own = connection.begin(self.key());
+            permit.connection = Some(connection.clone());
+            let others = self.in_use(Resource::Request).saturating_sub(1);
+            let free = self.requests.saturating_sub(others);
+            if own > 1 && own > free / SHARE_OF_CONNECTION {
+                return None;
+            }
+        }
+        Some(permit)
+    }
+
+    /// Identifies this breaker while it exists.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Limit of retries. A budget is relative to the requests in flight, including the retried one.
@@ -193,6 +231,9 @@ impl Slot {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.end(self.breaker.key());
+        }
         // Sequentially consistent with the count of waiting requests, so that none is missed.
         self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::SeqCst);
         if self.resource == Resource::Connection {
@@ -229,6 +270,74 @@ mod tests {
 
         assert!(breaker.acquire(Resource::Request).is_some());
         assert_eq!(breaker.in_use(Resource::Request), 0);
+    }
+
+    /// Requests that each of `connections` gets, one connection after the other, until it is rejected.
+    fn taken(limits: &plan::Breaker, connections: usize) -> (Vec<usize>, u32) {
+        let breaker = CircuitBreaker::new(limits);
+        let take_all = |_| {
+            let connection = Arc::<ConnectionRequests>::default();
+            let permits = std::iter::from_fn(|| breaker.acquire_shared(&connection));
+            permits.collect::<Vec<_>>()
+        };
+        let permits: Vec<_> = (0..connections).map(take_all).collect();
+        let free = limits.requests - breaker.in_use(Resource::Request);
+        let counts = permits.iter().map(Vec::len).collect();
+        drop(permits);
+        assert_eq!(breaker.in_use(Resource::Request), 0);
+        (counts, free)
+    }
+
+    #[test]
+    fn a_connection_gets_a_share_of_the_free_requests() {
+        let fair = plan::Breaker::default();
+
+        let (counts, free) = taken(&fair, 12);
+
+        assert_eq!(&counts[..3], [205, 164, 131]);
+        assert_eq!(free, 1024 - counts.iter().sum::<usize>() as u32);
+        assert!(free >= 64, "{free}");
+    }
+
+    #[test]
+    fn each_connection_gets_one_request_while_any_is_free() {
+        for requests in 1..20 {
+            let limits = plan::Breaker {
+                requests,
+                ..Default::default()
+            };
+
+            let (counts, free) = taken(&limits, requests as usize);
+
+            assert_eq!(free, 0, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_configured_limit_holds_for_one_connection_as_for_many() {
+        let configured = plan::Breaker {
+            requests: 50,
+            fair_requests: false,
+            ..Default::default()
+        };
+
+        assert_eq!(taken(&configured, 2), (vec![50, 0], 0));
+    }
+
+    #[test]
+    fn requests_of_one_connection_for_other_rules_are_not_counted() {
+        let (one, other) = (
+            CircuitBreaker::new(&plan::Breaker::default()),
+            CircuitBreaker::new(&plan::Breaker::default()),
+        );
+        let connection = Arc::<ConnectionRequests>::default();
+        let take_all = |breaker: &Arc<CircuitBreaker>| {
+            std::iter::from_fn(|| breaker.acquire_shared(&connection)).collect::<Vec<_>>()
+        };
+
+        let (first, second) = (take_all(&one), take_all(&other));
+
+        assert_eq!((first.len(), second.len()), (205, 205));
     }
 
     #[test]

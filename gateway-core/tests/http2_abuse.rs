@@ -323,6 +323,39 @@ async fn frames_without_effect_do_not_affect_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dozen_connections_with_all_their_streams_leave_requests_to_others() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    // Two sockets for each request.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 16), hard).unwrap();
+    let mut attack = Attack::new(&[]).await;
+    let opening = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &frame(SETTINGS, 0, 0, &[])[..],
+    ];
+    let mut connections: Vec<DuplexStream> = (0..12).map(|_| attack.lab.connect()).collect();
+
+    for connection in &mut connections {
+        connection.write_all(&opening.concat()).await.unwrap();
+        let waiting: Vec<u8> = client_streams()
+            .take(100)
+            .flat_map(|stream| get(stream, "/wait"))
+            .collect();
+        connection.write_all(&waiting).await.unwrap();
+        lab::rest(connection).await;
+    }
+
+    // One per connection, and the rest in the order of arrival.
+    assert!(
+        (800..1024).contains(&attack.lab.forwarded()),
+        "{}",
+        attack.lab.forwarded()
+    );
+    attack.take(QUIET).await;
+    attack.harms_nobody().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn unread_responses_use_bounded_memory() {
     // SETTINGS_INITIAL_WINDOW_SIZE of 0: no response body may be sent.
     let mut attack = Attack::new(&[0, 4, 0, 0, 0, 0]).await;

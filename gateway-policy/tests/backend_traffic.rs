@@ -211,6 +211,7 @@ fn limits_of_the_circuit_breaker_are_converted_and_may_be_0() {
             connections: 0,
             pending: 2,
             requests: 3,
+            fair_requests: false,
             retries: 4,
             retry_budget: None,
             connections_per_endpoint: Some(1024),

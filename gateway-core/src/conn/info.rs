@@ -1,12 +1,13 @@
 //! Facts about a client connection.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 use towergate_tls::acceptor::Negotiated;
 
 use super::ConnectionAddrs;
+use super::requests::ConnectionRequests;
 
 /// Facts about a client connection that hold for all its requests.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct ConnInfo {
     /// Cached header value of the client address, in most cases the peer's. All requests of the
     /// connection send the same value to backends.
     pub(crate) client_header: OnceLock<(IpAddr, HeaderValue)>,
+    /// Requests in flight by rule, once a request shares the connection with others (HTTP/2).
+    requests: OnceLock<Arc<ConnectionRequests>>,
 }
 
 impl ConnInfo {
@@ -45,7 +48,13 @@ impl ConnInfo {
             port,
             tls,
             client_header: OnceLock::new(),
+            requests: OnceLock::new(),
         }
+    }
+
+    /// The requests of this connection in flight.
+    pub(crate) fn requests(&self) -> &Arc<ConnectionRequests> {
+        self.requests.get_or_init(Arc::default)
     }
 
     /// Protocol negotiated by ALPN.

@@ -20,6 +20,8 @@ pub(crate) mod preamble;
 pub mod prefixed;
 pub mod proxy;
 #[cfg(feature = "gateway")]
+pub(crate) mod requests;
+#[cfg(feature = "gateway")]
 pub(crate) mod socket;
 
 pub use addrs::{ConnectionAddrs, ConnectionAddrsLayer, ConnectionAddrsService};

@@ -266,6 +266,8 @@ pub struct Breaker {
     pub pending: u32,
     /// Requests in flight.
     pub requests: u32,
+    /// Whether one HTTP/2 connection of a client may hold only a quarter of the free `requests`. Default: `true`.
+    pub fair_requests: bool,
     /// Retries in flight. Ignored if `retry_budget` is set.
     pub retries: u32,
     /// Limit of retries relative to the requests in flight; replaces `retries`. Default: `None`.
@@ -280,6 +282,7 @@ impl Default for Breaker {
             connections: 1024,
             pending: 1024,
             requests: 1024,
+            fair_requests: true,
             retries: 1024,
             retry_budget: None,
             connections_per_endpoint: None,

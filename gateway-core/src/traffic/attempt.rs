@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::attempt_response::{AttemptResponse, report};
@@ -111,7 +111,13 @@ impl<'a> Forwarding<'a> {
     pub(crate) async fn forward(&mut self) -> Result<Forwarded, Error> {
         self.check_upgrade()?;
         let breaker = &self.picked.forwarder.breaker;
-        let Some(permit) = breaker.acquire(Resource::Request) else {
+        let permit = match self.context.connection {
+            Some(connection) if self.request.version() == Version::HTTP_2 => {
+                breaker.acquire_shared(connection.requests())
+            }
+            _ => breaker.acquire(Resource::Request),
+        };
+        let Some(permit) = permit else {
             let id = self.picked.route.cluster.id();
             self.context.observer.observe(&Event::Overflowed(id));
             return Err(Error::Overflow);

@@ -84,6 +84,8 @@ impl CircuitBreaker {
                 *max_parallel_requests,
                 defaults.requests,
             )?,
+            // A configured limit states what the backend can serve, and holds for one connection as for many.
+            fair_requests: max_parallel_requests.is_none(),
             retries: limit(
                 "maxParallelRetries",
                 *max_parallel_retries,
