@@ -9,7 +9,7 @@ mod replay;
 
 use properties::{
     client_hello, client_ip, format, grpc_web_text, h1_e2e, host, load_report, path,
-    proxy_protocol, request_framer, router, upstream_response,
+    proxy_protocol, query, request_framer, router, upstream_response,
 };
 use replay::replay;
 
@@ -51,6 +51,11 @@ fn hosts() {
 #[test]
 fn paths() {
     replay("path", path::check);
+}
+
+#[test]
+fn query_parameters() {
+    replay("query", query::check);
 }
 
 #[test]

@@ -9,7 +9,7 @@ const START: Duration = Duration::from_secs(1_709_251_199);
 
 /// A request with a connection and a response.
 fn written(text: &str) -> String {
-    let request = Request::post("/p/x?a=1&b=2")
+    let request = Request::post("/p/x?a=1&b=2&%64=x%2Fy")
         .version(Version::HTTP_2)
         .header("host", "app.test")
         .header("x-in", "value")
@@ -59,13 +59,17 @@ fn operators_have_the_values_of_envoy() {
         ("%REQ(x-in):3%", "val"),
         ("%REQ(x-none?X-IN)%", "value"),
         ("%REQ(x-in?:path)%", "value"),
-        ("%REQ(:AUTHORITY)%%REQ(:PATH)%", "app.test/p/x?a=1&b=2"),
+        (
+            "%REQ(:AUTHORITY)%%REQ(:PATH)%",
+            "app.test/p/x?a=1&b=2&%64=x%2Fy",
+        ),
         ("%REQ(:METHOD)% %REQ(:SCHEME)%", "POST https"),
         ("%REQ(x-percent)%", "%REQ(:PATH)%"),
         ("%RESP(x-backend)%", "echo"),
         ("%RESP(x-none?x-backend)%", "echo"),
-        ("%PATH(NQ)% %PATH%", "/p/x /p/x?a=1&b=2"),
+        ("%PATH(NQ)% %PATH%", "/p/x /p/x?a=1&b=2&%64=x%2Fy"),
         ("%QUERY_PARAM(b)%%QUERY_PARAM(c)%", "2"),
+        ("%QUERY_PARAM(d)%", "x/y"),
         ("%PROTOCOL%", "HTTP/2"),
         ("%START_TIME(%Y)%", "2024"),
         ("%START_TIME(%H(%M))%", "23(59)"),

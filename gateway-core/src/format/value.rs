@@ -10,6 +10,7 @@ use towergate_tls::ClientCertificate;
 
 use super::context::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 use super::operator::{HeaderSource, Operator, PathQuery, PlainOperator};
+use crate::http::query::first_value;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -49,9 +50,8 @@ impl Operator {
             Self::QueryParam(name) => {
                 let uri = context.request.and_then(|request| request.uri);
                 let query = uri.and_then(|uri| uri.query()).unwrap_or_default();
-                let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-                let found = pairs.into_iter().find(|(key, _)| **key == **name);
-                out.extend_from_slice(found.map_or("", |(_, value)| value).as_bytes());
+                let value = first_value(query, name).unwrap_or_default();
+                out.extend_from_slice(value.as_bytes());
             }
             Self::StartTime(format) => {
                 if let Some(exchange) = &context.exchange {

@@ -13,6 +13,7 @@ mod layer;
 pub(crate) mod lenient;
 pub(crate) mod names;
 pub mod path;
+pub mod query;
 pub mod sanitize;
 pub mod settings;
 pub mod trailers;

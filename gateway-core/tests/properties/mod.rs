@@ -11,6 +11,7 @@ pub mod host;
 pub mod load_report;
 pub mod path;
 pub mod proxy_protocol;
+pub mod query;
 pub mod request_framer;
 pub mod router;
 pub mod upstream_response;

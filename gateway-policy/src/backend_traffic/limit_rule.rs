@@ -1,5 +1,6 @@
 //! Rules of `rateLimit.local` and `rateLimit.global`: what both have in common.
 
+use towergate_core::http::query;
 use towergate_core::plan::TextMatch;
 
 use super::limit::{
@@ -165,12 +166,20 @@ fn query_rule(field: &str, param: &QuerySelector) -> Result<QueryRule, FieldErro
         value,
         invert,
     } = param;
+    let name = name.as_deref().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| FieldError::invalid(field, "name is required"))?;
+    let mut test = value_test(field, kind.as_ref(), value.as_deref(), *invert)?;
+    // Requests are compared decoded, so a value with escapes must be decoded in the same way.
+    if let ValueTest::Is {
+        value: TextMatch::Exact(text),
+        ..
+    } = &mut test
+    {
+        *text = query::decode(text).into_owned();
+    }
     Ok(QueryRule {
-        name: name
-            .clone()
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| FieldError::invalid(field, "name is required"))?,
-        test: value_test(field, kind.as_ref(), value.as_deref(), *invert)?,
+        name: query::decode(name).into_owned(),
+        test,
     })
 }
 

@@ -131,7 +131,7 @@ impl Place<'_> {
                     .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
                     .unwrap_or_default()
             }
-            Self::Query(parameter) => parameter.find(head).unwrap_or_default().to_owned(),
+            Self::Query(parameter) => parameter.find(head).unwrap_or_default().into_owned(),
             Self::Client => client.map(|client| client.to_string()).unwrap_or_default(),
         }
     }

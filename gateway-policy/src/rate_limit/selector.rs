@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use http::{HeaderName, HeaderValue, Method, request};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use towergate_core::http::query;
 use towergate_core::plan::{Text, TextMatch};
 
 /// Conditions on a request. All of them must match.
@@ -24,8 +25,8 @@ pub struct Selector {
     pub path: Option<PathRule>,
     /// Condition on the client address.
     pub source: Option<SourceRule>,
-    /// Conditions on query parameters, which are not decoded. If a name occurs more than once, the
-    /// first parameter is used.
+    /// Conditions on query parameters, which are decoded as by [`query::decode`]. If a name occurs more than
+    /// once, the first parameter is used.
     pub query: Vec<QueryRule>,
 }
 
@@ -41,9 +42,9 @@ pub struct HeaderRule {
 /// A condition on a query parameter.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct QueryRule {
-    /// Its name.
+    /// Its decoded name.
     pub name: String,
-    /// Condition on its value.
+    /// Condition on its decoded value.
     pub test: ValueTest,
 }
 
@@ -149,18 +150,15 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 }
 
 impl QueryRule {
-    /// The value of the first parameter of the name.
-    pub(crate) fn find<'h>(&self, head: &'h request::Parts) -> Option<&'h str> {
-        let pairs = head.uri.query().unwrap_or_default().split('&');
-        let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let found = pairs.find(|(name, _)| *name == self.name);
-        found.map(|(_, value)| value)
+    /// The decoded value of the first parameter of the name.
+    pub(crate) fn find<'h>(&self, head: &'h request::Parts) -> Option<Cow<'h, str>> {
+        query::first_value(head.uri.query()?, &self.name)
     }
 
     fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
         match (&self.test, self.find(head)) {
             (ValueTest::Is { value, invert }, found) => {
-                found.is_some_and(|text| value.matches(text)) != *invert
+                found.is_some_and(|text| value.matches(&text)) != *invert
             }
             (ValueTest::Distinct, Some(text)) => {
                 text.hash(key);
@@ -323,19 +321,38 @@ mod tests {
         assert!(matches("", "/anything"));
     }
 
-    #[test]
-    fn the_first_query_parameter_of_a_name_is_compared_undecoded() {
-        let selector = Selector {
+    fn parameter(test: ValueTest) -> Selector {
+        Selector {
             query: vec![QueryRule {
                 name: "k".to_owned(),
-                test: is("a%20b", false),
+                test,
             }],
             ..Default::default()
-        };
+        }
+    }
+
+    #[test]
+    fn the_first_query_parameter_of_a_name_is_compared_decoded() {
+        let selector = parameter(is("a%20b", false));
 
         assert!(key(&selector, &head("GET", "/?j&k=a%20b&k=c", &[])).is_some());
+        assert!(key(&selector, &head("GET", "/?j&%6b=%61%20b", &[])).is_some());
         assert!(key(&selector, &head("GET", "/?k=c&k=a%20b", &[])).is_none());
         assert!(key(&selector, &head("GET", "/", &[])).is_none());
+        assert!(key(&parameter(is("a", true)), &head("GET", "/?k=%61", &[])).is_none());
+    }
+
+    #[test]
+    fn every_spelling_of_a_query_parameter_has_the_same_key() {
+        let selector = parameter(ValueTest::Distinct);
+        let plain = key(&selector, &head("GET", "/?k=secr%C3%A9t", &[]));
+
+        assert!(plain.is_some());
+        for query in ["k=%73ecr%C3%A9t", "k=s%65cr%c3%a9t", "%6b=secr%c3%A9t"] {
+            let target = format!("/?{query}");
+            assert_eq!(key(&selector, &head("GET", &target, &[])), plain, "{query}");
+        }
+        assert_ne!(key(&selector, &head("GET", "/?k=other", &[])), plain);
     }
 
     #[test]
