@@ -79,6 +79,11 @@ impl<'a> RequestHead<'a> {
         Self::new(head, facts, effects)
     }
 
+    /// HTTP version of the request as received. In a gateway, policies see every head as HTTP/1.1.
+    pub fn client_version(&self) -> Version {
+        self.facts.version.unwrap_or(self.head.version)
+    }
+
     /// Whether the client speaks gRPC.
     pub fn is_grpc(&self) -> bool {
         is_grpc(&self.head.headers)

@@ -184,7 +184,11 @@ impl Exchange {
             _ => &*entry.details,
         };
         FormatContext {
-            request: kept.or(head),
+            // Policies see every head as HTTP/1.1; operators see the version as received.
+            request: kept.or(head).map(|request| FormatRequest {
+                version: entry.protocol.or(request.version),
+                ..request
+            }),
             response: response.map(|(_, headers)| headers),
             connection: Some(FormatConnection {
                 client: SocketAddr::new(entry.client, entry.client_port),

@@ -140,7 +140,7 @@ attribute_table!(RequestAttributes<'_>, |this| {
     "referer": CelType::Text => this.field("referer"),
     "useragent": CelType::Text => this.field("user-agent"),
     "id": CelType::Text => this.field("x-request-id"),
-    "protocol": CelType::Text => Some(protocol(this.head().version)),
+    "protocol": CelType::Text => Some(protocol(this.0.subject.version)),
 });
 
 impl<'r> RequestAttributes<'r> {

@@ -176,6 +176,7 @@ mod tests {
         let (head, ()) = Request::new(()).into_parts();
         rules.decide(&Subject {
             head: &head,
+            version: head.version,
             client: client.map(|address| address.parse().unwrap()),
             connection: None,
             tokens: &VerifiedTokens::default(),

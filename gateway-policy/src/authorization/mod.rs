@@ -19,7 +19,7 @@ pub use principal::{ClaimMatch, ClaimTest, HeaderMatch, PrincipalMatch, TokenMat
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use http::{StatusCode, request};
+use http::{StatusCode, Version, request};
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
 use towergate_core::conn::ConnInfo;
@@ -71,6 +71,8 @@ pub enum Access {
 pub struct Subject<'r> {
     /// The request's head.
     pub head: &'r request::Parts,
+    /// HTTP version of the request as received.
+    pub version: Version,
     /// The client's address; `None`: unknown, which no network contains.
     pub client: Option<IpAddr>,
     /// The connection; `None`: unknown.
@@ -139,6 +141,7 @@ impl AuthorizationRules {
         let none = VerifiedTokens::default();
         let subject = Subject {
             head: request.head,
+            version: request.client_version(),
             client: request.facts.client,
             connection: request.facts.connection,
             tokens: request.head.extensions.get().unwrap_or(&none),

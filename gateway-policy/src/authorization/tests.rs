@@ -26,6 +26,7 @@ impl Sample {
         }
         rules.decide(&Subject {
             head: &head,
+            version: head.version,
             client: self.client.map(|address| address.parse().unwrap()),
             connection: None,
             tokens: &tokens,

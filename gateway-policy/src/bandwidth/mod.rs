@@ -102,7 +102,7 @@ struct ThroughputPolicy {
 impl BodyPolicy for ThroughputPolicy {
     fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply> {
         // HTTP/1 carries no trailers that were not announced.
-        let http2 = request.head.version >= Version::HTTP_2;
+        let http2 = request.client_version() >= Version::HTTP_2;
         let trailers = self.trailers.clone().filter(|_| http2);
         let report = trailers.map(DelayReport::new).map(Arc::new);
         if let Some(allowance) = &self.request
@@ -136,6 +136,7 @@ mod tests {
     use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
     use tokio::time::Instant;
+    use towergate_core::policy::{RequestFacts, RequestHead, ResponseEffects};
 
     use super::*;
 
@@ -159,6 +160,29 @@ mod tests {
 
             assert_eq!(received.len(), length);
             assert_eq!(start.elapsed().as_secs_f64().round() as u64, seconds);
+        }
+    }
+
+    #[test]
+    fn trailers_depend_on_the_version_of_the_client() {
+        let policy = ThroughputPolicy {
+            request: None,
+            response: None,
+            trailers: DelayTrailers::with_prefix("x").map(Arc::new),
+        };
+        // Policies see every head as HTTP/1.1.
+        for (version, wrapped) in [(Version::HTTP_2, true), (Version::HTTP_11, false)] {
+            let (mut head, ()) = http::Request::new(()).into_parts();
+            let (mut effects, mut body) = (ResponseEffects::default(), Body::empty());
+            let mut facts = RequestFacts::outside_gateway(&http::Extensions::new());
+            facts.version = Some(version);
+            let head = RequestHead::new(&mut head, facts, &mut effects);
+
+            policy
+                .wrap(&mut PolicyRequest::new(head, &mut body))
+                .unwrap();
+
+            assert_eq!(effects.is_empty(), !wrapped, "{version:?}");
         }
     }
 

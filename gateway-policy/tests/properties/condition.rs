@@ -21,6 +21,7 @@ pub fn check(bytes: &[u8]) {
     let (head, ()) = request.expect("the request is valid").into_parts();
     let subject = Subject {
         head: &head,
+        version: head.version,
         client: Some([192, 0, 2, 1].into()),
         connection: None,
         tokens: &VerifiedTokens::default(),
