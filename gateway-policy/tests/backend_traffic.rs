@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -89,6 +90,7 @@ fn an_empty_retry_has_the_defaults_of_envoy_gateway() {
     assert_eq!(retry.retries, 2);
     assert_eq!(retry.base_interval, Duration::from_millis(25));
     assert_eq!(retry.max_interval, None);
+    assert_eq!(retry.attempts_per_priority, None);
     assert_eq!(retry.attempt_timeout, None);
     assert_eq!(
         retry.on,
@@ -218,6 +220,15 @@ fn limits_of_the_circuit_breaker_are_converted_and_may_be_0() {
         }
     );
     assert_eq!(traffic.max_requests_per_connection, Some(5));
+}
+
+#[test]
+fn retries_move_to_the_next_priority_only_after_a_positive_number_of_attempts() {
+    for (number, expected) in [(0, None), (1, NonZeroU32::new(1)), (5, NonZeroU32::new(5))] {
+        let traffic = traffic(json!({"retry": {"numAttemptsPerPriority": number}}));
+
+        assert_eq!(traffic.retry.unwrap().attempts_per_priority, expected);
+    }
 }
 
 #[test]
@@ -737,10 +748,6 @@ fn fields_that_protect_nothing_are_ignored_with_a_remark() {
             "spec.connection.preconnect.predictivePercent",
         ),
         (json!({"telemetry": {}}), "spec.telemetry"),
-        (
-            json!({"retry": {"numAttemptsPerPriority": 1}}),
-            "spec.retry.numAttemptsPerPriority",
-        ),
         (
             json!({"loadBalancer": {"type": "Random", "zoneAware": {"preferLocal": {}}}}),
             "spec.loadBalancer.zoneAware.preferLocal",

@@ -1,5 +1,6 @@
 //! HTTP and gRPC routes: matches, policies, filters, traffic settings and backends of their rules.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,6 +201,11 @@ impl Default for Traffic {
 pub struct Retry {
     /// Maximum number of retries after the first attempt. Default: 2, as in Envoy Gateway.
     pub retries: u32,
+    /// Number of attempts after which the backends of the next priority are picked: those with
+    /// [`fallback`](super::Backend::fallback), and then again the others. `None`: retries keep the backend of the first
+    /// attempt. Default: `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_per_priority: Option<NonZeroU32>,
     /// Conditions for a retry.
     pub on: RetryOn,
     /// Base interval of the exponential back-off. Default: 25 ms, as in Envoy.
@@ -219,6 +225,7 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             retries: 2,
+            attempts_per_priority: None,
             on: RetryOn {
                 connect_failure: true,
                 refused_stream: true,

@@ -249,6 +249,7 @@ impl<'a> Forwarding<'a> {
                     "request body is no longer buffered".into(),
                 ));
             };
+            self.select_priority(rule, head.version);
             let upload = Upload::track(UploadSource::Replay(body));
             self.request = Request::from_parts(head.clone(), upload);
             self.prepare_request(limit);
@@ -278,6 +279,32 @@ impl<'a> Forwarding<'a> {
             }
             self.back_off(rule).await?;
         }
+    }
+
+    /// Moves the request to the backends of the other priority if enough attempts failed on this one (Envoy's
+    /// retry priority `previous_priorities`).
+    fn select_priority(&mut self, rule: &Retry, version: Version) {
+        let due = rule
+            .attempts_per_priority
+            .is_some_and(|limit| self.attempts > 0 && self.attempts.is_multiple_of(limit.get()));
+        if !due {
+            return;
+        }
+        let backends = &self.picked.forwarder.backends;
+        let hash = self.hash.filter(|_| backends.shared_hash_key().is_some());
+        let Some((backend_ref, route)) =
+            backends.pick_other_priority(self.picked.backend_ref, hash)
+        else {
+            return;
+        };
+        let pool = route.pool(version);
+        if self.context.upgrade.is_some() && pool.transport().protocol == BackendProtocol::Http2 {
+            return;
+        }
+        self.picked.backend_ref = backend_ref;
+        self.picked.route = route;
+        self.own_pool = pool.of_client(|| self.context.addresses());
+        self.pool = pool;
     }
 
     /// Waits before the next attempt, within the request timeout.

@@ -297,16 +297,33 @@ impl Backends {
     pub(super) fn pick(&self, hash: Option<u64>) -> Result<(usize, &BackendRoute), Error> {
         let fallback = self.fallback.as_ref().filter(|_| self.falls_back());
         let weights = fallback.map_or(&self.weights, |weights| &**weights);
-        let index = match hash {
-            Some(hash) => weights.pick_by(hash),
-            None => weights.pick_random(),
-        };
-        let index = index.ok_or(Error::InvalidBackend)?;
+        let index = pick_index(weights, hash).ok_or(Error::InvalidBackend)?;
         match &self.backend_refs[index].route {
             Some(route) => Ok((index, route)),
             None if self.has_endpoints() => Err(Error::InvalidShare),
             None => Err(Error::InvalidBackend),
         }
+    }
+
+    /// Picks a backendRef of the other priority than `tried`: one of last resort, or none of these.
+    /// `None`: the one that was picked cannot receive a request of `tried`, because it has no healthy
+    /// endpoints, because either has filters, or because its endpoint is the host of the request.
+    pub(super) fn pick_other_priority(
+        &self,
+        tried: &BackendRef,
+        hash: Option<u64>,
+    ) -> Option<(&BackendRef, &BackendRoute)> {
+        let weights = match tried.route.as_ref()?.fallback {
+            true => &self.weights,
+            false => self.fallback.as_deref()?,
+        };
+        let other = self.backend_ref(pick_index(weights, hash)?);
+        let route = other.route.as_ref()?;
+        let usable = tried.filters.is_empty()
+            && other.filters.is_empty()
+            && route.dynamic.is_none()
+            && route.endpoint_count().healthy > 0;
+        usable.then_some((other, route))
     }
 
     /// The first backendRef of non-zero weight that has a healthy endpoint with this address, and its index.
@@ -389,6 +406,14 @@ impl Backends {
         } else {
             Error::NoEndpoint
         }
+    }
+}
+
+/// Picks an index by weight, always the same for a hash.
+fn pick_index(weights: &Weights, hash: Option<u64>) -> Option<usize> {
+    match hash {
+        Some(hash) => weights.pick_by(hash),
+        None => weights.pick_random(),
     }
 }
 

@@ -70,7 +70,7 @@ impl ForwardContext<'_> {
 pub struct SelectedBackend<'a> {
     pub(super) forwarder: &'a Forwarder,
     pub(super) route: &'a BackendRoute,
-    backend_ref: &'a BackendRef,
+    pub(super) backend_ref: &'a BackendRef,
     /// The hash of the request, if the backendRef was picked by it.
     pub(super) hashed: Option<Box<HashResult>>,
     /// The endpoint that a policy prefers. `None`: no policy needs the endpoint.

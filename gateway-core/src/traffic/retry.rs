@@ -86,6 +86,7 @@ mod tests {
     fn retry(base: u64, max: Option<u64>) -> Retry {
         Retry {
             retries: 2,
+            attempts_per_priority: None,
             on: RetryOn::default(),
             base_interval: Duration::from_millis(base),
             max_interval: max.map(Duration::from_millis),

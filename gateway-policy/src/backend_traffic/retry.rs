@@ -1,5 +1,6 @@
 //! `retry`: retries of requests.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use towergate_core::plan;
@@ -34,8 +35,9 @@ api_struct! {
     pub struct Retry {
         /// Maximum number of retries of a request. Default: 2.
         num_retries: i64 = "numRetries" [Range(0, 2147483647)],
-        /// Number of attempts before endpoints of the next priority are selected.
-        num_attempts_per_priority: i64 = "numAttemptsPerPriority" Ignored,
+        /// Number of attempts before endpoints of the next priority are selected. 0 and default: retries do not
+        /// change the priority.
+        num_attempts_per_priority: i64 = "numAttemptsPerPriority",
         /// Conditions on which a request is retried.
         retry_on: RetryOn = "retryOn",
         /// Timeout of attempts and pauses between them.
@@ -73,7 +75,7 @@ impl Retry {
     pub(super) fn retry(&self, at: FieldPath<'_>) -> Result<plan::Retry, FieldError> {
         let Self {
             num_retries,
-            num_attempts_per_priority: _,
+            num_attempts_per_priority,
             retry_on,
             per_retry,
         } = self.clone();
@@ -98,8 +100,13 @@ impl Retry {
             ));
         }
         let retries = number(at.field("numRetries"), num_retries)?;
+        let per_priority: Option<u32> = number(
+            at.field("numAttemptsPerPriority"),
+            num_attempts_per_priority,
+        )?;
         Ok(plan::Retry {
             retries: retries.unwrap_or(defaults.retries),
+            attempts_per_priority: per_priority.and_then(NonZeroU32::new),
             on: (retry_on.unwrap_or_default()).events(at.field("retryOn"), defaults.on)?,
             base_interval: base,
             min_interval: Duration::ZERO,

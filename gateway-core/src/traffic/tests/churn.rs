@@ -46,6 +46,7 @@ async fn with_retries_failing_endpoints_cause_no_errors() {
     let slow = Backend::start(vec![vec![answer(503, "no")]]).await;
     let traffic = Traffic {
         retry: Some(Retry {
+            attempts_per_priority: None,
             retries: 2,
             on: RetryOn {
                 reset: true,

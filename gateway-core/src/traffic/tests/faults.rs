@@ -403,6 +403,7 @@ async fn only_an_unsent_request_moves_to_another_connection() {
 async fn an_empty_chunked_body_keeps_its_end_on_another_connection() {
     let (address, go, done) = resetting();
     let retry = Retry {
+        attempts_per_priority: None,
         retries: 1,
         on: RetryOn {
             reset: true,

@@ -242,6 +242,7 @@ async fn a_refused_stream_is_retried() {
     let backend = start(vec![Act::Refuse, Act::Answer]).await;
     let traffic = Traffic {
         retry: Some(crate::plan::Retry {
+            attempts_per_priority: None,
             retries: 1,
             on: crate::plan::RetryOn {
                 refused_stream: true,

@@ -71,6 +71,7 @@ async fn a_call_sends_the_request_as_given_and_reuses_its_connection() {
 async fn a_call_is_retried_as_its_traffic_settings_say() {
     let service = Backend::start(vec![vec![answer(503, "")], vec![answer(200, "ok")]]).await;
     let retry = Retry {
+        attempts_per_priority: None,
         retries: 1,
         on: RetryOn {
             statuses: vec![503],

@@ -236,6 +236,7 @@ async fn copies_are_not_retried() {
     let copy = Backend::start(vec![vec![answer(503, "no")]]).await;
     let traffic = Traffic {
         retry: Some(plan::Retry {
+            attempts_per_priority: None,
             retries: 1,
             on: plan::RetryOn {
                 statuses: vec![503],

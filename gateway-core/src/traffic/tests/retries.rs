@@ -1,5 +1,7 @@
 //! Retries, compared with responses recorded from Envoy.
 
+use std::num::NonZeroU32;
+
 use super::backend::{Backend, Step, answer, raw};
 use super::*;
 use crate::plan::{Breaker, Retry, RetryOn};
@@ -8,6 +10,7 @@ fn retrying(retries: u32, on: RetryOn) -> Traffic {
     Traffic {
         retry: Some(Retry {
             retries,
+            attempts_per_priority: None,
             on,
             base_interval: Duration::from_millis(1),
             min_interval: Duration::ZERO,
@@ -139,6 +142,70 @@ async fn a_refused_connection_is_retried_on_another_endpoint() {
     }
 
     assert!(rig.observer.count("Retried") > 0);
+}
+
+/// The rule of a test of priorities: `a` refuses connections, `b` is the backend of last resort.
+async fn priorities(attempts_per_priority: u32, b: SocketAddr) -> Rig {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let mut traffic = retrying(3, default_on());
+    let retry = traffic.retry.as_mut().unwrap();
+    retry.attempts_per_priority = NonZeroU32::new(attempts_per_priority);
+    let last_resort = PlanBackend {
+        id: id("b"),
+        protocol: BackendProtocol::Http1,
+        tls: None,
+        hosts: Vec::new(),
+        fallback: true,
+        dynamic: None,
+    };
+    let backends = [
+        backend(1, service("a", BackendProtocol::Http1)),
+        backend(1, Destination::Backend(Arc::new(last_resort))),
+    ];
+    let rig = Rig::with(traffic, &backends);
+    rig.clusters.update(&Endpoints::from([
+        (id("a"), endpoints(&[address])),
+        (id("b"), endpoints(&[b])),
+    ]));
+    rig
+}
+
+#[tokio::test]
+async fn retries_move_to_the_next_priority_after_its_number_of_attempts() {
+    for (attempts_per_priority, attempts) in [(1, 2), (2, 3), (3, 4)] {
+        let backend = Backend::plain("ok").await;
+        let rig = priorities(attempts_per_priority, backend.address).await;
+
+        let forwarded = rig.forward(post("body")).await.unwrap();
+
+        assert_eq!((forwarded.attempts, forwarded.flags), (attempts, ""));
+        assert_eq!(forwarded.endpoint, backend.address.into());
+        assert!(backend.seen()[0].ends_with("content-length: 4\r\n\r\nbody"));
+    }
+}
+
+#[tokio::test]
+async fn retries_return_to_the_first_priority_after_the_last_one() {
+    let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
+    let rig = priorities(1, backend.address).await;
+
+    let forwarded = rig.forward(get("/")).await.unwrap();
+
+    assert_eq!((forwarded.attempts, forwarded.flags), (4, "URX"));
+    assert_eq!(backend.seen().len(), 2, "attempts 2 and 4");
+}
+
+#[tokio::test]
+async fn retries_keep_the_priority_without_a_number_of_attempts() {
+    let backend = Backend::plain("ok").await;
+    let rig = priorities(0, backend.address).await;
+
+    let failure = rig.forward(get("/")).await.unwrap_err();
+
+    assert_eq!(failure.attempts, 4);
+    assert!(backend.seen().is_empty());
 }
 
 #[tokio::test]

@@ -106,6 +106,7 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
         retries: attempts
             .map_err(|_| "retry.attempts is negative".to_owned())?
             .unwrap_or(defaults.retries),
+        attempts_per_priority: None,
         on: RetryOn {
             reset,
             statuses,
