@@ -74,6 +74,59 @@ fn every_field_is_one_of_envoy_gateways_with_its_type() {
     assert!(ours.len() > 900, "{}", ours.len());
 }
 
+/// An API server adds the defaults of the schema before a controller sees an object, so they must be the same for
+/// the same manifests to mean the same.
+#[test]
+fn every_field_has_the_default_of_envoy_gateways() {
+    let text = fs::read_to_string(path("src/validate/schemas.json")).unwrap();
+    let catalog: Value = serde_json::from_str(&text).unwrap();
+    let mut different = Vec::new();
+
+    for crd in custom_resource_definitions() {
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
+        let theirs = &catalog["schemas"][index(&catalog["kinds"][kind]["v1alpha1"])];
+        let ours = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let theirs = &catalog["schemas"][index(&theirs["properties"]["spec"])];
+        compare_defaults(ours, theirs, &catalog, kind, &mut different);
+    }
+
+    assert!(different.is_empty(), "field, ours, theirs: {different:#?}");
+}
+
+/// The index of a schema in the catalog.
+fn index(value: &Value) -> usize {
+    usize::try_from(value.as_u64().unwrap()).unwrap()
+}
+
+/// Adds the fields of `ours` whose default differs from the one in `theirs`.
+fn compare_defaults(
+    ours: &Value,
+    theirs: &Value,
+    catalog: &Value,
+    path: &str,
+    different: &mut Vec<String>,
+) {
+    if ours.get("default") != theirs.get("default") {
+        let [ours, theirs] = [ours, theirs].map(|schema| schema.get("default"));
+        different.push(format!("{path}: {ours:?}, {theirs:?}"));
+    }
+    let mut below = |key: &str, ours: &Value, theirs: &Value| {
+        // A newer field has no counterpart.
+        if let Some(index) = theirs.as_u64() {
+            let theirs = &catalog["schemas"][usize::try_from(index).unwrap()];
+            compare_defaults(ours, theirs, catalog, &format!("{path}{key}"), different);
+        }
+    };
+    for (key, schema) in ours["properties"].as_object().into_iter().flatten() {
+        below(&format!(".{key}"), schema, &theirs["properties"][key]);
+    }
+    for (key, name) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if let Some(schema) = ours.get(key) {
+            below(name, schema, &theirs[key]);
+        }
+    }
+}
+
 /// Records the types of Envoy Gateway's fields that are also in `ours`.
 fn write_down(folder: &Path, ours: &BTreeMap<String, String>) {
     let mut lines = String::new();

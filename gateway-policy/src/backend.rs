@@ -47,7 +47,7 @@ api_struct! {
     /// A backend that is not a Service.
     pub struct BackendSpec {
         /// How the endpoints are found: listed here, or by the host of each request. Default: `Endpoints`.
-        kind: BackendType = "type",
+        kind: BackendType = "type" [DefaultText("Endpoints")],
         /// Endpoints of type `Endpoints`.
         endpoints: Vec<BackendEndpoint> = "endpoints" [Items(1, 256)],
         /// Application protocols of the endpoints. Default: HTTP/1.1.
@@ -103,7 +103,7 @@ api_struct! {
         /// `System`: the CA certificates of the system.
         well_known_ca_certificates: WellKnownCaCertificates = "wellKnownCACertificates",
         /// Whether any certificate is accepted. Default: `false`.
-        insecure_skip_verify: bool = "insecureSkipVerify",
+        insecure_skip_verify: bool = "insecureSkipVerify" [DefaultFlag(false)],
         /// Server name (SNI), which the certificate must have. Default: the host name of the endpoints.
         sni: String = "sni" [Length(1, 253), Pattern(DNS_NAME)],
         /// Whether the server name is the endpoint's host name, which is also the default without

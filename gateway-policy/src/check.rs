@@ -79,7 +79,8 @@ const EXAMPLES: &[(&str, &str)] = &[
 /// The pattern of header names in the schemas of the CRDs.
 pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$";
 
-/// A limit of one field. On a list, all limits but `Required` and `Items` apply to each item.
+/// A limit of one field, or the value that the API server gives it if it is absent. On a list, all limits but
+/// `Required` and `Items` apply to each item.
 #[derive(Clone, Copy, Debug)]
 pub enum FieldLimit {
     /// The field must be present.
@@ -96,6 +97,12 @@ pub enum FieldLimit {
     OneOf(&'static [i64]),
     /// A token of HTTP (RFC 9110, section 5.6.2).
     Token,
+    /// The default of a text.
+    DefaultText(&'static str),
+    /// The default of a number.
+    DefaultNumber(i64),
+    /// The default of a boolean.
+    DefaultFlag(bool),
 }
 
 /// Special treatment of a policy that sets a field.

@@ -5,9 +5,15 @@
 //! `StrategicMerge` replaces it too, except for lists whose items have a merge key, which are merged item
 //! by item.
 //!
+//! Both documents have the defaults of the schema, which an API server adds before a controller sees them.
+//! A field that is absent from the route's policy, next to fields that are present, may therefore
+//! replace that of its parent: `extAuth` without `failOpen` is `failOpen: false`.
+//!
 //! References of the parent are resolved in the namespace of the parent, with the grants of that
 //! namespace. For this purpose their names are prefixed with the namespace, see
 //! [`author_and_name`](crate::references::author_and_name).
+
+use std::sync::LazyLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +23,7 @@ use crate::FieldError;
 use crate::backend_traffic::{BackendTrafficPolicySpec, MergeType};
 use crate::check::{Check, Report};
 use crate::references::{has_author, name_with_author};
+use crate::schema::{Schema, add_defaults};
 use crate::security::SecurityPolicySpec;
 
 /// Lists that a strategic merge merges item by item. The merge key is `type`.
@@ -26,17 +33,30 @@ const NAMED_LISTS: [&str; 3] = ["compression", "compressor", "httpUpgrade"];
 pub trait MergedSpec: Check + Clone + DeserializeOwned + Serialize {
     /// `mergeType`.
     fn merge_type(&self) -> Option<&MergeType>;
+
+    /// The schema of the spec.
+    fn merged_schema() -> &'static Value;
 }
 
 impl MergedSpec for BackendTrafficPolicySpec {
     fn merge_type(&self) -> Option<&MergeType> {
         self.merge_type.as_ref()
     }
+
+    fn merged_schema() -> &'static Value {
+        static SCHEMA: LazyLock<Value> = LazyLock::new(BackendTrafficPolicySpec::schema);
+        &SCHEMA
+    }
 }
 
 impl MergedSpec for SecurityPolicySpec {
     fn merge_type(&self) -> Option<&MergeType> {
         self.merge_type.as_ref()
+    }
+
+    fn merged_schema() -> &'static Value {
+        static SCHEMA: LazyLock<Value> = LazyLock::new(SecurityPolicySpec::schema);
+        &SCHEMA
     }
 }
 
@@ -112,9 +132,11 @@ fn below<'v>(value: &'v mut Value, indices: &str) -> Option<&'v mut Value> {
     }
 }
 
-fn document(spec: &impl Serialize) -> Map<String, Value> {
-    let mut document = serde_json::to_value(spec).ok();
-    let fields = document.as_mut().and_then(Value::as_object_mut);
+/// The document of a spec, with the defaults of its schema.
+fn document<S: MergedSpec>(spec: &S) -> Map<String, Value> {
+    let mut document = serde_json::to_value(spec).unwrap_or_default();
+    add_defaults(S::merged_schema(), &mut document);
+    let fields = document.as_object_mut();
     std::mem::take(fields.expect("a spec serializes to an object"))
 }
 
@@ -183,6 +205,7 @@ mod tests {
         let mut spec = merged_specs::<SecurityPolicySpec>(parent.clone(), patch);
 
         let mut expected = parent;
+        add_defaults(SecurityPolicySpec::merged_schema(), &mut expected);
         expected["mergeType"] = json!("JSONMerge");
         expected["basicAuth"]["users"]["name"] = json!("mine");
         for path in [
@@ -270,6 +293,39 @@ mod tests {
                 "timeout": {"http": {"requestTimeout": "9s"}, "tcp": {"connectTimeout": "2s"}},
             })
         );
+    }
+
+    #[test]
+    fn defaults_of_the_patch_replace_values_of_the_parent() {
+        let spec = merged(
+            json!({
+                "circuitBreaker": {"maxParallelRequests": 1},
+                "faultInjection": {"abort": {"httpStatus": 418, "percentage": 0}},
+                "retry": {"numRetries": 9},
+            }),
+            json!({
+                "mergeType": "JSONMerge",
+                "circuitBreaker": {"maxConnections": 100},
+                "faultInjection": {"abort": {"httpStatus": 418}},
+            }),
+        );
+
+        let breaker = &spec["circuitBreaker"];
+        assert_eq!(breaker["maxParallelRequests"], 1024);
+        assert_eq!(breaker["maxConnections"], 100);
+        assert_eq!(spec["faultInjection"]["abort"]["percentage"], 100.0);
+        assert_eq!(spec["retry"]["numRetries"], 9);
+
+        let service = json!({"backendRefs": [{"name": "auth", "port": 80}]});
+        let spec = merged_specs::<SecurityPolicySpec>(
+            json!({"extAuth": {"failOpen": true, "http": service}}),
+            json!({
+                "mergeType": "StrategicMerge",
+                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
+                "extAuth": {"timeout": "1s", "http": service},
+            }),
+        );
+        assert_eq!(spec["extAuth"]["failOpen"], false);
     }
 
     #[test]

@@ -258,7 +258,44 @@ fn restrict(schema: &mut Value, limit: &FieldLimit) {
         FieldLimit::Pattern(pattern) => schema["pattern"] = (*pattern).into(),
         FieldLimit::OneOf(known) => schema["enum"] = json!(known),
         FieldLimit::Token => schema["pattern"] = crate::check::TOKEN.into(),
+        FieldLimit::DefaultText(text) => schema["default"] = (*text).into(),
+        FieldLimit::DefaultNumber(number) => schema["default"] = (*number).into(),
+        FieldLimit::DefaultFlag(flag) => schema["default"] = (*flag).into(),
         FieldLimit::Required | FieldLimit::Items(..) => {}
+    }
+}
+
+/// Adds the defaults of `schema` to an object, as the API server does: to each object that is present, in
+/// all depths.
+pub(crate) fn add_defaults(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::Object(properties)) = schema.get("properties") {
+                for (name, below) in properties {
+                    if let Some(default) = below.get("default")
+                        && !fields.contains_key(name)
+                    {
+                        fields.insert(name.clone(), default.clone());
+                    }
+                    if let Some(value) = fields.get_mut(name) {
+                        add_defaults(below, value);
+                    }
+                }
+            }
+            if let Some(below) = schema.get("additionalProperties") {
+                for value in fields.values_mut() {
+                    add_defaults(below, value);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(below) = schema.get("items") {
+                for item in items {
+                    add_defaults(below, item);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

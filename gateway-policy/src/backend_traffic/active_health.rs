@@ -44,15 +44,15 @@ api_struct! {
     /// Health checks of endpoints by probes.
     pub struct ActiveHealthCheck, rules {
         /// Time limit of a probe. Default: 1 second.
-        timeout: DurationText = "timeout",
+        timeout: DurationText = "timeout" [DefaultText("1s")],
         /// Time between two probes of an endpoint. Default: 3 seconds.
-        interval: DurationText = "interval",
+        interval: DurationText = "interval" [DefaultText("3s")],
         /// Maximum random delay of the first probe. Default: 0.
         initial_jitter: DurationText = "initialJitter",
         /// Number of consecutive failures after which an endpoint is unhealthy. Default: 3.
-        unhealthy_threshold: i64 = "unhealthyThreshold" [Range(1, 2147483647)],
+        unhealthy_threshold: i64 = "unhealthyThreshold" [Range(1, 2147483647), DefaultNumber(3)],
         /// Number of consecutive successes after which an endpoint is healthy. Default: 1.
-        healthy_threshold: i64 = "healthyThreshold" [Range(1, 2147483647)],
+        healthy_threshold: i64 = "healthyThreshold" [Range(1, 2147483647), DefaultNumber(1)],
         /// Protocol of probes.
         kind: HealthCheckType = "type" [Required],
         /// Settings of HTTP probes.

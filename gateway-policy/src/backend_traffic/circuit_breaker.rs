@@ -13,13 +13,13 @@ api_struct! {
     /// Limits of concurrent connections and requests. Requests above a limit receive 503.
     pub struct CircuitBreaker {
         /// Maximum number of connections. Default: 1024.
-        max_connections: i64 = "maxConnections" [Range(0, 4294967295)],
+        max_connections: i64 = "maxConnections" [Range(0, 4294967295), DefaultNumber(1024)],
         /// Maximum number of requests that wait for a connection. Default: 1024.
-        max_pending_requests: i64 = "maxPendingRequests" [Range(0, 4294967295)],
+        max_pending_requests: i64 = "maxPendingRequests" [Range(0, 4294967295), DefaultNumber(1024)],
         /// Maximum number of concurrent requests. Default: 1024.
-        max_parallel_requests: i64 = "maxParallelRequests" [Range(0, 4294967295)],
+        max_parallel_requests: i64 = "maxParallelRequests" [Range(0, 4294967295), DefaultNumber(1024)],
         /// Maximum number of concurrent retries. Default: 1024.
-        max_parallel_retries: i64 = "maxParallelRetries" [Range(0, 4294967295)],
+        max_parallel_retries: i64 = "maxParallelRetries" [Range(0, 4294967295), DefaultNumber(1024)],
         /// Maximum number of requests per connection. 0: unlimited. Default: unlimited.
         max_requests_per_connection: i64 = "maxRequestsPerConnection" [Range(0, 4294967295)],
         /// Limits of each endpoint.
@@ -31,7 +31,7 @@ api_struct! {
     /// Limits of an endpoint.
     pub struct PerEndpoint {
         /// Maximum number of connections. Default: 1024.
-        max_connections: i64 = "maxConnections" [Range(0, 4294967295)],
+        max_connections: i64 = "maxConnections" [Range(0, 4294967295), DefaultNumber(1024)],
     }
 
     /// Limit of retries relative to requests.

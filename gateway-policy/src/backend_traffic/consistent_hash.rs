@@ -36,7 +36,7 @@ api_struct! {
         /// Query parameters that are hashed.
         query_params: Vec<QueryParam> = "queryParams",
         /// Number of entries of the table, a prime. Default: 65537.
-        table_size: i64 = "tableSize" [Range(2, 5000011)],
+        table_size: i64 = "tableSize" [Range(2, 5000011), DefaultNumber(65537)],
     }
 
     /// The name of a query parameter.

@@ -22,7 +22,7 @@ api_struct! {
         /// Duration of the delay.
         fixed_delay: DurationText = "fixedDelay" [Required],
         /// Percentage of requests that are delayed. Default: 100.
-        percentage: f64 = "percentage",
+        percentage: f64 = "percentage" [DefaultNumber(100)],
     }
 
     /// Failure of requests. Either `httpStatus` or `grpcStatus` must be set.
@@ -32,7 +32,7 @@ api_struct! {
         /// gRPC status of the response.
         grpc_status: i64 = "grpcStatus" [Range(0, 16)],
         /// Percentage of requests that fail. Default: 100.
-        percentage: f64 = "percentage",
+        percentage: f64 = "percentage" [DefaultNumber(100)],
     }
 }
 

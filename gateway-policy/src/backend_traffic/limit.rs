@@ -105,35 +105,35 @@ api_struct! {
     /// A condition on a header.
     pub struct HeaderSelector {
         /// Type of the comparison. Default: `Exact`.
-        kind: SelectorKind = "type",
+        kind: SelectorKind = "type" [DefaultText("Exact")],
         /// Name of the header.
         name: String = "name" [Required, Length(1, 256)],
         /// Text or regular expression to compare with. Absent for `Distinct`.
         value: String = "value" [Length(0, 1024)],
         /// Inverts the condition. Default: `false`.
-        invert: bool = "invert",
+        invert: bool = "invert" [DefaultFlag(false)],
     }
 
     /// A condition on a query parameter.
     pub struct QuerySelector {
         /// Type of the comparison. Default: `Exact`.
-        kind: SelectorKind = "type",
+        kind: SelectorKind = "type" [DefaultText("Exact")],
         /// Name of the parameter.
         name: String = "name" [Required, Length(1, 256)],
         /// Text or regular expression to compare with. Absent for `Distinct`.
         value: String = "value" [Length(0, 1024)],
         /// Inverts the condition. Default: `false`.
-        invert: bool = "invert",
+        invert: bool = "invert" [DefaultFlag(false)],
     }
 
     /// A condition on the client address.
     pub struct SourceSelector {
         /// Type of the comparison. Default: `Exact`.
-        kind: SourceKind = "type",
+        kind: SourceKind = "type" [DefaultText("Exact")],
         /// Network in CIDR notation.
         value: String = "value" [Required, Length(1, 256)],
         /// Inverts the condition. Default: `false`.
-        invert: bool = "invert",
+        invert: bool = "invert" [DefaultFlag(false)],
     }
 
     /// A number of requests per period.

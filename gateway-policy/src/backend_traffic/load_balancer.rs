@@ -58,7 +58,7 @@ api_struct! {
         /// Names of the metrics that determine the utilization.
         metric_names: Vec<String> = "metricNamesForComputingUtilization",
         /// Whether load reports are kept in the headers of responses. Default: `false`.
-        keep_response_headers: bool = "keepResponseHeaders",
+        keep_response_headers: bool = "keepResponseHeaders" [DefaultFlag(false)],
         /// Load reports over a separate gRPC stream.
         out_of_band: OutOfBand = "outOfBand" Ignored,
     }

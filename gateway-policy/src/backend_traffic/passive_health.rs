@@ -24,24 +24,24 @@ api_struct! {
     pub struct PassiveHealthCheck {
         /// Whether connection failures and timeouts are counted separately from responses. Default:
         /// `false`.
-        split_external_local_origin_errors: bool = "splitExternalLocalOriginErrors",
+        split_external_local_origin_errors: bool = "splitExternalLocalOriginErrors" [DefaultFlag(false)],
         /// Time between two evaluations. Default: 3 seconds.
-        interval: DurationText = "interval",
+        interval: DurationText = "interval" [DefaultText("3s")],
         /// Number of consecutive connection failures that eject an endpoint, if they are counted
         /// separately. 0: off. Default: 5.
-        consecutive_local_origin_failures: i64 = "consecutiveLocalOriginFailures" [Range(0, 4294967295)],
+        consecutive_local_origin_failures: i64 = "consecutiveLocalOriginFailures" [Range(0, 4294967295), DefaultNumber(5)],
         /// Number of consecutive responses 502, 503 or 504 that eject an endpoint. 0: off. Default: 0.
         consecutive_gateway_errors: i64 = "consecutiveGatewayErrors" [Range(0, 4294967295)],
         /// Number of consecutive responses 5xx that eject an endpoint. 0: off. Default: 5.
-        consecutive_5xx_errors: i64 = "consecutive5XxErrors" [Range(0, 4294967295)],
+        consecutive_5xx_errors: i64 = "consecutive5XxErrors" [Range(0, 4294967295), DefaultNumber(5)],
         /// Duration of an ejection, multiplied by the number of recent ejections. Default: 30 seconds.
-        base_ejection_time: DurationText = "baseEjectionTime",
+        base_ejection_time: DurationText = "baseEjectionTime" [DefaultText("30s")],
         /// Maximum percentage of ejected endpoints. 0 means 10. Default: 10.
-        max_ejection_percent: i64 = "maxEjectionPercent" [Range(0, 100)],
+        max_ejection_percent: i64 = "maxEjectionPercent" [Range(0, 100), DefaultNumber(10)],
         /// Percentage of failed requests within an interval that ejects an endpoint. Default: off.
         failure_percentage_threshold: i64 = "failurePercentageThreshold" [Range(0, 100)],
         /// Whether one endpoint may be ejected regardless of `maxEjectionPercent`. Default: `false`.
-        always_eject_one_endpoint: bool = "alwaysEjectOneEndpoint",
+        always_eject_one_endpoint: bool = "alwaysEjectOneEndpoint" [DefaultFlag(false)],
     }
 }
 

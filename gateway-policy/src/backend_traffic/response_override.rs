@@ -61,7 +61,7 @@ api_struct! {
     /// A condition on a status.
     pub struct StatusCodeMatch, rules {
         /// Type of the condition. Default: `Value`.
-        kind: StatusCodeType = "type",
+        kind: StatusCodeType = "type" [DefaultText("Value")],
         /// Status, for type `Value`.
         value: i64 = "value",
         /// Range of statuses, for type `Range`.
@@ -99,7 +99,7 @@ api_struct! {
     /// The body of a replaced response.
     pub struct CustomResponseBody, rules {
         /// Source of the body. Default: `Inline`.
-        kind: BodyType = "type",
+        kind: BodyType = "type" [DefaultText("Inline")],
         /// Body as text.
         inline: String = "inline",
         /// ConfigMap with the body under `response.body`, or else under its first key.
@@ -127,7 +127,7 @@ api_struct! {
         /// Port. Default: that of the scheme.
         port: i64 = "port" [Range(1, 65535)],
         /// Status. Default: 302.
-        status_code: i64 = "statusCode" [OneOf(&[301, 302])],
+        status_code: i64 = "statusCode" [OneOf(&[301, 302]), DefaultNumber(302)],
     }
 
     /// The path of a redirect.

@@ -34,7 +34,7 @@ api_struct! {
     /// Retries of requests.
     pub struct Retry {
         /// Maximum number of retries of a request. Default: 2.
-        num_retries: i64 = "numRetries" [Range(0, 2147483647)],
+        num_retries: i64 = "numRetries" [Range(0, 2147483647), DefaultNumber(2)],
         /// Number of attempts before endpoints of the next priority are selected. 0 and default: retries do not
         /// change the priority.
         num_attempts_per_priority: i64 = "numAttemptsPerPriority",

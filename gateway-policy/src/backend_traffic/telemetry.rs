@@ -57,7 +57,7 @@ api_struct! {
     /// A tag of spans.
     pub struct CustomTag {
         /// Source of the value. Default: `Literal`.
-        kind: CustomTagType = "type",
+        kind: CustomTagType = "type" [DefaultText("Literal")],
         /// Value as text.
         literal: LiteralTag = "literal",
         /// Environment variable with the value.

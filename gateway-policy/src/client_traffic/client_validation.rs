@@ -67,7 +67,7 @@ api_struct! {
         /// Object identifier of the name's type.
         oid: String = "oid" [Required],
         /// Type of the comparison. Default: `Exact`.
-        kind: StringMatchKind = "type",
+        kind: StringMatchKind = "type" [DefaultText("Exact")],
         /// Text or regular expression to compare with.
         value: String = "value" [Required, Length(1, 1024)],
     }

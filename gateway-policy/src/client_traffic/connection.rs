@@ -21,7 +21,7 @@ api_struct! {
         /// Size of the socket's buffers in bytes. Default: that of the system.
         socket_buffer_limit: Quantity = "socketBufferLimit",
         /// Maximum number of connections accepted per event of the socket. 0: no limit. Default: 1.
-        max_accept_per_socket_event: i64 = "maxAcceptPerSocketEvent" [Range(0, 4294967295)],
+        max_accept_per_socket_event: i64 = "maxAcceptPerSocketEvent" [Range(0, 4294967295), DefaultNumber(1)],
     }
 
     /// Limits of connections and of the requests on them.

@@ -39,7 +39,7 @@ api_struct! {
     /// A condition on a text.
     pub struct StringMatch, rules {
         /// Type of the comparison. Default: `Exact`.
-        kind: StringMatchKind = "type",
+        kind: StringMatchKind = "type" [DefaultText("Exact")],
         /// Text or regular expression to compare with.
         value: String = "value" [Required, Length(1, 1024)],
     }
@@ -75,11 +75,11 @@ api_struct! {
     /// A condition on the path of a request.
     pub struct PathMatch {
         /// Type of the comparison. Default: `PathPrefix`.
-        kind: PathMatchKind = "type",
+        kind: PathMatchKind = "type" [DefaultText("PathPrefix")],
         /// Path, prefix or regular expression to compare with. Default: `/`.
-        value: String = "value" [Length(0, 1024)],
+        value: String = "value" [Length(0, 1024), DefaultText("/")],
         /// Inverts the condition. Default: `false`.
-        invert: bool = "invert",
+        invert: bool = "invert" [DefaultFlag(false)],
     }
 
     /// A condition on the method of a request.
@@ -87,7 +87,7 @@ api_struct! {
         /// Method to compare with.
         value: Method = "value" [Required],
         /// Inverts the condition. Default: `false`.
-        invert: bool = "invert",
+        invert: bool = "invert" [DefaultFlag(false)],
     }
 
     /// A fraction: `numerator` divided by `denominator`.
@@ -95,7 +95,7 @@ api_struct! {
         /// Numerator, at most the denominator.
         numerator: i64 = "numerator" [Required, Range(0, 2147483647)],
         /// Denominator. Default: 100.
-        denominator: i64 = "denominator" [Range(1, 2147483647)],
+        denominator: i64 = "denominator" [Range(1, 2147483647), DefaultNumber(100)],
     }
 }
 

@@ -8,9 +8,9 @@ api_struct! {
     /// A reference to a Secret, ConfigMap or ClusterTrustBundle.
     pub struct ObjectRef, rules {
         /// API group of the object. Default: the core group (empty).
-        group: String = "group" [Length(0, 253)],
+        group: String = "group" [Length(0, 253), DefaultText("")],
         /// Kind of the object. Default: `Secret`.
-        kind: String = "kind" [Length(1, 63)],
+        kind: String = "kind" [Length(1, 63), DefaultText("Secret")],
         /// Name of the object.
         name: String = "name" [Required, Length(1, 253)],
         /// Namespace of the object. Default: that of the policy.
@@ -42,9 +42,9 @@ api_struct! {
     /// The backend that a policy itself connects to. Replaced by a list of backends.
     pub struct SingleBackendRef, rules {
         /// API group of the backend. Default: the core group (empty).
-        group: String = "group" [Length(0, 253)],
+        group: String = "group" [Length(0, 253), DefaultText("")],
         /// Kind of the backend. Default: `Service`.
-        kind: String = "kind" [Length(1, 63)],
+        kind: String = "kind" [Length(1, 63), DefaultText("Service")],
         /// Name of the backend.
         name: String = "name" [Required, Length(1, 253)],
         /// Namespace of the backend. Default: that of the policy.
@@ -56,9 +56,9 @@ api_struct! {
     /// One of the backends that a policy itself connects to.
     pub struct BackendRef, rules {
         /// API group of the backend. Default: the core group (empty).
-        group: String = "group" [Length(0, 253)],
+        group: String = "group" [Length(0, 253), DefaultText("")],
         /// Kind of the backend. Default: `Service`.
-        kind: String = "kind" [Length(1, 63)],
+        kind: String = "kind" [Length(1, 63), DefaultText("Service")],
         /// Name of the backend.
         name: String = "name" [Required, Length(1, 253)],
         /// Namespace of the backend. Default: that of the policy.
@@ -68,7 +68,7 @@ api_struct! {
         /// Whether the backend receives requests only when the others are unhealthy. Default: `false`.
         fallback: bool = "fallback",
         /// Relative share of the requests. Default: 1.
-        weight: i64 = "weight" [Range(0, 1000000)],
+        weight: i64 = "weight" [Range(0, 1000000), DefaultNumber(1)],
     }
 }
 

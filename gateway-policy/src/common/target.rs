@@ -42,7 +42,7 @@ api_struct! {
     /// A selection of objects of one kind by their labels.
     pub struct TargetSelector {
         /// API group of the targets. Default: `gateway.networking.k8s.io`.
-        group: String = "group",
+        group: String = "group" [DefaultText("gateway.networking.k8s.io")],
         /// Kind of the targets.
         kind: String = "kind" [Required],
         /// Labels with the values that targets must have.
@@ -66,7 +66,7 @@ api_struct! {
     /// The namespaces that a selector covers.
     pub struct SelectorNamespaces, rules {
         /// Set of namespaces. Default: `Same`.
-        from: NamespaceFrom = "from",
+        from: NamespaceFrom = "from" [DefaultText("Same")],
         /// Condition on the labels of namespaces. Required for `from: Selector`.
         selector: LabelSelector = "selector",
     }

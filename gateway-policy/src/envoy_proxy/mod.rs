@@ -34,6 +34,7 @@ pub use log_condition::LogCondition;
 pub use process::ProcessSettings;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -44,6 +45,7 @@ use crate::check::Report;
 use crate::client_traffic::TlsVersionBound;
 use crate::common::{DurationText, ObjectRef};
 use crate::merge::MergedSpec;
+use crate::schema::Schema;
 
 string_enum! {
     /// How data planes are run.
@@ -190,6 +192,11 @@ api_struct! {
 impl MergedSpec for EnvoyProxySpec {
     fn merge_type(&self) -> Option<&MergeType> {
         self.merge_type.as_ref()
+    }
+
+    fn merged_schema() -> &'static Value {
+        static SCHEMA: LazyLock<Value> = LazyLock::new(EnvoyProxySpec::schema);
+        &SCHEMA
     }
 }
 

@@ -90,7 +90,7 @@ api_struct! {
         /// Name of the claim. Dots separate the names of nested claims.
         name: String = "name" [Required, Length(1, 253)],
         /// Type of the claim. Default: `String`.
-        value_type: ValueType = "valueType",
+        value_type: ValueType = "valueType" [DefaultText("String")],
         /// Values. One of them must match.
         values: Vec<String> = "values" [Required, Items(1, 128)],
     }

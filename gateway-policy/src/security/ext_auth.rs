@@ -43,7 +43,7 @@ api_struct! {
         /// Additional values that the service receives.
         context_extensions: Vec<ContextExtension> = "contextExtensions",
         /// Whether requests are allowed while the service is unavailable. Default: `false`.
-        fail_open: bool = "failOpen",
+        fail_open: bool = "failOpen" [DefaultFlag(false)],
         /// Whether the service receives the metadata of the route. Default: `false`.
         include_route_metadata: bool = "includeRouteMetadata",
         /// Whether the request is routed again after the service has changed it. Default: `false`.
@@ -91,7 +91,7 @@ api_struct! {
         /// Name of the value.
         name: String = "name" [Required],
         /// Source of the value. Default: `Value`.
-        kind: ContextType = "type",
+        kind: ContextType = "type" [DefaultText("Value")],
         /// Value as text.
         value: String = "value",
         /// Key of a ConfigMap or Secret with the value.

@@ -71,7 +71,7 @@ api_struct! {
         /// HTTPS URI of the key set. The server's certificate is verified with the system's CAs.
         uri: String = "uri" [Required, Length(1, 253)],
         /// Time for which the key set is cached. Default: 5 minutes.
-        cache_duration: DurationText = "cacheDuration",
+        cache_duration: DurationText = "cacheDuration" [DefaultText("300s")],
         /// Time to wait after a failed fetch. Default: 1 second.
         failed_refetch_duration: DurationText = "failedRefetchDuration",
     }
@@ -79,7 +79,7 @@ api_struct! {
     /// A key set that is part of the configuration.
     pub struct LocalJwks, rules {
         /// Source of the key set. Default: `Inline`.
-        kind: ValueSource = "type",
+        kind: ValueSource = "type" [DefaultText("Inline")],
         /// Key set as text (RFC 7517).
         inline: String = "inline",
         /// ConfigMap with the key set under `jwks`, or else under its first key.

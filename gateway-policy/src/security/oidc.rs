@@ -68,7 +68,7 @@ api_struct! {
         /// Lifetime of tokens without `expires_in`. Default: 0.
         default_token_ttl: DurationText = "defaultTokenTTL",
         /// Whether tokens are refreshed before they expire. Default: `true`.
-        refresh_token: bool = "refreshToken",
+        refresh_token: bool = "refreshToken" [DefaultFlag(true)],
         /// Lifetime of refresh tokens without an expiry. Default: 7 days.
         default_refresh_token_ttl: DurationText = "defaultRefreshTokenTTL",
         /// Lifetime of the token against request forgery. Default: 10 minutes.
@@ -122,7 +122,7 @@ api_struct! {
         /// Name of the header.
         name: String = "name" [Required, Length(1, 65536)],
         /// Type of the comparison. Default: `Exact`.
-        kind: StringMatchKind = "type",
+        kind: StringMatchKind = "type" [DefaultText("Exact")],
         /// Text or regular expression to compare with.
         value: String = "value" [Required, Length(1, 1024)],
     }
