@@ -478,7 +478,7 @@ fn a_local_rate_limit_is_converted_with_its_default_and_its_rules() {
     assert_eq!(selector.headers[0].test, ValueTest::Distinct);
     assert_eq!(selector.methods.len(), 2);
     let path = selector.path.as_ref().unwrap();
-    assert_eq!(path.test, PathTest::Prefix("/a".to_owned()));
+    assert_eq!(path.test, PathTest::Prefix("/a/".to_owned()));
     let source = selector.source.as_ref().unwrap();
     assert_eq!(source.network, "10.0.0.0/8".parse().unwrap());
     assert!(source.distinct);

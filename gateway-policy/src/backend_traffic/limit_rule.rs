@@ -227,9 +227,7 @@ fn path_rule(field: &str, path: &PathMatch) -> Result<PathRule, FieldError> {
     } = path;
     let value = value.clone().unwrap_or_else(|| "/".to_owned());
     let test = match kind {
-        None | Some(PathMatchKind::PathPrefix) => {
-            PathTest::Prefix(value.trim_end_matches('/').to_owned())
-        }
+        None | Some(PathMatchKind::PathPrefix) => PathTest::Prefix(value),
         Some(PathMatchKind::Exact) => PathTest::Text(TextMatch::Exact(value)),
         Some(PathMatchKind::RegularExpression) => PathTest::Text(
             TextMatch::regex(&value).map_err(|error| FieldError::invalid(field, error))?,

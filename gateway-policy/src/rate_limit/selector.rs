@@ -83,7 +83,8 @@ pub struct PathRule {
 /// Comparison of a path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathTest {
-    /// A prefix of whole path elements, without a trailing slash. Empty: every path.
+    /// A prefix of the text, as in Envoy Gateway: `/a` is a prefix of `/ab`. A slash at its end is optional at
+    /// the end of the path.
     Prefix(String),
     /// As text.
     Text(TextMatch),
@@ -172,9 +173,9 @@ impl QueryRule {
 impl PathRule {
     fn matches(&self, path: &str) -> bool {
         let matches = match &self.test {
-            PathTest::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            PathTest::Prefix(prefix) => {
+                path.starts_with(prefix.as_str()) || prefix.strip_suffix('/') == Some(path)
+            }
             PathTest::Text(text) => text.matches(path),
         };
         matches != self.invert
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_ends_at_a_slash() {
+    fn a_prefix_is_compared_as_text() {
         let selector = |prefix: &str| Selector {
             path: Some(PathRule {
                 test: PathTest::Prefix(prefix.to_owned()),
@@ -317,8 +318,12 @@ mod tests {
 
         assert!(matches("/a", "/a"));
         assert!(matches("/a", "/a/b?c"));
-        assert!(!matches("/a", "/ab"));
-        assert!(matches("", "/anything"));
+        assert!(matches("/a", "/ab"));
+        assert!(!matches("/a", "/b/a"));
+        assert!(matches("/a/", "/a/b"));
+        assert!(matches("/a/", "/a"));
+        assert!(!matches("/a/", "/ab"));
+        assert!(matches("/", "/anything"));
     }
 
     fn parameter(test: ValueTest) -> Selector {
