@@ -112,22 +112,27 @@ impl BodyPolicy for ResponseCompression {
         let chosen = accept::choose(accepted, &self.compressors);
         request.head.headers.remove(ACCEPT_ENCODING);
         let head = request.head.method == Method::HEAD;
-        // Without an accepted coding, a cache must still be informed that there are compressed variants.
+        // A response that is not compressed for this client may be for another, which caches must know.
         let lengths = self.compressors.iter().map(|offered| offered.min_length);
-        let Some(min_length) = chosen.map(|c| c.min_length).or(lengths.min()) else {
+        let Some(min_length) = lengths.min() else {
             return Ok(());
         };
-        let coding = chosen.map(|chosen| chosen.coding).filter(|_| !head);
-        request.on_response(move |response| compress(response.response, coding, min_length));
+        let chosen = chosen.filter(|_| !head);
+        request.on_response(move |response| compress(response.response, chosen, min_length));
         Ok(())
     }
 }
 
-/// Compresses a response if it is compressible and has a body.
-fn compress(response: &mut Response<Body>, coding: Option<ContentCoding>, min_length: u64) {
+/// Compresses a response if it is compressible, has a body, and is long enough for the chosen compressor.
+/// `min_length` is the least one of all compressors: from there, the response depends on `Accept-Encoding`.
+fn compress(response: &mut Response<Body>, chosen: Option<Compressor>, min_length: u64) {
     if !is_compressible(response, min_length) {
         return;
     }
+    let long = |chosen: &Compressor| {
+        length(response.headers()).is_none_or(|length| length >= chosen.min_length)
+    };
+    let coding = chosen.filter(long).map(|chosen| chosen.coding);
     let whole = response.status() != StatusCode::PARTIAL_CONTENT
         && !response.headers().contains_key(CONTENT_RANGE)
         && !response.body().is_end_stream();

@@ -184,6 +184,22 @@ async fn a_minimum_length_above_that_of_the_response_leaves_it_alone() {
 }
 
 #[tokio::test]
+async fn a_response_that_is_too_short_for_the_chosen_coding_only_varies_by_it() {
+    let mut policy = policy(&[ContentCoding::Gzip, ContentCoding::Zstd]);
+    policy.compressors[1].min_length = 1024;
+    for (accepted, coding) in [("gzip", Some("gzip")), ("zstd", None), ("br", None)] {
+        let request = Request::get("/").header(ACCEPT_ENCODING, accepted);
+        let response = text(500).body(Body::from("x".repeat(500))).unwrap();
+
+        let response = forward(policy.clone(), request, response).await;
+
+        let found = response.headers().get(CONTENT_ENCODING);
+        assert_eq!(found.map(|value| value.to_str().unwrap()), coding);
+        assert_eq!(response.headers()[VARY], "Accept-Encoding", "{accepted}");
+    }
+}
+
+#[tokio::test]
 async fn the_accept_encoding_of_grpc_reaches_the_backend() {
     let request = get()
         .header(CONTENT_TYPE, "application/grpc")
