@@ -93,6 +93,10 @@ impl RegexRewrite {
         if let Some(replacement) = &self.path
             && let Some(mut path) = replacement.replace(head.uri.path())
         {
+            // The path of a target is never empty (RFC 9110, section 4.2.3).
+            if path.is_empty() {
+                path.push('/');
+            }
             if !path.starts_with('/') || path.contains('#') {
                 return Err(FilterError::InvalidText);
             }
@@ -235,6 +239,7 @@ mod tests {
             (".*", "/fixed", "/a/b?c", Some("/fixed?c")),
             ("^/q$", "/p?added=1", "/q?x=1", Some("/p?added=1?x=1")),
             ("^/x", r"\1/y", "/x", Some("/x")),
+            (r"^/d(.*)$", r"\1", "/d?x=1", Some("/?x=1")),
             ("/end$", "/start", "/a/end?x=1", Some("/a/start?x=1")),
             ("^/a", "b", "/a/x", None),
             ("^/a", "/#", "/a", None),
