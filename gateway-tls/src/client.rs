@@ -22,6 +22,7 @@ use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
 use crate::limits::TlsLimits;
 use crate::server_verifier::{AltNames, AnyCertificate, HandshakeVerifier};
+use crate::trusted_leaf::{TrustedLeafVerifier, TrustedLeaves};
 
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -94,21 +95,29 @@ impl ClientTls {
             Some(pem) => Arc::new(read_roots(pem)?),
             None => system_roots()?,
         };
+        let trusted = self.roots_pem.as_deref().map(TrustedLeaves::new);
+        let trusted = trusted.unwrap_or_default();
         if !self.subject_alt_names.is_empty() {
-            let check = self.alt_names(roots, algorithms)?;
+            let check = self.alt_names(roots, algorithms, trusted)?;
             return Ok(Arc::new(HandshakeVerifier { algorithms, check }));
         }
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-        Ok(verifier.map_err(|error| TlsError::Roots(error.to_string()))?)
+        let chains = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+        let chains = chains.map_err(|error| TlsError::Roots(error.to_string()))?;
+        if trusted.is_empty() {
+            return Ok(chains);
+        }
+        Ok(Arc::new(TrustedLeafVerifier { chains, trusted }))
     }
 
     fn alt_names(
         &self,
         roots: Arc<RootCertStore>,
         algorithms: WebPkiSupportedAlgorithms,
+        trusted: TrustedLeaves,
     ) -> Result<AltNames, TlsError> {
         let mut names = AltNames {
             roots,
+            trusted,
             algorithms,
             hostnames: Vec::new(),
             uris: Vec::new(),
@@ -285,6 +294,46 @@ mod tests {
             assert!(error.contains("expired"), "{error}");
             let good = certificate(&names, Key::P256);
             assert_eq!(connect(&tls, &good).await, Ok(()));
+        }
+    }
+
+    /// A self-signed certificate as `openssl req -x509` issues it, with its key.
+    fn self_signed(not_after: i32) -> (String, String) {
+        let mut params = params(&["backend.test"]);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "backend");
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(not_after, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    #[tokio::test]
+    async fn a_self_signed_certificate_is_accepted_as_its_own_ca() {
+        for expected in [vec![], vec![hostname("backend.test")]] {
+            let trusting = |pem: &str| ClientTls {
+                roots_pem: Some(pem.to_owned()),
+                ..expecting(&expected)
+            };
+            let (pem, key) = self_signed(2100);
+            let backend = Arc::new(Certificate::from_pem(pem.clone(), key).unwrap());
+
+            assert_eq!(connect(&trusting(&pem), &backend).await, Ok(()));
+            let other = trusting(&self_signed(2100).0);
+            assert!(connect(&other, &backend).await.is_err());
+            let mut misnamed = trusting(&pem);
+            misnamed.server_name = "other.test".to_owned();
+            misnamed.subject_alt_names.clear();
+            let error = connect(&misnamed, &backend).await.unwrap_err();
+            assert!(error.contains("not valid for name"), "{error}");
+
+            let (pem, key) = self_signed(2002);
+            let expired = Arc::new(Certificate::from_pem(pem.clone(), key).unwrap());
+            let error = connect(&trusting(&pem), &expired).await.unwrap_err();
+            assert!(error.to_lowercase().contains("expired"), "{error}");
         }
     }
 

@@ -77,6 +77,8 @@ mod server_verifier;
 #[cfg(feature = "rustls")]
 pub mod sni;
 #[cfg(feature = "rustls")]
+mod trusted_leaf;
+#[cfg(feature = "rustls")]
 mod version_one;
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::trusted_leaf::TrustedLeaves;
+
 /// Decides on the certificate of a backend.
 pub(crate) trait CertificateCheck: fmt::Debug + Send + Sync {
     /// Checks a certificate and the chain that the backend sent.
@@ -93,6 +95,8 @@ impl CertificateCheck for AnyCertificate {
 /// Accepts a certificate whose chain verifies and that contains any of the names.
 pub(crate) struct AltNames {
     pub(crate) roots: Arc<RootCertStore>,
+    /// CA certificates that the backend may serve as its own.
+    pub(crate) trusted: TrustedLeaves,
     /// Signature algorithms of the chain.
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
     pub(crate) hostnames: Vec<ServerName<'static>>,
@@ -125,13 +129,16 @@ impl CertificateCheck for AltNames {
         now: UnixTime,
     ) -> Result<(), Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
+        match self.trusted.verify(end_entity, now) {
+            Some(verified) => verified?,
+            None => verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                &self.roots,
+                intermediates,
+                now,
+                self.algorithms.all,
+            )?,
+        }
         let holds = |name| verify_server_name(&certificate, name).is_ok();
         if self.hostnames.iter().any(holds) || self.contain_a_uri_of(end_entity) {
             return Ok(());

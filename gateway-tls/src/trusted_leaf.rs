@@ -1,0 +1,127 @@
+//! Certificates of backends that are themselves configured as CA certificates.
+//!
+//! `openssl req -x509` issues self-signed certificates with `CA:TRUE`, and appliances serve them. webpki
+//! rejects a CA certificate as that of a server. If the same certificate, byte for byte, is configured as a
+//! trusted CA, its key is trusted already: only its validity in time, its purpose and its names remain to be verified.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+/// CA certificates that a backend may serve as its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrustedLeaves(Vec<CertificateDer<'static>>);
+
+impl TrustedLeaves {
+    /// The CA certificates in `roots_pem` whose issuer is their subject. webpki verifies all others.
+    pub(crate) fn new(roots_pem: &str) -> Self {
+        let sections = CertificateDer::pem_slice_iter(roots_pem.as_bytes());
+        let own = |der: &CertificateDer<'_>| {
+            X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
+                certificate.is_ca()
+                    && certificate.subject().as_raw() == certificate.issuer().as_raw()
+            })
+        };
+        Self(sections.flatten().filter(own).collect())
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Verifies validity in time and purpose of a certificate, but not its names. `None`: it is not among
+    /// these, so its chain must be verified.
+    pub(crate) fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        now: UnixTime,
+    ) -> Option<Result<(), Error>> {
+        if !self.0.iter().any(|own| **own == **end_entity) {
+            return None;
+        }
+        Some(check(end_entity, now).map_err(Error::InvalidCertificate))
+    }
+}
+
+fn check(end_entity: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let (_, certificate) =
+        X509Certificate::from_der(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < certificate.validity().not_before.timestamp() {
+        return Err(CertificateError::NotValidYet);
+    }
+    if now > certificate.validity().not_after.timestamp() {
+        return Err(CertificateError::Expired);
+    }
+    match certificate.extended_key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.server_auth || usage.value.any => Ok(()),
+        Ok(Some(_)) => Err(CertificateError::InvalidPurpose),
+        Err(_) => Err(CertificateError::BadEncoding),
+    }
+}
+
+/// The verifier of webpki, which also accepts the given certificates.
+#[derive(Debug)]
+pub(crate) struct TrustedLeafVerifier {
+    /// Verifies all other certificates, and the signatures of handshakes.
+    pub(crate) chains: Arc<WebPkiServerVerifier>,
+    pub(crate) trusted: TrustedLeaves,
+}
+
+impl ServerCertVerifier for TrustedLeafVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.trusted.verify(end_entity, now) {
+            None => self.chains.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            Some(verified) => {
+                verified?;
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
+}
