@@ -342,6 +342,9 @@ impl Exchange {
     /// Records that no backend has responded.
     pub(crate) fn note_failed(&mut self, failure: ForwardError) -> Error {
         self.entry.upstream_host = failure.endpoint.as_ref().map(logged_address);
+        if self.logged {
+            self.entry.upstream_failure = failure.error.upstream_failure().map(Cow::Owned);
+        }
         failure.error
     }
 
