@@ -58,6 +58,8 @@ pub(crate) struct SocketSettings {
     pub(crate) inherited: Vec<OwnedFd>,
     /// Name servers; empty: those of the system.
     pub(crate) name_servers: Vec<SocketAddr>,
+    /// Zone of this gateway; `None`: unknown.
+    pub(crate) zone: Option<String>,
     /// Whether host names may have loopback and link-local addresses.
     pub(crate) local_names: bool,
 }
@@ -77,6 +79,7 @@ pub(crate) fn start(
     options.reuse_port = settings.reuse_port;
     options.keep_duplicates = settings.hands_over;
     options.name_servers = settings.name_servers;
+    options.zone = settings.zone;
     options.local_names = settings.local_names;
     let gateway = Gateway::new(options);
     gateway.start(workers)?;

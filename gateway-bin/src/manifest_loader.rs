@@ -247,6 +247,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
         let endpoint = Endpoint {
             address: given.address.into(),
             weight: 1,
+            zone: None,
         };
         endpoints
             .entry(given.backend.clone())

@@ -78,6 +78,7 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
         hands_over: args.hand_over.is_some(),
         inherited,
         name_servers: args.dns_server.clone(),
+        zone: args.zone.clone().filter(|zone| !zone.is_empty()),
         // In a cluster, authors of Backends must not reach the data plane and its node through a
         // host name.
         local_names: args.from.is_none(),

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use towergate_tls::rustls::crypto::CryptoProvider;
 
 use crate::access_log::AccessLog;
-use crate::balance::Clusters;
+use crate::balance::{Clusters, OwnZone};
 use crate::datagram::DatagramConfig;
 use crate::dns::Resolver;
 use crate::listen::{
@@ -75,6 +75,9 @@ pub struct Options {
     /// Whether backends that are configured by host name may have loopback, link-local and
     /// unspecified addresses. Default: `true`. If not, these addresses are ignored.
     pub local_names: bool,
+    /// Zone of this gateway (label `topology.kubernetes.io/zone` of its node), for rules that prefer it. Default:
+    /// none, no zone is preferred.
+    pub zone: Option<String>,
 }
 
 impl Options {
@@ -87,6 +90,7 @@ impl Options {
             reuse_port: false,
             keep_duplicates: false,
             name_servers: Vec::new(),
+            zone: None,
             local_names: true,
         }
     }
@@ -144,6 +148,7 @@ pub struct Gateway {
     directory: Arc<Clusters>,
     /// Held so that all plans use the name servers of the options.
     _resolver: Arc<Resolver>,
+    _zone: Arc<OwnZone>,
     state: Mutex<State>,
 }
 
@@ -172,6 +177,7 @@ impl Gateway {
             _resolver: Resolver::new(options.name_servers.clone())
                 .local_names(options.local_names)
                 .install(&live),
+            _zone: OwnZone(options.zone.as_deref().map(Arc::from)).install(&live),
             options,
             handle: Arc::default(),
             drain: Drain::new(),

@@ -417,6 +417,37 @@ fn a_list_of_upgrades_replaces_the_default() {
 }
 
 #[test]
+fn zones_have_weights_or_a_preference_with_the_defaults_of_envoy() {
+    use towergate_core::plan::{LocalZone, ZoneBalancing};
+
+    let zones = |zones: Value| {
+        traffic(json!({"loadBalancer": {"type": "RoundRobin", "zoneAware": zones}})).zones
+    };
+    let local = |min_endpoints, percent, force| {
+        Some(ZoneBalancing::PreferLocal(LocalZone {
+            min_endpoints,
+            percent,
+            force,
+        }))
+    };
+
+    assert_eq!(zones(json!({})), None);
+    assert_eq!(zones(json!({"preferLocal": {}})), local(6, 100, None));
+    assert_eq!(
+        zones(
+            json!({"preferLocal": {"force": {}, "minEndpointsThreshold": 1, "percentageEnabled": 50}})
+        ),
+        local(1, 50, Some(1))
+    );
+    assert_eq!(
+        zones(json!({"weightedZones": [{"zone": "a", "weight": 80}, {"zone": "b", "weight": 20}]})),
+        Some(ZoneBalancing::Weighted(
+            [("a".to_owned(), 80), ("b".to_owned(), 20)].into()
+        ))
+    );
+}
+
+#[test]
 fn each_load_balancer_is_converted() {
     let balancer = |kind: &str| traffic(json!({"loadBalancer": {"type": kind}})).load_balancer;
     let hash = |hash: Value| {
@@ -695,6 +726,14 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             balancer(json!({"slowStart": {"window": "soon"}})),
             "spec.loadBalancer.slowStart.window",
         ),
+        (
+            balancer(json!({"zoneAware": {"weightedZones": [{"zone": "a", "weight": -1}]}})),
+            "spec.loadBalancer.zoneAware.weightedZones[0].weight",
+        ),
+        (
+            balancer(json!({"zoneAware": {"preferLocal": {"minEndpointsThreshold": -1}}})),
+            "spec.loadBalancer.zoneAware.preferLocal.minEndpointsThreshold",
+        ),
     ] {
         let error = convert(fields.clone()).unwrap_err();
 
@@ -748,10 +787,6 @@ fn fields_that_protect_nothing_are_ignored_with_a_remark() {
             "spec.connection.preconnect.predictivePercent",
         ),
         (json!({"telemetry": {}}), "spec.telemetry"),
-        (
-            json!({"loadBalancer": {"type": "Random", "zoneAware": {"preferLocal": {}}}}),
-            "spec.loadBalancer.zoneAware.preferLocal",
-        ),
     ] {
         convert(fields.clone()).unwrap();
 

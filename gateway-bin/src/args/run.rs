@@ -54,6 +54,10 @@ pub(crate) struct RunArgs {
     /// Name server for the host names of Backends. Can be repeated. Default: the name servers of the system.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) dns_server: Vec<SocketAddr>,
+    /// Zone of this gateway (label topology.kubernetes.io/zone of its node), for `loadBalancer.zoneAware.preferLocal` of
+    /// BackendTrafficPolicies. Default: none, no zone is preferred.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
     /// Address of the admin endpoints (/ready, /stats/prometheus, /config, /version), or `off`.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:19000")]
     pub(crate) admin: OffOr<SocketAddr>,

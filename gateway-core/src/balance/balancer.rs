@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::{Cluster, EndpointLoads, EndpointSet, LiveEndpoint, Maglev, shard};
-use crate::plan::{EndpointAddress, LoadBalancer};
+use crate::plan::{EndpointAddress, LoadBalancer, ZoneBalancing};
 
 /// Number of round-robin counters: one per group of workers, each on its own cache line.
 const SHARDS: usize = 16;
@@ -25,8 +25,19 @@ pub struct Balancer {
     counters: Box<[RoundRobinCounter]>,
     /// Load reports of the endpoints, if the rule is utilization.
     loads: Option<Arc<EndpointLoads>>,
+    /// Shares of zones, if they matter.
+    zones: Option<Box<ZoneRule>>,
     /// The latest Maglev table and the endpoint set it was built from.
     table: ArcSwapOption<(Arc<EndpointSet>, Arc<Maglev>)>,
+}
+
+/// Shares of zones for a gateway in a zone.
+#[derive(Debug)]
+struct ZoneRule {
+    balancing: ZoneBalancing,
+    own: Option<Arc<str>>,
+    /// The latest endpoint set, and the same with the weights that follow from the shares.
+    weighted: ArcSwapOption<(Arc<EndpointSet>, Arc<EndpointSet>)>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +76,7 @@ impl Balancer {
             rule,
             loads,
             slow_start: None,
+            zones: None,
             counters: (0..shards).map(|_| RoundRobinCounter::default()).collect(),
             table: ArcSwapOption::empty(),
         }
@@ -84,6 +96,19 @@ impl Balancer {
     #[must_use]
     pub fn share_loads(mut self, shared: impl FnOnce() -> Arc<EndpointLoads>) -> Self {
         self.loads = self.loads.map(|_| shared());
+        self
+    }
+
+    /// Sets the shares of zones in the requests, and the zone of this gateway. Default: zones do not matter.
+    #[must_use]
+    pub fn zones(mut self, zones: Option<(ZoneBalancing, Option<Arc<str>>)>) -> Self {
+        self.zones = zones.map(|(balancing, own)| {
+            Box::new(ZoneRule {
+                balancing,
+                own,
+                weighted: ArcSwapOption::empty(),
+            })
+        });
         self
     }
 
@@ -111,6 +136,8 @@ impl Balancer {
         if preferred.is_some() {
             return preferred;
         }
+        let weighted = self.zones.as_ref().map(|zones| zones.weigh(endpoint_set));
+        let endpoint_set = weighted.as_ref().unwrap_or(endpoint_set);
         let first = match self.slow_start {
             None => self.index(endpoint_set, pick.hash)?,
             Some(window) => self.warm_index(endpoint_set, window)?,
@@ -192,6 +219,22 @@ impl Balancer {
     }
 }
 
+impl ZoneRule {
+    /// The set with weights that follow from the shares of zones; computed again when the set has changed.
+    fn weigh(&self, endpoint_set: &Arc<EndpointSet>) -> Arc<EndpointSet> {
+        if let Some(known) = &*self.weighted.load()
+            && Arc::ptr_eq(&known.0, endpoint_set)
+        {
+            return known.1.clone();
+        }
+        let weighted = endpoint_set.by_zone(&self.balancing, self.own.as_deref());
+        let weighted = weighted.map_or_else(|| endpoint_set.clone(), Arc::new);
+        self.weighted
+            .store(Some(Arc::new((endpoint_set.clone(), weighted.clone()))));
+        weighted
+    }
+}
+
 /// Share of its requests that an endpoint of this age receives: it grows linearly, and is never less than a tenth,
 /// as in Envoy.
 fn slow_start_share(age: Duration, window: Duration) -> f64 {
@@ -235,6 +278,7 @@ mod tests {
             .map(|(port, weight)| Endpoint {
                 address: ([127, 0, 0, 1], port).into(),
                 weight: *weight,
+                zone: None,
             })
             .collect();
         cluster.set(&endpoints);
@@ -326,6 +370,7 @@ mod tests {
         cluster.set(&[Endpoint {
             address: before[0].clone(),
             weight: 1,
+            zone: None,
         }]);
 
         assert!((0..50).map(pick).all(|address| address == before[0]));
@@ -386,6 +431,7 @@ mod tests {
         cluster.set(&[Endpoint {
             address: ([10, 0, 0, 1], 80).into(),
             weight: 1,
+            zone: None,
         }]);
         assert_eq!(pick(&[]), ([10, 0, 0, 1], 80).into());
     }
@@ -401,6 +447,7 @@ mod tests {
             let both = [1, 2].map(|port| Endpoint {
                 address: ([127, 0, 0, 1], port).into(),
                 weight: 1,
+                zone: None,
             });
             cluster.set(&both);
             let share = || {

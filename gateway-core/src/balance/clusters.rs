@@ -158,6 +158,7 @@ mod tests {
         Endpoint {
             address: ([10, 0, 0, 1], port).into(),
             weight: 1,
+            zone: None,
         }
     }
 

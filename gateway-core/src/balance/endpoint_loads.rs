@@ -149,11 +149,12 @@ impl EndpointLoads {
         let mut known: Vec<f64> = reported.iter().copied().flatten().collect();
         known.sort_by(f64::total_cmp);
         let median = known.get(known.len() / 2).copied().unwrap_or(1.0);
-        let largest = known.last().copied().unwrap_or(1.0);
-        let scaled = reported.into_iter().map(|weight| {
-            let share = weight.unwrap_or(median) / largest * LARGEST;
+        let weights = reported.into_iter().map(|weight| weight.unwrap_or(median));
+        let weights = within_zones(endpoint_set, weights.collect());
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        let scaled = weights.iter().map(|weight| {
             // Between 1 and `LARGEST`.
-            share.round().max(1.0) as u32
+            (weight / largest * LARGEST).round().max(1.0) as u32
         });
         Weights::new(scaled)
     }
@@ -180,6 +181,22 @@ impl EndpointLoads {
     }
 }
 
+/// The weights of endpoints, scaled so that those of each zone add up to the share of the zone, if it has one.
+fn within_zones(endpoint_set: &EndpointSet, weights: Vec<f64>) -> Vec<f64> {
+    if endpoint_set.zone_share(0).is_none() {
+        return weights;
+    }
+    let mut sums: HashMap<&str, f64> = HashMap::new();
+    for (index, weight) in weights.iter().enumerate() {
+        *sums.entry(endpoint_set.zone(index)).or_default() += weight;
+    }
+    let scaled = weights.iter().enumerate().map(|(index, weight)| {
+        let share = endpoint_set.zone_share(index).unwrap_or_default();
+        weight * share / sums[endpoint_set.zone(index)]
+    });
+    scaled.collect()
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -200,6 +217,7 @@ mod tests {
             .map(|port| Endpoint {
                 address: ([127, 0, 0, 1], port).into(),
                 weight: 1,
+                zone: None,
             })
             .collect();
         Arc::new(EndpointSet::build(&endpoints, &EndpointSet::default()))

@@ -12,6 +12,10 @@ pub struct EndpointSet {
     endpoints: Vec<Arc<LiveEndpoint>>,
     /// Weight of each endpoint.
     weights: Vec<u32>,
+    /// Zone of each endpoint; empty if no endpoint has one.
+    zones: Vec<Option<Arc<str>>>,
+    /// Share of the zone of each endpoint; empty unless the weights follow from such shares.
+    zone_shares: Vec<f64>,
     sums: Weights,
     /// All weights are equal.
     even: bool,
@@ -36,6 +40,8 @@ impl EndpointSet {
         let mut seen = std::collections::HashSet::new();
         let mut live = Vec::with_capacity(endpoints.len());
         let mut weights = Vec::with_capacity(endpoints.len());
+        let mut zones = Vec::new();
+        let zoned = endpoints.iter().any(|endpoint| endpoint.zone.is_some());
         for endpoint in endpoints {
             if endpoint.weight == 0 || !seen.insert(&endpoint.address) {
                 continue;
@@ -47,19 +53,28 @@ impl EndpointSet {
             kept.set_removed(false);
             live.push(kept);
             weights.push(endpoint.weight);
+            if zoned {
+                zones.push(endpoint.zone.clone());
+            }
         }
         for removed in known.into_values() {
             removed.set_removed(true);
         }
-        Self::from_parts(live, weights)
+        Self::from_parts(live, weights, zones)
     }
 
-    fn from_parts(endpoints: Vec<Arc<LiveEndpoint>>, weights: Vec<u32>) -> Self {
+    fn from_parts(
+        endpoints: Vec<Arc<LiveEndpoint>>,
+        weights: Vec<u32>,
+        zones: Vec<Option<Arc<str>>>,
+    ) -> Self {
         Self {
             sums: Weights::new(weights.iter().copied()),
             even: weights.windows(2).all(|pair| pair[0] == pair[1]),
             endpoints,
             weights,
+            zones,
+            zone_shares: Vec::new(),
             schedule: OnceLock::new(),
             tables: Mutex::default(),
             by_address: OnceLock::new(),
@@ -73,12 +88,43 @@ impl EndpointSet {
 
     /// The subset of endpoints for which `keep` returns true.
     pub(crate) fn filter(&self, keep: impl Fn(&EndpointAddress) -> bool) -> Self {
-        let pairs = self.endpoints.iter().zip(&self.weights);
-        let (endpoints, weights) = pairs
-            .filter(|(endpoint, _)| keep(endpoint.address()))
-            .map(|(endpoint, weight)| (endpoint.clone(), *weight))
+        self.select(&self.weights, |index| keep(self.endpoints[index].address()))
+    }
+
+    /// The endpoints of non-zero weight among `weights`, which replace those of the endpoints. `zone_shares`: the share
+    /// of the zone of each endpoint, from which the weights follow.
+    pub(super) fn reweighted(&self, weights: &[u32], zone_shares: Vec<f64>) -> Self {
+        let used = |index: usize| weights[index] > 0;
+        let shares = zone_shares.into_iter().zip(0..);
+        let shares = shares.filter(|(_, index)| used(*index));
+        Self {
+            zone_shares: shares.map(|(share, _)| share).collect(),
+            ..self.select(weights, used)
+        }
+    }
+
+    /// The subset of endpoints for whose index `keep` returns true, with the weights in `weights`.
+    fn select(&self, weights: &[u32], keep: impl Fn(usize) -> bool) -> Self {
+        let kept = (0..self.endpoints.len()).filter(|index| keep(*index));
+        let (endpoints, weights) = kept
+            .clone()
+            .map(|index| (self.endpoints[index].clone(), weights[index]))
             .unzip();
-        Self::from_parts(endpoints, weights)
+        let zones = kept.filter_map(|index| self.zones.get(index).cloned());
+        Self::from_parts(endpoints, weights, zones.collect())
+    }
+
+    /// Name of the zone of the endpoint at `index`; empty: unknown.
+    pub(super) fn zone(&self, index: usize) -> &str {
+        self.zones
+            .get(index)
+            .and_then(Option::as_deref)
+            .unwrap_or_default()
+    }
+
+    /// Share of the zone of the endpoint at `index`; `None`: the zone has no share of its own.
+    pub(super) fn zone_share(&self, index: usize) -> Option<f64> {
+        self.zone_shares.get(index).copied()
     }
 
     /// The endpoint with this address.

@@ -16,6 +16,7 @@
 //! let endpoint = Endpoint {
 //!     address: "10.0.0.1:8080".parse().unwrap(),
 //!     weight: 1,
+//!     zone: None,
 //! };
 //! let clusters = Clusters::default();
 //! let cluster = clusters.cluster(&id);
@@ -38,6 +39,7 @@ mod load_report;
 mod maglev;
 mod preferred;
 mod weighted;
+mod zones;
 
 pub use balancer::{Balancer, Pick};
 pub use clusters::{Cluster, Clusters};
@@ -50,6 +52,7 @@ pub use load_report::LoadReport;
 pub use maglev::Maglev;
 pub use preferred::{PreferredEndpoint, RespondingEndpoint};
 pub use weighted::Weights;
+pub(crate) use zones::OwnZone;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

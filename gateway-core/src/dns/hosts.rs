@@ -67,6 +67,7 @@ impl HostAddresses {
         self.addresses.iter().map(move |address| Endpoint {
             address: SocketAddr::new(*address, port).into(),
             weight: 1,
+            zone: None,
         })
     }
 }

@@ -101,6 +101,9 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Weight relative to the other endpoints of the backend.
     pub weight: u32,
+    /// Zone of the endpoint (`topology.kubernetes.io/zone`); `None`: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Arc<str>>,
 }
 
 /// Endpoints of all backends, sorted and without duplicates. Updated independently of the plan.

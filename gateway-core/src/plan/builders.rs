@@ -158,6 +158,7 @@ impl<A: Into<EndpointAddress>> From<A> for Endpoint {
         Self {
             address: address.into(),
             weight: 1,
+            zone: None,
         }
     }
 }

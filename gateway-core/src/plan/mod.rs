@@ -31,6 +31,7 @@ mod route;
 mod stream;
 mod structural_sharing;
 mod upstream;
+mod zones;
 
 pub use crate::http::settings::{
     ConnectionLimits, EscapedSlashes, HeaderSettings, Http1Settings, Http2Settings, Http10,
@@ -56,6 +57,7 @@ pub use stream::{DatagramPort, StreamAccess, StreamAccessRule, StreamRoute};
 pub use upstream::{
     BackendConnection, OutlierDetection, ProxyHeaderVersion, RetryBudget, StreamIdle,
 };
+pub use zones::{LocalZone, ZoneBalancing};
 
 use serde::{Deserialize, Serialize};
 

@@ -10,7 +10,7 @@ use towergate_tls::NamePattern;
 
 use super::{
     ActiveCheck, BackendConnection, DnsSettings, Filter, OutlierDetection, RetryBudget, StreamIdle,
-    WeightedBackend,
+    WeightedBackend, ZoneBalancing,
 };
 use crate::policy::NoPolicy;
 use crate::route::matches::Match;
@@ -152,6 +152,9 @@ pub struct Traffic {
     /// Headers that name the endpoint of a request, as `address:port` or a list of them in order of preference. The
     /// first header with a valid address is used, and only endpoints of the backends. Default: none.
     pub endpoint_headers: Vec<Text<HeaderName>>,
+    /// Shares of zones in the requests; `None`: zones do not matter. Default: `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zones: Option<ZoneBalancing>,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
     /// Whether a request to a backend has the protocol of the client's request instead of the
@@ -185,6 +188,7 @@ impl Default for Traffic {
             load_balancer: LoadBalancer::default(),
             slow_start: None,
             endpoint_headers: Vec::new(),
+            zones: None,
             upgrades: vec!["websocket".to_owned()],
             use_client_protocol: false,
             dns: DnsSettings::default(),

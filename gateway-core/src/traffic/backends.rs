@@ -10,7 +10,9 @@ use super::dynamic::{DynamicHosts, RouteBuilder};
 use super::mirror::Mirrors;
 use super::outlier::{EndpointCount, OutlierDetector};
 use super::prober::Prober;
-use crate::balance::{Balancer, Cluster, Clusters, EndpointLoads, LiveEndpoint, Pick, Weights};
+use crate::balance::{
+    Balancer, Cluster, Clusters, EndpointLoads, LiveEndpoint, OwnZone, Pick, Weights,
+};
 use crate::dns::Resolver;
 use crate::error::Error;
 use crate::live::Live;
@@ -160,7 +162,10 @@ impl BackendRoute {
 
 /// The balancer of a backend. Load reports are those of all rules with the same settings.
 fn balancer(backend: &Backend, traffic: &Traffic, live: &Live) -> Balancer {
-    let balancer = Balancer::new(traffic.load_balancer.clone()).slow_start(traffic.slow_start);
+    let zones = traffic.zones.clone();
+    let balancer = Balancer::new(traffic.load_balancer.clone())
+        .slow_start(traffic.slow_start)
+        .zones(zones.map(|zones| (zones, OwnZone::of(live).0.clone())));
     match &traffic.load_balancer {
         LoadBalancer::Utilization(settings) => balancer.share_loads(|| {
             live.share((backend.id.clone(), settings.clone()), |(_, settings)| {

@@ -163,6 +163,7 @@ impl InternalClient {
         let endpoints = addresses.iter().map(|address| Endpoint {
             address: (*address).into(),
             weight: 1,
+            zone: None,
         });
         // The client holds its cluster, which keeps its endpoints.
         clusters.update(&Endpoints::from([(id, endpoints.collect())]));

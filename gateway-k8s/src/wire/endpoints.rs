@@ -1,5 +1,7 @@
 //! Differences of endpoints.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::{BackendId, Endpoint, EndpointAddress, Endpoints};
 
@@ -17,7 +19,7 @@ pub(super) struct Changes {
     /// Backends that are removed.
     gone: Vec<BackendId>,
     /// Backends that are added or changed, with all their addresses.
-    set: Vec<(BackendId, Vec<(EndpointAddress, u32)>)>,
+    set: Vec<(BackendId, Vec<EndpointRow>)>,
 }
 
 impl Changes {
@@ -60,10 +62,7 @@ impl Changes {
             endpoints.remove(id);
         }
         for (id, all) in self.set {
-            let all = all
-                .into_iter()
-                .map(|(address, weight)| Endpoint { address, weight });
-            endpoints.insert(id, all.collect());
+            endpoints.insert(id, all.into_iter().map(Endpoint::from).collect());
         }
     }
 
@@ -81,7 +80,38 @@ pub(super) fn digest(endpoints: &Endpoints) -> Result<Digest, WireError> {
 }
 
 /// Serialised without field names, since there may be very many.
-fn plain(all: &[Endpoint]) -> Vec<(EndpointAddress, u32)> {
-    let plain = |Endpoint { address, weight }: &Endpoint| (address.clone(), *weight);
-    all.iter().map(plain).collect()
+fn plain(all: &[Endpoint]) -> Vec<EndpointRow> {
+    all.iter().map(EndpointRow::from).collect()
+}
+
+/// An endpoint as an array.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum EndpointRow {
+    InZone(EndpointAddress, u32, Arc<str>),
+    Plain(EndpointAddress, u32),
+}
+
+impl From<&Endpoint> for EndpointRow {
+    fn from(endpoint: &Endpoint) -> Self {
+        let address = endpoint.address.clone();
+        match &endpoint.zone {
+            Some(zone) => Self::InZone(address, endpoint.weight, zone.clone()),
+            None => Self::Plain(address, endpoint.weight),
+        }
+    }
+}
+
+impl From<EndpointRow> for Endpoint {
+    fn from(row: EndpointRow) -> Self {
+        let (address, weight, zone) = match row {
+            EndpointRow::InZone(address, weight, zone) => (address, weight, Some(zone)),
+            EndpointRow::Plain(address, weight) => (address, weight, None),
+        };
+        Self {
+            address,
+            weight,
+            zone,
+        }
+    }
 }

@@ -116,6 +116,7 @@ fn some_endpoints() -> impl Strategy<Value = Endpoints> {
     let endpoint = |(ip, weight): ([u8; 4], u32)| Endpoint {
         address: SocketAddr::from((ip, 80)).into(),
         weight,
+        zone: (weight > 1).then(|| "zone-a".into()),
     };
     prop::collection::btree_map(0..6_u16, addresses, 0..6).prop_map(move |all| {
         let all = all.into_iter().map(|(port, all)| {

@@ -1,5 +1,6 @@
 //! `loadBalancer`: selection of endpoints.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -104,9 +105,9 @@ api_struct! {
     /// Selection of endpoints by zone.
     pub struct ZoneAware {
         /// Preference of the gateway's own zone.
-        prefer_local: PreferLocal = "preferLocal" Ignored,
+        prefer_local: PreferLocal = "preferLocal",
         /// Weights of zones.
-        weighted_zones: Vec<WeightedZone> = "weightedZones" Unsupported,
+        weighted_zones: Vec<WeightedZone> = "weightedZones",
     }
 
     /// Preference of the gateway's own zone.
@@ -209,6 +210,9 @@ impl LoadBalancer {
         if let Some(named) = &self.endpoint_override {
             traffic.endpoint_headers = named.headers(at.field("endpointOverride"))?;
         }
+        if let Some(zones) = &self.zone_aware {
+            traffic.zones = zones.balancing(at.field("zoneAware"))?;
+        }
         Ok(())
     }
 
@@ -293,6 +297,70 @@ impl SlowStart {
         let at = at.field("window");
         let window = self.window.as_ref().and_then(DurationText::parse);
         window.ok_or_else(|| FieldError::invalid(at, "a duration is required"))
+    }
+}
+
+impl ZoneAware {
+    /// Shares of zones; `None`: zones do not matter.
+    fn balancing(&self, at: FieldPath<'_>) -> Result<Option<plan::ZoneBalancing>, FieldError> {
+        match (&self.weighted_zones, &self.prefer_local) {
+            (Some(zones), _) => {
+                let zones = zones.iter().enumerate();
+                let weights =
+                    zones.map(|(index, zone)| zone.entry(at.field("weightedZones").item(index)));
+                let weights: BTreeMap<_, _> = weights.collect::<Result<_, _>>()?;
+                Ok(Some(plan::ZoneBalancing::Weighted(weights)))
+            }
+            (None, Some(local)) => {
+                let local = local.zone(at.field("preferLocal"))?;
+                Ok(Some(plan::ZoneBalancing::PreferLocal(local)))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl WeightedZone {
+    fn entry(&self, at: FieldPath<'_>) -> Result<(String, u32), FieldError> {
+        let weight = count(at.field("weight"), self.weight.unwrap_or_default())?;
+        Ok((self.zone.clone().unwrap_or_default(), weight))
+    }
+}
+
+impl PreferLocal {
+    /// The preference with its defaults.
+    fn zone(&self, at: FieldPath<'_>) -> Result<plan::LocalZone, FieldError> {
+        let default = plan::LocalZone::default();
+        let min_endpoints = self
+            .min_endpoints_threshold
+            .map_or(Ok(default.min_endpoints), |least| {
+                count(at.field("minEndpointsThreshold"), least)
+            });
+        let percent = self
+            .percentage_enabled
+            .map_or(Ok(default.percent), |percent| {
+                count(at.field("percentageEnabled"), percent)
+            });
+        let force = self.force.as_ref().map(|force| {
+            let least = force.min_endpoints_in_zone_threshold.unwrap_or(1);
+            count(
+                at.field("force").field("minEndpointsInZoneThreshold"),
+                least,
+            )
+        });
+        Ok(plan::LocalZone {
+            min_endpoints: min_endpoints?,
+            percent: percent?,
+            force: force.transpose()?,
+        })
+    }
+}
+
+/// A number of at least 0.
+fn count(at: FieldPath<'_>, number: i64) -> Result<u32, FieldError> {
+    match number {
+        0.. => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
+        _ => Err(FieldError::invalid(at, "must not be negative")),
     }
 }
 

@@ -69,6 +69,7 @@ fn endpoints(addresses: &[SocketAddr]) -> Vec<Endpoint> {
     let endpoint = |address: &SocketAddr| Endpoint {
         address: (*address).into(),
         weight: 1,
+        zone: None,
     };
     addresses.iter().map(endpoint).collect()
 }

@@ -315,6 +315,7 @@ impl<'a> Backends<'a> {
         let endpoint = Endpoint {
             address: SocketAddr::from((address, id.port)).into(),
             weight: 1,
+            zone: None,
         };
         let id = BackendId {
             kind: format!("{}/ClusterIP", id.kind),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use towergate_core::plan::{BackendId, Endpoint};
 
@@ -45,6 +46,7 @@ fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
                 let Some(ready) = ready(&endpoint.conditions) else {
                     continue;
                 };
+                let zone = endpoint.zone.as_deref().map(Arc::<str>::from);
                 let addresses = endpoint.addresses.iter();
                 let addresses = addresses.filter_map(|text| text.parse::<IpAddr>().ok());
                 by_state
@@ -53,6 +55,7 @@ fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
                     .extend(addresses.map(|address| Endpoint {
                         address: SocketAddr::new(address, number).into(),
                         weight: 1,
+                        zone: zone.clone(),
                     }));
             }
         }

@@ -205,7 +205,10 @@ impl BackendObject {
         let mut hosts = Vec::new();
         for (at, endpoint) in written.clone().enumerate() {
             match destination(index, at, endpoint)? {
-                EndpointTarget::Address(endpoint) => endpoints.push(endpoint),
+                EndpointTarget::Address(address) => endpoints.push(Endpoint {
+                    zone: endpoint.zone.as_deref().map(Arc::from),
+                    ..address
+                }),
                 EndpointTarget::Host(host) => hosts.push(host),
             }
         }

@@ -64,6 +64,7 @@ pub(super) fn destination(
             Ok(EndpointTarget::Address(Endpoint {
                 address: SocketAddr::from((address, port(ip.port)?)).into(),
                 weight: 1,
+                zone: None,
             }))
         }
         (None, None, Some(unix)) => {

@@ -46,6 +46,7 @@ pub(super) fn unix_endpoint(
     Ok(Endpoint {
         address: EndpointAddress::Unix(path.into()),
         weight: 1,
+        zone: None,
     })
 }
 
