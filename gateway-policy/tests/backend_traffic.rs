@@ -417,6 +417,30 @@ fn a_list_of_upgrades_replaces_the_default() {
 }
 
 #[test]
+fn connect_is_a_mode_of_the_rule_and_no_protocol() {
+    use towergate_core::plan::ConnectMode;
+
+    for (list, mode, upgrades) in [
+        (json!([{"type": "websocket"}]), None, &["websocket"][..]),
+        (
+            json!([{"type": "CONNECT"}]),
+            Some(ConnectMode::Forward),
+            &[],
+        ),
+        (
+            json!([{"type": "websocket"}, {"type": "CONNECT", "connect": {"terminate": true}}]),
+            Some(ConnectMode::Terminate),
+            &["websocket"],
+        ),
+    ] {
+        let traffic = traffic(json!({"httpUpgrade": list}));
+
+        assert_eq!(traffic.connect, mode, "{list}");
+        assert_eq!(traffic.upgrades, upgrades, "{list}");
+    }
+}
+
+#[test]
 fn zones_have_weights_or_a_preference_with_the_defaults_of_envoy() {
     use towergate_core::plan::{LocalZone, ZoneBalancing};
 
@@ -683,7 +707,7 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
         ),
         (json!({"rateLimit": {"type": "Local"}}), "spec.rateLimit"),
         (
-            json!({"httpUpgrade": [{"type": "connect"}]}),
+            json!({"httpUpgrade": [{"type": ""}]}),
             "spec.httpUpgrade[0]",
         ),
         (

@@ -129,6 +129,11 @@ fn reduce_te(headers: &mut HeaderMap) {
 /// is combined with a transfer coding.
 pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(), ProtocolError> {
     let headers = &mut head.headers;
+    if asked == Some(&Upgrade::Connect) && head.status.is_success() {
+        // They are ignored in a successful response to CONNECT (RFC 9110, section 9.3.6).
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+    }
     let names = Names::of(headers);
     if names.has(Names::FRAMING) {
         check_framing(headers)?;
@@ -158,9 +163,9 @@ fn check_switch(headers: &mut HeaderMap, asked: Option<&Upgrade>) -> Result<(), 
     let asked = asked.ok_or(ProtocolError("101 unasked"))?;
     match headers.get(UPGRADE) {
         Some(got)
-            if got
-                .as_bytes()
-                .eq_ignore_ascii_case(asked.protocol().as_bytes()) =>
+            if asked.protocol().is_some_and(|protocol| {
+                got.as_bytes().eq_ignore_ascii_case(protocol.as_bytes())
+            }) =>
         {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             Ok(())

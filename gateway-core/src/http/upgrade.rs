@@ -1,20 +1,25 @@
-//! Upgrade requests (RFC 9110, section 7.8).
+//! Upgrade requests (RFC 9110, section 7.8), and CONNECT (section 9.3.6).
 //!
 //! [`Upgrade::take`] removes the upgrade request from a head. The matched rule accepts or rejects it;
 //! [`Upgrade::restore`] adds an accepted one in canonical form. No unchecked upgrade reaches a backend. An
 //! upgrade to `h2c` is always removed: with it, a client could bypass all rules.
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::names::Names;
 use crate::text::TextMatch;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Protocol of an upgrade request.
+/// A request whose connection becomes a tunnel if the response permits it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Upgrade(HeaderValue);
+pub enum Upgrade {
+    /// An upgrade to this protocol, as received.
+    Protocol(HeaderValue),
+    /// The method CONNECT.
+    Connect,
+}
 
 impl Upgrade {
     /// Removes `Upgrade` and `HTTP2-Settings`. Returns the protocol if `Connection` has the `upgrade` option.
@@ -42,7 +47,7 @@ impl Upgrade {
 
         let value = first.filter(|_| asked)?;
         let Ok(text) = value.to_str() else {
-            return Some(Self(value));
+            return Some(Self::Protocol(value));
         };
         let left: Vec<&str> = text
             .split(',')
@@ -52,32 +57,48 @@ impl Upgrade {
         match left[..] {
             [] if alone => None,
             [protocol] if alone && protocol.len() < text.len() => {
-                HeaderValue::from_str(protocol).ok().map(Self)
+                HeaderValue::from_str(protocol).ok().map(Self::Protocol)
             }
-            [_] if alone => Some(Self(value)),
+            [_] if alone => Some(Self::Protocol(value)),
             // Several protocols: the value must be one that no rule can allow.
-            _ => Some(Self(HeaderValue::from_static(","))),
+            _ => Some(Self::Protocol(HeaderValue::from_static(","))),
         }
     }
 
-    /// Whether `allowed` contains the protocol, compared without case.
+    /// Whether `allowed` contains the protocol, compared without case. CONNECT is no protocol.
     pub fn is_one_of<T: AsRef<str>>(&self, allowed: &[T]) -> bool {
+        let asked = self.protocol();
         allowed.iter().any(|protocol| {
-            self.0
-                .as_bytes()
-                .eq_ignore_ascii_case(protocol.as_ref().as_bytes())
+            asked.is_some_and(|asked| {
+                asked
+                    .as_bytes()
+                    .eq_ignore_ascii_case(protocol.as_ref().as_bytes())
+            })
         })
     }
 
-    /// The protocol as received.
-    pub fn protocol(&self) -> &HeaderValue {
-        &self.0
+    /// The protocol as received; `None`: the request is a CONNECT.
+    pub fn protocol(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Protocol(protocol) => Some(protocol),
+            Self::Connect => None,
+        }
+    }
+
+    /// Whether a response with `status` turns the connection into a tunnel.
+    pub fn is_granted_by(&self, status: StatusCode) -> bool {
+        match self {
+            Self::Protocol(_) => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Connect => status.is_success(),
+        }
     }
 
     /// Adds the upgrade request to a head for the backend.
     pub fn restore(&self, headers: &mut HeaderMap) {
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, self.0.clone());
+        if let Self::Protocol(protocol) = self {
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(UPGRADE, protocol.clone());
+        }
     }
 }
 
@@ -114,7 +135,7 @@ mod tests {
         let mut headers = headers(lines);
         let upgrade = Upgrade::take(&mut headers, ignored);
         assert!(!headers.contains_key(UPGRADE) && !headers.contains_key(HTTP2_SETTINGS));
-        upgrade.map(|u| u.protocol().to_str().unwrap().to_owned())
+        upgrade.map(|u| u.protocol().unwrap().to_str().unwrap().to_owned())
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub use filter::{Filter, Fraction, Mirror};
 pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings};
 pub use probe::{ActiveCheck, HttpProbe, Probe};
 pub use route::{
-    Breaker, CookieHash, HashKey, LoadBalancer, Retry, RetryOn, Route, RouteId, RouteKind, Rule,
-    Traffic, UtilizationBalancing,
+    Breaker, ConnectMode, CookieHash, HashKey, LoadBalancer, Retry, RetryOn, Route, RouteId,
+    RouteKind, Rule, Traffic, UtilizationBalancing,
 };
 pub use stream::{DatagramPort, StreamAccess, StreamAccessRule, StreamRoute};
 pub use upstream::{

@@ -157,6 +157,10 @@ pub struct Traffic {
     pub zones: Option<ZoneBalancing>,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
+    /// Use of CONNECT requests. If it is set, the rule serves CONNECT requests only, which have an empty path; `None`:
+    /// CONNECT is rejected. Default: `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<ConnectMode>,
     /// Whether a request to a backend has the protocol of the client's request instead of the
     /// backend's own. Default: false.
     pub use_client_protocol: bool,
@@ -190,6 +194,7 @@ impl Default for Traffic {
             endpoint_headers: Vec::new(),
             zones: None,
             upgrades: vec!["websocket".to_owned()],
+            connect: None,
             use_client_protocol: false,
             dns: DnsSettings::default(),
             connection: BackendConnection::default(),
@@ -198,6 +203,16 @@ impl Default for Traffic {
             panic_threshold: 50,
         }
     }
+}
+
+/// Use of CONNECT requests. The tunnel ends at a backend of the rule in either case; the target of the request decides
+/// nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ConnectMode {
+    /// The backend receives the CONNECT request, and its response decides.
+    Forward,
+    /// The gateway accepts the request, and the backend receives the bytes of the tunnel.
+    Terminate,
 }
 
 /// Retry settings of a rule.

@@ -25,7 +25,7 @@ use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::{EndpointAddress, ListenerId};
 use crate::policy::ResponseLog;
-use crate::serve::upgrade::{CloseReason, tunnel_until};
+use crate::serve::upgrade::CloseReason;
 use crate::time_limits::Expired;
 use crate::traffic::{ForwardError, Forwarded, Tunnel};
 use crate::{Body, Error, LocalReply};
@@ -360,7 +360,7 @@ impl Exchange {
         let UpgradedStreams { client, backend } = streams;
         let end = self.timeouts.tunnel_end(backend.deadline);
         let deadline = end.map(|(at, _)| at);
-        let copied = tunnel_until(client, backend.io, self.timeouts.idle, deadline).await;
+        let copied = backend.copy(client, self.timeouts.idle, deadline).await;
         self.entry.bytes_received = copied.received;
         self.entry.bytes_sent = copied.sent;
         match copied.reason {
@@ -372,7 +372,6 @@ impl Exchange {
                 self.note_reply(&expired.after_head());
             }
         }
-        drop(backend.guard);
     }
 
     /// Records the head of the response. Returns the exchange if it ends with the body; a tunnel ends its own.

@@ -18,9 +18,9 @@ use super::{Shared, listener_of, response_body};
 use crate::conn::ConnInfo;
 use crate::format::FormatRequest;
 use crate::grpc_web::WebEncoding;
-use crate::http::Sanitized;
 use crate::http::grpc::is_grpc;
 use crate::http::names::Names;
+use crate::http::{Sanitized, Upgrade};
 use crate::policy::ResponseEffects;
 use crate::snapshot::PortSnapshot;
 use crate::{Body, Error, LocalReply};
@@ -205,7 +205,10 @@ fn match_route<'a>(
     }
     match context.match_route(head, &clean, exchange) {
         Ok(found) => RouteOutcome::Routed(RoutedRequest { clean, found }),
-        Err(Error::NoRoute) => RouteOutcome::Unrouted(clean),
+        // Other services do not serve CONNECT.
+        Err(Error::NoRoute) if clean.sanitized.upgrade != Some(Upgrade::Connect) => {
+            RouteOutcome::Unrouted(clean)
+        }
         Err(error) => RouteOutcome::Replied(Some(error.into())),
     }
 }

@@ -4,7 +4,7 @@
 use std::pin::pin;
 
 use http::header::SET_COOKIE;
-use http::{Request, Response, StatusCode, request};
+use http::{Method, Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
@@ -67,7 +67,10 @@ impl<'a> RequestContext<'a> {
         exchange: &mut Exchange,
     ) -> Result<SanitizedRequest, LocalReply> {
         let settings = &self.listener.settings;
-        let sanitized = sanitize::named(head, names, settings, self.conn.tls.is_some())?;
+        let sanitized = match head.method == Method::CONNECT {
+            true => sanitize::connect(head, names, settings)?,
+            false => sanitize::named(head, names, settings, self.conn.tls.is_some())?,
+        };
         if sanitized.upgrade.is_some() {
             exchange.note_switching();
         }
@@ -342,6 +345,11 @@ fn check_upgrade<'a>(
     sanitized: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
     match &sanitized.upgrade {
+        // Nothing but a rule for CONNECT serves it.
+        Some(Upgrade::Connect) if found.payload.rule.traffic.connect.is_none() => {
+            Err(Error::NoRoute)
+        }
+        Some(upgrade @ Upgrade::Connect) => Ok(Some(upgrade)),
         Some(upgrade) if !upgrade.is_one_of(&found.payload.rule.traffic.upgrades) => {
             Err(Error::UpgradeRefused)
         }

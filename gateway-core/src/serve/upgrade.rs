@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 pub use crate::stream::copy::{CloseReason, CopyOutcome, Side};
 use crate::stream::copy::{CopyLimits, CopyProgress, copy};
+use crate::upstream::UpstreamIo;
 
 /// Copies bytes between the two sides of an upgrade, once both are upgraded, until the tunnel is closed.
 /// Must be spawned, as the upgrade completes only after the response is sent.
@@ -26,12 +27,6 @@ pub async fn tunnel_until(
     idle: Option<Duration>,
     deadline: Option<Instant>,
 ) -> CopyOutcome {
-    let not_upgraded = |reason| CopyOutcome {
-        received: 0,
-        sent: 0,
-        reason,
-        reset_by: None,
-    };
     let both = futures_util::future::try_join(
         client.map_err(|_| CloseReason::Client),
         backend.map_err(|_| CloseReason::Backend),
@@ -43,5 +38,31 @@ pub async fn tunnel_until(
             copy(&mut client, &mut backend, limits, &CopyProgress::default()).await
         }
         Err(reason) => not_upgraded(reason),
+    }
+}
+
+/// As [`tunnel_until`], to a backend that is already connected.
+pub(crate) async fn tunnel_to(
+    client: OnUpgrade,
+    mut backend: UpstreamIo,
+    idle: Option<Duration>,
+    deadline: Option<Instant>,
+) -> CopyOutcome {
+    match client.await {
+        Ok(client) => {
+            let limits = CopyLimits { idle, deadline };
+            let mut client = TokioIo::new(client);
+            copy(&mut client, &mut backend, limits, &CopyProgress::default()).await
+        }
+        Err(_) => not_upgraded(CloseReason::Client),
+    }
+}
+
+fn not_upgraded(reason: CloseReason) -> CopyOutcome {
+    CopyOutcome {
+        received: 0,
+        sent: 0,
+        reason,
+        reset_by: None,
     }
 }

@@ -4,17 +4,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Request, Response, Version};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::attempt_response::{AttemptResponse, report};
 use super::backends::BackendRoute;
 use super::deadline::Deadline;
 use super::dynamic::{DynamicHost, DynamicHosts};
-use super::forward::{
-    ForwardContext, ForwardError, Forwarded, SelectedBackend, Tunnel, TunnelGuard,
-};
+use super::forward::{ForwardContext, ForwardError, Forwarded, SelectedBackend};
 use super::retry;
+use super::tunnel::{Tunnel, TunnelGuard, TunnelIo};
 use crate::Body;
 use crate::balance::{InFlightGuard, LiveEndpoint, Pick, RespondingEndpoint, hash_key};
 use crate::breaker::{Permit, Resource};
@@ -22,7 +21,7 @@ use crate::error::Error;
 use crate::http::Authority;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
-use crate::plan::{BackendProtocol, EndpointAddress, LoadBalancer, Retry};
+use crate::plan::{BackendProtocol, ConnectMode, EndpointAddress, LoadBalancer, Retry};
 use crate::upstream::{
     BackendBody, Checkout, ConnectTarget, Pool, Replay, RequestPermits, SendFailure, Upload,
     UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
@@ -37,21 +36,21 @@ const MAX_UNSENT: u32 = 8;
 /// One request while it is forwarded. Its state is kept here and not in the futures of its steps, which stay
 /// small.
 pub(crate) struct Forwarding<'a> {
-    picked: SelectedBackend<'a>,
+    pub(super) picked: SelectedBackend<'a>,
     /// Connections with the protocol of the request.
-    pool: &'a Arc<Pool>,
+    pub(super) pool: &'a Arc<Pool>,
     /// Connections for this request alone, instead of `pool`.
-    own_pool: Option<Arc<Pool>>,
+    pub(super) own_pool: Option<Arc<Pool>>,
     /// The host of the request, if it is the endpoint.
-    host: Option<Arc<DynamicHost>>,
-    context: ForwardContext<'a>,
+    pub(super) host: Option<Arc<DynamicHost>>,
+    pub(super) context: ForwardContext<'a>,
     /// The request; its head is prepared for the wire by the attempt.
     request: Request<Upload>,
-    deadline: Deadline,
+    pub(super) deadline: Deadline,
     hash: Option<u64>,
-    attempts: u32,
+    pub(super) attempts: u32,
     /// Endpoint of the latest attempt.
-    endpoint: Option<EndpointAddress>,
+    pub(super) endpoint: Option<EndpointAddress>,
     /// Endpoints on which the request failed.
     tried: Vec<EndpointAddress>,
 }
@@ -128,7 +127,12 @@ impl<'a> Forwarding<'a> {
             Box::pin(self.find_host(hosts)).await?;
         }
         let set_cookie = self.compute_hash();
-        let mut forwarded = match &self.picked.forwarder.backends.traffic.retry {
+        let traffic = &self.picked.forwarder.backends.traffic;
+        let terminates = traffic.connect == Some(ConnectMode::Terminate)
+            && self.context.upgrade == Some(&Upgrade::Connect);
+        let mut forwarded = match &traffic.retry {
+            // Boxed: other requests need no memory for it.
+            _ if terminates => Box::pin(self.open_tunnel(permit)).await,
             Some(retry) if retry.retries > 0 => {
                 // Boxed: requests without retries need no memory for this future.
                 Box::pin(self.send_with_retries(retry, permit)).await
@@ -203,6 +207,10 @@ impl<'a> Forwarding<'a> {
     fn check_upgrade(&self) -> Result<(), Error> {
         let upgrades = &self.picked.forwarder.backends.traffic.upgrades;
         match self.context.upgrade {
+            Some(Upgrade::Connect) => match &self.picked.forwarder.backends.traffic.connect {
+                Some(_) => Ok(()),
+                None => Err(Error::UpgradeRefused),
+            },
             Some(upgrade) if !upgrade.is_one_of(upgrades) => Err(Error::UpgradeRefused),
             Some(_) if self.pool.transport().protocol == BackendProtocol::Http2 => {
                 Err(Error::UpgradeRefused)
@@ -408,7 +416,7 @@ impl<'a> Forwarding<'a> {
     }
 
     /// Picks an endpoint, preferably one that was not tried.
-    fn pick(&self) -> Result<Arc<LiveEndpoint>, Error> {
+    pub(super) fn pick(&self) -> Result<Arc<LiveEndpoint>, Error> {
         let pick = Pick {
             hash: self.hash,
             preferred: &self.picked.wanted,
@@ -446,9 +454,11 @@ impl<'a> Forwarding<'a> {
                 .headers_mut()
                 .insert(SERVICE_TIME, milliseconds(time));
         }
-        let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let status = response.status();
+        let granted = |upgrade: &Upgrade| upgrade.is_granted_by(status);
+        let upgrade = if self.context.upgrade.is_some_and(granted) {
             Some(Tunnel {
-                io: hyper::upgrade::on(&mut response),
+                io: TunnelIo::Upgrade(hyper::upgrade::on(&mut response)),
                 deadline: self.deadline.stream_deadline(),
                 guard: TunnelGuard(permits, source.detach()),
             })
@@ -486,7 +496,7 @@ fn milliseconds(time: Duration) -> HeaderValue {
 
 /// Waits for the first addresses of a host, for at most `limit`. Without any there is no endpoint, which the pick
 /// reports.
-async fn wait_for_addresses(route: &BackendRoute, limit: Duration) {
+pub(super) async fn wait_for_addresses(route: &BackendRoute, limit: Duration) {
     let _ = timeout(limit, route.cluster.first_answer()).await;
 }
 

@@ -1,19 +1,17 @@
 //! Forwards a request: weighted backend first, then attempts.
 
-use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, request};
-use hyper::upgrade::OnUpgrade;
-use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
 
 use super::backends::{BackendRef, BackendRoute, Backends};
 use super::endpoint_header;
 use super::mirror::Mirrors;
+use super::tunnel::Tunnel;
 use crate::Body;
 use crate::balance::{HashResult, PreferredEndpoint, hash_key};
 use crate::breaker::CircuitBreaker;
@@ -25,7 +23,6 @@ use crate::observer::Observer;
 use crate::plan::Filter;
 use crate::plan::{Backend, Destination, EndpointAddress, Traffic, WeightedBackend};
 use crate::proxy_protocol::Addresses;
-use crate::upstream::{RequestPermits, UpstreamConnectionGuard};
 
 /// Forwards the requests of one rule. It is immutable; its breaker, clusters and pools are shared with the
 /// forwarders of earlier snapshots.
@@ -98,29 +95,6 @@ pub struct Forwarded {
     pub set_cookie: Option<HeaderValue>,
     /// Backend side of an upgrade; the status is 101.
     pub upgrade: Option<Tunnel>,
-}
-
-/// Backend side of an upgraded connection.
-#[derive(Debug)]
-pub struct Tunnel {
-    /// Resolves to the byte stream, including bytes that were already read.
-    pub io: OnUpgrade,
-    /// Time at which the tunnel is closed.
-    pub deadline: Option<Instant>,
-    /// Held as long as the tunnel is open.
-    pub guard: TunnelGuard,
-}
-
-/// Counts an open tunnel until dropped.
-pub struct TunnelGuard(
-    #[allow(dead_code, reason = "kept for its drop")] pub(super) RequestPermits,
-    #[allow(dead_code, reason = "kept for its drop")] pub(super) Option<UpstreamConnectionGuard>,
-);
-
-impl fmt::Debug for TunnelGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TunnelGuard").finish_non_exhaustive()
-    }
 }
 
 /// Why there is no response.

@@ -64,10 +64,14 @@ mod retry;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 pub use backends::Backends;
-pub use forward::{ForwardContext, ForwardError, Forwarded, Forwarder, SelectedBackend, Tunnel};
+pub use forward::{ForwardContext, ForwardError, Forwarded, Forwarder, SelectedBackend};
 pub use internal_client::{CallError, CollectedBody, InternalClient};
 pub use service::ForwardService;
+pub use tunnel::Tunnel;
 
 pub(crate) use connection::{ConnectError, Connected, SelectedEndpoint, SessionPermit};
+#[cfg(test)]
+pub(crate) use tunnel::TunnelIo;

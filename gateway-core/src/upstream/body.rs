@@ -113,13 +113,20 @@ impl ResponseSource {
         }
     }
 
-    /// Lets the task of the connection continue, for an upgraded connection.
-    pub(crate) fn detach(self) -> Option<UpstreamConnectionGuard> {
+    /// Lets the connection continue as a tunnel, which is counted until the result is dropped.
+    pub(crate) fn detach(self) -> Option<TunnelConnection> {
         match self {
-            Self::ConnectionTask(_, driven) => driven.detach(),
-            Self::Http1(_) | Self::Detached(_) | Self::Http2(..) | Self::Ended => None,
+            Self::ConnectionTask(_, driven) => driven.detach().map(TunnelConnection::Whole),
+            Self::Http2(_, stream, _) => Some(TunnelConnection::Stream(stream)),
+            Self::Http1(_) | Self::Detached(_) | Self::Ended => None,
         }
     }
+}
+
+/// A connection, or one stream of it, that has become a tunnel. It is counted until dropped.
+pub(crate) enum TunnelConnection {
+    Whole(#[allow(dead_code, reason = "kept for its drop")] UpstreamConnectionGuard),
+    Stream(#[allow(dead_code, reason = "kept for its drop")] Http2Stream),
 }
 
 /// Counts a request in flight until dropped.

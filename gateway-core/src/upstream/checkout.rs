@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{Request, Version, response};
+use http::{Request, StatusCode, Version, response};
 
 use super::body::ResponseSource;
 use super::failure::SendFailure;
@@ -85,6 +85,10 @@ impl Checkout {
                 }
                 let (mut head, incoming) = response.map_err(attribute_error)?.into_parts();
                 clean(&mut head)?;
+                if upgrade.is_some() && head.status.is_success() && head.status != StatusCode::OK {
+                    // hyper opens a tunnel for status 200 only.
+                    return Err(SendFailure::Sent(Error::Protocol(None)));
+                }
                 (head, ResponseSource::Http2(incoming, stream, stop))
             }
         };

@@ -66,11 +66,12 @@ pub use body::BackendBody;
 pub use pool::Pool;
 pub use transport::Transport;
 
-pub(crate) use body::RequestPermits;
+pub(crate) use body::{RequestPermits, TunnelConnection};
 pub(crate) use checkout::{Checkout, UpstreamResponse};
 pub(crate) use connect::EndpointStream;
 pub(crate) use connection_guard::UpstreamConnectionGuard;
 pub(crate) use failure::{ClientBodyError, SendFailure};
+pub(crate) use io::UpstreamIo;
 pub(crate) use pool::ConnectTarget;
 pub(crate) use probe::{ProbeResult, probe};
 pub(crate) use replay::{REPLAY_BUFFER, Replay};

@@ -26,6 +26,9 @@ pub(crate) struct WireFormat<'a> {
 pub(crate) fn prepare<B: Body>(request: &mut Request<B>, format: WireFormat<'_>) {
     remove_connection_fields(request.headers_mut(), format.upgrade);
     frame(request, format.protocol);
+    if format.upgrade == Some(&Upgrade::Connect) {
+        return target_connect(request, format.protocol);
+    }
     match format.protocol {
         BackendProtocol::Http1 => target_http1(request),
         BackendProtocol::Http2 => target_http2(request, format.tls),
@@ -139,6 +142,32 @@ fn target_http1<B>(request: &mut Request<B>) {
         }
         let path = parts.path_and_query;
         *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
+    }
+}
+
+/// Sets authority form: the host of the request, with the port of its target unless it has one.
+fn target_connect<B>(request: &mut Request<B>, protocol: BackendProtocol) {
+    keep_first_host(request.headers_mut());
+    let host = request.headers().get(HOST);
+    let host = host.and_then(|host| Authority::from_maybe_shared(bytes(host)).ok());
+    let sent = request.uri().authority();
+    let port = sent.and_then(|sent| sent.port_u16());
+    let authority = match (host, port) {
+        (Some(host), Some(port)) if host.port().is_none() => {
+            Authority::try_from(format!("{host}:{port}")).ok()
+        }
+        (Some(host), _) => Some(host),
+        (None, _) => sent.cloned(),
+    };
+    let mut parts = Parts::default();
+    parts.authority = authority;
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    match protocol {
+        BackendProtocol::Http1 => *request.version_mut() = Version::HTTP_11,
+        BackendProtocol::Http2 => {
+            *request.version_mut() = Version::HTTP_2;
+            request.headers_mut().remove(HOST);
+        }
     }
 }
 
@@ -266,6 +295,31 @@ mod tests {
 
         assert_eq!(head.uri, "https://outer.test:8443/a?b");
         assert!(head.headers.is_empty());
+    }
+
+    #[test]
+    fn a_connect_request_has_the_host_as_target_with_the_port_of_the_client() {
+        for (host, protocol, expected) in [
+            ("db.test:5432", BackendProtocol::Http1, "db.test:5432"),
+            ("other.test", BackendProtocol::Http1, "other.test:5432"),
+            ("other.test:1", BackendProtocol::Http2, "other.test:1"),
+        ] {
+            let request = Request::connect("db.test:5432").header(HOST, host);
+            let format = WireFormat {
+                protocol,
+                tls: false,
+                upgrade: Some(&Upgrade::Connect),
+            };
+
+            let head = prepared(request, Body::empty(), format);
+
+            assert_eq!(head.uri.to_string(), expected);
+            assert_eq!(
+                head.headers.contains_key(HOST),
+                protocol == BackendProtocol::Http1
+            );
+            assert!(!head.headers.contains_key(CONTENT_LENGTH));
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
     let mut gateways = gateway::Gateways::resolve(&index, &mut report);
     port::claim(&index, &mut gateways, &mut report);
     let mut backends = route::Backends::new(&index);
-    let routes = route::resolve(&index, &mut gateways, &mut backends, &mut report);
+    let mut routes = route::resolve(&index, &mut gateways, &mut backends, &mut report);
     let backends = RefCell::new(backends);
     let policies = policy::resolve(
         &index,
@@ -54,6 +54,8 @@ pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
         &mut report,
         &mut statuses,
     );
+    let connect = policies.rules_for_connect(&gateways, &routes);
+    route::overlap::check(&gateways, &mut routes, &connect);
     lint::check(
         &index,
         &gateways,

@@ -12,8 +12,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
-    ActiveCheck, Destination, Filter, Listener, ListenerId, ListenerSettings, Plan, Port, Probe,
-    Protocol, Route, RouteId, Rule, TcpSettings, Timeouts, Traffic, WeightedBackend,
+    ActiveCheck, Destination, Filter, Listener, ListenerId, ListenerSettings, Match, PathMatch,
+    Plan, Port, Probe, Protocol, Route, RouteId, Rule, TcpSettings, Timeouts, Traffic,
+    WeightedBackend,
 };
 use towergate_policy::Policy;
 use towergate_policy::client_traffic::ListenerConfig;
@@ -353,7 +354,10 @@ impl<'a> Builder<'_, 'a> {
             route: id.clone(),
             index: draft.index,
             name: draft.name.clone(),
-            matches: draft.matches.clone(),
+            matches: match traffic.connect {
+                None => draft.matches.clone(),
+                Some(_) => connect_matches(&draft.matches),
+            },
             policies: own.chain(guards).chain(limits).collect(),
             filters: draft.filters.clone(),
             traffic,
@@ -445,4 +449,20 @@ fn find<'a, S: RoutePolicySpec>(
         return None;
     }
     attached.find(route, rule, on)
+}
+
+/// The matches of a rule for CONNECT requests, which have an empty path: that of each match is replaced, as in Envoy
+/// Gateway.
+fn connect_matches(matches: &[Match]) -> Vec<Match> {
+    let mut connect: Vec<Match> = Vec::new();
+    for matched in matches {
+        let matched = Match {
+            path: PathMatch::Exact(String::new()),
+            ..matched.clone()
+        };
+        if !connect.contains(&matched) {
+            connect.push(matched);
+        }
+    }
+    connect
 }

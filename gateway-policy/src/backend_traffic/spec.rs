@@ -1,6 +1,6 @@
 //! The spec of a BackendTrafficPolicy, and its conversion to values of the plan.
 
-use towergate_core::plan::{self, RouteKind};
+use towergate_core::plan::{self, ConnectMode, RouteKind};
 
 use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
 use super::request_policies::RequestSections;
@@ -221,6 +221,7 @@ impl BackendTrafficPolicySpec {
         let mut traffic = cluster.traffic(at)?;
         if let Some(list) = http_upgrade {
             traffic.upgrades = upgrades(at.field("httpUpgrade"), &list)?;
+            traffic.connect = connect_mode(&list);
         }
         if request_buffer.is_some() {
             // A request that is buffered cannot become a tunnel: the list of upgrades is empty by default.
@@ -258,14 +259,25 @@ fn is_service_address(
     }
 }
 
-/// Protocols in lower case. The list replaces the default.
+/// Use of CONNECT requests.
+fn connect_mode(list: &[HttpUpgrade]) -> Option<ConnectMode> {
+    let connect = list.iter().find(|upgrade| upgrade.is_connect())?;
+    let connect = connect.connect.as_ref();
+    Some(match connect.and_then(|connect| connect.terminate) {
+        Some(true) => ConnectMode::Terminate,
+        Some(false) | None => ConnectMode::Forward,
+    })
+}
+
+/// Protocols in lower case, without CONNECT. The list replaces the default.
 fn upgrades(at: FieldPath<'_>, list: &[HttpUpgrade]) -> Result<Vec<String>, FieldError> {
     let mut upgrades = Vec::new();
-    for (index, HttpUpgrade { kind, connect }) in list.iter().enumerate() {
-        let kind = kind.as_deref().unwrap_or_default().to_ascii_lowercase();
-        if kind == "connect" || connect.is_some() {
-            return Err(FieldError::unsupported_value(at.item(index), "CONNECT"));
+    for (index, upgrade) in list.iter().enumerate() {
+        if upgrade.is_connect() {
+            continue;
         }
+        let kind = upgrade.kind.as_deref().unwrap_or_default();
+        let kind = kind.to_ascii_lowercase();
         if kind.is_empty() {
             return Err(FieldError::invalid(at.item(index), "type is empty"));
         }
@@ -276,7 +288,20 @@ fn upgrades(at: FieldPath<'_>, list: &[HttpUpgrade]) -> Result<Vec<String>, Fiel
     Ok(upgrades)
 }
 
+impl BackendTrafficPolicySpec {
+    /// Whether the rules of the policy serve CONNECT requests only.
+    pub fn serves_connect(&self) -> bool {
+        let mut upgrades = self.http_upgrade.iter().flatten();
+        upgrades.any(HttpUpgrade::is_connect)
+    }
+}
+
 impl HttpUpgrade {
+    fn is_connect(&self) -> bool {
+        let kind = self.kind.as_deref().unwrap_or_default();
+        kind.eq_ignore_ascii_case("connect")
+    }
+
     fn rules(&self, report: &mut Report) {
         report.rule(
             self.connect.is_none() || self.kind.as_deref() == Some("CONNECT"),

@@ -106,6 +106,73 @@ pub(crate) fn named(
     })
 }
 
+/// Sanitizes the head of a CONNECT request (RFC 9110, section 9.3.6). Its target stays in authority form, which has an
+/// empty path, so that no rule for other requests has its path.
+///
+/// # Errors
+/// As [`request()`].
+pub(crate) fn connect(
+    head: &mut request::Parts,
+    names: Names,
+    settings: &ListenerSettings,
+) -> Result<Sanitized, LocalReply> {
+    let version = head.version;
+    clean_connect(head, names, settings).map_err(|reply| match is_multiplexed(version) {
+        true => reply.keep_open(),
+        false => reply,
+    })
+}
+
+fn clean_connect(
+    head: &mut request::Parts,
+    names: Names,
+    settings: &ListenerSettings,
+) -> Result<Sanitized, LocalReply> {
+    let version = head.version;
+    check_fields(head, names, settings)?;
+    if names.has(Names::FRAMING) {
+        // The request has no content (RFC 9112, section 6.3).
+        return Err(LocalReply::malformed("http1.codec_error"));
+    }
+    let target = target::connect_target(head)?;
+    if version < Version::HTTP_11 {
+        return Err(LocalReply::malformed("http1.codec_error"));
+    }
+    if names.has(Names::HOP_BY_HOP) {
+        strip_connection(head, settings)?;
+    }
+    let authority = target::settle_authority(&mut head.headers, Some(target), version, settings)?;
+    let expects_continue = names.has(Names::EXPECT) && fields::take_expect(&mut head.headers)?;
+    head.version = Version::HTTP_11;
+    Ok(Sanitized {
+        authority,
+        upgrade: Some(Upgrade::Connect),
+        expects_continue,
+        version,
+    })
+}
+
+/// Checks that fields are valid and not too many.
+fn check_fields(
+    head: &mut request::Parts,
+    names: Names,
+    settings: &ListenerSettings,
+) -> Result<(), LocalReply> {
+    lenient::check(head)?;
+    if names.has(Names::UNDERSCORE) {
+        fields::check_underscores(
+            &mut head.headers,
+            head.version,
+            settings.headers.underscores,
+        )?;
+    }
+    if is_multiplexed(head.version) {
+        fields::check_count(&head.headers)?;
+        fields::check_padding(&head.headers)?;
+    }
+    Ok(())
+}
+
 fn clean(
     head: &mut request::Parts,
     names: Names,
@@ -113,14 +180,7 @@ fn clean(
     tls: bool,
 ) -> Result<Sanitized, LocalReply> {
     let version = head.version;
-    lenient::check(head)?;
-    if names.has(Names::UNDERSCORE) {
-        fields::check_underscores(&mut head.headers, version, settings.headers.underscores)?;
-    }
-    if is_multiplexed(version) {
-        fields::check_count(&head.headers)?;
-        fields::check_padding(&head.headers)?;
-    }
+    check_fields(head, names, settings)?;
     check_method(head)?;
     if names.has(Names::FRAMING) {
         check_framing(&mut head.headers)?;
@@ -178,7 +238,7 @@ fn strip_connection(
     Ok(upgrade)
 }
 
-/// Accepts the methods of Envoy's HTTP/1 parser, except CONNECT: Gateway API has no CONNECT rules.
+/// Accepts the methods of Envoy's HTTP/1 parser, except CONNECT, which [`connect`] sanitizes.
 fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
     const OTHERS: [&str; 25] = [
         "ACL",

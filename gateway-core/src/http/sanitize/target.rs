@@ -60,6 +60,17 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
     Ok(RequestTarget { authority, path })
 }
 
+/// The target of a CONNECT request: a host with a port, and nothing else (RFC 9110, section 9.3.6; RFC 9113, section 8.5).
+pub(super) fn connect_target(head: &request::Parts) -> Result<HeaderValue, LocalReply> {
+    let uri = &head.uri;
+    let alone = uri.scheme().is_none() && uri.path_and_query().is_none();
+    let authority = uri
+        .authority()
+        .filter(|authority| alone && authority.port().is_some());
+    let authority = authority.ok_or_else(|| LocalReply::malformed("http1.codec_error"))?;
+    HeaderValue::try_from(authority.as_str()).map_err(|_| bad_authority(BadAuthority))
+}
+
 /// Rejects the asterisk form: it addresses the server as a whole, not a route.
 fn bad_asterisk(method: &Method) -> LocalReply {
     if method == Method::OPTIONS {

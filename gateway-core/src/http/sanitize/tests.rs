@@ -418,3 +418,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_connect_request_has_a_host_with_a_port_as_its_target_and_no_content() {
+    for (text, expected) in [
+        (
+            "CONNECT db.test:5432 HTTP/1.1\nhost: db.test:5432",
+            Some("db.test:5432"),
+        ),
+        // The target takes precedence (RFC 9112, section 3.2.2).
+        (
+            "CONNECT db.test:5432 HTTP/1.1\nhost: other.test",
+            Some("db.test:5432"),
+        ),
+        ("CONNECT db.test:5432 HTTP/2", Some("db.test:5432")),
+        ("CONNECT db.test:5432 HTTP/1.1", None),
+        ("CONNECT db.test HTTP/1.1\nhost: db.test", None),
+        (
+            "CONNECT http://db.test:80/ HTTP/1.1\nhost: db.test:80",
+            None,
+        ),
+        ("CONNECT http://db.test:80/ HTTP/2", None),
+        ("CONNECT /path HTTP/1.1\nhost: db.test:80", None),
+        ("CONNECT db.test:80 HTTP/1.0\nhost: db.test:80", None),
+        (
+            "CONNECT db.test:80 HTTP/1.1\nhost: db.test:80\ncontent-length: 3",
+            None,
+        ),
+        (
+            "CONNECT db.test:80 HTTP/1.1\nhost: db.test:80\ntransfer-encoding: chunked",
+            None,
+        ),
+        ("CONNECT u@db.test:80 HTTP/1.1\nhost: db.test:80", None),
+    ] {
+        let mut head = decode(text);
+        let names = Names::of(&head.headers);
+
+        let sanitized = connect(&mut head, names, &settings("plain"));
+
+        let host = sanitized.as_ref().ok().map(|_| &head.headers[HOST]);
+        assert_eq!(
+            host.map(|host| host.to_str().unwrap()),
+            expected,
+            "{text}: {sanitized:?}"
+        );
+        if let Ok(sanitized) = sanitized {
+            assert_eq!(sanitized.upgrade, Some(Upgrade::Connect));
+            assert_eq!(head.uri.path(), "");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::backend::{Backend, Step, answer};
 use super::*;
 use crate::breaker::Resource;
 use crate::http::upgrade::Upgrade;
-use crate::traffic::Tunnel;
+use crate::traffic::{Tunnel, TunnelIo};
 
 /// Sends a GET that requests an upgrade to `protocol`.
 async fn ask(rig: &Rig, protocol: &str) -> Result<Forwarded, ForwardError> {
@@ -43,6 +43,9 @@ async fn an_allowed_upgrade_becomes_a_tunnel() {
     assert_eq!(forwarded.response.status(), 101);
     assert_eq!(forwarded.response.headers()["upgrade"], "websocket");
     let Tunnel { io, guard, .. } = forwarded.upgrade.unwrap();
+    let TunnelIo::Upgrade(io) = io else {
+        panic!("the connection is not upgraded");
+    };
     let mut io = TokioIo::new(io.await.unwrap());
     let mut read = [0; 5];
     io.read_exact(&mut read).await.unwrap();

@@ -41,6 +41,7 @@ use super::gateway::Gateways;
 use super::indexed::RouteIndex;
 use super::object_index::ObjectIndex;
 use super::report::{Report, Subject};
+use super::route::overlap::ConnectRules;
 use super::route::{Backends, Routes};
 use crate::api::policy::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 use crate::finding::FindingCode;
@@ -87,6 +88,44 @@ impl Policies<'_> {
         }
         closes(&self.extension, objects, (route, rule, on))
             || closes(&self.patch, objects, (route, rule, on))
+    }
+}
+
+impl Policies<'_> {
+    /// The rules of HTTPRoutes and GRPCRoutes that serve CONNECT requests only.
+    pub(super) fn rules_for_connect(
+        &self,
+        gateways: &Gateways<'_>,
+        routes: &Routes<'_>,
+    ) -> ConnectRules {
+        let mut found = ConnectRules::new();
+        let mut objects = self.traffic.places.values();
+        if !objects.any(|object| object.spec.serves_connect()) {
+            return found;
+        }
+        for (route, state) in routes.indexed() {
+            for attachment in &state.attachments {
+                for (listener, _) in &attachment.listeners {
+                    let served = &gateways.list[attachment.gateway].listeners[*listener];
+                    let on = On {
+                        gateway: attachment.gateway,
+                        set: served.set,
+                        listener: &served.spec.name,
+                    };
+                    for rule in &state.rules {
+                        let policy = self.traffic.find(route, rule.name.as_deref(), on);
+                        let connect = policy.is_some_and(|policy| {
+                            let mut objects = policy.parent.into_iter().chain([policy.policy]);
+                            objects.any(|object| object.spec.serves_connect())
+                        });
+                        if connect {
+                            found.insert((route, rule.index, attachment.gateway, *listener));
+                        }
+                    }
+                }
+            }
+        }
+        found
     }
 }
 

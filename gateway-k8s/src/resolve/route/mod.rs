@@ -24,7 +24,7 @@ mod filters;
 mod finding;
 mod headers;
 mod matches;
-mod overlap;
+pub(super) mod overlap;
 mod rules;
 mod service_host;
 mod service_port;
@@ -217,9 +217,7 @@ pub(super) fn resolve<'a>(
     let states = routes
         .into_iter()
         .filter_map(|route| RouteState::resolve(index, gateways, backends, report, route));
-    let mut states: Routes<'_> = states.collect();
-    overlap::check(gateways, &mut states);
-    states
+    states.collect()
 }
 
 impl<'a> RouteState<'a> {

@@ -1,9 +1,9 @@
 //! Routes with equal matches: only the oldest receives the requests.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use towergate_core::plan::Match;
+use towergate_core::plan::{Match, PathMatch};
 use towergate_tls::NamePattern;
 
 use super::super::gateway::Gateways;
@@ -12,12 +12,19 @@ use super::Routes;
 use super::attach::written_hostnames;
 use crate::status::{ConditionType, RouteReason};
 
+/// Rules of routes that serve CONNECT requests only on a listener: route, index of the rule, Gateway, listener.
+pub(in super::super) type ConnectRules = HashSet<(RouteIndex, usize, GatewayIndex, ListenerIndex)>;
+
 /// Gateway, listener, hostname, and specificity of the hostname as written, which decides first.
 type Place<'a> = (GatewayIndex, ListenerIndex, &'a NamePattern, (u8, usize));
 
 /// Sets the condition of routes with a match that another route also has, for the same hostname of
 /// a listener.
-pub(super) fn check(gateways: &Gateways<'_>, routes: &mut Routes<'_>) {
+pub(in super::super) fn check(
+    gateways: &Gateways<'_>,
+    routes: &mut Routes<'_>,
+    connect: &ConnectRules,
+) {
     let mut places: HashMap<Place<'_>, BTreeSet<RouteIndex>> = HashMap::new();
     for (at, state) in routes.indexed() {
         for attachment in &state.attachments {
@@ -35,7 +42,9 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &mut Routes<'_>) {
     // Most hostnames have one route; its matches need no comparison.
     let shared = places.iter().filter(|(_, here)| here.len() > 1);
     let shared = shared.flat_map(|((gateway, listener, ..), here)| {
-        let same = equal_matches(routes, here);
+        let same = equal_matches(routes, here, |route, rule| {
+            connect.contains(&(route, rule, *gateway, *listener))
+        });
         same.into_iter().map(|same| (*gateway, *listener, same))
     });
     let shared: Vec<_> = shared.collect();
@@ -86,11 +95,23 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &mut Routes<'_>) {
     clippy::mutable_key_type,
     reason = "a `Text` is compared and hashed by its source"
 )]
-fn equal_matches(routes: &Routes<'_>, some: &BTreeSet<RouteIndex>) -> Vec<BTreeSet<RouteIndex>> {
-    let mut found: HashMap<Cow<'_, Match>, BTreeSet<RouteIndex>> = HashMap::new();
+fn equal_matches(
+    routes: &Routes<'_>,
+    some: &BTreeSet<RouteIndex>,
+    serves_connect: impl Fn(RouteIndex, usize) -> bool,
+) -> Vec<BTreeSet<RouteIndex>> {
+    let mut found: HashMap<(bool, Cow<'_, Match>), BTreeSet<RouteIndex>> = HashMap::new();
     for at in some {
-        for matched in routes[*at].rules.iter().flat_map(|rule| &rule.matches) {
-            found.entry(canonical(matched)).or_default().insert(*at);
+        for rule in &routes[*at].rules {
+            let connect = serves_connect(*at, rule.index);
+            for matched in &rule.matches {
+                let mut matched = canonical(matched);
+                if connect {
+                    // The path of a CONNECT request is empty.
+                    matched.to_mut().path = PathMatch::Exact(String::new());
+                }
+                found.entry((connect, matched)).or_default().insert(*at);
+            }
         }
     }
     found.into_values().filter(|r| r.len() > 1).collect()
