@@ -292,8 +292,8 @@ fn unsupported_fields_are_rejected_by_name() {
             "spec.tls.clientValidation.caCertificateRefs",
         ),
         (
-            json!({"tls": {"signatureAlgorithms": ["x"]}}),
-            "spec.tls.signatureAlgorithms",
+            json!({"tls": {"signatureAlgorithms": ["ed25519", "rsa_pkcs1_sha1"]}}),
+            "spec.tls.signatureAlgorithms[1]",
         ),
         (
             json!({"http2": {"onInvalidMessage": "Ignore"}}),

@@ -34,7 +34,10 @@ use rustls::crypto::{
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
@@ -120,18 +123,28 @@ impl ClientAuth {
     /// [`TlsError::Roots`] if there is no CA certificate in a mode that verifies, or if one is malformed;
     /// [`TlsError::Revocation`] and [`TlsError::AltName`] for revocation lists and conditions.
     pub fn build(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<ClientVerifier>, TlsError> {
+        self.verifier(provider, Vec::new()).map(Arc::new)
+    }
+
+    /// As [`Self::build`]; handshakes are signed with one of `schemes`, if there are any.
+    pub(crate) fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+        schemes: Vec<SignatureScheme>,
+    ) -> Result<ClientVerifier, TlsError> {
         let chains = match self.roots_pem.is_empty() && !self.mode.verifies() {
             true => None,
             false => Some(ChainVerifier::new(self, provider)?),
         };
-        Ok(Arc::new(ClientVerifier {
+        Ok(ClientVerifier {
             chains,
             version_one: VersionOneVerifier::new(&self.roots_pem, provider),
             conditions: self.conditions.build(provider)?,
             mode: self.mode,
             algorithms: provider.signature_verification_algorithms,
+            schemes,
             sha256: Sha256::of(provider),
-        }))
+        })
     }
 }
 
@@ -143,6 +156,8 @@ pub struct ClientVerifier {
     conditions: ConditionChecker,
     mode: ClientAuthMode,
     algorithms: WebPkiSupportedAlgorithms,
+    /// Schemes of the signatures of handshakes; empty: all that the provider supports.
+    schemes: Vec<SignatureScheme>,
     sha256: Sha256,
 }
 
@@ -174,6 +189,18 @@ impl ClientVerifier {
         }
         let certificate = ClientCertificate::read(leaf, rest, server, self.sha256);
         Ok(certificate.map(Arc::new))
+    }
+
+    fn allows(&self, scheme: SignatureScheme) -> bool {
+        self.schemes.is_empty() || self.schemes.contains(&scheme)
+    }
+
+    /// rustls leaves it to the verifier whether a scheme was offered to the client.
+    fn check_scheme(&self, scheme: SignatureScheme) -> Result<(), Error> {
+        match self.allows(scheme) {
+            true => Ok(()),
+            false => Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into()),
+        }
     }
 
     fn verify(
@@ -224,6 +251,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_scheme(dss.scheme)?;
         match self.version_one.verify_tls12(message, cert, dss) {
             Some(result) => result,
             None => verify_tls12_signature(message, cert, dss, &self.algorithms),
@@ -236,6 +264,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_scheme(dss.scheme)?;
         match self.version_one.verify_tls13(message, cert, dss) {
             Some(result) => result,
             None => verify_tls13_signature(message, cert, dss, &self.algorithms),
@@ -243,7 +272,9 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let mut schemes = self.algorithms.supported_schemes();
+        schemes.retain(|scheme| self.allows(*scheme));
+        schemes
     }
 }
 

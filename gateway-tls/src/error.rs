@@ -19,6 +19,9 @@ pub enum TlsError {
     /// A key-exchange group is unusable.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// A signature scheme is not supported.
+    #[error("signature scheme {0:?} is not supported")]
+    SignatureScheme(String),
     /// The lowest version is above the highest.
     #[error("the lowest TLS version is above the highest")]
     Versions,

@@ -75,6 +75,8 @@ pub mod server;
 #[cfg(feature = "rustls")]
 mod server_verifier;
 #[cfg(feature = "rustls")]
+pub mod signature_schemes;
+#[cfg(feature = "rustls")]
 pub mod sni;
 #[cfg(feature = "rustls")]
 mod trusted_leaf;

@@ -41,6 +41,7 @@ use crate::Certificate;
 use crate::client_auth::{ClientAuth, ClientVerifier};
 use crate::error::{TlsError, check_alpn};
 use crate::limits::TlsLimits;
+use crate::signature_schemes;
 use crate::sni::CertificateResolver;
 
 /// TLS settings of a listener. The defaults are Envoy Gateway's.
@@ -62,6 +63,9 @@ pub struct ServerTls {
     pub stateless_resumption: bool,
     /// Reaction to a server name that no certificate covers.
     pub unknown_name: UnknownName,
+    /// Signature schemes of handshakes by IANA name, in order of preference; empty: the provider's. Default: empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signature_schemes: Vec<String>,
     /// Requirements for client certificates; `None`: none are requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientAuth>,
@@ -88,6 +92,7 @@ impl Default for ServerTls {
             stateful_resumption: false,
             stateless_resumption: false,
             unknown_name: UnknownName::default(),
+            signature_schemes: Vec::new(),
             clients: None,
         }
     }
@@ -109,8 +114,13 @@ impl ServerTls {
         if self.certificates.is_empty() {
             return Err(TlsError::NoCertificate);
         }
-        let certificates =
-            CertificateResolver::build(&self.certificates, self.unknown_name, &provider)?;
+        let schemes = signature_schemes::parse(&self.signature_schemes)?;
+        let certificates = CertificateResolver::restricted(
+            &self.certificates,
+            self.unknown_name,
+            &provider,
+            &schemes,
+        )?;
         let limits = &self.limits;
         let builder = ServerConfig::builder_with_provider(limits.restrict(provider.clone())?)
             .with_protocol_versions(limits.versions()?)?;
@@ -143,7 +153,9 @@ impl ServerTls {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Option<Arc<ClientVerifier>>, TlsError> {
         let clients = self.clients.as_ref();
-        clients.map(|clients| clients.build(provider)).transpose()
+        let schemes = signature_schemes::parse(&self.signature_schemes)?;
+        let verifier = clients.map(|clients| clients.verifier(provider, schemes));
+        Ok(verifier.transpose()?.map(Arc::new))
     }
 
     /// The settings that must be equal for a session to be resumed: all but the certificates.

@@ -46,6 +46,7 @@ use rustls::sign::CertifiedKey;
 use crate::certificate::{Certificate, CertificateError, KeyAlgorithm};
 use crate::name::{NamePattern, normalize_server_name};
 use crate::server::UnknownName;
+use crate::signature_schemes;
 
 /// The certificates of a listener, by name. A lookup does not allocate.
 pub struct CertificateResolver {
@@ -81,9 +82,22 @@ impl CertificateResolver {
         unknown: UnknownName,
         provider: &CryptoProvider,
     ) -> Result<Self, CertificateError> {
+        Self::restricted(certificates, unknown, provider, &[])
+    }
+
+    /// As [`Self::build`]; handshakes are signed with the schemes in `allowed` only, if there are any.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub(crate) fn restricted(
+        certificates: &[Arc<Certificate>],
+        unknown: UnknownName,
+        provider: &CryptoProvider,
+        allowed: &[SignatureScheme],
+    ) -> Result<Self, CertificateError> {
         let loaded = certificates
             .iter()
-            .map(|certificate| Loaded::new(certificate, provider))
+            .map(|certificate| Loaded::new(certificate, provider, allowed))
             .collect::<Result<Vec<_>, _>>()?;
         let all: Choices = (0..loaded.len()).collect();
         let mut nameless = all.clone();
@@ -199,7 +213,11 @@ impl fmt::Debug for CertificateResolver {
 }
 
 impl Loaded {
-    fn new(certificate: &Certificate, provider: &CryptoProvider) -> Result<Self, CertificateError> {
+    fn new(
+        certificate: &Certificate,
+        provider: &CryptoProvider,
+        allowed: &[SignatureScheme],
+    ) -> Result<Self, CertificateError> {
         const SCHEMES: [SignatureScheme; 10] = [
             SignatureScheme::ECDSA_NISTP256_SHA256,
             SignatureScheme::ECDSA_NISTP384_SHA384,
@@ -212,7 +230,7 @@ impl Loaded {
             SignatureScheme::RSA_PKCS1_SHA384,
             SignatureScheme::RSA_PKCS1_SHA512,
         ];
-        let key = certificate.load(provider)?;
+        let key = signature_schemes::restrict(certificate.load(provider)?, allowed);
         let signs = |scheme: &SignatureScheme| key.key.choose_scheme(&[*scheme]).is_some();
         Ok(Self {
             schemes: SCHEMES.into_iter().filter(signs).collect(),

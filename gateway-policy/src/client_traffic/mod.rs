@@ -19,9 +19,9 @@
 //! let config = spec.listener_settings(ListenerContext::default())?;
 //! assert!(config.tcp.proxy_protocol.is_some());
 //!
-//! let spec: ClientTrafficPolicySpec = serde_json::from_str(r#"{"tls": {"signatureAlgorithms": ["x"]}}"#)?;
+//! let spec: ClientTrafficPolicySpec = serde_json::from_str(r#"{"tls": {"signatureAlgorithms": ["rsa_pkcs1_sha1"]}}"#)?;
 //! let error = spec.listener_settings(ListenerContext::default()).unwrap_err();
-//! assert_eq!(error.to_string(), "spec.tls.signatureAlgorithms is not supported");
+//! assert_eq!(error.to_string(), "spec.tls.signatureAlgorithms[0]: rsa_pkcs1_sha1 is not supported");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -6,6 +6,7 @@
 
 use towergate_tls::ClientAuth;
 use towergate_tls::limits::{TlsLimits, TlsVersion};
+use towergate_tls::signature_schemes::check_signature_scheme;
 
 use super::client_validation::{ClientValidation, ValidationRefs};
 use crate::FieldError;
@@ -44,7 +45,7 @@ api_struct! {
         /// Key-exchange groups, in order of preference.
         ecdh_curves: Vec<String> = "ecdhCurves",
         /// Signature algorithms.
-        signature_algorithms: Vec<String> = "signatureAlgorithms" Unsupported,
+        signature_algorithms: Vec<String> = "signatureAlgorithms",
         /// ALPN protocols. An empty list disables ALPN. Default: `h2` and `http/1.1` on HTTPS listeners.
         alpn_protocols: Vec<String> = "alpnProtocols",
         /// Session resumption. Default: off.
@@ -76,6 +77,8 @@ api_struct! {
 pub struct TlsParameters {
     /// Versions, cipher suites and key-exchange groups that are offered.
     pub limits: TlsLimits,
+    /// Signature schemes of handshakes by IANA name. Empty: those of rustls.
+    pub signature_schemes: Vec<String>,
     /// ALPN protocols. Empty: no ALPN. `None`: the listener's default.
     pub alpn: Option<Vec<String>>,
     /// Whether sessions are resumed by session ID.
@@ -148,7 +151,7 @@ impl ClientTls {
             max_version,
             ciphers,
             ecdh_curves,
-            signature_algorithms: _,
+            signature_algorithms,
             alpn_protocols,
             session,
             fingerprints: _,
@@ -173,6 +176,10 @@ impl ClientTls {
         } = resumption.unwrap_or_default();
         Ok(TlsParameters {
             limits,
+            signature_schemes: signature_schemes(
+                at.field("signatureAlgorithms"),
+                signature_algorithms.as_deref().unwrap_or_default(),
+            )?,
             alpn: alpn.transpose()?,
             stateful_resumption: stateful.is_some(),
             stateless_resumption: stateless.is_some(),
@@ -257,6 +264,17 @@ fn groups(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError
             .find(|(names, _)| names.contains(&name.as_str()));
         known
             .map(|(_, group)| (*group).to_owned())
+            .ok_or_else(|| FieldError::unsupported_value(at.item(index), name))
+    };
+    names.iter().enumerate().map(find).collect()
+}
+
+/// Signature schemes by IANA name.
+fn signature_schemes(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
+    let find = |(index, name): (usize, &String)| {
+        let known = check_signature_scheme(name);
+        known
+            .map(str::to_owned)
             .ok_or_else(|| FieldError::unsupported_value(at.item(index), name))
     };
     names.iter().enumerate().map(find).collect()
