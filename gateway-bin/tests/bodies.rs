@@ -8,21 +8,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::backend::Backend;
+use common::manifests::EDGE;
 use common::{Folder, Towergate, curl};
 
-const GATEWAY: &str = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: team-a}
-spec:
-  gatewayClassName: eg
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: echo, namespace: team-a}
-spec: {ports: [{port: 80}]}
----
+/// A page for replaced responses.
+const PAGE: &str = "\
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: page, namespace: team-a}
@@ -61,7 +51,8 @@ struct Setup {
 impl Setup {
     fn start(policies: &[(&str, &str, &str)]) -> Self {
         let folder = Folder::new();
-        folder.write("gateway.yaml", GATEWAY);
+        folder.write("gateway.yaml", EDGE);
+        folder.write("page.yaml", PAGE);
         for (name, annotation, fields) in policies {
             let text = with_policy(name, annotation, fields);
             folder.write(&format!("{name}.yaml"), &text);

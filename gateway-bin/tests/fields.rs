@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::manifests::{EVERY_REQUEST, app};
 use common::{Folder, Towergate, curl, eventually};
 
 /// A backend whose behaviour depends on the path and that counts its requests.
@@ -82,49 +83,18 @@ fn start(kind: &str, spec: &str, backends: &[&Toy]) -> (Folder, Towergate) {
         "ClientTrafficPolicy" => "{group: gateway.networking.k8s.io, kind: Gateway, name: shared}",
         _ => "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}",
     };
-    let mut text = format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: shared, namespace: team}}
-spec:
-  gatewayClassName: eg
-  listeners: [{{name: http, port: 80, protocol: HTTP}}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: app, namespace: team}}
-spec:
-  parentRefs: [{{name: shared}}]
-  rules: [{{backendRefs: [{{name: app, port: 80}}]}}]
----
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let app = app("HTTPRoute", EVERY_REQUEST, &addresses);
+    let text = format!(
+        "{app}---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: {kind}
 metadata: {{name: policy, namespace: team}}
 spec:
   targetRefs: [{target}]
 {spec}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: app, namespace: team}}
-spec:
-  ports: [{{port: 80}}]
 "
     );
-    for (number, backend) in backends.iter().enumerate() {
-        text += &format!(
-            "---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: app-{number}, namespace: team, labels: {{kubernetes.io/service-name: app}}}}
-addressType: IPv4
-ports: [{{port: {}}}]
-endpoints: [{{addresses: [{}]}}]
-",
-            backend.address.port(),
-            backend.address.ip(),
-        );
-    }
     let folder = Folder::new();
     folder.write("all.yaml", &text);
     let gateway = Towergate::start(&folder, &[]);

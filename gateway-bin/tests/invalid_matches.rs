@@ -6,21 +6,8 @@ mod common;
 
 use common::backend::Backend;
 use common::findings::{Finding, conditions, findings};
+use common::manifests::EDGE;
 use common::{Folder, Towergate, curl};
-
-const GATEWAY: &str = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: team-a}
-spec:
-  gatewayClassName: eg
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: echo, namespace: team-a}
-spec: {ports: [{port: 80}]}
-";
 
 /// Manifest of a route. Its first rule redirects requests that match `matched`; its second rule serves
 /// all others.
@@ -112,7 +99,7 @@ fn host(at: usize) -> String {
 
 fn folder() -> Folder {
     let folder = Folder::new();
-    folder.write("gateway.yaml", GATEWAY);
+    folder.write("gateway.yaml", EDGE);
     for (at, case) in CASES.iter().enumerate() {
         let text = route(&format!("r{at}"), &host(at), case.matched);
         folder.write(&format!("r{at}.yaml"), &text);

@@ -13,11 +13,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::manifests::app;
 use common::{Folder, Towergate, eventually};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+
+/// A rule without a time limit.
+const RULES: &str = "{timeouts: {request: 0s}, backendRefs: [{name: app, port: 80}]}";
 
 const MIB: u64 = 1 << 20;
 /// Number of concurrent bodies.
@@ -132,42 +136,6 @@ fn take(reader: &mut impl Read, length: u64) -> u64 {
     came
 }
 
-fn manifests(backend: SocketAddr) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: shared, namespace: team}}
-spec:
-  gatewayClassName: eg
-  listeners: [{{name: http, port: 80, protocol: HTTP}}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: app, namespace: team}}
-spec:
-  parentRefs: [{{name: shared}}]
-  rules:
-    - timeouts: {{request: 0s}}
-      backendRefs: [{{name: app, port: 80}}]
----
-apiVersion: v1
-kind: Service
-metadata: {{name: app, namespace: team}}
-spec:
-  ports: [{{port: 80}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: app-1, namespace: team, labels: {{kubernetes.io/service-name: app}}}}
-addressType: IPv4
-ports: [{{port: {}}}]
-endpoints: [{{addresses: [{}]}}]
-",
-        backend.port(),
-        backend.ip(),
-    )
-}
-
 /// A gateway in front of a backend, and its initial memory.
 struct Bench {
     store: Store,
@@ -180,7 +148,7 @@ impl Bench {
     fn start(reads: bool) -> Self {
         let store = Store::start(reads);
         let folder = Folder::new();
-        folder.write("app.yaml", &manifests(store.address));
+        folder.write("app.yaml", &app("HTTPRoute", RULES, &[store.address]));
         let gateway = Towergate::start(&folder, &["--access-log", "off"]);
         let before = status(&gateway, "VmRSS");
         Self {

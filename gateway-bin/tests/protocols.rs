@@ -6,6 +6,7 @@ mod common;
 
 use std::net::SocketAddr;
 
+use common::manifests::{EVERY_REQUEST, app};
 use common::{Folder, Towergate};
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::client::legacy::Client;
@@ -19,40 +20,8 @@ use tower::Layer;
 
 /// Manifests of a Gateway on port 80, and of a route of `kind` to the Service `app` with one endpoint.
 fn manifests(kind: &str, rules: &str, backend: SocketAddr) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: shared, namespace: team}}
-spec:
-  gatewayClassName: eg
-  listeners: [{{name: http, port: 80, protocol: HTTP}}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: {kind}
-metadata: {{name: app, namespace: team}}
-spec:
-  parentRefs: [{{name: shared}}]
-  rules: [{rules}]
----
-apiVersion: v1
-kind: Service
-metadata: {{name: app, namespace: team}}
-spec:
-  ports: [{{port: 80}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: app-1, namespace: team, labels: {{kubernetes.io/service-name: app}}}}
-addressType: IPv4
-ports: [{{port: {}}}]
-endpoints: [{{addresses: [{}]}}]
-",
-        backend.port(),
-        backend.ip(),
-    )
+    app(kind, rules, &[backend])
 }
-
-const ALL: &str = "{backendRefs: [{name: app, port: 80}]}";
 
 fn start(manifest: &str) -> (Folder, Towergate) {
     let folder = Folder::new();
@@ -79,7 +48,7 @@ async fn a_websocket_passes_messages_in_both_directions() {
             tokio::spawn(websocket_echo(stream));
         }
     });
-    let (_folder, gateway) = start(&manifests("HTTPRoute", ALL, backend));
+    let (_folder, gateway) = start(&manifests("HTTPRoute", EVERY_REQUEST, backend));
 
     let (mut socket, response) =
         tokio_tungstenite::connect_async(format!("ws://{}/chat", gateway.http))
@@ -135,7 +104,7 @@ async fn a_grpc_call_receives_response_and_trailers() {
 async fn a_grpc_stream_delivers_messages_without_delay() {
     let (_folder, gateway) = start(&manifests(
         "GRPCRoute",
-        ALL,
+        EVERY_REQUEST,
         common::grpc::health_server().await,
     ));
     let mut client = grpc_client(&gateway).await;
@@ -184,7 +153,7 @@ spec:
   useClientProtocol: true
 ";
     let backend = common::grpc::health_server().await;
-    let manifest = manifests("HTTPRoute", ALL, backend) + policy;
+    let manifest = manifests("HTTPRoute", EVERY_REQUEST, backend) + policy;
     let (_folder, gateway) = start(&manifest);
     let mut client = grpc_client(&gateway).await;
 
@@ -201,7 +170,7 @@ spec:
 async fn a_grpc_web_client_calls_a_grpc_backend() {
     let (_folder, gateway) = start(&manifests(
         "GRPCRoute",
-        ALL,
+        EVERY_REQUEST,
         common::grpc::health_server().await,
     ));
     let http = Client::builder(TokioExecutor::new()).build_http();
@@ -235,7 +204,7 @@ fn call_in_text(gateway: &Towergate, text: &str) -> (String, String) {
 async fn a_browser_may_send_and_receive_grpc_web_in_base64() {
     let (_folder, gateway) = start(&manifests(
         "GRPCRoute",
-        ALL,
+        EVERY_REQUEST,
         common::grpc::health_server().await,
     ));
 
@@ -257,9 +226,9 @@ async fn a_browser_may_send_and_receive_grpc_web_in_base64() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_web_is_forwarded_as_it_is_without_a_grpc_route_or_if_a_policy_says_so() {
     let backend = common::grpc::health_server().await;
-    let http_only = manifests("HTTPRoute", ALL, backend).replace(
-        "spec:\n  ports: [{port: 80}]",
-        "spec:\n  ports: [{port: 80, appProtocol: kubernetes.io/h2c}]",
+    let http_only = manifests("HTTPRoute", EVERY_REQUEST, backend).replace(
+        "spec: {ports: [{port: 80}]}",
+        "spec: {ports: [{port: 80, appProtocol: kubernetes.io/h2c}]}",
     );
     let policy = |enabled: bool| {
         format!(
@@ -273,7 +242,7 @@ spec:
 "
         )
     };
-    let grpc = manifests("GRPCRoute", ALL, backend);
+    let grpc = manifests("GRPCRoute", EVERY_REQUEST, backend);
     for (manifest, translated) in [
         (http_only.clone(), false),
         (http_only + &policy(true), true),

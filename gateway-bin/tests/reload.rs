@@ -12,45 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::backend::Backend;
+use common::manifests::app;
 use common::{Folder, Towergate, curl, eventually};
 
 /// Manifests of a Gateway on port 80, and of a route to a Service. A response header carries `revision`.
 fn manifests(backend: SocketAddr, revision: u32) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: shared, namespace: team}}
-spec:
-  gatewayClassName: eg
-  listeners: [{{name: http, port: 80, protocol: HTTP}}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: app, namespace: team}}
-spec:
-  parentRefs: [{{name: shared}}]
-  rules:
-    - filters:
-        - type: ResponseHeaderModifier
-          responseHeaderModifier: {{set: [{{name: x-revision, value: \"{revision}\"}}]}}
-      backendRefs: [{{name: app, port: 80}}]
----
-apiVersion: v1
-kind: Service
-metadata: {{name: app, namespace: team}}
-spec:
-  ports: [{{port: 80}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: app-1, namespace: team, labels: {{kubernetes.io/service-name: app}}}}
-addressType: IPv4
-ports: [{{port: {}}}]
-endpoints: [{{addresses: [{}]}}]
-",
-        backend.port(),
-        backend.ip(),
-    )
+    let set = format!("{{name: x-revision, value: \"{revision}\"}}");
+    let rules = format!(
+        "{{filters: [{{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{set}]}}}}], \
+         backendRefs: [{{name: app, port: 80}}]}}"
+    );
+    app("HTTPRoute", &rules, &[backend])
 }
 
 fn revision(gateway: &Towergate) -> Option<u32> {
@@ -142,7 +114,7 @@ fn an_invalid_file_keeps_the_last_good_configuration_and_is_logged() {
 
     folder.write(
         "app.yaml",
-        &manifests(backend.address, 2).replace("rules:\n", "rules: {\n"),
+        &manifests(backend.address, 2).replace("rules: [", "rules: {["),
     );
     eventually("the log names the file", || {
         gateway.output().contains("app.yaml").then_some(())

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::backend::Backend;
+use common::manifests::service;
 use common::{Folder, Towergate, tls_secret};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -41,7 +42,6 @@ const HOSTS: [&str; 2] = ["a.test", "b.test"];
 /// Manifests of all objects except certificates. Each revision changes the response headers, the number
 /// of additional routes, one policy of each kind, and the endpoints.
 fn manifests(revision: usize, backends: &[Backend; 2]) -> String {
-    let endpoint = &backends[revision % 2].address;
     let mut all = format!(
         "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -69,22 +69,9 @@ spec:
   targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: shared}}]
   timeout: {{http: {{requestTimeout: {seconds}s}}}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {{name: app, namespace: team}}
-spec:
-  ports: [{{port: 80}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: app-1, namespace: team, labels: {{kubernetes.io/service-name: app}}}}
-addressType: IPv4
-ports: [{{port: {port}}}]
-endpoints: [{{addresses: [{ip}]}}]
-",
+{service}",
         seconds = 60 + revision,
-        port = endpoint.port(),
-        ip = endpoint.ip(),
+        service = service(&[backends[revision % 2].address]),
     );
     for host in HOSTS {
         all += &route(host, host, revision);

@@ -9,21 +9,11 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use common::backend::Backend;
+use common::manifests::EDGE;
 use common::{Folder, Towergate, curl, eventually};
 
-const GATEWAY: &str = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: team-a}
-spec:
-  gatewayClassName: eg
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: echo, namespace: team-a}
-spec: {ports: [{port: 80}]}
----
+/// API key of the user `bob`.
+const KEYS: &str = "\
 apiVersion: v1
 kind: Secret
 metadata: {name: keys, namespace: team-a}
@@ -65,7 +55,8 @@ const JWT: &str = r#"jwt: {providers: [{name: main, localJWKS: {type: Inline, in
 
 fn policies() -> Folder {
     let folder = Folder::new();
-    folder.write("gateway.yaml", GATEWAY);
+    folder.write("gateway.yaml", EDGE);
+    folder.write("keys.yaml", KEYS);
     folder.write("users.yaml", USERS);
     for (name, policy) in [
         ("basic", "basicAuth: {users: {name: users}}"),
@@ -142,7 +133,8 @@ fn only_requests_that_the_policy_admits_reach_the_backend() {
 #[test]
 fn a_field_that_a_policy_fills_comes_from_no_client() {
     let folder = Folder::new();
-    folder.write("gateway.yaml", GATEWAY);
+    folder.write("gateway.yaml", EDGE);
+    folder.write("keys.yaml", KEYS);
     folder.write("users.yaml", USERS);
     let basic = "basicAuth: {users: {name: users}, forwardUsernameHeader: x-user}";
     folder.write("basic.yaml", &guarded("basic", basic));
@@ -195,7 +187,8 @@ spec:
 #[test]
 fn the_access_log_has_no_key_that_the_policy_removes() {
     let folder = Folder::new();
-    folder.write("gateway.yaml", GATEWAY);
+    folder.write("gateway.yaml", EDGE);
+    folder.write("keys.yaml", KEYS);
     let key = "apiKeyAuth: {credentialRefs: [{name: keys}], sanitize: true, extractFrom: [{params: [key]}]}";
     folder.write("key.yaml", &guarded("key", key));
     let backend = Backend::start();

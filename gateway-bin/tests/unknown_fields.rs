@@ -6,21 +6,8 @@ mod common;
 
 use common::backend::Backend;
 use common::findings::{command, findings};
+use common::manifests::EDGE;
 use common::{Folder, Towergate, curl, eventually};
-
-const GATEWAY: &str = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: team-a}
-spec:
-  gatewayClassName: eg
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: echo, namespace: team-a}
-spec: {ports: [{port: 80}]}
-";
 
 const ROUTE: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
@@ -37,7 +24,7 @@ spec:
 
 fn folder(route: &str) -> Folder {
     let folder = Folder::new();
-    folder.write("gateway.yaml", GATEWAY);
+    folder.write("gateway.yaml", EDGE);
     folder.write("route.yaml", route);
     folder
 }

@@ -13,6 +13,7 @@
 pub(crate) mod backend;
 pub(crate) mod findings;
 pub(crate) mod grpc;
+pub(crate) mod manifests;
 pub(crate) mod peers;
 pub(crate) mod web;
 
