@@ -419,7 +419,7 @@ mod tests {
         let wanted = cluster.endpoint_set().endpoints()[17].address().clone();
         let pick = |tried: &[EndpointAddress]| {
             let pick = Pick {
-                preferred: &[wanted.clone()],
+                preferred: std::slice::from_ref(&wanted),
                 tried,
                 ..Pick::default()
             };
@@ -427,7 +427,7 @@ mod tests {
         };
 
         assert!((0..20).all(|_| pick(&[]) == wanted));
-        assert!((0..20).all(|_| pick(&[wanted.clone()]) != wanted));
+        assert!((0..20).all(|_| pick(std::slice::from_ref(&wanted)) != wanted));
         cluster.set(&[Endpoint {
             address: ([10, 0, 0, 1], 80).into(),
             weight: 1,
