@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -49,6 +49,16 @@ pub(crate) fn write_once(folder: &Path, key: &ObjectKey) -> Result<(), Failure> 
         }
         _ => Ok(()),
     }
+}
+
+/// The file of the Secret in a folder, if there is one.
+pub(crate) fn find(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(FILE) || *name == *EARLIER_FILE
+    })
 }
 
 /// The Secret of this process. Empty if the certificate cannot be created: the listener then

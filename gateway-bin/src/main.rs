@@ -26,6 +26,7 @@ mod manifest_loader;
 mod memory;
 mod metrics;
 mod migrate;
+mod output_folder;
 mod parameters;
 mod preflight_checks;
 mod preflight_geoip;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use towergate_k8s::ObjectKey;
+use towergate_k8s::ingress::proof_report::ProofReport;
 use towergate_k8s::ingress::{
     Manifests, MigrateOptions, Migration, MigrationOutcome, report, translate,
 };
@@ -12,7 +13,7 @@ use towergate_k8s::source::find_manifests;
 
 use crate::args::{FailOn, MigrateArgs, ReportFormat};
 use crate::check::read_stdin;
-use crate::prove::Proof;
+use crate::output_folder::write_files;
 use crate::prove_against::{RequestBudget, prove_against};
 use crate::{Failure, Outcome, default_certificate, from_cluster, print, prove};
 
@@ -44,30 +45,11 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
         class: args.gateway_class.clone(),
         flags: args.nginx_flags.clone(),
     };
-    let migration = translate(&manifests, &options);
+    let mut migration = translate(&manifests, &options);
     if let Some(folder) = &args.out {
         write(folder, &migration)?;
     }
-    let text = match args.format {
-        ReportFormat::Text => report::text(&migration),
-        ReportFormat::Html => report::html(&migration),
-        ReportFormat::Json => serde_json::to_string_pretty(&report::json(&migration))? + "\n",
-    };
-    print(text.as_bytes())?;
-    if args.prove {
-        let proof = prove::prove(&manifests, &texts, &args.nginx_flags, &migration, None)?;
-        show(args, &proof)?;
-    }
-    if !args.prove_against.is_empty() {
-        let budget = RequestBudget {
-            per_second: args.prove_rate,
-            total: args.prove_requests,
-        };
-        let (flags, against) = (&args.nginx_flags, &args.prove_against);
-        let allowed = &args.prove_methods;
-        let proof = prove_against(&manifests, flags, against, allowed, budget)?;
-        show(args, &proof)?;
-    }
+    let proofs = report(args, &manifests, &texts, &mut migration)?;
     for error in &manifests.errors {
         eprintln!(
             "{}:{}: {}",
@@ -76,23 +58,55 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     }
     let failed = args.fail_on.is_some_and(|limit| {
         let limit = outcome(limit);
-        migration
-            .verdicts
-            .iter()
-            .any(|verdict| verdict.outcome >= limit)
+        let mut settings = migration.verdicts.iter().filter(|one| one.is_setting());
+        settings.any(|verdict| verdict.outcome >= limit)
     });
+    let differs = proofs.iter().any(ProofReport::has_unexplained);
     Ok(ExitCode::from(u8::from(
-        failed || !manifests.errors.is_empty(),
+        failed || differs || !manifests.errors.is_empty(),
     )))
 }
 
-/// Prints a proof. JSON and HTML on standard output stay one document.
-fn show(args: &MigrateArgs, proof: &Proof) -> Result<(), Failure> {
-    match args.format {
-        ReportFormat::Text => print(proof.text().as_bytes())?,
-        ReportFormat::Json | ReportFormat::Html => eprint!("{}", proof.text()),
+/// Proves the translation as the arguments ask for, and prints the report with the proofs, which are part of the
+/// document in JSON and HTML. Returns the proofs.
+fn report(
+    args: &MigrateArgs,
+    manifests: &Manifests,
+    texts: &[(String, String)],
+    migration: &mut Migration,
+) -> Result<Vec<ProofReport>, Failure> {
+    let mut proofs = Vec::new();
+    if args.prove {
+        let flags = &args.nginx_flags;
+        proofs.push(prove::prove(manifests, texts, flags, migration, None)?);
     }
-    Ok(())
+    if args.format == ReportFormat::Text {
+        print(report::text(migration).as_bytes())?;
+        for proof in &proofs {
+            print(proof.text().as_bytes())?;
+        }
+    }
+    if !args.prove_against.is_empty() {
+        let budget = RequestBudget {
+            per_second: args.prove_rate,
+            total: args.prove_requests,
+        };
+        let (flags, against) = (&args.nginx_flags, &args.prove_against);
+        let proof = prove_against(manifests, flags, against, &args.prove_methods, budget)?;
+        if args.format == ReportFormat::Text {
+            print(proof.text().as_bytes())?;
+        }
+        proofs.push(proof);
+    }
+    match args.format {
+        ReportFormat::Text => {}
+        ReportFormat::Html => print(report::html(migration, &proofs).as_bytes())?,
+        ReportFormat::Json => {
+            let text = serde_json::to_string_pretty(&report::json(migration, &proofs))?;
+            print(format!("{text}\n").as_bytes())?;
+        }
+    }
+    Ok(proofs)
 }
 
 /// The manifests of the arguments, by file name. Files below `--out` are the result of an earlier run and are skipped.
@@ -131,17 +145,25 @@ pub(crate) fn read(
     Ok(texts)
 }
 
+/// Writes the translation, and reports files of earlier runs that are removed or not needed any more.
 fn write(folder: &Path, migration: &Migration) -> Result<(), Failure> {
-    fs::create_dir_all(folder)
-        .map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
-    for (name, text) in migration.objects.files() {
-        let path = folder.join(name);
-        fs::write(&path, text)
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    for path in write_files(folder, &migration.objects.files())? {
+        eprintln!(
+            "{}: removed, because nothing is translated to it any more",
+            path.display()
+        );
     }
     match &migration.default_certificate {
         Some(key) => default_certificate::write_once(folder, key),
-        None => Ok(()),
+        None => {
+            if let Some(path) = default_certificate::find(folder) {
+                eprintln!(
+                    "{}: not needed any more, because `default-ssl-certificate` names a certificate; remove it",
+                    path.display()
+                );
+            }
+            Ok(())
+        }
     }
 }
 

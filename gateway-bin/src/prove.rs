@@ -4,7 +4,6 @@
 //! loopback, with an address for each port of a Service.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,7 +19,8 @@ use towergate_core::conn::ConnectionAddrs;
 use towergate_core::gateway::{Gateway, Options, PortService};
 use towergate_k8s::decode::Decoder;
 use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
-use towergate_k8s::ingress::proof::{self, Difference, Observed};
+use towergate_k8s::ingress::proof::{self, Observed};
+use towergate_k8s::ingress::proof_report::{ProofReport, explain, not_comparable};
 use towergate_k8s::ingress::{Manifests, Migration};
 use towergate_k8s::resolve::Parity;
 use towergate_k8s::{ResolveOptions, resolve};
@@ -28,44 +28,8 @@ use towergate_k8s::{ResolveOptions, resolve};
 use crate::Failure;
 use crate::prove_stand_ins::StandIns;
 
-/// The result of a proof.
-#[derive(Default)]
-pub(crate) struct Proof {
-    /// Number of requests that were compared.
-    pub(crate) compared: usize,
-    /// Number of requests that cannot be compared: a certificate is missing, their backends do not
-    /// use plain HTTP, or the result depends on an authentication server or a client certificate.
-    pub(crate) skipped: usize,
-    /// The differences, the smallest request first.
-    pub(crate) differences: Vec<Difference>,
-}
-
-impl Proof {
-    /// The proof as text.
-    pub(crate) fn text(&self) -> String {
-        let mut text = format!(
-            "\nProof: {} requests compared, {} different, {} not compared\n",
-            self.compared,
-            self.differences.len(),
-            self.skipped
-        );
-        for difference in &self.differences {
-            let Difference {
-                request,
-                expected,
-                found,
-            } = difference;
-            let _ = writeln!(
-                text,
-                "  {request}\n    ingress-nginx: {expected}\n    towergate: {found}"
-            );
-        }
-        text
-    }
-}
-
 /// Compares the model of ingress-nginx with the translation. `texts` are the manifests by file name.
-/// Without `requests`, they are generated.
+/// Without `requests`, they are generated. Verdicts that describe a difference get its request as their example.
 ///
 /// # Errors
 /// If no socket can be bound or the plan cannot be built.
@@ -73,9 +37,9 @@ pub(crate) fn prove(
     manifests: &Manifests,
     texts: &[(String, String)],
     flags: &[String],
-    migration: &Migration,
+    migration: &mut Migration,
     requests: Option<Vec<ModelRequest>>,
-) -> Result<Proof, Failure> {
+) -> Result<ProofReport, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -86,32 +50,41 @@ async fn run(
     manifests: &Manifests,
     texts: &[(String, String)],
     flags: &[String],
-    migration: &Migration,
+    migration: &mut Migration,
     requests: Option<Vec<ModelRequest>>,
-) -> Result<Proof, Failure> {
+) -> Result<ProofReport, Failure> {
     let nginx = IngressNginx::new(manifests, flags);
     let echo = Echo::start().await?;
     let gateway = gateway(&nginx, texts, migration, &echo)?;
     let ports = [gateway.service(80), gateway.service(443)];
     let https = proof::has_https(&migration.objects);
-    let mut proof = Proof {
-        compared: 0,
-        skipped: 0,
-        differences: Vec::new(),
-    };
+    let mut proof = ProofReport::new("Proof");
+    proof.assumed_services = proof::assumed_services(&nginx);
     for request in requests.unwrap_or_else(|| proof::requests(&nginx)) {
-        if request.https && !https || !proof::is_plain(&nginx, &request) {
-            proof.skipped += 1;
+        if request.https && !https {
+            proof.skip("the translation has no listener for HTTPS");
             continue;
         }
         let expected = nginx.answer(&request);
+        if let Some(reason) = not_comparable(&nginx, &request, &expected) {
+            proof.skip(reason);
+            continue;
+        }
         let found = send(&ports[usize::from(request.https)], &request, &echo).await?;
         proof.compared += 1;
-        proof
-            .differences
-            .extend(proof::compare(&request, &expected, &found));
+        if let Some(mut difference) = proof::compare(&request, &expected, &found) {
+            let verdicts = &mut migration.verdicts;
+            explain(
+                &nginx,
+                verdicts,
+                &request,
+                (&expected, &found),
+                &mut difference,
+            );
+            proof.differences.push(difference);
+        }
     }
-    proof::sort(&mut proof.differences);
+    proof.sort();
     Ok(proof)
 }
 
@@ -129,7 +102,8 @@ fn gateway(
     decoder.file("missing.yaml", &proof::missing_services(nginx));
     decoder.file("translation.yaml", &proof::prepare(&migration.objects));
     let mut objects = decoder.finish().objects;
-    let StandIns { endpoints, names } = StandIns::replace_all(&mut objects, echo.port);
+    let StandIns { endpoints, names } =
+        StandIns::replace_all(&mut objects, echo.port, |service| nginx.is_ready(service));
     echo.names
         .set(names)
         .map_err(|_| "the echo server is in use")?;

@@ -9,10 +9,10 @@ use towergate_k8s::ingress::Manifests;
 use towergate_k8s::ingress::comparison::{compare_live, is_sendable};
 use towergate_k8s::ingress::model::IngressNginx;
 use towergate_k8s::ingress::proof;
+use towergate_k8s::ingress::proof_report::ProofReport;
 
 use crate::Failure;
 use crate::live_gateway::LiveGateway;
-use crate::prove::Proof;
 
 /// How many requests are sent.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ pub(crate) fn prove_against(
     against: &[String],
     allowed: &[String],
     budget: RequestBudget,
-) -> Result<Proof, Failure> {
+) -> Result<ProofReport, Failure> {
     let [old, new] = against else {
         return Err(
             "--prove-against: expected the addresses of ingress-nginx and of the new gateway"
@@ -57,17 +57,24 @@ pub(crate) fn prove_against(
         .enable_all()
         .build()?;
     let nginx = IngressNginx::new(manifests, flags);
-    let (sent, skipped): (Vec<_>, Vec<_>) = proof::requests(&nginx)
-        .into_iter()
-        .partition(|request| request.https == old.https && is_sendable(request, allowed));
-    let left_out = sent.len().saturating_sub(budget.total);
+    let mut proof = ProofReport::new("Running gateways");
+    let mut sent = Vec::new();
+    for request in proof::requests(&nginx) {
+        if request.https != old.https {
+            proof.skip("the addresses have another scheme");
+        } else if request.client != proof::STRANGER {
+            proof.skip("the address of its client cannot be chosen");
+        } else if !is_sendable(&request, allowed) {
+            proof.skip("its method may change data of the backends: see --prove-allow-method");
+        } else if sent.len() == budget.total {
+            proof.skip("it is beyond --prove-requests");
+        } else {
+            sent.push(request);
+        }
+    }
     runtime.block_on(async {
-        let mut proof = Proof {
-            skipped: skipped.len() + left_out,
-            ..Proof::default()
-        };
         let mut pace = budget.pace();
-        for request in sent.iter().take(budget.total) {
+        for request in &sent {
             pace.tick().await;
             let (expected, found) = tokio::join!(old.send(request), new.send(request));
             proof.compared += 1;
@@ -75,7 +82,7 @@ pub(crate) fn prove_against(
                 .differences
                 .extend(compare_live(request, &expected, &found));
         }
-        proof::sort(&mut proof.differences);
+        proof.sort();
         Ok(proof)
     })
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use towergate_core::plan::{BackendId, Endpoint};
-use towergate_k8s::Objects;
+use towergate_k8s::{ObjectKey, Objects};
 use towergate_policy::backend::{BackendEndpoint, FqdnEndpoint, IpEndpoint};
 
 /// Replacements of the backends of a proof.
@@ -18,8 +18,12 @@ pub(crate) struct StandIns {
 
 impl StandIns {
     /// Replaces the endpoints of all Services and Backends of `objects` by addresses of an echo server on
-    /// `port`, each with an address of its own in 127.64.0.0/10.
-    pub(crate) fn replace_all(objects: &mut Objects, port: u16) -> Self {
+    /// `port`, each with an address of its own in 127.64.0.0/10. Services that are not ready have none.
+    pub(crate) fn replace_all(
+        objects: &mut Objects,
+        port: u16,
+        is_ready: impl Fn(&ObjectKey) -> bool,
+    ) -> Self {
         let mut addresses = (1_u32..).map(|n| Ipv4Addr::from_bits(0x7f40_0000 + n));
         let mut next = move || addresses.next().unwrap_or(Ipv4Addr::LOCALHOST);
         let mut this = Self {
@@ -36,8 +40,11 @@ impl StandIns {
                 this.names.insert(address.into(), key.to_string());
                 let backend = BackendId::service(&key.namespace, &key.name, number);
                 let address = SocketAddr::new(address.into(), port);
-                this.endpoints
-                    .insert(backend, vec![Endpoint::from(address)]);
+                let endpoints = match is_ready(key) {
+                    true => vec![Endpoint::from(address)],
+                    false => Vec::new(),
+                };
+                this.endpoints.insert(backend, endpoints);
             }
         }
         let is_service = |namespace: &str, name: &FqdnEndpoint| {

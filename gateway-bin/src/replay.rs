@@ -13,14 +13,15 @@ use std::process::ExitCode;
 
 use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live};
 use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
-use towergate_k8s::ingress::proof::{self, Difference};
+use towergate_k8s::ingress::proof;
+use towergate_k8s::ingress::proof_report::{Difference, ProofReport};
 use towergate_k8s::ingress::replay::{LogReader, ReplayOptions, ReplayRequest, ReplaySelection};
 use towergate_k8s::ingress::{Manifests, MigrateOptions, translate};
 
 use crate::args::ReplayArgs;
 use crate::live_gateway::LiveGateway;
 use crate::migrate::read;
-use crate::prove::{Proof, prove};
+use crate::prove::prove;
 use crate::prove_against::RequestBudget;
 use crate::{Failure, Outcome, print};
 
@@ -61,13 +62,13 @@ pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
                 flags: args.nginx_flags.clone(),
                 ..MigrateOptions::default()
             };
-            let migration = translate(&manifests, &options);
+            let mut migration = translate(&manifests, &options);
             let requests = selection.requests.into_iter().map(|kept| kept.request);
             prove(
                 &manifests,
                 &texts,
                 &args.nginx_flags,
-                &migration,
+                &mut migration,
                 Some(requests.collect()),
             )?
         }
@@ -79,7 +80,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
         _ => return Err("--against: expected one or two addresses".into()),
     };
     print(proof.text().as_bytes())?;
-    Ok(ExitCode::from(u8::from(!proof.differences.is_empty())))
+    Ok(ExitCode::from(u8::from(proof.has_unexplained())))
 }
 
 /// Selects the requests of the log.
@@ -113,7 +114,7 @@ fn select(args: &ReplayArgs, nginx: Option<&IngressNginx<'_>>) -> Result<ReplayS
     }
 }
 
-fn block_on(proof: impl Future<Output = Proof>) -> Result<Proof, Failure> {
+fn block_on(proof: impl Future<Output = ProofReport>) -> Result<ProofReport, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -128,6 +129,9 @@ fn over(gateway: &LiveGateway, kept: &ReplayRequest) -> ModelRequest {
     }
 }
 
+/// Why a request over the other scheme is not compared.
+const OTHER_SCHEME: &str = "it arrived over another scheme than that of the addresses";
+
 /// Whether the log or the Ingresses say that the request arrived over the other scheme.
 fn has_other_scheme(gateway: &LiveGateway, kept: &ReplayRequest) -> bool {
     kept.knows_scheme && kept.request.https != gateway.https
@@ -139,12 +143,12 @@ async fn with_gateway(
     old: &LiveGateway,
     new: &LiveGateway,
     budget: RequestBudget,
-) -> Proof {
-    let mut proof = Proof::default();
+) -> ProofReport {
+    let mut proof = ProofReport::new("Replay");
     let mut pace = budget.pace();
     for kept in requests {
         if has_other_scheme(new, kept) {
-            proof.skipped += 1;
+            proof.skip(OTHER_SCHEME);
             continue;
         }
         pace.tick().await;
@@ -154,18 +158,26 @@ async fn with_gateway(
         let difference = compare_live(&request, &expected, &found);
         proof.differences.extend(difference);
     }
-    proof::sort(&mut proof.differences);
+    proof.sort();
     proof
 }
 
 /// Sends the requests to the new gateway and compares the status with the log. Requests with a user
 /// name had a password, which is not in the log: they are not compared.
-async fn with_log(requests: &[ReplayRequest], new: &LiveGateway, budget: RequestBudget) -> Proof {
-    let mut proof = Proof::default();
+async fn with_log(
+    requests: &[ReplayRequest],
+    new: &LiveGateway,
+    budget: RequestBudget,
+) -> ProofReport {
+    let mut proof = ProofReport::new("Replay");
     let mut pace = budget.pace();
     for kept in requests {
-        if has_other_scheme(new, kept) || kept.has_user {
-            proof.skipped += 1;
+        if has_other_scheme(new, kept) {
+            proof.skip(OTHER_SCHEME);
+            continue;
+        }
+        if kept.has_user {
+            proof.skip("the log does not contain the password of the user");
             continue;
         }
         pace.tick().await;
@@ -176,7 +188,7 @@ async fn with_log(requests: &[ReplayRequest], new: &LiveGateway, budget: Request
             .differences
             .extend(differs_from_log(&request, kept, &found));
     }
-    proof::sort(&mut proof.differences);
+    proof.sort();
     proof
 }
 
@@ -199,5 +211,6 @@ fn differs_from_log(
             kept.first_line
         ),
         found,
+        explained_by: Vec::new(),
     })
 }

@@ -71,6 +71,143 @@ fn the_exit_status_depends_on_the_worst_verdict() {
 }
 
 #[test]
+fn files_of_an_earlier_run_are_removed_and_reported() {
+    let folder = Folder::new();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    migrate(&[&input("gitlab"), "--out", out]);
+    folder.write("out/own.yaml", "# mine\n");
+
+    let second = run(
+        env!("CARGO_BIN_EXE_towergate"),
+        &["migrate", &input("canary-weight"), "--out", out],
+    );
+
+    let files = files(Path::new(out));
+    let names: Vec<&String> = files.keys().collect();
+    let expected = [
+        "apps.yaml",
+        "gateway.yaml",
+        "gateway_default-certificate.yaml",
+        "own.yaml",
+    ];
+    assert_eq!(names, expected);
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    assert!(stderr.contains("gitlab.yaml: removed"), "{stderr}");
+}
+
+#[test]
+fn a_file_of_the_user_is_not_overwritten() {
+    let folder = Folder::new();
+    folder.write("out/gateway.yaml", "# mine\n");
+    let out = folder.path().join("out");
+
+    let (_, code) = migrate(&[&input("gitlab"), "--out", out.to_str().unwrap()]);
+
+    assert_eq!(code, Some(2));
+    assert_eq!(files(&out)["gateway.yaml"], "# mine\n");
+}
+
+#[test]
+fn an_ingress_in_two_files_is_an_error_with_both_places() {
+    let folder = Folder::new();
+    folder.write("a.yaml", TWO_HOSTS);
+    folder.write("b.yaml", TWO_HOSTS);
+
+    let output = run(
+        env!("CARGO_BIN_EXE_towergate"),
+        &["migrate", folder.path().to_str().unwrap()],
+    );
+
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    for expected in [
+        "b.yaml:1: Ingress shop/shop is already defined in",
+        "a.yaml:1; the first one is used",
+    ] {
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+}
+
+#[test]
+fn a_difference_that_a_verdict_describes_is_no_failure_and_its_example() {
+    let (text, code) = migrate(&[&input("grafana-subpath"), "--prove", "--format", "json"]);
+
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let differences = report["proofs"][0]["differences"].as_array().unwrap();
+    assert_eq!(code, Some(0), "{differences:#?}");
+    assert!(!differences.is_empty());
+    for difference in differences {
+        let explained = difference["explainedBy"].as_array().unwrap();
+        assert!(explained.contains(&"spec.rules".into()), "{difference}");
+    }
+    let mut verdicts = report["verdicts"].as_array().unwrap().iter();
+    let rules = verdicts.find(|one| one["setting"] == "spec.rules").unwrap();
+    let url = rules["example"]["url"].as_str().unwrap();
+    assert!(url.contains("tools.example.com/"), "{rules}");
+}
+
+/// A Service of a whole cluster, for another Ingress than those of [`TWO_HOSTS`].
+const CLUSTER: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: other, namespace: other}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: other, namespace: other, labels: {kubernetes.io/service-name: other}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints: [{addresses: [10.0.0.1]}]
+";
+
+#[test]
+fn a_service_that_does_not_exist_is_proved_and_one_that_may_is_assumed() {
+    let folder = Folder::new();
+    folder.write("in/ingresses.yaml", TWO_HOSTS);
+    let input = folder.path().join("in");
+    let input = input.to_str().unwrap();
+
+    let (assumed, _) = migrate(&[input, "--prove"]);
+    folder.write("in/cluster.yaml", CLUSTER);
+    let (missing, code) = migrate(&[input, "--prove"]);
+
+    let expected = "assumed to exist, because the files lack them: blog/web, shop/web";
+    assert!(assumed.contains(expected), "{assumed}");
+    assert!(assumed.contains(" 0 different"), "{assumed}");
+    assert!(!missing.contains("assumed to exist"), "{missing}");
+    let expected = "    ingress-nginx: 503\n    towergate: 500\n    explained by: error responses";
+    assert!(missing.contains(expected), "{missing}");
+    assert_eq!(code, Some(0), "{missing}");
+}
+
+#[test]
+fn what_is_not_compared_has_a_reason() {
+    let (text, _) = migrate(&[&input("authentik"), "--prove"]);
+
+    let expected = ", because an authentication server decides";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn what_a_translation_needs_has_no_finding_about_its_own_policies() {
+    let folder = Folder::new();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    migrate(&[&input("alertmanager-whitelist"), "--out", out]);
+
+    let output = run(
+        env!("CARGO_BIN_EXE_towergate"),
+        &["check", out, &input("alertmanager-whitelist")],
+    );
+
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("authorization-by-peer-address"), "{text}");
+}
+
+#[test]
 fn translations_without_differences_are_proved() {
     for name in [
         "gitlab",
@@ -213,9 +350,9 @@ fn a_log_is_replayed_through_the_translation() {
     for expected in [
         "Log: 3 lines, 2 distinct requests",
         "2 requests compared, 0 different",
-        "1 lines left out: a method that may change something (first: line 4: POST)",
+        "1 line left out: a method that may change something (first: line 4: POST)",
         "(first: line 5: [upstream-default-backend] /)",
-        "1 lines left out: not in the default format of ingress-nginx (first: line 6)",
+        "1 line left out: not in the default format of ingress-nginx (first: line 6)",
     ] {
         assert!(text.contains(expected), "{text}");
     }

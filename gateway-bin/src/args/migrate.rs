@@ -20,21 +20,24 @@ pub(crate) struct MigrateArgs {
     pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// Folder to write the translated manifests to. Without it, only the report is printed.
+    /// Folder to write the translated manifests to. Files that an earlier run wrote are replaced, or removed if nothing
+    /// is translated to them any more; other files are kept. Without it, only the report is printed.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Format of the report.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: ReportFormat,
-    /// Exit with status 1 if a verdict is this one or worse.
+    /// Exit with status 1 if the verdict on a setting is this one or worse. Defaults of ingress-nginx do not count.
     #[arg(long, value_name = "VERDICT")]
     pub(crate) fail_on: Option<FailOn>,
     /// Send generated requests through the translation, in this process, and print those to which a
-    /// model of ingress-nginx responds differently, the smallest request first.
+    /// model of ingress-nginx responds differently, the smallest request first. Exit with status 1 if a difference is
+    /// described by no verdict.
     #[arg(long)]
     pub(crate) prove: bool,
     /// Send generated requests to a running ingress-nginx and to the new gateway, and print where they respond
-    /// differently. Only GET, HEAD, OPTIONS and the methods of --prove-allow-method are sent.
+    /// differently. Only GET, HEAD, OPTIONS and the methods of --prove-allow-method are sent. Exit with status 1 if they
+    /// respond differently.
     #[arg(long, value_name = "URL,URL", value_delimiter = ',', num_args = 1)]
     pub(crate) prove_against: Vec<String>,
     /// With --prove-against, also send generated requests with this method, such as POST, without a body. They may

@@ -31,7 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::model::ModelRequest;
-use super::proof::{Difference, STRANGER, describe};
+use super::proof::{STRANGER, describe};
+use super::proof_report::Difference;
 use super::value::url;
 
 /// Fields that differ from response to response.
@@ -166,6 +167,7 @@ pub fn compare_live(
         request: describe(request),
         expected,
         found,
+        explained_by: Vec::new(),
     })
 }
 

@@ -41,6 +41,7 @@ pub mod model;
 mod nginx_conf;
 mod output;
 pub mod proof;
+pub mod proof_report;
 pub mod replay;
 pub mod report;
 pub mod servers;

@@ -16,14 +16,15 @@ use towergate_policy::backend_traffic::LOCAL_RATE_LIMIT;
 
 use super::model::{IngressNginx, ModelAnswer, ModelRequest, normalise};
 use super::output::OutputObjects;
+use super::proof_report::Difference;
 use super::servers::{BackendPort, Location, Server};
-use super::settings::{BackendProtocol, IngressSettings};
+use super::settings::IngressSettings;
 use super::value::url;
 use crate::objects::ObjectKey;
 use crate::yaml;
 
 /// A client address that lists of networks are unlikely to contain.
-pub(super) const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
+pub const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
 
 /// The response of the data plane.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,17 +37,6 @@ pub struct Observed {
     pub backend: Option<String>,
     /// Request target that it received.
     pub target: Option<String>,
-}
-
-/// A request to which the two sides respond differently.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Difference {
-    /// The request, on one line.
-    pub request: String,
-    /// The response of ingress-nginx.
-    pub expected: String,
-    /// The response of the data plane.
-    pub found: String,
 }
 
 /// Requests for every host and path: boundary paths, encodings, methods, canaries and clients.
@@ -237,7 +227,7 @@ pub fn describe(request: &ModelRequest) -> String {
     text
 }
 
-/// Compares the two responses. `None`: they are equal, or cannot be compared.
+/// Compares the two responses. `None`: they are equal, or an authentication server decides.
 pub fn compare(
     request: &ModelRequest,
     expected: &ModelAnswer,
@@ -266,6 +256,7 @@ pub fn compare(
         request: describe(request),
         expected: expectation(expected),
         found: observation(found),
+        explained_by: Vec::new(),
     })
 }
 
@@ -335,14 +326,6 @@ fn observation(found: &Observed) -> String {
     }
 }
 
-/// Sorts differences: the smallest request first.
-pub fn sort(differences: &mut [Difference]) {
-    differences.sort_by(|a, b| {
-        let by_length = a.request.len().cmp(&b.request.len());
-        by_length.then_with(|| a.request.cmp(&b.request))
-    });
-}
-
 /// The manifests of a translation for the proof: listeners without TLS, and no rate limits, which would
 /// count the generated requests.
 pub fn prepare(objects: &OutputObjects) -> String {
@@ -389,9 +372,13 @@ fn plain_listeners(gateway: &mut Value) {
     }
 }
 
-/// Services that the routes need and the manifests lack.
-pub fn missing_services(nginx: &IngressNginx<'_>) -> String {
+/// Services that the routes need and the manifests lack, with their ports, unless the manifests are those of a whole
+/// cluster, in which they do not exist.
+fn missing(nginx: &IngressNginx<'_>) -> BTreeMap<ObjectKey, BTreeSet<u16>> {
     let mut missing: BTreeMap<ObjectKey, BTreeSet<u16>> = BTreeMap::new();
+    if nginx.is_complete() {
+        return missing;
+    }
     for port in service_ports(nginx) {
         // The translation writes port 80 if it does not know the number.
         let number = port.port.parse::<u16>().unwrap_or(80);
@@ -399,6 +386,17 @@ pub fn missing_services(nginx: &IngressNginx<'_>) -> String {
             missing.entry(port.service).or_default().insert(number);
         }
     }
+    missing
+}
+
+/// Services that the manifests lack and the proof assumes to exist.
+pub fn assumed_services(nginx: &IngressNginx<'_>) -> Vec<String> {
+    missing(nginx).keys().map(ObjectKey::to_string).collect()
+}
+
+/// Manifests of the Services that the proof assumes to exist.
+pub fn missing_services(nginx: &IngressNginx<'_>) -> String {
+    let missing = missing(nginx);
     let mut text = String::new();
     for (service, numbers) in missing {
         let ports: Vec<Value> = numbers
@@ -429,18 +427,6 @@ pub fn service_ports(nginx: &IngressNginx<'_>) -> BTreeSet<BackendPort> {
             location.backend.clone().into_iter().chain(canary)
         })
         .collect()
-}
-
-/// Whether the backends of a request speak plain HTTP, as those of the proof do, and no client
-/// certificate is needed.
-pub fn is_plain(nginx: &IngressNginx<'_>, request: &ModelRequest) -> bool {
-    if nginx.needs_certificate(request) {
-        return false;
-    }
-    let settings = nginx.settings_of(request);
-    settings.is_none_or(|settings| {
-        settings.backend.protocol == BackendProtocol::Http && settings.external_auth.is_none()
-    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use http::Uri;
 use super::access_log::{LogLineError, LoggedRequest, parse_line};
 use super::model::{IngressNginx, ModelRequest};
 use super::proof::STRANGER;
+use super::report::counted;
 
 /// How the requests are selected.
 #[derive(Clone, Debug)]
@@ -292,14 +293,15 @@ impl ReplaySelection {
     pub fn text(&self) -> String {
         let lines: usize = self.requests.iter().map(|request| request.lines).sum();
         let mut text = format!(
-            "Log: {lines} lines, {} distinct requests\n",
-            self.requests.len()
+            "Log: {}, {}\n",
+            counted(lines, "line", "lines"),
+            counted(self.requests.len(), "distinct request", "distinct requests")
         );
         for (reason, left) in &self.left_out {
             let _ = write!(
                 text,
-                "  {} lines left out: {} (first: line {}",
-                left.lines,
+                "  {} left out: {} (first: line {}",
+                counted(left.lines, "line", "lines"),
                 reason.reason(),
                 left.first_line
             );
@@ -430,9 +432,11 @@ spec:
         };
         assert_eq!(request.lines, 2);
         assert_eq!(request.statuses, BTreeMap::from([(200, 1), (404, 1)]));
-        assert!(selection.text().contains(
-            "1 lines left out: a method that may change something (first: line 3: POST)"
-        ));
+        assert!(
+            selection.text().contains(
+                "1 line left out: a method that may change something (first: line 3: POST)"
+            )
+        );
         assert_eq!(selection.left_out[&LeftOut::Format].first_line, 4);
     }
 

@@ -399,3 +399,60 @@ fn defaults_that_a_setting_turns_off_are_not_reported() {
     let hsts = "Strict-Transport-Security".to_owned();
     assert!(on.contains(&hsts) && !off.contains(&hsts));
 }
+
+#[test]
+fn errors_without_a_page_service_become_500_and_those_with_one_are_impossible() {
+    let keys = config(&[("custom-http-errors", "404,502")]);
+    let without = migrate(&(ingress("web", &[], "/") + &keys));
+    let with = migrate(&(ingress("web", &[("default-backend", "pages")], "/") + &keys));
+
+    let (outcome, _) = verdict(&without, "custom-http-errors");
+    assert_eq!(outcome, DIFFERS);
+    let file = &without.objects.files()["gateway.yaml"];
+    assert!(file.contains("500 Internal Server Error"), "{file}");
+    let (outcome, text) = verdict(&with, "custom-http-errors");
+    assert_eq!(outcome, NEVER);
+    assert!(
+        text.contains("{type: Value, value: 404}, {type: Value, value: 502}"),
+        "{text}"
+    );
+    let file = &with.objects.files()["gateway.yaml"];
+    assert!(!file.contains("500 Internal Server Error"), "{file}");
+}
+
+#[test]
+fn a_difference_that_one_request_shows_has_an_example() {
+    let migration = migrate(&ingress("web", &[("auth-type", "digest")], "/admin"));
+
+    let mut verdicts = migration.verdicts.iter();
+    let verdict = verdicts.find(|one| one.setting.ends_with("auth-type"));
+    let example = verdict
+        .and_then(|one| one.example.as_ref())
+        .expect("an example");
+
+    assert_eq!(example.request(), "GET http://a.test/admin");
+    assert_eq!(
+        (&*example.ingress_nginx, &*example.towergate),
+        ("401", "500")
+    );
+}
+
+#[test]
+fn verification_of_a_backend_is_kept_for_canaries_and_external_names() {
+    let verified = [
+        ("backend-protocol", "HTTPS"),
+        ("proxy-ssl-secret", "shop/ca"),
+        ("proxy-ssl-verify", "on"),
+    ];
+    let external = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {type: ExternalName, externalName: web.test}\n";
+    let canary = ingress("next", &[("canary", "true"), ("canary-weight", "5")], "/");
+
+    let migration = migrate(&(ingress("web", &verified, "/") + external + &canary));
+
+    let text = &migration.objects.files()["shop.yaml"];
+    assert!(!text.contains("insecureSkipVerify"), "{text}");
+    assert!(
+        text.contains("sni: web.test") && text.contains("kind: BackendTLSPolicy"),
+        "{text}"
+    );
+}

@@ -1,6 +1,8 @@
 //! Error pages, and a backend for Services without endpoints.
 
 use super::AnnotationReader;
+use crate::ingress::controller::ControllerConfig;
+use crate::ingress::input::Manifests;
 use crate::ingress::value::list;
 use crate::ingress::verdict::{Aspect, Finding};
 
@@ -12,25 +14,65 @@ const PAGES: &[Aspect] = &[
 ];
 
 pub(super) fn read(reader: &mut AnnotationReader<'_>) {
-    let own = reader.text("custom-http-errors").map(list);
-    let parse = |codes: Vec<String>| -> Option<Vec<u16>> {
-        let codes = codes.iter().map(|code| code.parse().ok());
-        let codes: Option<Vec<u16>> = codes.collect();
-        codes.filter(|codes| codes.iter().all(|code| (400..600).contains(code)))
-    };
-    match own.map(parse) {
+    let own = reader.text("default-backend").map(str::trim);
+    let configured = reader.config.flag("default-backend-service");
+    let service = own.or(configured).map(str::to_owned);
+    match reader.text("custom-http-errors").map(statuses) {
         Some(Some(codes)) => {
+            let finding = pages(&codes, service.as_deref());
             reader.settings.error_codes = codes;
-            let text = "a response with one of these statuses cannot be replaced by the page of a Service: the client gets the backend's own. For fixed pages, write `responseOverride` with a ConfigMap into the BackendTrafficPolicy";
-            reader.found("custom-http-errors", Finding::impossible(text, PAGES));
+            reader.found("custom-http-errors", finding);
         }
         Some(None) => reader.invalid("custom-http-errors", "it is not a list of statuses"),
         None => {}
     }
-    if let Some(service) = reader.text("default-backend").map(str::trim) {
+    if let Some(service) = own {
         reader.settings.default_backend = Some(service.to_owned());
-        let text =
-            "a Service without endpoints answers 503: requests do not fall back to another Service";
+        let text = "a Service without endpoints returns 503: requests do not fall back to another Service. Keep one replica of the Service, or write the page into `responseOverride` of a BackendTrafficPolicy for status 503";
         reader.found("default-backend", Finding::impossible(text, PAGES));
     }
+}
+
+/// Statuses of errors. `None`: the text is no list of them.
+pub(crate) fn statuses(text: &str) -> Option<Vec<u16>> {
+    let codes: Option<Vec<u16>> = list(text).iter().map(|code| code.parse().ok()).collect();
+    codes.filter(|codes| codes.iter().all(|code| (400..600).contains(code)))
+}
+
+/// The verdict on responses that the page of `service` replaces.
+pub(crate) fn pages(codes: &[u16], service: Option<&str>) -> Finding {
+    let Some(service) = service else {
+        return Finding::differs(
+            "without `default-backend` and `--default-backend-service`, ingress-nginx replaces the content by a page of its own; here the client receives that of the backend",
+            PAGES,
+        );
+    };
+    let codes: Vec<String> = codes
+        .iter()
+        .map(|code| format!("{{type: Value, value: {code}}}"))
+        .collect();
+    Finding::impossible(
+        format!(
+            "a response cannot be replaced by that of Service `{service}`: the client receives the backend's own. Write each page into a ConfigMap and refer to it in a BackendTrafficPolicy of the route: `responseOverride: [{{match: {{statusCodes: [{}]}}, response: {{contentType: text/html, body: {{type: ValueRef, valueRef: {{group: \"\", kind: ConfigMap, name: error-page}}}}}}}}]`",
+            codes.join(", ")
+        ),
+        PAGES,
+    )
+}
+
+/// Statuses of `custom-http-errors` of the ConfigMap that ingress-nginx turns into 500, because no Service returns a
+/// page. Empty: there are none.
+pub(crate) fn statuses_without_page(config: &ControllerConfig, manifests: &Manifests) -> Vec<u16> {
+    let annotated = manifests.ingresses.iter().any(|ingress| {
+        let mut names = ingress.annotations.keys();
+        names.any(|name| {
+            let name = name.strip_prefix(config.prefix()).unwrap_or_default();
+            matches!(name, "/custom-http-errors" | "/default-backend")
+        })
+    });
+    if annotated || config.flag("default-backend-service").is_some() {
+        return Vec::new();
+    }
+    let codes = config.text("custom-http-errors").and_then(statuses);
+    codes.unwrap_or_default()
 }

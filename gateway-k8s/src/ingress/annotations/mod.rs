@@ -14,7 +14,7 @@ mod canary;
 mod client_cert;
 mod cors;
 mod effect;
-mod errors;
+pub(crate) mod errors;
 pub(crate) mod external_auth;
 mod headers;
 mod limits;

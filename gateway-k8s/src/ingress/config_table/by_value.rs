@@ -1,7 +1,7 @@
 //! Keys and flags whose verdict depends on their value, on other keys, or on objects.
 
 use super::ConfigValue;
-use crate::ingress::annotations::{backend, proxy};
+use crate::ingress::annotations::{backend, errors, proxy};
 use crate::ingress::controller::object_key;
 use crate::ingress::value::{boolean, networks};
 use crate::ingress::verdict::Aspect::{Body, Calls, RequestHeaders, ResponseHeaders, Status, Tls};
@@ -174,6 +174,32 @@ pub(super) fn source_range(value: &ConfigValue<'_>) -> Finding {
             &[Status, Calls, Body, ResponseHeaders],
         ),
     }
+}
+
+/// `custom-http-errors`.
+pub(super) fn error_pages(value: &ConfigValue<'_>) -> Finding {
+    let affects = &[Status, Body, Calls, ResponseHeaders];
+    let Some(codes) = errors::statuses(value.text) else {
+        return Finding::decision(
+            "it is not a list of statuses: it is not translated",
+            affects,
+        );
+    };
+    if !errors::statuses_without_page(value.config, value.manifests).is_empty() {
+        return Finding::differs(
+            "BackendTrafficPolicy `responseOverride` of the Gateway: these responses become 500, as in ingress-nginx, which has no Service for their pages. The content differs. To keep the responses of backends, remove the override",
+            &[Body, ResponseHeaders],
+        );
+    }
+    errors::pages(
+        &codes,
+        Some(
+            value
+                .config
+                .flag("default-backend-service")
+                .unwrap_or("of the annotation `default-backend`"),
+        ),
+    )
 }
 
 /// `add-headers`.

@@ -72,13 +72,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         ),
     ),
     ("compute-full-forwarded-for", By(client_address::full)),
-    (
-        "custom-http-errors",
-        Never(
-            "responses cannot be replaced by the page of a Service",
-            &[Status, Body, Calls, ResponseHeaders],
-        ),
-    ),
+    ("custom-http-errors", By(by_value::error_pages)),
     ("default-type", NGINX),
     ("denylist-source-range", By(by_value::source_range)),
     ("disable-access-log", LOG),

@@ -61,10 +61,41 @@ impl<'a> IngressNginx<'a> {
 
     /// The settings that apply to a request.
     pub fn settings_of(&self, request: &ModelRequest) -> Option<&IngressSettings> {
+        self.servers.settings(self.location_of(request)?)
+    }
+
+    /// The Ingress whose settings apply to a request.
+    pub fn ingress_of(&self, request: &ModelRequest) -> Option<&ObjectKey> {
+        let ingress = self.location_of(request)?.ingress?;
+        Some(&self.servers.ingresses[ingress].ingress.key)
+    }
+
+    /// Whether the Service of a request exists. `true` if no Service receives it.
+    pub fn has_backend(&self, request: &ModelRequest) -> bool {
+        let backend = self
+            .location_of(request)
+            .and_then(|one| one.backend.as_ref());
+        backend.is_none_or(|port| self.has_service(&port.service))
+    }
+
+    fn location_of(&self, request: &ModelRequest) -> Option<&Location> {
         let path = request.target.split('?').next().unwrap_or_default();
         let uri = uri::normalise(path)?;
         let server = self.server(&host_name(request.header("host")?));
-        self.servers.settings(find_location(server, &uri).0)
+        Some(find_location(server, &uri).0)
+    }
+
+    /// Whether the manifests are those of a whole cluster, so that an object that they lack does not exist.
+    pub fn is_complete(&self) -> bool {
+        !self.manifests.endpoint_owners.is_empty()
+    }
+
+    /// Whether a Service has ready endpoints, as far as the manifests say.
+    pub fn is_ready(&self, service: &ObjectKey) -> bool {
+        self.is_alive(&BackendPort {
+            service: service.clone(),
+            port: String::new(),
+        })
     }
 
     /// Whether the host of a request over TLS requires a client certificate.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{DEFAULTS, Groups, counted, groups, phrase, place};
 use crate::ingress::Migration;
+use crate::ingress::proof_report::ProofReport;
 use crate::ingress::verdict::{ExampleExchange, MigrationOutcome, MigrationVerdict, count};
 
 const HEAD: &str = "<!DOCTYPE html>
@@ -38,8 +39,8 @@ ul { margin: 0; padding-left: 1.1rem; }
 </style>
 ";
 
-/// Writes the report.
-pub fn html(migration: &Migration) -> String {
+/// Writes the report, with the results of `proofs`.
+pub fn html(migration: &Migration, proofs: &[ProofReport]) -> String {
     let mut out = HEAD.to_owned();
     let counts = count(&migration.verdicts);
     let _ = writeln!(
@@ -67,6 +68,9 @@ pub fn html(migration: &Migration) -> String {
         let title = title[..1].to_uppercase() + &title[1..];
         let of_outcome = groups(migration, |one| one.is_setting() && one.outcome == outcome);
         section(&mut out, outcome.as_str(), &title, of_outcome);
+    }
+    for report in proofs {
+        proof(&mut out, report);
     }
     objects(&mut out, migration);
     let defaults = groups(migration, |one| !one.is_setting());
@@ -132,6 +136,45 @@ fn places(out: &mut String, verdicts: &[&MigrationVerdict]) {
         out.push_str("</li>");
     }
     out.push_str("</ul>");
+}
+
+fn proof(out: &mut String, report: &ProofReport) {
+    let _ = writeln!(
+        out,
+        "<h2>{}</h2>\n<p>{}.</p>\n<ul>",
+        escape(&report.title),
+        escape(&report.summary())
+    );
+    for (reason, number) in &report.not_compared {
+        let _ = writeln!(
+            out,
+            "<li>not compared: {number}, because {}</li>",
+            escape(reason)
+        );
+    }
+    if !report.assumed_services.is_empty() {
+        let names = escape(&report.assumed_services.join(", "));
+        let _ = writeln!(
+            out,
+            "<li>assumed to exist, because the files lack them: {names}</li>"
+        );
+    }
+    out.push_str("</ul>\n");
+    if report.differences.is_empty() {
+        return;
+    }
+    out.push_str("<table>\n<tr><th>Request</th><th>Responses</th><th>Explained by</th></tr>\n");
+    for difference in &report.differences {
+        let _ = writeln!(
+            out,
+            "<tr><td><code>{}</code></td><td><dl><dt>ingress-nginx</dt><dd>{}</dd><dt>towergate</dt><dd>{}</dd></dl></td><td>{}</td></tr>",
+            escape(&difference.request),
+            escape(&difference.expected),
+            escape(&difference.found),
+            escape(&difference.explained_by.join(", "))
+        );
+    }
+    out.push_str("</table>\n");
 }
 
 fn objects(out: &mut String, migration: &Migration) {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 pub use self::html::html;
 use super::Migration;
+use super::proof_report::ProofReport;
 use super::verdict::{MigrationOutcome, MigrationVerdict, SettingKind, count};
 
 /// Title of the differences that no setting affects.
@@ -134,9 +135,9 @@ fn place(verdict: &MigrationVerdict) -> String {
     }
 }
 
-/// The report as JSON: the number of Ingresses, of settings by outcome, the verdicts on settings, and the differences
-/// that no setting affects.
-pub fn json(migration: &Migration) -> Value {
+/// The report as JSON: the number of Ingresses, of settings by outcome, the verdicts on settings, the differences
+/// that no setting affects, and the proofs.
+pub fn json(migration: &Migration, proofs: &[ProofReport]) -> Value {
     let summary: serde_json::Map<String, Value> = count(&migration.verdicts)
         .iter()
         .map(|(outcome, number)| (outcome.as_str().to_owned(), (*number).into()))
@@ -150,6 +151,7 @@ pub fn json(migration: &Migration) -> Value {
         "summary": summary,
         "verdicts": settings,
         "defaults": defaults,
+        "proofs": proofs,
     })
 }
 
@@ -185,7 +187,7 @@ spec:
         let migration = migration(&[]);
 
         let text = text(&migration);
-        let json = json(&migration);
+        let json = json(&migration, &[]);
 
         let expected = "1 Ingress, 1 setting: 0 same, 0 same with a difference, 0 need a decision, 1 impossible\n";
         assert!(text.starts_with(expected), "{text}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUEST_BODY};
 
-use super::policies::{bad_gateway, quantity, retry};
+use super::policies::{quantity, response_overrides, retry};
 use super::{ACCESS_LABEL, Translator, slug};
 use crate::ingress::config_table::AddressSource;
 use crate::ingress::settings::ProxySettings;
@@ -347,7 +347,7 @@ impl Translator<'_> {
                 "http": {"streamIdleTimeout": duration(idle)},
             },
             "loadBalancer": {"type": "RoundRobin"},
-            "responseOverride": [bad_gateway()],
+            "responseOverride": response_overrides(None, &self.as_500),
         });
         if let Some(retry) = retry(&proxy) {
             spec["retry"] = retry;

@@ -11,6 +11,7 @@ mod backend_rules;
 mod backends;
 mod certificates;
 mod config;
+mod examples;
 mod form_verdicts;
 mod gateway;
 mod local_replies;
@@ -107,6 +108,8 @@ pub(crate) struct Translator<'a> {
     certificates: Vec<ObjectKey>,
     /// Secret that the caller makes.
     default_certificate: Option<ObjectKey>,
+    /// Statuses that ingress-nginx turns into 500.
+    as_500: Vec<u16>,
 }
 
 /// Translates `manifests`.
@@ -138,6 +141,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         namespaces: BTreeSet::new(),
         certificates: Vec::new(),
         default_certificate: None,
+        as_500: annotations::errors::statuses_without_page(&config, manifests),
     };
     translator.collect_certificates();
     translator.routes();
@@ -148,6 +152,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     translator.namespaces();
     translator.reference_grants();
     translator.settings_of_the_controller();
+    translator.add_examples();
     let mut verdicts = translator.verdicts;
     verdicts.sort();
     verdicts.dedup();

@@ -100,7 +100,7 @@ impl Translator<'_> {
         let limit_status = limit_status
             .filter(|status| (400..600).contains(status))
             .unwrap_or(503);
-        let mut traffic = traffic(settings, scope, path, limit_status);
+        let mut traffic = traffic(settings, scope, path, (limit_status, &self.as_500));
         if traffic.is_none() && !traffic_annotations.is_empty() {
             traffic = Some(json!({"mergeType": "StrategicMerge"}));
         }
@@ -248,22 +248,49 @@ fn status_override(matching: &Value, status: u64) -> Value {
     json!({"match": matching, "source": "Local", "response": {"statusCode": status}})
 }
 
-/// 502 for a backend that fails; Envoy returns 503. Responses without content are those of a backend without
-/// endpoints, for which ingress-nginx also returns 503.
-pub(crate) fn bad_gateway() -> Value {
+/// `responseOverride` of the Gateway's policy, or of a policy that replaces 429 by `limited`. `as_500` are statuses that
+/// ingress-nginx turns into 500.
+///
+/// Envoy returns 503 for a backend that fails, ingress-nginx 502. Responses without content are those of a backend
+/// without endpoints, for which ingress-nginx also returns 503.
+pub(crate) fn response_overrides(limited: Option<u64>, as_500: &[u16]) -> Value {
+    let of_nginx = |status: u64| match as_500.iter().any(|code| u64::from(*code) == status) {
+        true => 500,
+        false => status,
+    };
+    let mut overrides = Vec::new();
+    if let Some(status) = limited {
+        let matching = json!({"statusCodes": [{"type": "Value", "value": 429}]});
+        overrides.push(status_override(&matching, of_nginx(status)));
+    }
     let text = json!({"type": "Prefix", "value": "text/plain"});
-    let matching = json!({
+    let failed = json!({
         "statusCodes": [{"type": "Value", "value": 503}],
         "responseHeaders": [{"name": "Content-Type", "value": text}],
     });
-    status_override(&matching, 502)
+    overrides.push(status_override(&failed, of_nginx(502)));
+    if !as_500.is_empty() {
+        let codes: Vec<Value> = as_500
+            .iter()
+            .map(|code| json!({"type": "Value", "value": code}))
+            .collect();
+        overrides.push(json!({
+            "match": {"statusCodes": codes},
+            "response": {
+                "statusCode": 500,
+                "contentType": "text/plain",
+                "body": {"type": "Inline", "inline": "500 Internal Server Error\n"},
+            },
+        }));
+    }
+    overrides.into()
 }
 
 fn traffic(
     settings: &IngressSettings,
     scope: PolicyScope,
     path: &str,
-    limit_status: u64,
+    (limit_status, as_500): (u64, &[u16]),
 ) -> Option<Value> {
     let mut spec = Map::new();
     let proxy = &settings.proxy;
@@ -293,14 +320,8 @@ fn traffic(
         spec.insert("rateLimit".to_owned(), json!({"local": {"rules": rules}}));
         if limit_status != 429 {
             // A list replaces that of the Gateway's policy.
-            let limited = status_override(
-                &json!({"statusCodes": [{"type": "Value", "value": 429}]}),
-                limit_status,
-            );
-            spec.insert(
-                "responseOverride".to_owned(),
-                json!([limited, bad_gateway()]),
-            );
+            let overrides = response_overrides(Some(limit_status), as_500);
+            spec.insert("responseOverride".to_owned(), overrides);
         }
     }
     if spec.is_empty() {

@@ -6,8 +6,8 @@
 //! by length.
 
 use super::Translator;
-use crate::ingress::servers::Server;
-use crate::ingress::verdict::{Aspect, Finding};
+use crate::ingress::servers::{Location, Server};
+use crate::ingress::verdict::{Aspect, ExampleExchange, Finding};
 
 /// What differs if patterns become prefixes.
 pub(super) const PREFIXES: &[Aspect] = &[
@@ -36,6 +36,29 @@ fn prefix(path: &str, target: &str) -> Option<(String, String)> {
         text => text.to_owned(),
     };
     Some((or_root(prefix), or_root(base)))
+}
+
+/// A request that only ingress-nginx forwards: the prefix in upper case, if no path takes all requests of the host.
+fn example(server: &Server) -> Option<ExampleExchange> {
+    let takes_all = |location: &Location| location.path == "/" && location.backend.is_some();
+    if server.locations.iter().any(takes_all) || server.host.is_empty() {
+        return None;
+    }
+    let mut locations = server.locations.iter();
+    let (location, path) = locations.find_map(|location| {
+        let upper = location.path.to_ascii_uppercase();
+        (location.replaces_prefix.is_some() && upper != location.path).then_some((location, upper))
+    })?;
+    let to = location.replaces_prefix.as_deref().unwrap_or_default();
+    let scheme = if server.tls { "https" } else { "http" };
+    let host = server.host.replace("*.", "sample.");
+    Some(ExampleExchange {
+        method: "GET".to_owned(),
+        url: format!("{scheme}://{host}{path}/x"),
+        with: String::new(),
+        ingress_nginx: format!("the backend receives {}/x", to.trim_end_matches('/')),
+        towergate: "404".to_owned(),
+    })
 }
 
 fn is_literal(path: &str) -> bool {
@@ -93,8 +116,12 @@ impl Translator<'_> {
             "paths of host `{}` are prefixes that match whole segments in their own case; ingress-nginx compares them as regular expressions without case, so that `/app` also takes `/APP` and `/apple`",
             server.host
         );
+        let example = example(&changed);
         for ingress in server.ingresses() {
             self.field_of(ingress, "spec.rules", Finding::differs(&*text, PREFIXES));
+            if let Some(verdict) = self.verdicts.last_mut() {
+                verdict.example.clone_from(&example);
+            }
         }
         changed.regex = false;
         changed
