@@ -22,7 +22,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         Some("digest") => {
             reader.settings.denied = Some("auth-type".to_owned());
             reader.settings.digest_auth = true;
-            let text = "Digest authentication is not supported. The paths answer 500: choose Basic authentication over HTTPS, or external authentication";
+            let text = "Digest authentication is not supported. The paths return 500: choose Basic authentication over HTTPS, or external authentication";
             reader.found("auth-type", Finding::impossible(text, DENIED));
         }
         Some(_) => reader.invalid("auth-type", "it is neither `basic` nor `digest`"),
@@ -125,7 +125,7 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
     let Some(name) = reader.text("auth-secret").map(str::trim) else {
         reader.settings.denied = Some("auth-type".to_owned());
         reader.settings.nginx_denies = true;
-        let text = "without `auth-secret`, the paths answer 503, as in ingress-nginx";
+        let text = "without `auth-secret`, the paths return 503, as in ingress-nginx";
         reader.found("auth-type", Finding::differs(text, DENIED));
         return None;
     };
@@ -148,7 +148,7 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
         }
         None => {
             let text = format!(
-                "Secret {secret} is not among the files. The policy refers to a Secret of the same name with `-htpasswd` at its end: create it with the users under `.htpasswd`. Until then the paths answer 500, where ingress-nginx answers 503 if the Secret does not exist"
+                "Secret {secret} is not among the files. The policy refers to a Secret of the same name with `-htpasswd` at its end: create it with the users under `.htpasswd`. Until then the paths return 500, where ingress-nginx returns 503 if the Secret does not exist"
             );
             reader.found("auth-secret", Finding::decision(text, DENIED));
         }

@@ -45,7 +45,7 @@ fn protocol(reader: &mut AnnotationReader<'_>) {
         "GRPCS" => (BackendProtocol::Grpcs, https()),
         "FCGI" => {
             reader.settings.denied = Some("backend-protocol".to_owned());
-            let text = "FastCGI is not supported; the paths answer 500: run a web server with FastCGI in the pod";
+            let text = "FastCGI is not supported; the paths return 500: run a web server with FastCGI in the pod";
             (BackendProtocol::Fcgi, Finding::impossible(text, CALLS))
         }
         _ => {
@@ -109,7 +109,7 @@ fn tls(reader: &mut AnnotationReader<'_>) {
     if !reader.manifests.secrets.contains_key(&secret) {
         if reader.manifests.secrets.is_empty() {
             let text = format!(
-                "Secret {secret} is not among the files; ingress-nginx answers 503 without it"
+                "Secret {secret} is not among the files; ingress-nginx returns 503 without it"
             );
             reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
         } else {

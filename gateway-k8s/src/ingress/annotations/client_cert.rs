@@ -54,12 +54,12 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             false
         }
     };
-    let text = "the host has a listener of its own with `tls.clientValidation`. A client without a valid certificate is rejected in the handshake, where ingress-nginx answers 400. Requests over plain HTTP are not affected, in ingress-nginx and here: keep `ssl-redirect` on";
+    let text = "the host has a listener of its own with `tls.clientValidation`. A client without a valid certificate is rejected in the handshake, where ingress-nginx returns 400. Requests over plain HTTP are not affected, in ingress-nginx and here: keep `ssl-redirect` on";
     reader.found("auth-tls-secret", Finding::differs(text, TLS));
     let secret = object_key(secret, &reader.ingress.key.namespace);
     if reader.is_complete() && !reader.manifests.secrets.contains_key(&secret) {
         reader.settings.denied = Some("auth-tls-secret".to_owned());
-        let text = "the Secret does not exist: the host answers 403, as in ingress-nginx";
+        let text = "the Secret does not exist: the host returns 403, as in ingress-nginx";
         reader.found("auth-tls-secret", Finding::decision(text, TLS));
     }
     match_subject(reader);
@@ -84,7 +84,7 @@ fn match_subject(reader: &mut AnnotationReader<'_>) {
         Finding::differs(text, TLS)
     } else {
         reader.settings.denied = Some("auth-tls-match-cn".to_owned());
-        let text = "the pattern has syntax that CEL does not have: the paths answer 500. Write it without look-around, escapes and quotes";
+        let text = "the pattern has syntax that CEL does not have: the paths return 500. Write it without look-around, escapes and quotes";
         Finding::impossible(text, TLS)
     };
     reader.found("auth-tls-match-cn", finding);

@@ -74,7 +74,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     reader.found("auth-url", Finding::differs(text, AUTH));
 }
 
-/// Makes the paths answer 500, because the address has variables without a translation.
+/// Makes the paths return 500, because the address has variables without a translation.
 fn deny_variables(reader: &mut AnnotationReader<'_>, text: &str, parts: UrlParts) {
     let names: Vec<&str> = text
         .split('$')
@@ -90,7 +90,7 @@ fn deny_variables(reader: &mut AnnotationReader<'_>, text: &str, parts: UrlParts
         ..ExternalAuthSettings::default()
     });
     let text = format!(
-        "the address has variables of nginx: ${}. The paths answer 500: write a fixed address, and let the authentication server read `X-Original-URL` and `X-Original-Method`, which it receives",
+        "the address has variables of nginx: ${}. The paths return 500: write a fixed address, and let the authentication server read `X-Original-URL` and `X-Original-Method`, which it receives",
         names.join(", $")
     );
     reader.found("auth-url", Finding::impossible(text, AUTH));

@@ -136,7 +136,7 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
     let mut text = format!("not translated: {}", lines.join("; "));
     if guards {
         reader.settings.denied = Some(name.to_owned());
-        text.push_str(". These guard requests, so the paths answer 500 until they are replaced by a SecurityPolicy");
+        text.push_str(". These guard requests, so the paths return 500 until they are replaced by a SecurityPolicy");
     }
     reader.found(name, Finding::impossible(text, ANY));
 }

@@ -268,7 +268,7 @@ impl Translator<'_> {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default().trim().to_owned();
             let text = format!(
-                "path `{}` is no regular expression of Gateway API ({reason}): its requests are answered 500. Write it without look-around and back-references",
+                "path `{}` is no regular expression of Gateway API ({reason}): its requests receive 500. Write it without look-around and back-references",
                 location.path
             );
             self.field_of(ingress, "spec.rules", Finding::impossible(text, ANSWER));

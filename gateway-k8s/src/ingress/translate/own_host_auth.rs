@@ -3,7 +3,7 @@
 //! ingress-nginx calls itself: the request comes back, and a path of the same host leads to the
 //! authentication server. The translation asks the Service of that path directly, with the same `Host`
 //! and path. If this path has settings that could change the request or its answer, or if the host of
-//! the request is not known in advance, the guarded paths answer 500.
+//! the request is not known in advance, the guarded paths return 500.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Translator<'_> {
             }
             Err(why) => {
                 let text = format!(
-                    "{why}. The paths of host `{}` answer 500: write the address of the authentication server's Service",
+                    "{why}. The paths of host `{}` return 500: write the address of the authentication server's Service",
                     server.host
                 );
                 self.replace_verdict(ingress, "auth-url", Finding::impossible(text, ANSWER));
