@@ -84,6 +84,7 @@ def main():
         ("mode=other", "mode"),
         ("dataPlane.service.type=ExternalName", "type"),
         ("controller.image.digest=latest", "digest"),
+        ("rateLimit.timeout=50ms", "rateLimit.service"),
     ]
     for option, name in refused:
         documents, error = render("--set", option)
@@ -104,6 +105,11 @@ def main():
     named = [argument for argument in container(documents)["args"] if "geoip" in argument] if documents else error
     if named != ["--geoip-database=/geoip/City.mmdb", "--geoip-database=/geoip/ASN.mmdb"]:
         failures.append(f"{database}: {named}")
+    limits = "rateLimit.service=limits.limits.svc:8081,rateLimit.timeout=50ms,rateLimit.failClosed=true"
+    documents, error = render("--set", limits)
+    named = [argument for argument in container(documents)["args"] if "rate-limit" in argument] if documents else error
+    if named != ["--rate-limit-service=limits.limits.svc:8081", "--rate-limit-timeout=50ms", "--rate-limit-fail-closed"]:
+        failures.append(f"{limits}: {named}")
     for failure in failures:
         print(failure)
     print(f"chart: {len(paths)} values as null, {len(refused)} refused, {len(accepted)} optional objects")

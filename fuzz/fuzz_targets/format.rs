@@ -1,6 +1,6 @@
 //! A string with command operators is rejected, or has the same value each time.
 //!
-//! Input: the text.
+//! Input: the format string.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/format.rs"]

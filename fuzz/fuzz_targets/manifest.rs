@@ -1,4 +1,4 @@
-//! Any text decodes to objects and diagnostics: nothing panics, every position is within the text, and the
+//! Any text decodes to objects and diagnostics: nothing panics, every position is within the input, and the
 //! decoded objects can be resolved.
 #![no_main]
 

@@ -97,7 +97,7 @@ pub(crate) fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let bound = listener.local_addr()?;
-    tracing::info!(address = %bound, "admin endpoints: /ready /stats/prometheus /config /version");
+    tracing::info!(address = %bound, "admin endpoints: /live /ready /stats/prometheus /config /version");
     if !bound.ip().is_loopback() {
         tracing::warn!(address = %bound, "the admin endpoints are reachable from other hosts and have no authentication");
     }
@@ -116,7 +116,7 @@ pub(crate) fn serve_health(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let bound = listener.local_addr()?;
-    tracing::info!(address = %bound, "health page: /ready /stats/prometheus");
+    tracing::info!(address = %bound, "health endpoints: /live /ready /stats/prometheus");
     let routes = health().layer(CatchPanicLayer::new()).with_state(admin);
     serve_routes(listener, routes, stop);
     Ok(())

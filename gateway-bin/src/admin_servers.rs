@@ -13,7 +13,7 @@ use crate::args::RunArgs;
 use crate::flags::OffOr;
 use crate::listen_error::describe_flag;
 
-/// The servers of the admin endpoints and of the health page.
+/// The servers of the admin endpoints and of the health endpoints.
 pub(crate) struct AdminServers {
     sockets: Vec<(Page, TcpListener)>,
     stop: CancellationToken,

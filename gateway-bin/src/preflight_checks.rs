@@ -2,6 +2,7 @@
 //!
 //! Each manifest alone is valid, so no other check reports these problems.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use towergate_k8s::decode::Severity;
@@ -16,6 +17,7 @@ pub(crate) fn find(paths: &[PathBuf], loaded: &Loaded, scope: &ResolveOptions) -
     found.extend(nothing_to_serve(paths, loaded));
     found.extend(foreign_gateways(&loaded.objects, scope));
     found.extend(unknown_gateways(&loaded.objects, scope));
+    found.extend(unknown_ports(&loaded.objects, scope));
     found.extend(unknown_services(&loaded.objects, scope));
     found
 }
@@ -41,7 +43,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
                 true => "no manifest on standard input".to_owned(),
                 false => format!("no manifest in {paths}"),
             },
-            "Manifests are files that end in .yaml, .yml or .json. Hidden files are skipped.",
+            "pass files that end in .yaml, .yml or .json, or a folder of them; hidden files are skipped",
         )
     } else {
         Diagnostic::warning(
@@ -50,7 +52,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
                 true => "no Gateway on standard input: nothing is served".to_owned(),
                 false => format!("no Gateway in {paths}: nothing is served"),
             },
-            "Also pass the folder of the Gateway, or add a Gateway.",
+            "also pass the folder of the Gateway, or add a Gateway",
         )
     })
 }
@@ -69,7 +71,7 @@ fn foreign_gateways(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic
             "the Gateway is not served: GatewayClass {name} belongs to controller {theirs}, not to {}",
             scope.controller_name
         );
-        let help = format!("To serve it, pass --controller-name {theirs}.");
+        let help = format!("to serve it, pass --controller-name {theirs}");
         let warning = Diagnostic::warning(FindingCode::GatewayOfAnotherController, message, help);
         found.push(warning.at("Gateway", gateway, "spec.gatewayClassName"));
     }
@@ -82,9 +84,25 @@ fn unknown_gateways(objects: &Objects, scope: &ResolveOptions) -> impl Iterator<
         key.is_none_or(|key| !objects.gateways.contains_key(&key))
     });
     unknown.map(|name| {
-        let message = format!("--bind {name}=: no such Gateway in the manifests");
-        let help = "Name a Gateway of the manifests as NAMESPACE/NAME.";
+        let message = format!("--bind {name}: no such Gateway in the manifests");
+        let help = "name a Gateway of the manifests as NAMESPACE/NAME";
         Diagnostic::warning(FindingCode::UnknownBind, message, help)
+    })
+}
+
+fn unknown_ports(objects: &Objects, scope: &ResolveOptions) -> impl Iterator<Item = Diagnostic> {
+    let gateways = objects.gateways.values().map(|it| &it.spec.listeners);
+    let sets = objects.listener_sets.values().map(|it| &it.spec.listeners);
+    let known: BTreeSet<i32> = gateways
+        .chain(sets)
+        .flatten()
+        .map(|listener| listener.port)
+        .collect();
+    let unknown = (scope.ports.iter()).filter(move |(port, _)| !known.contains(&i32::from(**port)));
+    unknown.map(|(port, bound)| {
+        let message = format!("--port {port}={bound}: no listener has port {port}");
+        let help = "write it as PORT=BOUND, with the port of a listener";
+        Diagnostic::warning(FindingCode::UnknownPort, message, help)
     })
 }
 
@@ -99,8 +117,8 @@ fn unknown_services(objects: &Objects, scope: &ResolveOptions) -> impl Iterator<
             }
             Some(_) => return None,
         };
-        let message = format!("--endpoint {namespace}/{name}:{port}=: {what}");
-        let help = "Name a port of a Service of the manifests as NAMESPACE/SERVICE:PORT.";
+        let message = format!("--endpoint {namespace}/{name}:{port}: {what}");
+        let help = "name a port of a Service of the manifests as NAMESPACE/SERVICE:PORT";
         Some(Diagnostic::warning(
             FindingCode::UnknownEndpoint,
             message,
@@ -122,6 +140,15 @@ mod tests {
 
     /// The codes of the findings in a folder with this file.
     fn codes(file: Option<&str>, bind: &[&str], endpoints: &[&str]) -> Vec<FindingCode> {
+        codes_with_ports(file, bind, endpoints, &[])
+    }
+
+    fn codes_with_ports(
+        file: Option<&str>,
+        bind: &[&str],
+        endpoints: &[&str],
+        ports: &[&str],
+    ) -> Vec<FindingCode> {
         let folder = tempfile::tempdir().expect("a folder");
         if let Some(text) = file {
             std::fs::write(folder.path().join("a.yaml"), text).expect("the file is written");
@@ -136,6 +163,10 @@ mod tests {
                 .iter()
                 .map(|e| e.parse().expect("a valid value"))
                 .collect(),
+            ports: ports
+                .iter()
+                .map(|port| port.parse().expect("a valid value"))
+                .collect(),
             ..ManifestArgs::default()
         });
         let reading = loader.read(true, |_| None).expect("a reading");
@@ -145,6 +176,7 @@ mod tests {
             FindingCode::NoGateway,
             FindingCode::UnknownBind,
             FindingCode::UnknownEndpoint,
+            FindingCode::UnknownPort,
             FindingCode::GatewayOfAnotherController,
         ];
         codes.filter(|code| ours.contains(code)).collect()
@@ -172,6 +204,13 @@ mod tests {
     #[test]
     fn an_unreadable_file_is_reported_once() {
         assert!(codes(Some("kind: ["), &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_port_that_no_listener_has_is_a_warning() {
+        let with = |port| codes_with_ports(Some(GATEWAY), &[], &[], &[port]);
+        assert!(with("80=8080").is_empty());
+        assert_eq!(with("8080=80"), [FindingCode::UnknownPort]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) fn find(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic>
             Ok(database) => fields = fields | database.fields(),
             Err(error) => {
                 let message = format!("--geoip-database {}: {error}", path.display());
-                let help = "Pass a MaxMind DB file that this program can read.";
+                let help = "pass a MaxMind DB file that this program can read";
                 found.push(Diagnostic::error(CODE, message, help));
             }
         }
@@ -37,7 +37,7 @@ pub(crate) fn find(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic>
             let message = format!(
                 "no GeoIP database has {missing}, which the rule compares: the routes of the policy return 500"
             );
-            let help = "Name a database that has these fields with --geoip-database.";
+            let help = "name a database that has these fields with --geoip-database";
             let error = Diagnostic::error(CODE, message, help);
             found.push(error.at("SecurityPolicy", policy, field));
         }

@@ -210,15 +210,15 @@ warning[unknown-field]: the field `metadata.lables` is not known: it has no effe
 5 |   lables: {a: b}
   |   ^^^^^^
   = in Service default/echo, `metadata.lables`
-  = help: Did you mean `labels`?
+  = help: did you mean `labels`?
 
-error[invalid-object]: found text \"eighty five\", expected a number from 0 to 65535
+error[invalid-object]: found the string \"eighty five\", expected a number from 0 to 65535
   --> app.yaml:12:13
    |
 12 |     - port: \"eighty five\"
    |             ^^^^^^^^^^^^^
    = in Service default/echo, `spec.ports[0].port`
-   = help: Correct or remove the field: until then the object is not in force.
+   = help: correct or remove the field; until then the object is not in force
 
 note[passed-over]: 1 object of kind Deployment (apps/v1) skipped: not for this gateway
   --> app.yaml:15:7
@@ -277,7 +277,7 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) skipped: not for this g
         assert_eq!(
             brief(&decoded.diagnostics[0]),
             "app.yaml:5:3: Service default/echo: the field `metadata.lables` is not known: it has no effect \
-             (Did you mean `labels`?)"
+             (did you mean `labels`?)"
         );
     }
 }

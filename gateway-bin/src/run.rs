@@ -168,7 +168,7 @@ fn cpus() -> usize {
 
 /// Drains connections; a second signal ends the process at once.
 async fn shut_down(args: &RunArgs, data_plane: &impl DataPlane, signals: &mut Signals) -> ExitCode {
-    tracing::info!(timeout = ?args.drain_timeout(), "shutting down: no new connections, requests in flight may finish");
+    tracing::info!(timeout = ?args.drain_timeout(), "shutting down: accepting no new connections, completing requests in flight");
     let finished = tokio::select! {
         finished = data_plane.drain(args.drain_timeout()) => finished,
         () = signals.shutdown() => false,

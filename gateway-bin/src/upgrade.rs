@@ -72,7 +72,7 @@ impl Upgrade {
             return Ok(());
         };
         match predecessor.release() {
-            Ok(()) => tracing::info!("hand-over: this process serves, the previous one drains"),
+            Ok(()) => tracing::info!("hand-over: this process serves; the previous process drains"),
             Err(error) => tracing::warn!(%error, "hand-over: the previous process has exited"),
         }
         Ok(())

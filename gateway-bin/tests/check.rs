@@ -35,7 +35,10 @@ fn an_unreadable_path_is_reported_with_advice() {
         missing.contains("there is no such file or folder"),
         "{missing}"
     );
-    assert!(missing.contains("help: Correct the path."), "{missing}");
+    assert!(
+        missing.contains("help: pass a manifest, or a folder of manifests, that exists"),
+        "{missing}"
+    );
     assert!(latin.contains("help: Save it as UTF-8"), "{latin}");
     assert_eq!((missing_code, latin_code), (Some(2), Some(2)));
 }

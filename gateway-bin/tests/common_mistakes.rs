@@ -46,7 +46,7 @@ enum Status {
 /// Expected output of `check` and `status`.
 struct Told {
     status: Status,
-    /// Finding: severity, code, file, and the text of the line.
+    /// Finding: severity, code, file, and the content of the line.
     check: (&'static str, &'static str, &'static str, &'static str),
 }
 

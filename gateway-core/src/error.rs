@@ -21,7 +21,7 @@ use crate::policy::RejectedBody;
 use crate::reset_reason::{ResetReason, connect_failure};
 
 /// The cause of a failed exchange as the HTTP codec reports it. The codec is not part of the interface of this crate: only
-/// the text and the sources are public.
+/// the message and the sources are public.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct CodecFailure(hyper::Error);

@@ -45,7 +45,7 @@ impl Display for MetricType {
     }
 }
 
-/// The labels of a sample, with escaped values. Ordered by their text.
+/// The labels of a sample, with escaped values. Ordered by their string form.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Labels(String);
 
@@ -114,7 +114,7 @@ impl TextWriter {
         self.sample(&format!("{name}_count"), labels, count);
     }
 
-    /// Returns the text.
+    /// Returns the page.
     pub fn finish(self) -> String {
         self.text
     }

@@ -287,7 +287,7 @@ mod tests {
 
     use crate::text::TextMatch;
 
-    /// RE2, "Syntax": expressions with a matching and a non-matching text.
+    /// RE2, "Syntax": expressions with a matching and a non-matching string.
     #[test]
     fn expressions_in_the_syntax_of_re2_match_as_in_re2() {
         for (expression, yes, no) in [

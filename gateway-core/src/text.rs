@@ -126,16 +126,16 @@ where
     }
 }
 
-/// Match of a text (Envoy Gateway `StringMatch`; Gateway API `Exact` and `RegularExpression`).
+/// Match of a string (Envoy Gateway `StringMatch`; Gateway API `Exact` and `RegularExpression`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum TextMatch {
-    /// The text equals this value, case-sensitively.
+    /// The string equals this value, case-sensitively.
     Exact(String),
-    /// The text starts with this value.
+    /// The string starts with this value.
     Prefix(String),
-    /// The text ends with this value.
+    /// The string ends with this value.
     Suffix(String),
-    /// The whole text matches this expression, which is anchored (`^(?:…)$`) when it is parsed.
+    /// The whole string matches this expression, which is anchored (`^(?:…)$`) when it is parsed.
     Regex(Text<Regex>),
 }
 
@@ -147,7 +147,7 @@ impl TextMatch {
     /// The expression is invalid or exceeds the maximum size.
     pub fn regex(expression: &str) -> Result<Self, regex::Error> {
         // Parsed without anchors first: `a)|(b` is invalid, but the anchors would make it valid and match
-        // parts of a text.
+        // parts of a string.
         let expression = re2::translate(expression)?;
         Regex::new(&expression)?;
         let anchored = regex::RegexBuilder::new(&format!("^(?:{expression})$"))

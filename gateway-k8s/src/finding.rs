@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Serialize, Serializer};
 
-/// Declares the codes, each with its text, its meaning and general advice.
+/// Declares the codes, each with its string, its meaning and general advice.
 macro_rules! finding_codes {
     ($($(#[$attribute:meta])* $code:ident = $text:literal: $meaning:literal, $advice:literal;)*) => {
         /// Name of a kind of finding.
@@ -43,7 +43,7 @@ finding_codes! {
     AuthenticationReplaced = "authentication-replaced": "a SecurityPolicy without authentication replaces one that has it",
         "set `mergeType` in the more specific policy, or repeat the sections in it";
     AuthenticationSkipped = "authentication-skipped": "a request whose route is recomputed skips the authentication of the new rule",
-        "let one SecurityPolicy cover all rules between which the claims choose";
+        "let one SecurityPolicy cover all rules that the recomputed route can select";
     AuthorizationByPeerAddress = "authorization-by-peer-address": "a SecurityPolicy compares client addresses on a listener that does not configure their detection",
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     BackendInvalid = "backend-invalid": "a Backend has an invalid or unsupported field",
@@ -80,6 +80,8 @@ finding_codes! {
         "set `--controller-name` to that controller to serve the Gateway";
     GeoDatabaseUnusable = "geo-database-unusable": "a GeoIP database cannot be read, or none has a field that a policy compares",
         "name databases that have the fields with `--geoip-database`";
+    HeaderEditWithoutEffect = "header-edit-without-effect": "an edit of a header field that frames the message or concerns one connection",
+        "remove the edit";
     HostUnresolved = "host-unresolved": "a host that a SecurityPolicy or Backend names has no address",
         "correct the name, or refer to the service with `backendRefs`";
     HostnameInvalid = "hostname-invalid": "a hostname of a route is invalid",
@@ -107,7 +109,7 @@ finding_codes! {
     NoEndpoints = "no-endpoints": "a backend has no ready endpoints",
         "add an EndpointSlice with ready endpoints, or set `--endpoint`";
     NoGateway = "no-gateway": "there are manifests, but none is a Gateway",
-        "add a Gateway, or the folder that has it";
+        "add a Gateway, or the folder that contains it";
     NoIngressOfClass = "no-ingress-of-class": "no Ingress has the class of `--ingress-class`",
         "set `--ingress-class` to the class of the Ingresses, or set `spec.ingressClassName` in them";
     NoManifest = "no-manifest": "there are no manifests",
@@ -132,8 +134,8 @@ finding_codes! {
         "set `namespace` in the parentRef";
     ParentNotFound = "parent-not-found": "a parentRef names a Gateway or ListenerSet that does not exist",
         "correct the name and namespace";
-    PassedOver = "passed-over": "objects of kinds that do not concern a gateway are skipped",
-        "none is needed";
+    PassedOver = "passed-over": "objects of kinds that a gateway does not use are skipped",
+        "no action is required";
     PolicyConflict = "policy-conflict": "an older policy has the same target",
         "remove one of the policies";
     PolicyInvalid = "policy-invalid": "a policy cannot be enforced",
@@ -170,11 +172,11 @@ finding_codes! {
         "add a backendRef, or remove the rule";
     SchemaViolation = "schema-violation": "a value violates the schema of its kind",
         "correct or remove the field";
-    SettingWithoutEffect = "setting-without-effect": "a setting for requests applies to a route of connections or datagrams",
+    SettingWithoutEffect = "setting-without-effect": "a setting for requests is set for a TLSRoute, TCPRoute or UDPRoute",
         "remove the field";
     Syntax = "syntax": "a document is not valid YAML or JSON, or too large",
         "correct the document";
-    TimeoutWithoutEffect = "timeout-without-effect": "a timeout for TLS and TCP listeners applies to a Gateway that has none",
+    TimeoutWithoutEffect = "timeout-without-effect": "a timeout for TLS and TCP listeners is set for a Gateway that has no listener of this kind",
         "set `timeout.http.idleTimeout`, or remove the field";
     TrustedHops = "trusted-hops": "more than one proxy in front is trusted",
         "count the proxies that append to `X-Forwarded-For`";
@@ -186,6 +188,8 @@ finding_codes! {
         "correct the name, or remove the field";
     UnknownKind = "unknown-kind": "a kind does not exist in its API group",
         "correct `apiVersion` or `kind`";
+    UnknownPort = "unknown-port": "`--port` names a port that no listener has",
+        "write it as `PORT=BOUND`, with the port of a listener";
     Unreadable = "unreadable": "a file or folder cannot be read",
         "correct its permissions, encoding or size";
     Unsupported = "unsupported": "a field or value is not supported",

@@ -23,7 +23,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Returns all findings for a text, and the messages of all conditions.
+/// Returns all findings for a manifest, and the messages of all conditions.
 fn findings(text: &str) -> (Vec<Diagnostic>, Vec<String>) {
     let decoded = decode("in.yaml", text);
     let resolution = resolve(&decoded.objects, &ResolveOptions::default());
@@ -49,7 +49,7 @@ fn collect(value: &Value, messages: &mut Vec<String>) {
     }
 }
 
-/// Returns the findings and messages for a text that violate a property.
+/// Returns the findings and messages for a manifest that violate a property.
 fn faults(text: &str) -> Vec<String> {
     faults_of(findings(text)).0
 }
@@ -74,7 +74,7 @@ fn faults_of(
     )
 }
 
-/// Returns variants of the text, one per line, with one error each; the three kinds of error alternate.
+/// Returns variants of the manifest, one per line, with one error each; the three kinds of error alternate.
 fn variants(text: &str) -> impl Iterator<Item = String> {
     let lines: Vec<&str> = text.lines().collect();
     (0..lines.len()).map(move |at| {

@@ -53,7 +53,15 @@ impl fmt::Display for SchemaViolation {
     }
 }
 
+/// Message of the API server for a field that is required and absent.
+pub const REQUIRED: &str = "Required value";
+
 impl SchemaViolation {
+    /// Whether the field is required and absent.
+    pub fn is_absence(&self) -> bool {
+        self.message == REQUIRED
+    }
+
     /// A valid value, if the message contains only a regular expression.
     pub fn example(&self) -> Option<&'static str> {
         let pattern = self.message.strip_prefix("should match '")?;
@@ -63,7 +71,7 @@ impl SchemaViolation {
     }
 }
 
-/// Patterns of the schemas, each with a text that matches it.
+/// Patterns of the schemas, each with a string that matches it.
 const EXAMPLES: &[(&str, &str)] = &[
     (crate::common::CIDR, "192.0.2.0/24"),
     (crate::common::DNS_NAME, "app.example.com"),
@@ -87,11 +95,11 @@ pub enum FieldLimit {
     Required,
     /// Inclusive range of a number.
     Range(i64, i64),
-    /// Inclusive range of a text's length in characters.
+    /// Inclusive range of a string's length in characters.
     Length(usize, usize),
     /// Inclusive range of a list's length.
     Items(usize, usize),
-    /// A regular expression that must match somewhere in the text.
+    /// A regular expression that must match somewhere in the string.
     Pattern(&'static str),
     /// The allowed numbers.
     OneOf(&'static [i64]),
@@ -236,7 +244,7 @@ impl Report {
                 value.check(report);
             }
             None if limits.iter().any(|l| matches!(l, FieldLimit::Required)) => {
-                report.violation("Required value");
+                report.violation(REQUIRED);
             }
             None => {}
         });
@@ -279,7 +287,7 @@ impl Report {
         self.references.push(self.path.clone());
     }
 
-    /// Reports a text that is not one of the `known` values.
+    /// Reports a string that is not one of the `known` values.
     pub fn unknown_value(&mut self, text: &str, known: &[&str]) {
         let known: Vec<String> = known.iter().map(|value| format!("{value:?}")).collect();
         self.violation(format!(

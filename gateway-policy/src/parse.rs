@@ -4,8 +4,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use http::{HeaderName, header};
+use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
+use towergate_core::http::reserved::is_reserved;
 use towergate_core::plan::Text;
 
 use crate::FieldError;
@@ -126,18 +127,8 @@ pub(crate) fn forwarded_header_name(
     field: impl Display,
     text: &str,
 ) -> Result<Text<HeaderName>, FieldError> {
-    const RESERVED: [HeaderName; 8] = [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::UPGRADE,
-        header::TE,
-        header::TRAILER,
-        HeaderName::from_static("keep-alive"),
-    ];
     let name = header_name(&field, text)?;
-    if RESERVED.contains(&name) {
+    if is_reserved(&name) {
         let message = format_args!("a policy must not set {text}").to_string();
         return Err(FieldError::invalid(field, message));
     }

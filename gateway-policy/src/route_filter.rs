@@ -80,7 +80,7 @@ api_struct! {
         replace_regex_match: RegexReplacement = "replaceRegexMatch",
     }
 
-    /// Replaces the parts of a text that match an expression.
+    /// Replaces the parts of a string that match an expression.
     pub struct RegexReplacement {
         /// Regular expression.
         pattern: String = "pattern" [Required],

@@ -491,7 +491,7 @@ fn violations_of_a_security_policy_are_reported() {
     );
 }
 
-/// The message for a text without a network in CIDR notation.
+/// The message for a string without a network in CIDR notation.
 fn cidr_message() -> String {
     let mut found = networks(&["nowhere"]);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -502,7 +502,7 @@ fn networks(texts: &[&str]) -> Vec<SchemaViolation> {
     client(json!({"clientIPDetection": {"xForwardedFor": {"trustedCIDRs": texts}}}))
 }
 
-/// The API server's pattern is not anchored, so it accepts texts that do not parse as a network.
+/// The API server's pattern is not anchored, so it accepts strings that do not parse as a network.
 #[test]
 fn a_text_that_contains_a_network_matches_the_pattern() {
     let valid = [

@@ -68,13 +68,13 @@ pub enum CertificateError {
     /// The text of the key is empty.
     #[error("the private key is empty")]
     EmptyKey,
-    /// The text has no `CERTIFICATE` section.
+    /// The PEM data has no `CERTIFICATE` section.
     #[error("there is no certificate in the PEM text")]
     NoCertificate,
     /// A `CERTIFICATE` section is malformed, or is not an X.509 certificate.
     #[error("certificate {0} of the chain cannot be read")]
     Malformed(usize),
-    /// The text has no section with a private key.
+    /// The PEM data has no section with a private key.
     #[error("there is no private key in the PEM text")]
     NoKey,
     /// The private key is encrypted.
@@ -218,7 +218,7 @@ fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     })
 }
 
-/// The `CERTIFICATE` sections of a PEM text, which may contain other sections, even the key.
+/// The `CERTIFICATE` sections of PEM data, which may contain other sections, including the key.
 fn certificate_sections(pem: &str) -> String {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";
@@ -270,7 +270,7 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<NamePattern> {
         .collect()
 }
 
-/// Excludes a lone asterisk, and texts that no client can send as a server name.
+/// Excludes a lone asterisk, and strings that no client can send as a server name.
 fn name(text: &str) -> Option<NamePattern> {
     match text.to_ascii_lowercase().parse().ok()? {
         NamePattern::Any => None,

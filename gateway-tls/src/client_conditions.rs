@@ -39,7 +39,7 @@ pub struct ClientConditions {
 pub struct AltNameCondition {
     /// Kind of the names that are compared.
     pub kind: AltNameKind,
-    /// Comparison with the text of a name.
+    /// Comparison with a name as a string.
     pub matching: AltNameMatch,
 }
 
@@ -60,7 +60,7 @@ pub enum AltNameKind {
     Other(String),
 }
 
-/// Comparison of a text.
+/// Comparison of a string.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AltNameMatch {

@@ -179,7 +179,7 @@ fn write_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
             text.push('=');
             write_value(text, value);
         }
-        // A value without a text form is written as DER (RFC 2253, section 2.4).
+        // A value without a string form is written as DER (RFC 2253, section 2.4).
         (name, _) => {
             text.push_str(name.map_or(oid.as_str(), |(_, name)| name));
             text.push_str("=#");

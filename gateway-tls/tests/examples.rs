@@ -64,7 +64,7 @@ async fn ask(at: SocketAddr, name: &'static str, pem: &str, request: &str) -> io
     Ok(heard)
 }
 
-/// Certificates for `a.test` and `*.b.test`, and their PEM texts.
+/// Certificates for `a.test` and `*.b.test`, also as PEM.
 fn made() -> ([String; 2], Vec<Arc<Certificate>>) {
     let names = ["a.test", "*.b.test"];
     let made = names.map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
@@ -76,7 +76,7 @@ fn made() -> ([String; 2], Vec<Arc<Certificate>>) {
     (made.each_ref().map(|made| made.cert.pem()), certificates)
 }
 
-/// Serves an example in the background; returns its address, and the PEM texts of the certificates.
+/// Serves an example in the background; returns its address, and the certificates as PEM.
 macro_rules! serving {
     ($example:ident) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -51,7 +51,7 @@ fn write_object(fields: &[(String, Vec<LogPart>)], logged: Logged<'_>, out: &mut
     out.push(b'}');
 }
 
-/// Writes a JSON value: a number or `null` if the format is a single operator, otherwise a text.
+/// Writes a JSON value: a number or `null` if the format is a single operator, otherwise a string.
 fn write_json(parts: &[LogPart], logged: Logged<'_>, out: &mut Vec<u8>) {
     let mut text = Vec::new();
     let present = match parts {

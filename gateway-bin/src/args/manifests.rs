@@ -51,7 +51,8 @@ pub(crate) struct ManifestArgs {
     #[arg(long = "geoip-database", value_name = "FILE")]
     pub(crate) geoip_databases: Vec<PathBuf>,
     /// Also serve the Ingresses of this class on the Gateway `ingress-nginx/NAME`, with the
-    /// translation of `towergate migrate`. A path whose guard cannot be translated returns 500.
+    /// translation of `towergate migrate`. A path with an access restriction that cannot be translated
+    /// returns 500.
     #[arg(long, value_name = "NAME")]
     pub(crate) ingress_class: Option<String>,
     #[command(flatten)]

@@ -65,8 +65,8 @@ pub(crate) struct MigrateArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ClusterArgs {
     /// Also read the objects of a cluster, with the program `kubectl-towergate` of the same release, which must be
-    /// beside this program or in PATH. Of Secrets, only those are read that Ingresses and the controller refer to, and
-    /// private keys are left out.
+    /// beside this program or in PATH. Only Secrets that Ingresses and the controller refer to are read, and private
+    /// keys are replaced.
     #[arg(long)]
     pub(crate) from_cluster: bool,
     /// File with the address of the cluster. Default: KUBECONFIG, ~/.kube/config, or the service account of the pod.
@@ -91,10 +91,10 @@ pub(crate) enum ReportFormat {
 /// The verdict of `--fail-on`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FailOn {
-    /// Any verdict other than the same behaviour.
+    /// Any verdict other than `same`.
     SameWithADifference,
     /// Any verdict that needs a decision or is impossible.
     NeedsADecision,
-    /// Anything that is impossible.
+    /// Any verdict that is impossible.
     Impossible,
 }

@@ -58,21 +58,22 @@ pub(crate) struct RunArgs {
     /// BackendTrafficPolicies. Default: none, no zone is preferred.
     #[arg(long, value_name = "ZONE")]
     pub(crate) zone: Option<String>,
-    /// Address of the admin endpoints (/ready, /stats/prometheus, /config, /version), or `off`.
+    /// Address of the admin endpoints (/live, /ready, /stats/prometheus, /config, /version), or `off`.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:19000")]
     pub(crate) admin: OffOr<SocketAddr>,
-    /// Address of a server with only /ready and /stats/prometheus, for load balancers and
+    /// Address of a server with only /live, /ready and /stats/prometheus, for load balancers, probes and
     /// Prometheus.
     #[arg(long, value_name = "ADDR")]
     pub(crate) health: Option<SocketAddr>,
     /// File of the access log, `-` for standard output, or `off`.
     #[arg(long, value_name = "PATH|-|off", default_value = "-")]
     pub(crate) access_log: OffOr<PathBuf>,
-    /// Format of the access log: json (Envoy Gateway's), text (Envoy's line), or a text or JSON object with operators
+    /// Format of the access log: json (Envoy Gateway's), text (Envoy's line), or a string or JSON object with operators
     /// such as %RESPONSE_CODE%.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) access_log_format: AccessLogFormat,
-    /// Condition of an entry in the access log, in CEL, such as `response.code >= 400`. Can be repeated: one must hold.
+    /// Condition for access log entries, in CEL, such as `response.code >= 400`. Can be repeated: an entry is written
+    /// if any condition holds.
     #[arg(long, value_name = "CEL")]
     pub(crate) access_log_match: Vec<LogCondition>,
     /// Format of the log on standard error.

@@ -11,7 +11,7 @@ pub struct Finding {
     pub severity: String,
     /// Name of the file, without the folder.
     pub file: String,
-    /// Trimmed text of the line.
+    /// Trimmed content of the line.
     pub line: String,
     /// Path of the field.
     pub field: String,

@@ -24,7 +24,7 @@ pub struct DirectResponse {
 }
 
 impl DirectResponse {
-    /// The response to a request. `text` evaluates a text with operators, given the header fields so far.
+    /// The response to a request. `text` evaluates a string with operators, given the header fields so far.
     pub fn reply(&self, text: impl Fn(&HeaderMap, &Format) -> Option<Vec<u8>>) -> LocalReply {
         let status = StatusCode::from_u16(self.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

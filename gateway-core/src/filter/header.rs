@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, request};
 use serde::{Deserialize, Serialize};
 
 use crate::format::{FieldText, Format, FormatContext, FormatRequest};
+use crate::http::reserved::is_fixed;
 use crate::text::{Text, TextMatch};
 
 /// Edits in order of application.
@@ -153,6 +154,20 @@ impl HeaderEdits {
 }
 
 impl HeaderEdit {
+    /// Name of the edited field; `None` for a pattern.
+    pub fn name(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Set(name, _)
+            | Self::Add(name, _)
+            | Self::AddIfAbsent(name, _)
+            | Self::SetFormat(name, _)
+            | Self::AddFormat(name, _)
+            | Self::AddFormatIfAbsent(name, _)
+            | Self::Remove(name) => Some(name),
+            Self::RemoveMatching(_) => None,
+        }
+    }
+
     /// Replaces all values of the field.
     pub fn set(name: Text<HeaderName>, value: FieldText) -> Self {
         match value {
@@ -183,29 +198,29 @@ impl HeaderEdit {
         value: &mut impl FnMut(&HeaderMap, &Format) -> Option<HeaderValue>,
     ) {
         match self {
-            Self::Set(name, value) if may_edit(name) => {
+            Self::Set(name, value) if !is_fixed(name) => {
                 headers.insert(&**name, (**value).clone());
             }
-            Self::Add(name, value) if may_edit(name) => {
+            Self::Add(name, value) if !is_fixed(name) => {
                 headers.append(&**name, (**value).clone());
             }
-            Self::AddIfAbsent(name, value) if may_edit(name) => {
+            Self::AddIfAbsent(name, value) if !is_fixed(name) => {
                 headers.entry(&**name).or_insert_with(|| (**value).clone());
             }
-            Self::Remove(name) if may_edit(name) => {
+            Self::Remove(name) if !is_fixed(name) => {
                 headers.remove(&**name);
             }
-            Self::SetFormat(name, format) if may_edit(name) => {
+            Self::SetFormat(name, format) if !is_fixed(name) => {
                 if let Some(value) = value(headers, format) {
                     headers.insert(&**name, value);
                 }
             }
-            Self::AddFormat(name, format) if may_edit(name) => {
+            Self::AddFormat(name, format) if !is_fixed(name) => {
                 if let Some(value) = value(headers, format) {
                     headers.append(&**name, value);
                 }
             }
-            Self::AddFormatIfAbsent(name, format) if may_edit(name) => {
+            Self::AddFormatIfAbsent(name, format) if !is_fixed(name) => {
                 if !headers.contains_key(&**name)
                     && let Some(value) = value(headers, format)
                 {
@@ -225,26 +240,11 @@ impl HeaderEdit {
 }
 
 fn remove_matching(headers: &mut HeaderMap, rule: &TextMatch) {
-    let matches = |name: &&HeaderName| may_edit(name) && rule.matches(name.as_str());
+    let matches = |name: &&HeaderName| !is_fixed(name) && rule.matches(name.as_str());
     let names: Vec<HeaderName> = headers.keys().filter(matches).cloned().collect();
     for name in names {
         headers.remove(name);
     }
-}
-
-/// Whether edits of the field take effect.
-fn may_edit(name: &HeaderName) -> bool {
-    !matches!(
-        name.as_str(),
-        "host"
-            | "connection"
-            | "content-length"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy-connection"
-            | "transfer-encoding"
-            | "upgrade"
-    )
 }
 
 #[cfg(test)]

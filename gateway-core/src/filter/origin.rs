@@ -46,9 +46,11 @@ pub enum HostPattern {
     Below(String),
 }
 
-/// Error of a text that is not an origin pattern.
+/// Error: the string is not an origin pattern.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is no origin: scheme://host, scheme://*.host, each with or without :port, or * is")]
+#[error(
+    "{0:?} is not an origin; use scheme://host or scheme://*.host, each with an optional :port, or *"
+)]
 pub struct InvalidOrigin(String);
 
 impl OriginPattern {
@@ -97,7 +99,7 @@ impl WebScheme {
     }
 }
 
-/// Splits an origin or pattern into scheme, host and port. `None` if the text is neither.
+/// Splits an origin or pattern into scheme, host and port. `None` if the string is neither.
 fn split(origin: &str) -> Option<(WebScheme, &str, u16)> {
     let (scheme, rest) = origin.split_once("://")?;
     let scheme = [WebScheme::Http, WebScheme::Https]
@@ -120,7 +122,7 @@ fn decode_port(digits: &str) -> Option<u16> {
     digits.parse().ok().filter(|port| all && *port > 0)
 }
 
-/// Whether the text is an IPv6 address in brackets or consists of host characters and wildcards.
+/// Whether the string is an IPv6 address in brackets or consists of host characters and wildcards.
 fn is_host(text: &str) -> bool {
     let plain = |text: &str| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'*');

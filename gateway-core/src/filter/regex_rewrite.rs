@@ -58,7 +58,7 @@ enum SubstitutionPart {
     Group(usize),
 }
 
-/// Why a text is not a substitution.
+/// Why a string is not a substitution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubstitutionError {
@@ -129,7 +129,7 @@ impl HostRewrite {
 }
 
 impl RegexReplacement {
-    /// The text with every match replaced; `None` if there is none, or if the replacement refers to a group that
+    /// The string with every match replaced; `None` if there is none, or if the replacement refers to a group that
     /// the expression does not have.
     pub fn replace(&self, text: &str) -> Option<String> {
         let (pattern, substitution) = (&*self.pattern, &*self.substitution);

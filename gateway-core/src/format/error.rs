@@ -1,6 +1,6 @@
 //! Errors of formats.
 
-/// Why a text is not a format.
+/// Why a string is not a format.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
@@ -13,7 +13,7 @@ pub enum FormatError {
     /// A `%` starts no operator.
     #[error("{0:?} has a % that starts no command operator; write %% for a literal %")]
     Unfinished(String),
-    /// The text is not a valid header value.
+    /// The string is not a valid header value.
     #[error("{0:?} is not a valid header value")]
     HeaderValue(String),
 }

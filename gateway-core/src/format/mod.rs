@@ -1,13 +1,13 @@
 //! Texts with command operators, such as `%REQ(x-user)%`, as Envoy defines them.
 //!
-//! A text is parsed once, when its filter is built:
+//! A format string is parsed once, when its filter is built:
 //!
 //! ```text
 //! "a-%REQ(x-user?x-name):8%" ──parse──> Format [Literal("a-"), Operator(Request(..), 8)]
 //!                                         └─ write(&FormatContext) ──> "a-alice"
 //! ```
 //!
-//! A text without operators becomes a plain [`FieldText`] instead of a [`Format`], at no additional
+//! A string without operators becomes a plain [`FieldText`] instead of a [`Format`], at no additional
 //! cost. An unknown or unfinished operator is an error that names it. Operators whose values depend
 //! on the machine rather than on the request, such as `%ENVIRONMENT(X)%`, are not supported.
 //!
@@ -49,7 +49,7 @@ use http::HeaderValue;
 use crate::text::Source;
 use operator::Operator;
 
-/// A parsed text with command operators.
+/// A parsed string with command operators.
 #[derive(Clone, Debug)]
 pub struct Format {
     source: Box<str>,
@@ -66,7 +66,7 @@ enum Part {
 }
 
 impl Format {
-    /// Appends the text for one request. Operators without a value add nothing.
+    /// Appends the value for one request. Operators without a value add nothing.
     pub fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
@@ -82,7 +82,7 @@ impl Format {
         }
     }
 
-    /// The text for one request; `None` if it is empty.
+    /// The value for one request; `None` if it is empty.
     pub fn text(&self, context: &FormatContext<'_>) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         self.write(context, &mut out);

@@ -1,4 +1,4 @@
-//! Parsing of texts with operators.
+//! Parsing of strings with operators.
 
 use http::HeaderValue;
 
@@ -20,7 +20,7 @@ impl FieldText {
     /// Parses a header value. `%%` is a literal `%`.
     ///
     /// # Errors
-    /// [`FormatError`] names the operator, or the text that is not a valid header value.
+    /// [`FormatError`] names the operator, or the string that is not a valid header value.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let visible = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
         if text.trim() != text || !text.bytes().all(visible) {
@@ -45,7 +45,7 @@ impl FieldText {
     }
 }
 
-/// The parts of a text.
+/// The parts of a string.
 pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     let mut parts = Vec::new();
     let mut literal = String::new();
@@ -74,7 +74,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     Ok(parts)
 }
 
-/// The parts of an operator's text.
+/// The parts of an operator as written.
 struct Command<'t> {
     name: &'t str,
     args: Option<&'t str>,

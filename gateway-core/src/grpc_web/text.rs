@@ -1,6 +1,6 @@
 //! Base64 of `application/grpc-web-text`, in pieces.
 //!
-//! A body is a sequence of base64 texts, each with its own padding: clients and servers may encode
+//! A body is a sequence of base64 strings, each with its own padding: clients and servers may encode
 //! each frame separately. Neither side has to hold a whole frame.
 
 use data_encoding::BASE64;
@@ -13,7 +13,7 @@ const FRAME_HEAD: usize = 5;
 #[error("invalid base64 in a gRPC-Web body")]
 pub struct InvalidBase64;
 
-/// Decodes the text of a request, in pieces of any size.
+/// Decodes the base64 of a request, in pieces of any size.
 #[derive(Clone, Debug, Default)]
 pub struct TextDecoder {
     /// The first characters of a group of four.
@@ -47,7 +47,7 @@ impl TextDecoder {
         Ok(())
     }
 
-    /// Whether the text ends with a whole group of four characters.
+    /// Whether the base64 ends with a whole group of four characters.
     pub fn is_complete(&self) -> bool {
         self.length == 0
     }
@@ -78,7 +78,7 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Appends the part of the text of `bytes` that is certain to `out`.
+    /// Appends to `out` the part of the base64 of `bytes` that later bytes cannot change.
     pub fn encode(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() {
             let in_head = self.head_length < FRAME_HEAD;
@@ -107,7 +107,7 @@ impl TextEncoder {
         }
     }
 
-    /// Appends the text of the remaining bytes, with padding.
+    /// Appends the base64 of the remaining bytes, with padding.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let length = std::mem::take(&mut self.length);
         let started = self.started;
@@ -119,7 +119,7 @@ impl TextEncoder {
         self.length == 0
     }
 
-    /// Appends the text of whole groups of three bytes.
+    /// Appends the base64 of whole groups of three bytes.
     fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         if self.length > 0 {
             let missing = (3 - self.length).min(bytes.len());

@@ -240,7 +240,7 @@ fn uuid(random: u128) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are valid")
 }
 
-/// Buffer size for the text of an address, in bytes.
+/// Buffer size for a formatted address, in bytes.
 const IP_TEXT: usize = 48;
 
 fn write_ip(ip: IpAddr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
@@ -276,7 +276,7 @@ fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     &buffer[..len]
 }
 
-/// The text of an address as a header value. The first address of a connection is cached.
+/// An address as a header value. The first address of a connection is cached.
 fn text(conn: &ConnInfo, ip: IpAddr) -> HeaderValue {
     let write = || {
         let value = HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT]));

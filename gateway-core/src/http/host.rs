@@ -34,7 +34,7 @@ pub struct Authority {
     port: Option<u16>,
 }
 
-/// The text is not a valid authority.
+/// The value is not a valid authority.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("invalid authority")]
 pub struct BadAuthority;
@@ -184,7 +184,7 @@ fn check_name(name: &[u8]) -> Result<(), BadAuthority> {
     }
 }
 
-/// Parses an empty text, `:`, or `:` and a number.
+/// Parses an empty string, `:`, or `:` and a number.
 fn parse_port(text: &[u8]) -> Result<Option<u16>, BadAuthority> {
     match text {
         b"" | b":" => Ok(None),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     proptest! {
-        /// Host and port together reproduce the text, except for its case.
+        /// Host and port together reproduce the string, except for its case.
         #[test]
         fn host_and_port_are_all_there_is(text in "[a-zA-Z0-9.:\\[\\]%@_,-]{0,20}") {
             if let Ok(authority) = parse(text.as_bytes()) {

@@ -14,6 +14,7 @@ pub(crate) mod lenient;
 pub(crate) mod names;
 pub mod path;
 pub mod query;
+pub mod reserved;
 pub mod sanitize;
 pub mod settings;
 pub mod trailers;

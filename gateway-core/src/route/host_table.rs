@@ -53,7 +53,7 @@ impl<T> HostTable<T> {
             .into_iter()
             .map(|(entry, payload)| Draft::new(entry, payload))
             .collect();
-        // Groups entries by text, in the byte order that `Paths::build` requires, with the highest rank
+        // Groups entries by string, in the byte order that `Paths::build` requires, with the highest rank
         // first. The sort is stable: entries of equal rank keep their order.
         drafts.sort_by(|a, b| {
             let way = a.way().cmp(&b.way());
@@ -199,7 +199,7 @@ impl<'m, T> Draft<'m, T> {
         }
     }
 
-    /// Returns whether both belong to one group: they have the same path text, or both are patterns.
+    /// Returns whether both belong to one group: they have the same path string, or both are patterns.
     fn is_neighbour(&self, other: &Self) -> bool {
         self.way() == other.way() && self.key.text == other.key.text
     }

@@ -1,11 +1,11 @@
 //! Exact paths and path prefixes of a host, found by binary search.
 //!
-//! The texts are contiguous and sorted by bytes. A prefix of a path sorts before the path, and every text
-//! between the two starts with the same prefix. The last text that is not greater than a path therefore is
-//! the path itself, if the table contains it, and every text that is a prefix of the path is also a prefix
-//! of that last text. Each text links to the longest other text that is its prefix.
+//! The strings are contiguous and sorted by bytes. A prefix of a path sorts before the path, and every string
+//! between the two starts with the same prefix. The last string that is not greater than a path is therefore
+//! the path itself, if the table contains it, and every string that is a prefix of the path is also a prefix
+//! of that last string. Each string links to the longest other string that is its prefix.
 //!
-//! The texts of a host with few paths, the usual case, fit in a few cache lines.
+//! The strings of a host with few paths, the usual case, fit in a few cache lines.
 
 use std::ops::Range;
 
@@ -13,28 +13,28 @@ use std::ops::Range;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     texts: Box<[u8]>,
-    /// One per text, in the order of the texts, and a final one that marks the end.
+    /// One per string, in the order of the strings, and a final one that marks the end.
     places: Box<[Place]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Start of the text in `texts`.
+    /// Start of the string in `texts`.
     text: u32,
-    /// Index of the longest other text that is a prefix of this one; its own index if there is none.
+    /// Index of the longest other string that is a prefix of this one; its own index if there is none.
     shorter: u32,
-    /// Start of the entries that match this text as the whole path; they end at `prefix`.
+    /// Start of the entries that match this string as the whole path; they end at `prefix`.
     exact: u32,
-    /// Start of the entries that match this text as a prefix; they end at `exact` of the next place.
+    /// Start of the entries that match this string as a prefix; they end at `exact` of the next place.
     prefix: u32,
 }
 
-/// Index of a text in [`Paths`].
+/// Index of a string in [`Paths`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known(usize);
 
 impl Paths {
-    /// Builds the table from distinct paths, sorted by bytes. Each has a text, the number of entries that
+    /// Builds the table from distinct paths, sorted by bytes. Each has a string, the number of entries that
     /// match it as the whole path, and the number of entries that match it as a prefix.
     pub(super) fn build<'t>(paths: impl IntoIterator<Item = (&'t str, usize, usize)>) -> Self {
         let (mut texts, mut places, mut end) = (Vec::new(), Vec::new(), 0);
@@ -66,7 +66,7 @@ impl Paths {
         built
     }
 
-    /// The longest other text that is a prefix of the one at `at`. All texts before `at` must have their
+    /// The longest other string that is a prefix of the one at `at`. All strings before `at` must have their
     /// links.
     fn shorter(&self, at: usize) -> Option<Known> {
         let text = self.text(Known(at));
@@ -74,7 +74,7 @@ impl Paths {
             .find(|known| text.starts_with(self.text(*known)))
     }
 
-    /// The last text that is not greater than `path`.
+    /// The last string that is not greater than `path`.
     pub(super) fn last(&self, path: &str) -> Option<Known> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -112,7 +112,7 @@ impl Paths {
         })
     }
 
-    /// A text and all texts that are its prefixes, longest first.
+    /// A string and all strings that are its prefixes, longest first.
     fn and_shorter(&self, known: Known) -> impl Iterator<Item = Known> + use<'_> {
         std::iter::successors(Some(known), |known| {
             let shorter = self.places[known.0].shorter as usize;

@@ -1,4 +1,4 @@
-//! Path matches that cannot be looked up by text: regular expressions of a path, gRPC service or method.
+//! Path matches that cannot be looked up by string comparison: regular expressions of a path, gRPC service or method.
 
 use std::collections::HashMap;
 

@@ -45,7 +45,7 @@ pub(super) enum PathKind {
     Exact,
 }
 
-/// A path match as stored in a table: its rank, with the text to look up or the pattern to evaluate.
+/// A path match as stored in a table: its rank, with the string to look up or the pattern to evaluate.
 #[derive(Debug)]
 pub(super) struct PathKey<'m> {
     /// Rank of the path match.

@@ -35,7 +35,7 @@ pub(crate) struct Exchange {
     shared: Arc<Shared>,
     listener: Arc<ListenerId>,
     started: Instant,
-    /// Whether an access log is written, so that texts are copied.
+    /// Whether an access log is written, so that strings are copied.
     pub(crate) logged: bool,
     /// Entry for the access log.
     pub(crate) entry: Entry,

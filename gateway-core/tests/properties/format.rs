@@ -3,7 +3,7 @@
 
 use towergate_core::format::{Format, FormatContext};
 
-/// Input: the text.
+/// Input: the format string.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use towergate_core::plan::DynamicTargets;
 use towergate_k8s::ObjectKey;
+use towergate_policy::common::DurationText;
 use towergate_policy::global_rate_limit::RateLimitService;
 
 use crate::address_pool::parse_network;
@@ -84,12 +86,15 @@ pub(crate) struct Args {
     /// envoyproxy/ratelimit. Default: policies with global limits are invalid.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) rate_limit_service: Option<RateLimitService>,
+    /// Timeout of calls to the rate limit service. Default: 20 ms.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "rate_limit_service")]
+    pub(crate) rate_limit_timeout: Option<Duration>,
     /// Return 500 while the rate limit service does not respond. Default: these requests are
     /// allowed.
     #[arg(long, requires = "rate_limit_service")]
     pub(crate) rate_limit_fail_closed: bool,
-    /// Serve the Ingresses of this class with the translation of `towergate migrate`. A path whose
-    /// guard cannot be translated returns 500, and an Event on its Ingress reports it.
+    /// Serve the Ingresses of this class with the translation of `towergate migrate`. A path with an
+    /// access restriction that cannot be translated returns 500, and an Event on its Ingress reports it.
     #[arg(long, value_name = "NAME")]
     pub(crate) ingress_class: Option<String>,
     /// Gateway of the Ingresses, which this controller creates and updates. Its namespace must exist. Default: the
@@ -142,6 +147,7 @@ impl Args {
     pub(crate) fn rate_limit_service(&self) -> Option<RateLimitService> {
         let service = self.rate_limit_service.clone()?;
         Some(RateLimitService {
+            timeout: self.rate_limit_timeout.unwrap_or(service.timeout),
             fail_closed: self.rate_limit_fail_closed,
             ..service
         })
@@ -183,6 +189,12 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Parses a duration of Gateway API, such as `20ms` (GEP-2257).
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed = DurationText(text.to_owned()).parse();
+    parsed.ok_or_else(|| "expected a duration such as 20ms, 1s or 2m".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -192,6 +204,32 @@ mod tests {
     #[test]
     fn the_command_line_definition_is_valid() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_rate_limit_service_has_the_settings_of_the_flags() {
+        let service = |flags: &[&str]| {
+            let command = [
+                "towergate-controller",
+                "--rate-limit-service=limits.svc:8081",
+            ];
+            let all = command.iter().chain(flags);
+            let args = Args::try_parse_from(all).expect("valid arguments");
+            args.rate_limit_service().expect("a service")
+        };
+        let defaults = service(&[]);
+        let set = service(&["--rate-limit-timeout=1s", "--rate-limit-fail-closed"]);
+
+        assert_eq!(
+            (defaults.timeout, defaults.fail_closed),
+            (Duration::from_millis(20), false)
+        );
+        assert_eq!(
+            (set.timeout, set.fail_closed),
+            (Duration::from_secs(1), true)
+        );
+        let alone = ["towergate-controller", "--rate-limit-timeout=1s"];
+        assert!(Args::try_parse_from(alone).is_err());
     }
 
     #[test]

@@ -279,7 +279,7 @@ fn relevant(object: &Value) -> String {
     Value::Object(kept).to_string()
 }
 
-/// A hash of a text. Equal hashes count as equal texts; the keys are random for each process.
+/// A hash of a manifest. Equal hashes count as equal manifests; the keys are random for each process.
 fn hash_of(text: &str) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     STATE.hash_one(text)

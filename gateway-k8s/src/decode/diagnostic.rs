@@ -27,15 +27,17 @@ pub struct Diagnostic {
     /// Column in the line, from 1, in characters. 0 if unknown; serialised as `null`.
     #[serde(serialize_with = "unless_default")]
     pub column: usize,
-    /// Kind of the object. Empty if unknown.
+    /// Kind of the object. Empty if unknown; serialised as `null`.
+    #[serde(serialize_with = "unless_default")]
     pub kind: String,
     /// Namespace and name of the object.
     pub object: Option<ObjectKey>,
-    /// Path of the field, such as `spec.listeners[0].port`. Empty for the whole object.
+    /// Path of the field, such as `spec.listeners[0].port`. Empty for the whole object; serialised as `null`.
+    #[serde(serialize_with = "unless_default")]
     pub field: String,
     /// Failure and cause, on one line.
     pub message: String,
-    /// Advice, one sentence. Empty only for a [`Severity::Note`].
+    /// Advice, one clause without a full stop. Empty only for a [`Severity::Note`].
     pub help: String,
 }
 
@@ -60,6 +62,14 @@ where
     known.serialize(serializer)
 }
 
+/// Whether advice has the form of a clause: it can follow a semicolon, and stand in parentheses.
+fn is_clause(help: &str) -> bool {
+    let mut letters = help.chars();
+    let capital = letters.next().is_some_and(char::is_uppercase);
+    // `Set` begins a sentence; `HTTPRoute` and `XFF` are names.
+    !(capital && letters.next().is_some_and(char::is_lowercase)) && !help.ends_with('.')
+}
+
 impl Diagnostic {
     /// Returns an error without a position.
     pub fn error(code: FindingCode, message: impl Into<String>, help: impl Into<String>) -> Self {
@@ -81,6 +91,7 @@ impl Diagnostic {
             severity == Severity::Note || !help.is_empty(),
             "{code}: an error or warning needs advice"
         );
+        debug_assert!(is_clause(&help), "{code}: advice is a clause: {help}");
         Self {
             severity,
             code,
@@ -119,8 +130,8 @@ impl Diagnostic {
         {
             self.message.truncate(fault.len());
         }
-        if let Some((advice, _)) = self.help.split_once(": until then ") {
-            self.help = format!("{advice}.");
+        if let Some((advice, _)) = self.help.split_once("; until then ") {
+            self.help.truncate(advice.len());
         }
         let what = match (&self.object, objects) {
             (Some(_), _) => "its last good version stays".to_owned(),
@@ -136,10 +147,11 @@ impl Diagnostic {
         self.message = format!("{fault}: {what} in service");
     }
 
-    /// Replaces the advice, one sentence.
+    /// Replaces the advice, one clause.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
+        debug_assert!(is_clause(&self.help), "{}: {}", self.code, self.help);
         self
     }
 
@@ -161,7 +173,7 @@ mod tests {
     fn an_unknown_position_is_null() {
         let mut found = Diagnostic::note(FindingCode::PassedOver, "y");
         let value = serde_json::to_value(&found).unwrap();
-        for field in ["file", "line", "column", "object"] {
+        for field in ["file", "line", "column", "kind", "object", "field"] {
             assert!(value[field].is_null(), "{field}: {value}");
         }
 

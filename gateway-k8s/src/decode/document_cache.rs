@@ -139,13 +139,13 @@ fn add<S: Clone>(
         "{kind} {key} is already defined in {}:{}",
         first.origin.file, first.origin.line
     );
-    let help = "Remove one of the two, or give it another name";
+    let help = "remove one of the two, or give it another name";
     let (effect, help) = match is_policy(kind) {
         true => (
             "requests that only the second one covers receive 500",
-            format!("{help}: until then {POLICY}."),
+            format!("{help}; until then {POLICY}"),
         ),
-        false => ("the first is used", format!("{help}.")),
+        false => ("the first is used", help.to_owned()),
     };
     let message = format!("{fault}; {effect}");
     let mut diagnostic = Diagnostic::error(FindingCode::DuplicateObject, message, help)

@@ -39,7 +39,7 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
             code: FindingCode::MissingName,
             field: "metadata",
             message: "the object has no name".to_owned(),
-            help: "Give it a `metadata.name`.",
+            help: "set `metadata.name`",
         });
     }
     let label = matches!(kind.id, KindId::Namespace | KindId::Service);
@@ -52,7 +52,7 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
             code: FindingCode::InvalidName,
             field: "metadata.name",
             message: format!("`{}` is not a valid name of a Kubernetes object", meta.name),
-            help: "Use lower-case letters, digits and `-`; begin and end with a letter or digit.",
+            help: "use lower-case letters, digits and `-`; begin and end with a letter or digit",
         });
     }
     if meta.generation == 0 {
@@ -70,7 +70,7 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
             code: FindingCode::InvalidName,
             field: "metadata.namespace",
             message: format!("`{}` is not a valid namespace name", meta.namespace),
-            help: "Use lower-case letters, digits and `-`, at most 63 in all.",
+            help: "use lower-case letters, digits and `-`, at most 63 in all",
         });
     }
     Ok(())

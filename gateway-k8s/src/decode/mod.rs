@@ -64,16 +64,16 @@ use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Objects, Origin};
 
-/// Objects and diagnostics of the decoded texts.
+/// Objects and diagnostics of the decoded files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
     /// Decoded objects.
     pub objects: Objects,
-    /// Diagnostics, in the order of the texts.
+    /// Diagnostics, in the order of the files.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Decodes any number of texts into one set of objects.
+/// Decodes any number of files into one set of objects.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     strict: bool,
@@ -120,7 +120,7 @@ impl Admission {
     }
 }
 
-/// Decodes one text without `strict`. Diagnostics show `file` as its name.
+/// Decodes one file without `strict`. Diagnostics show `file` as its name.
 pub fn decode(file: &str, text: &str) -> Decoded {
     let mut decoder = Decoder::new(false);
     decoder.file(file, text);
@@ -279,7 +279,7 @@ impl Reader {
                 reader.object(&source, &root, "");
             }
             Err(error) => {
-                let help = "Correct it: until then this document is ignored; other documents in the file are read.";
+                let help = "correct the syntax; until then this document is ignored, and other documents in the file are read";
                 reader.keep_policies_of_text(&document, &error.message);
                 let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
@@ -305,7 +305,7 @@ impl Reader {
                 reader.object(&source, &root, "");
             }
             Err(error) => {
-                let help = "Make it smaller: until then it is not in force.";
+                let help = "make it smaller; until then it is not in force";
                 let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
             }
@@ -319,9 +319,9 @@ impl Reader {
             ..source.document.clone()
         };
         if !matches!(node.value, Value::Map(_)) {
-            let message = "found a list or text where an object is expected";
+            let message = "found a list or scalar where an object is expected";
             let help =
-                "Write a map with `apiVersion`, `kind` and `metadata`, or remove the document.";
+                "write a map with `apiVersion`, `kind` and `metadata`, or remove the document";
             let diagnostic = Diagnostic::error(FindingCode::NotAnObject, message, help);
             return self.refuse(diagnostic.placed(&origin, node.place));
         }
@@ -415,7 +415,7 @@ impl Reader {
         if let Some(port) = ports::check(&kind, node) {
             let (message, help) = (
                 "a port is a number from 1 to 65535",
-                "Correct the number: until then the object is not in force.",
+                "correct the number; until then the object is not in force",
             );
             let mut diagnostic = Diagnostic::error(FindingCode::PortOutOfRange, message, help);
             diagnostic.field = port.path;
@@ -471,10 +471,12 @@ impl Reader {
             .example()
             .map(|example| format!(" (such as \"{example}\")"));
         let effect = effect(&head.kind, &violation.field);
-        let help = format!(
-            "Correct{} or remove the field: until then {effect}.",
-            example.unwrap_or_default()
-        );
+        let correction = match () {
+            () if violation.is_absence() => "add the field".to_owned(),
+            () if violation.field == "spec" => "correct the object".to_owned(),
+            () => format!("correct{} or remove the field", example.unwrap_or_default()),
+        };
+        let help = format!("{correction}; until then {effect}");
         let mut diagnostic =
             Diagnostic::error(FindingCode::SchemaViolation, violation.to_string(), help);
         violation.field.clone_into(&mut diagnostic.field);
@@ -525,11 +527,11 @@ fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeEr
     let (message, help) = if kind.id == kind::KindId::Secret {
         (
             "a value has the wrong type".to_owned(),
-            "Values of a Secret must be strings.".to_owned(),
+            "write the values of a Secret as strings".to_owned(),
         )
     } else {
         let effect = effect(kind, &error.path);
-        let correct = || format!("Correct or remove the field: until then {effect}.");
+        let correct = || format!("correct or remove the field; until then {effect}");
         let help = Some(error.help).filter(|help| !help.is_empty());
         (error.message, help.unwrap_or_else(correct))
     };

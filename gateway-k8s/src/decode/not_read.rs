@@ -28,12 +28,12 @@ impl Reader {
         }
         let diagnostic = if api_version.is_empty() && name.is_empty() {
             let message = "not a Kubernetes object: `apiVersion` and `kind` are missing";
-            let help = "Move the file out of the folder if it is not a manifest.";
+            let help = "move the file out of the folder if it is not a manifest";
             Diagnostic::warning(FindingCode::NotAnObject, message, help)
         } else {
             let (message, help) = (
                 "an object needs both `apiVersion` and `kind`",
-                "Add the one that is missing: until then the object is not in force.",
+                "add the one that is missing; until then the object is not in force",
             );
             Diagnostic::error(FindingCode::MissingKind, message, help)
         };
@@ -59,13 +59,13 @@ impl Reader {
                 let message = format!("{name} of `{api_version}` is not read");
                 let fault = head_fault("apiVersion", message.clone());
                 self.keep_targets(kind, api_version, node, origin, fault);
-                let help = remains::advice(&kind, &format!("Use {}.", kind.api_versions()));
+                let help = remains::advice(&kind, &format!("use {}", kind.api_versions()));
                 Diagnostic::error(FindingCode::WrongVersion, message, help)
             }
             Verdict::UnsupportedPolicy(kind) => self.unsupported_policy(kind, node, origin),
             Verdict::Unsupported => {
                 let message = format!("{name} is not supported: this object is not in force");
-                let help = "Remove the object; docs/differences.md lists what is supported.";
+                let help = "remove the object; docs/differences.md lists what is supported";
                 Diagnostic::warning(FindingCode::UnsupportedKind, message, help)
             }
             Verdict::Unknown(meant) => {
@@ -74,7 +74,7 @@ impl Reader {
                     let fault = head_fault("kind", message.clone());
                     self.keep_targets(policy, api_version, node, origin, fault);
                     let help = format!(
-                        "Did you mean {} of {}? Until then the targets of the policy return 500.",
+                        "did you mean {} of {}? Until then the targets of the policy return 500",
                         policy.name,
                         policy.api_versions()
                     );
@@ -82,8 +82,8 @@ impl Reader {
                 } else {
                     let message = format!("{message}: this object is not in force");
                     let help = match meant {
-                        Some(meant) => format!("Did you mean `{meant}`?"),
-                        None => "Correct `apiVersion` or `kind`, or remove the object.".to_owned(),
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => "correct `apiVersion` or `kind`, or remove the object".to_owned(),
                     };
                     Diagnostic::warning(FindingCode::UnknownKind, message, help)
                 }
@@ -114,16 +114,16 @@ impl Reader {
             self.keep_targets(kind, "", node, origin, None);
             let message =
                 format!("{name} is not supported: requests pass without it, as failOpen permits");
-            let help = "Remove the object; docs/differences.md lists what is supported.";
+            let help = "remove the object; docs/differences.md lists what is supported";
             return Diagnostic::warning(FindingCode::UnsupportedKind, message, help);
         }
         let message = format!("{name} is not supported");
         self.keep_targets(kind, "", node, origin, head_fault("kind", message.clone()));
         let help = match kind.id {
             kind::KindId::ExtensionPolicy => {
-                "Remove the object, or set failOpen: true in all of its extProc and wasm"
+                "remove the object, or set failOpen: true in all of its extProc and wasm"
             }
-            _ => "Remove the object",
+            _ => "remove the object",
         };
         let help = remains::advice(&kind, help);
         Diagnostic::error(FindingCode::UnsupportedKind, message, help)

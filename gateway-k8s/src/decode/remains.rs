@@ -83,7 +83,7 @@ impl Reader {
     }
 }
 
-/// The kinds of policies and the namespaces that a text mentions. If the text mentions no
+/// The kinds of policies and the namespaces that a document mentions. If it mentions no
 /// namespace, `default`.
 fn mentioned(text: &str) -> (Vec<Kind>, BTreeSet<String>) {
     let mut kinds: Vec<Kind> = Vec::new();
@@ -181,8 +181,7 @@ pub(super) fn advice(kind: &Kind, advice: &str) -> String {
     if !kind.is_policy() {
         return advice.to_owned();
     }
-    let advice = advice.trim_end_matches('.');
-    format!("{advice}: until then {POLICY}.")
+    format!("{advice}; until then {POLICY}")
 }
 
 #[cfg(test)]
@@ -190,7 +189,7 @@ mod tests {
     use crate::decode::{Decoded, decode};
     use crate::finding::FindingCode;
 
-    /// Names and violations of the SecurityPolicies of a text.
+    /// Names and violations of the SecurityPolicies of a document.
     fn policies(text: &str) -> Vec<(String, Vec<String>)> {
         let Decoded { objects, .. } = decode("a.yaml", text);
         let policies = objects.security_policies.values().map(|policy| {

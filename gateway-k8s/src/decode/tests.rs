@@ -1,4 +1,4 @@
-//! End-to-end tests of the decoder: texts in, objects and diagnostics out.
+//! End-to-end tests of the decoder: manifests in, objects and diagnostics out.
 
 use proptest::prelude::*;
 
@@ -167,8 +167,8 @@ fn help_names_what_was_probably_meant() {
     let version = one("apiVersion: gateway.networking.k8s.io/v1alpha1\nkind: GRPCRoute\n");
 
     assert_eq!(field.field, "metadata.lables");
-    assert_eq!(field.help, "Did you mean `labels`?");
-    assert_eq!(kind.help, "Did you mean `Gateway`?");
+    assert_eq!(field.help, "did you mean `labels`?");
+    assert_eq!(kind.help, "did you mean `Gateway`?");
     assert!(
         version
             .help

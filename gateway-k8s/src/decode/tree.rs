@@ -19,7 +19,7 @@ pub(crate) const MAX_NODES: usize = 500_000;
 /// Maximum depth of a document, with aliases expanded.
 pub(crate) const MAX_DEPTH: usize = 100;
 
-/// A position in a text.
+/// A position in a document.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Place {
     /// Line, from 1.
@@ -263,7 +263,7 @@ impl<'a> Builder<'a> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = unquoted(tag.as_deref(), style == ScalarStyle::Plain, at)?;
-                // A long string counts as several nodes, which limits the text that aliases can multiply.
+                // A long string counts as several nodes, which limits the size that aliases can multiply.
                 let size = 1 + text.len() / 32;
                 let value = Value::Scalar(text.into_owned(), plain);
                 let node = Node {

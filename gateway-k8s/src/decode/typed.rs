@@ -149,9 +149,9 @@ impl Report {
 }
 
 /// Advice for a number instead of a duration.
-const DURATION: &str = "Write a time with its unit, such as \"5s\" or \"1m30s\".";
+const DURATION: &str = "write a time with its unit, such as \"5s\" or \"1m30s\"";
 /// Advice for a number instead of a string.
-const QUOTE: &str = "Put it in quotes:";
+const QUOTE: &str = "put it in quotes:";
 
 #[derive(Clone, Copy)]
 struct Typed<'de, 'r> {
@@ -225,7 +225,7 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
                     message: format!("expected a string, found {}", other.noun(text)),
                     help: match self.report.at_duration() {
                         true => DURATION.to_owned(),
-                        false => format!("{QUOTE} \"{text}\"."),
+                        false => format!("{QUOTE} \"{text}\""),
                     },
                     ..TypeError::default()
                 }),
@@ -290,7 +290,7 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
         let chosen = visitor.visit_enum(BorrowedStrDeserializer::new(text));
         chosen.map_err(|mut error: TypeError| {
             if let Some(meant) = nearest(text, variants.iter().copied()) {
-                error.help = format!("Did you mean `{meant}`?");
+                error.help = format!("did you mean `{meant}`?");
             }
             error
         })
@@ -418,7 +418,7 @@ impl Plain {
 
     fn noun(&self, text: &str) -> String {
         match self {
-            Self::Bool(_) => format!("the truth value `{text}`"),
+            Self::Bool(_) => format!("the boolean `{text}`"),
             Self::Unsigned(_) | Self::Signed(_) | Self::Float(_) => format!("the number `{text}`"),
             Self::Null | Self::Text => format!("`{text}`"),
         }
@@ -447,16 +447,15 @@ fn without_rust_terms(message: &str) -> String {
         ("invalid type: ", "found "),
         ("invalid value: ", "found "),
         ("unit value", "nothing"),
-        ("string \"", "text \""),
+        ("string \"", "the string \""),
         ("integer `", "the number `"),
         ("floating point `", "the number `"),
-        ("boolean `", "the truth value `"),
+        ("boolean `", "the boolean `"),
         ("sequence", "list"),
     ] {
         message = message.replace(rust, plain);
     }
     for (rust, plain) in [
-        ("expected a string", "expected text"),
         ("expected u8", "expected a number from 0 to 255"),
         ("expected u16", "expected a number from 0 to 65535"),
         ("expected u32", "expected a number from 0 to 4294967295"),

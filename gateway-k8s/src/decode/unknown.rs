@@ -146,14 +146,14 @@ const LISTED: usize = 16;
 /// Advice for an unknown field: a suggestion, or the known field names.
 pub(crate) fn advice(field: &UnknownField) -> String {
     if let Some(meant) = &field.nearest {
-        return format!("Did you mean `{meant}`?");
+        return format!("did you mean `{meant}`?");
     }
     match field.known.as_slice() {
-        [] => "Remove it.".to_owned(),
+        [] => "remove it".to_owned(),
         known if known.len() > LISTED => {
-            "Remove it, or look up its name in the API reference.".to_owned()
+            "remove it, or look up its name in the API reference".to_owned()
         }
-        known => format!("Remove it, or use one of: `{}`.", known.join("`, `")),
+        known => format!("remove it, or use one of: `{}`", known.join("`, `")),
     }
 }
 
@@ -231,13 +231,13 @@ mod tests {
 
         assert_eq!(
             advice(&field(Some("path"), &["path"])),
-            "Did you mean `path`?"
+            "did you mean `path`?"
         );
         assert_eq!(
             advice(&field(None, &["path", "method"])),
-            "Remove it, or use one of: `path`, `method`."
+            "remove it, or use one of: `path`, `method`"
         );
-        assert_eq!(advice(&field(None, &[])), "Remove it.");
+        assert_eq!(advice(&field(None, &[])), "remove it");
         assert!(advice(&field(None, &["a"; 17])).contains("reference"));
     }
 }

@@ -245,7 +245,7 @@ fn absolute_form(target: &str) -> Option<(Option<&str>, String)> {
     (!authority.is_empty()).then_some((Some(authority), path))
 }
 
-/// Whether a text is a host name or an address, without port.
+/// Whether a string is a host name or an address, without port.
 fn is_host(host: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let address = |text: &str| {

@@ -71,7 +71,7 @@ impl ControllerConfig {
         config
     }
 
-    /// The text of a key of the ConfigMap.
+    /// The value of a key of the ConfigMap.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         let text = self.values.get(key)?.text.trim();
         (!text.is_empty()).then_some(text)

@@ -28,8 +28,7 @@ pub fn findings(manifests: &Manifests, migration: &Migration, class: &str) -> Ve
 
 fn not_translated(verdict: &MigrationVerdict) -> Diagnostic {
     let (setting, text) = (&verdict.setting, &verdict.text);
-    let help =
-        "`towergate migrate` reports every setting; the path returns 500 if the setting guards it";
+    let help = "`towergate migrate` reports every setting; the path returns 500 if the setting restricts access to it";
     let (kind, key) = match verdict.object.split_once(' ') {
         Some((kind, key)) => (kind, key.split_once('/')),
         None => ("", None),
@@ -53,7 +52,7 @@ fn undecoded(manifests: &Manifests) -> impl Iterator<Item = Diagnostic> {
     let errors = manifests.errors.iter();
     let errors = errors.filter(|error| error.message.starts_with("Ingress "));
     errors.map(|error| {
-        let help = "Correct the field: until then the Ingress is not served.";
+        let help = "correct the field; until then the Ingress is not served";
         let finding = Diagnostic::error(FindingCode::InvalidObject, &*error.message, help);
         at(finding, &error.place)
     })
@@ -85,7 +84,7 @@ fn no_ingress(manifests: &Manifests, class: &str) -> Diagnostic {
     if without > 0 {
         message.push_str(&format!("; without a class: {without}"));
     }
-    let help = "Set `--ingress-class` to the class of the Ingresses, or set `spec.ingressClassName` in them.";
+    let help = "set `--ingress-class` to the class of the Ingresses, or set `spec.ingressClassName` in them";
     Diagnostic::warning(FindingCode::NoIngressOfClass, message, help)
 }
 

@@ -78,7 +78,7 @@ impl Folder {
         self
     }
 
-    /// Replaces the manifest `name` that is not a file, or adds it. An empty text removes it.
+    /// Replaces the manifest `name` that is not a file, or adds it. An empty string removes it.
     pub fn set_text(&mut self, name: &str, text: String) {
         self.texts.retain(|(known, _)| known != Path::new(name));
         if !text.is_empty() {
@@ -246,23 +246,23 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     let (message, help) = match error.kind() {
         io::ErrorKind::NotFound => (
             "there is no such file or folder".to_owned(),
-            "Correct the path.",
+            "pass a manifest, or a folder of manifests, that exists",
         ),
         io::ErrorKind::PermissionDenied => (
             "cannot be read: permission denied".to_owned(),
-            "Give read permission to the user that runs Towergate.",
+            "give read permission to the user that runs Towergate",
         ),
         io::ErrorKind::FileTooLarge => (
             format!("cannot be read: {error}"),
-            "Move it out of the folder, or split it into smaller files.",
+            "move it out of the folder, or split it into smaller files",
         ),
         io::ErrorKind::InvalidData => (
             format!("cannot be read: {error}"),
-            "Save it as UTF-8, or move it out of the folder if it is not a manifest.",
+            "save it as UTF-8, or move it out of the folder if it is not a manifest",
         ),
         _ => (
             format!("cannot be read: {error}"),
-            "Make it readable, or omit it.",
+            "make it readable, or omit it",
         ),
     };
     let mut diagnostic = Diagnostic::error(FindingCode::Unreadable, message, help);

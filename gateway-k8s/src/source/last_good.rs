@@ -168,7 +168,7 @@ mod tests {
         let told = &now.diagnostics[0];
         let ending = ": the last good version of Service default/x stays in service";
         assert!(told.message.ends_with(ending), "{told:?}");
-        assert_eq!(told.help, "Correct it.");
+        assert_eq!(told.help, "correct the syntax");
     }
 
     #[test]
@@ -201,8 +201,11 @@ mod tests {
         ])
         .objects;
         let mut now = Loaded::default();
-        let mut diagnostic =
-            Diagnostic::error(FindingCode::Unreadable, "cannot be read", "Let it be read.");
+        let mut diagnostic = Diagnostic::error(
+            FindingCode::Unreadable,
+            "cannot be read",
+            "make it readable",
+        );
         diagnostic.file = "dir".to_owned();
         now.diagnostics.push(diagnostic);
 

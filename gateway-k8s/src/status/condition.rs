@@ -41,7 +41,7 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    /// The text in a status.
+    /// The string in a status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",

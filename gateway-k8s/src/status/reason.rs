@@ -1,16 +1,16 @@
 //! Reasons of conditions, by kind of object.
 //!
-//! The texts are those of Gateway API, or of Envoy Gateway where Gateway API has none.
+//! The strings are those of Gateway API, or of Envoy Gateway where Gateway API has none.
 
 use std::fmt::Debug;
 
 /// Reason of a condition.
 pub trait Reason: Copy + Debug + Ord {
-    /// The text in a status.
+    /// The string in a status.
     fn as_str(self) -> &'static str;
 }
 
-/// Declares reasons with their texts.
+/// Declares reasons with their strings.
 macro_rules! reasons {
     ($($(#[$attribute:meta])* pub enum $name:ident {
         $($(#[$of_reason:meta])* $reason:ident = $text:literal,)*

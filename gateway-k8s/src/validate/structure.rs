@@ -178,7 +178,7 @@ impl Checker<'_> {
         for name in &schema.required {
             if !object.contains_key(name) {
                 let mark = self.path.enter_property(name);
-                self.hiding("Required value");
+                self.hiding(towergate_policy::check::REQUIRED);
                 self.path.leave(mark);
             }
         }

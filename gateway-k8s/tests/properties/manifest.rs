@@ -1,4 +1,4 @@
-//! Any text decodes to objects and diagnostics: nothing panics, every position is within the text, and
+//! Any text decodes to objects and diagnostics: nothing panics, every position is within the input, and
 //! the fields of decoded objects can be located.
 
 use towergate_k8s::decode::decode;

@@ -16,7 +16,7 @@ pub(crate) fn from_values() -> LocalRateLimit {
         source: Some(SourceRule {
             network: "0.0.0.0/0"
                 .parse()
-                .expect("the text is a network in CIDR notation"),
+                .expect("the string is a network in CIDR notation"),
             distinct: true,
             invert: false,
         }),

@@ -1,7 +1,7 @@
 //! Authorization (SecurityPolicy `authorization`): rules in order, the first that matches decides.
 //!
 //! All parts of a rule that are set must match. If no rule matches a request, the default action
-//! applies: `Deny`, unless the policy sets another one. Denied requests receive the text of Envoy's
+//! applies: `Deny`, unless the policy sets another one. Denied requests receive the body of Envoy's
 //! RBAC filter.
 
 mod condition;

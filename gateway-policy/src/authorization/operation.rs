@@ -25,7 +25,7 @@ pub struct OperationPath {
 /// How a path is compared. The path is normalised, and compared with regard to case.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathComparison {
-    /// The beginning of the path as text: `/admin` matches `/administrator` too, as in Envoy.
+    /// The beginning of the path as a string: `/admin` matches `/administrator` too, as in Envoy.
     Prefix(String),
     /// The whole path.
     Whole(TextMatch),

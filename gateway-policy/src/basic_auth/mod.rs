@@ -4,7 +4,7 @@
 //! Authorization: Basic BASE64(user ":" password) ──> user of the `.htpasswd` file? ──> its hash verifies?
 //! ```
 //!
-//! The texts of local replies are Envoy's. The scheme is case-insensitive (RFC 9110, section 11.1).
+//! The bodies of local replies are Envoy's. The scheme is case-insensitive (RFC 9110, section 11.1).
 //! The header field that forwards the user's name is always removed from the client's request
 //! first.
 //!

@@ -13,7 +13,7 @@ pub struct Users {
     hashes: HashMap<Box<[u8]>, PasswordHash>,
 }
 
-/// Why an `.htpasswd` file cannot be used. The texts contain no part of a hash.
+/// Why an `.htpasswd` file cannot be used. The messages contain no part of a hash.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UsersError {

@@ -20,7 +20,7 @@ pub struct Expression {
 /// The error of an expression that cannot be compiled.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ExpressionError {
-    /// The offset in the text, in bytes.
+    /// The offset in the expression, in bytes.
     pub(super) offset: usize,
     pub(super) message: String,
 }
@@ -37,7 +37,7 @@ impl Expression {
     /// Compiles `text`, which may use the variables of `environment`.
     ///
     /// # Errors
-    /// If the text is malformed, uses a variable, attribute or function that is not supported, or
+    /// If the expression is malformed, uses a variable, attribute or function that is not supported, or
     /// has a type that is known and is not a boolean.
     pub fn compile(text: &str, environment: &Environment) -> Result<Self, ExpressionError> {
         let root = parser::parse(text, environment)?;
@@ -52,7 +52,7 @@ impl Expression {
 }
 
 impl Expression {
-    /// The literal texts of the expression, and the names of fields of attributes, such as `x` in `a.b.x`.
+    /// The string literals of the expression, and the names of fields of attributes, such as `x` in `a.b.x`.
     pub fn literals(&self) -> Vec<&str> {
         let mut texts = Vec::new();
         self.root.visit(&mut |node| match node {

@@ -43,7 +43,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError>
     Ok(tokens)
 }
 
-/// A token with its length, or the reason why the text is not a token.
+/// A token with its length, or the reason why the input is not a token.
 type Lexed = Result<(Token, usize), &'static str>;
 
 fn name(text: &str) -> Option<(Token, usize)> {

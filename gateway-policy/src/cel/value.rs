@@ -137,7 +137,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The order of numbers, texts and durations; `None`: the values have no order.
+    /// The order of numbers, strings and durations; `None`: the values have no order.
     #[allow(
         clippy::cast_precision_loss,
         reason = "CEL compares int and double as doubles"

@@ -1,4 +1,4 @@
-//! Conversion of header edits and conditions on texts.
+//! Conversion of header edits and conditions on strings.
 
 use std::collections::HashSet;
 
@@ -91,7 +91,7 @@ pub(crate) fn literal(at: FieldPath<'_>, text: &str) -> Result<Text<HeaderValue>
     }
 }
 
-/// Converts a condition on a text.
+/// Converts a condition on a string.
 pub(crate) fn text_match(
     at: FieldPath<'_>,
     matching: &StringMatch,

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Report};
 
-/// A duration as text: one to four numbers of one to five digits, each with a unit `h`, `m`, `s` or
+/// A duration as a string: one to four numbers of one to five digits, each with a unit `h`, `m`, `s` or
 /// `ms`. An invalid text invalidates its policy; it does not fail deserialization.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DurationText(pub String);
 
 impl DurationText {
-    /// Parses the duration. `None` if the text is invalid.
+    /// Parses the duration. `None` if the string is invalid.
     pub fn parse(&self) -> Option<Duration> {
         let mut rest = self.0.as_bytes();
         let mut total = Duration::ZERO;

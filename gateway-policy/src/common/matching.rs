@@ -6,7 +6,7 @@ use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 
 string_enum! {
-    /// How a text is compared.
+    /// How a string is compared.
     pub enum StringMatchKind {
         Exact = "Exact",
         Prefix = "Prefix",
@@ -36,7 +36,7 @@ string_enum! {
 }
 
 api_struct! {
-    /// A condition on a text.
+    /// A condition on a string.
     pub struct StringMatch, rules {
         /// Type of the comparison. Default: `Exact`.
         kind: StringMatchKind = "type" [DefaultText("Exact")],

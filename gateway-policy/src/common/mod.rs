@@ -40,8 +40,8 @@ pub use tcp_keepalive::TcpKeepalive;
 
 pub use crate::check::Deprecated;
 
-/// A network in CIDR notation, as in the schema of the CRDs. The pattern has no anchors, so a text that
-/// matches still has to be parsed.
+/// A network in CIDR notation, as in the schema of the CRDs. The pattern has no anchors, so a string that
+/// matches may still be invalid.
 pub(crate) const CIDR: &str = r"((25[0-5]|(2[0-4]|1\d|[1-9]|)\d)\.?\b){4}/([0-9]|[1-2][0-9]|3[0-2])|([0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]*/[0-9]{1,3}";
 
 /// A host name in lower case (RFC 1123).

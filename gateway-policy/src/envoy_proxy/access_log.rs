@@ -2,7 +2,7 @@
 //! access log.
 //!
 //! Syntax: `%NAME%`, `%NAME(ARGUMENT)%`, `%NAME:LIMIT%` with a limit in bytes, `%%` for a percent
-//! sign. A JSON object is also a format: each value is a text with operators. An operator that the
+//! sign. A JSON object is also a format: each value is a string with operators. An operator that the
 //! access log does not have is an error.
 //!
 //! ```
@@ -29,7 +29,7 @@ use crate::cel::ExpressionError;
 pub enum LogLine {
     /// A text.
     Text(Vec<LogPart>),
-    /// A JSON object of texts, in the order of its keys.
+    /// A JSON object of strings, in the order of its keys.
     Json(Vec<(String, Vec<LogPart>)>),
 }
 
@@ -65,7 +65,7 @@ macro_rules! log_operators {
         )*}
 
         impl LogOperator {
-            /// The operator with this text, in upper case.
+            /// The operator that is written in this way, in upper case.
             fn find(text: &str) -> Option<Self> {
                 match text {
                     $($($name)|+ => Some(Self::$operator),)*
@@ -129,7 +129,7 @@ impl FromStr for LogLine {
     }
 }
 
-/// The parts of a text.
+/// The parts of a format string.
 fn parse(text: &str) -> Result<Vec<LogPart>, String> {
     let mut parts = Vec::new();
     let mut literal = String::new();
@@ -351,7 +351,7 @@ mod tests {
                 .expect("it is a format");
 
         let LogLine::Text(parts) = &line else {
-            panic!("it is a text");
+            panic!("it is a string");
         };
         let name = HeaderName::from_static;
         assert_eq!(

@@ -1,11 +1,10 @@
 //! The decision of a service, and the changes that it makes to a request and its response.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::COOKIE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, request};
 use towergate_core::LocalReply;
+use towergate_core::http::reserved::is_reserved;
 use towergate_core::policy::{FilledFields, RequestHead};
 
 use super::{QueryEdits, ServiceError};
@@ -64,18 +63,7 @@ pub enum EditAction {
 /// Whether a service may set or remove the field. Fields that frame a message, belong to one connection or
 /// select the route are the gateway's.
 pub fn is_editable(name: &HeaderName) -> bool {
-    const KEPT: [HeaderName; 9] = [
-        HOST,
-        CONTENT_LENGTH,
-        TRANSFER_ENCODING,
-        CONNECTION,
-        UPGRADE,
-        TE,
-        TRAILER,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ];
-    !KEPT.contains(name)
+    !is_reserved(name)
 }
 
 impl HeaderEdit {

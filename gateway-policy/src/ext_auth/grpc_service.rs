@@ -170,7 +170,7 @@ fn http_request(facts: &GrpcFacts<'_>) -> HttpRequest {
     };
     if let Some(part) = facts.body {
         headers.insert(PARTIAL_BODY.as_str().to_owned(), text(&part.is_partial()));
-        // A service that reads the text must receive the body even if one byte of it is not UTF-8.
+        // A service that reads `body` must receive it even if one byte of it is not UTF-8.
         let body = String::from_utf8_lossy(&part.data);
         if matches!(body, Cow::Owned(_)) {
             message.raw_body = part.data.clone();

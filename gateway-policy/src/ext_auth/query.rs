@@ -37,7 +37,7 @@ impl QueryEdits {
         self.set.is_empty() && self.remove.is_empty()
     }
 
-    /// The query with the changes. Other parameters keep their text and order; a parameter that is replaced
+    /// The query with the changes. Other parameters keep their spelling and order; a parameter that is replaced
     /// keeps its place. Names are compared decoded, so `%61` is `a`. `None`: no parameter is left.
     pub fn apply(&self, query: Option<&str>) -> Option<String> {
         let old = query.unwrap_or_default().split('&');

@@ -14,7 +14,7 @@ fn signature_of(token: &str) -> Vec<u8> {
     BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap()
 }
 
-/// A token of `signer` whose header is this text.
+/// A token of `signer` whose header is this string.
 fn with_header(signer: &Signer, header: &str) -> String {
     let signed = format!("{}.{}", base64(header), base64("{}"));
     let signature = (signer.sign)(signed.as_bytes());

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-/// Why a token is rejected. The texts are those that Envoy sends.
+/// Why a token is rejected. The messages are those that Envoy sends.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {

@@ -177,7 +177,7 @@ impl KeySet {
     /// Reads a key set. Keys of unknown kinds, and keys for encryption, are omitted.
     ///
     /// # Errors
-    /// If the text is not a key set, or none of its keys can verify a signature.
+    /// If the JSON is not a key set, or none of its keys can verify a signature.
     pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
         if text.len() > MAX_KEY_SET_LENGTH {
             return Err(KeySetError::TooLong);
@@ -201,7 +201,7 @@ impl KeySet {
         Ok(Self { id, keys })
     }
 
-    /// The key set with this text, which all policies that name it share.
+    /// The key set with this JSON, which all policies that name it share.
     ///
     /// # Errors
     /// Those of [`Self::parse`].

@@ -48,7 +48,7 @@ impl RemoteKeySet {
         source: &RemoteKeys,
         context: &BuildContext<'_>,
     ) -> Result<Arc<Self>, PolicyError> {
-        // Backends cannot be hashed, but their text can.
+        // Backends cannot be hashed, but their string form can.
         let key = serde_json::to_string(source);
         let key = (
             "jwks",

@@ -24,7 +24,7 @@ pub struct TokenSources {
 pub struct TokenHeader {
     /// The field's name.
     pub name: Text<HeaderName>,
-    /// Text before the token, such as `Bearer `. A value without this text contains no token.
+    /// Prefix of the token, such as `Bearer `. A value without this prefix contains no token.
     pub prefix: String,
 }
 

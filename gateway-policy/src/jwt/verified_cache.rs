@@ -1,8 +1,8 @@
 //! Claims of tokens whose signatures were verified, so that a client's next request with the same
 //! token costs a lookup instead of a verification.
 //!
-//! Each thread has its own cache, so workers share no lock. An entry belongs to the text of one
-//! [`KeySet`]: policies with the same text share it, and other key sets, such as a later version,
+//! Each thread has its own cache, so workers share no lock. An entry belongs to the JSON of one
+//! [`KeySet`]: policies with the same JSON share it, and other key sets, such as a later version,
 //! do not find it. `exp`, `nbf`, `iss` and `aud` are checked for each request, so an entry extends
 //! no token's validity. Only tokens with a valid signature are entered, and a generation is bounded
 //! in number and in bytes, so clients cannot fill the memory.
@@ -29,12 +29,12 @@ thread_local! {
     static CACHE: RefCell<VerifiedCache> = RefCell::default();
 }
 
-/// Identifies a key set by the SHA-256 digest of its text: equal texts verify the same signatures.
+/// Identifies a key set by the SHA-256 digest of its JSON: equal key sets verify the same signatures.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(super) struct KeySetId([u8; 32]);
 
 impl KeySetId {
-    /// The id of the key set with this text.
+    /// The id of the key set with this JSON.
     pub(super) fn of(text: &[u8]) -> Self {
         let mut id = [0; 32];
         id.copy_from_slice(digest(&SHA256, text).as_ref());

@@ -8,7 +8,7 @@ use towergate_core::LocalReply;
 use super::IdTokenError;
 use super::state::StateError;
 
-/// Why a login or a refresh fails. The texts are Envoy's where Envoy has one.
+/// Why a login or a refresh fails. The messages are Envoy's where Envoy has one.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OidcError {

@@ -90,7 +90,7 @@ pub mod fuzzing {
     use super::state::LoginState;
     use super::{SessionCookies, SessionKeys};
 
-    /// Reads `line` as cookies, and its parts as state and sealed texts.
+    /// Reads `line` as cookies, and its parts as state and sealed values.
     pub fn cookies(line: &[u8]) {
         let mut headers = HeaderMap::new();
         if let Ok(value) = http::HeaderValue::from_bytes(line) {

@@ -44,7 +44,7 @@ pub enum RedirectHost<'u> {
     Composed,
 }
 
-/// Why a text is not a redirect URL.
+/// Why a string is not a redirect URL.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RedirectUrlError {
     /// The scheme is missing, or is neither `http` nor `https`.

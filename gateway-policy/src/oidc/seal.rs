@@ -2,7 +2,7 @@
 //!
 //! A key is derived by HKDF-SHA256 (RFC 5869) from each secret. Texts are sealed with AES-256-GCM-SIV
 //! (RFC 8452), whose nonces may be random for any number of messages, and signed with HMAC-SHA256. The purpose
-//! of a text is authenticated, so that a text sealed for one purpose does not open for another.
+//! of a value is authenticated, so that a value sealed for one purpose cannot be opened for another.
 
 use std::fmt;
 

@@ -30,10 +30,10 @@ pub(super) struct LoginState {
     pub(super) flow_id: String,
 }
 
-/// Why a text is not a state.
+/// Why a string is not a valid state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum StateError {
-    /// It is not JSON. Contains the start of the text.
+    /// It is not JSON. Contains the start of the string.
     NotJson(String),
     /// A member is missing or empty.
     Incomplete,
@@ -62,7 +62,7 @@ impl LoginState {
         })
     }
 
-    /// The text for the provider. `None` if it cannot be written.
+    /// The string for the provider. `None` if it cannot be encoded.
     pub(super) fn encode(&self) -> Option<String> {
         let json = serde_json::to_vec(self).ok()?;
         Some(BASE64URL_NOPAD.encode(&json))

@@ -197,7 +197,7 @@ impl SessionRules {
 fn cookie_line(name: &str, value: &str, max_age: Option<u64>, path: &str) -> String {
     let mut line = format!("{name}=\"{value}\"");
     if let Some(seconds) = max_age {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(line, "; Max-Age={seconds}");
     }
     let _ = write!(line, "; Path={path}; HttpOnly");

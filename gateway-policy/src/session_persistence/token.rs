@@ -15,7 +15,7 @@ use crate::oidc::{SessionKeyError, SessionKeys};
 /// Maximum length of a value, in bytes.
 const LONGEST: usize = 512;
 
-/// Purpose of the sealed texts.
+/// Purpose of the sealed values.
 const PURPOSE: &str = "session persistence";
 
 /// A session.
@@ -71,7 +71,7 @@ impl SessionToken {
         let mut text = self.endpoint.to_string();
         for (name, time) in [("end", self.end), ("idle", self.idle_end)] {
             if let Some(time) = time {
-                // Writing to a text cannot fail.
+                // Writing to a string cannot fail.
                 let _ = write!(text, ";{name}={time}");
             }
         }

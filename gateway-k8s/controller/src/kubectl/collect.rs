@@ -1,6 +1,6 @@
 //! The objects of a cluster that `towergate migrate` reads.
 //!
-//! Of Secrets, only those are read that Ingresses and the controller refer to. Their private keys are
+//! Only Secrets that Ingresses and the controller refer to are read. Their private keys are
 //! replaced: the translation needs to know only whether there is one.
 
 use std::collections::BTreeSet;
@@ -167,14 +167,14 @@ fn is_relevant(object: &Value) -> bool {
     object["kind"] != "ConfigMap" || object["metadata"]["name"] != "kube-root-ca.crt"
 }
 
-/// The Secret with a text in place of each private key.
+/// The Secret with a placeholder for each private key.
 fn without_keys(mut secret: Value) -> Value {
     let data = secret["data"].as_object_mut();
     for (name, value) in data.into_iter().flatten() {
         let text = value
             .as_str()
             .and_then(|text| BASE64.decode(text.as_bytes()).ok());
-        // Bytes that are not text may be a key store, or a key in DER.
+        // Bytes that are not UTF-8 may be a key store, or a key in DER.
         let private = text.is_none_or(|text| {
             std::str::from_utf8(&text).map_or(true, |text| text.contains("PRIVATE KEY-----"))
         });

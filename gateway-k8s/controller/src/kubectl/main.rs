@@ -59,12 +59,12 @@ struct ClusterArgs {
 enum ClusterCommand {
     /// Print the objects as manifests, one JSON object per line.
     ///
-    /// Private keys of certificates are replaced. Users of Basic authentication are contained, with the hashes of
-    /// their passwords.
+    /// Private keys of certificates are replaced. The output contains users of Basic authentication, with the
+    /// hashes of their passwords.
     Collect,
     /// Run `towergate migrate` with the objects of the cluster.
     ///
-    /// The program `towergate` is the one beside this program, else the one in PATH.
+    /// Uses the program `towergate` beside this program, or else the one in PATH.
     Migrate {
         /// Options of `towergate migrate`.
         #[arg(

@@ -138,7 +138,7 @@ fn process(options: &mut PlaneOptions, settings: &ProcessSettings) {
     }
 }
 
-/// A text in the arguments of a container, where Kubernetes replaces `$(NAME)`.
+/// A string in the arguments of a container, where Kubernetes replaces `$(NAME)`.
 fn literal(text: &str) -> String {
     text.replace("$(", "$$(")
 }
@@ -210,7 +210,7 @@ fn balance(options: &mut ServiceOptions, service: &EnvoyService) {
     }
 }
 
-/// Adds texts to an object that may be missing. Existing keys are kept.
+/// Adds strings to an object that may be missing. Existing keys are kept.
 pub(super) fn add_texts(object: &mut Value, texts: Option<&BTreeMap<String, String>>) {
     let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
         return;

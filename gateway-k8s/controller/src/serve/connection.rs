@@ -42,7 +42,7 @@ const PING: Duration = Duration::from_secs(10);
 /// Maximum number of queued pieces of an update.
 const PIECES: usize = 4;
 
-/// A response body: a stream of updates, or the text of an error.
+/// A response body: a stream of updates, or the message of an error.
 type Body = Either<Channel<Bytes, Infallible>, Full<Bytes>>;
 
 /// Serves published versions until `shutdown` completes, then closes all connections.
@@ -83,8 +83,8 @@ pub(crate) async fn run(
             drop(permit);
             match opened {
                 Ok(Ok((stream, identity))) => serve(stream, identity, address, publisher).await,
-                Ok(Err(error)) => tracing::warn!(%address, %error, "not a data plane"),
-                Err(_) => tracing::warn!(%address, "not a data plane: the handshake timed out"),
+                Ok(Err(error)) => tracing::warn!(%address, %error, "connection rejected: the TLS handshake failed"),
+                Err(_) => tracing::warn!(%address, "connection rejected: the TLS handshake timed out"),
             }
         });
     }
@@ -122,7 +122,7 @@ async fn serve(stream: TlsStream, identity: Identity, address: SocketAddr, publi
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%plane, %address, %error, "connection closed"),
         Err(_) => {
-            tracing::info!(%plane, %address, "client certificate of the data plane has expired")
+            tracing::info!(%plane, %address, "connection closed: the client certificate of the data plane has expired")
         }
     }
 }

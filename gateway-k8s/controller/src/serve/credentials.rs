@@ -316,7 +316,7 @@ fn params(name: &str, now: SystemTime, time: Duration) -> CertificateParams {
     params
 }
 
-/// Splits a text into its PEM certificates.
+/// Splits PEM data into its certificates.
 fn sections(pem: &str) -> Vec<String> {
     const END: &str = "-----END CERTIFICATE-----";
     let whole = |section: &str| {
@@ -327,7 +327,7 @@ fn sections(pem: &str) -> Vec<String> {
     sections.filter_map(whole).collect()
 }
 
-/// Parses the first certificate of a text and applies `see` to it.
+/// Parses the first certificate of PEM data and applies `see` to it.
 fn look<T>(pem: &str, see: impl FnOnce(&X509Certificate<'_>) -> Option<T>) -> Option<T> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
     let (_, certificate) = X509Certificate::from_der(&der).ok()?;

@@ -82,7 +82,7 @@ fn errors_name_path_and_place() {
     assert_eq!((path.as_str(), place), ("spec.items[1].port", Some((3, 9))));
     assert_eq!(
         message,
-        "found text \"eighty\", expected a number from 0 to 65535"
+        "found the string \"eighty\", expected a number from 0 to 65535"
     );
 
     let (_, place, message, _) = bad("port: 70000");
@@ -99,7 +99,7 @@ fn errors_name_path_and_place() {
     );
 
     let (_, _, message, _) = bad("items: [x]");
-    assert_eq!(message, "found text \"x\", expected a map");
+    assert_eq!(message, "found the string \"x\", expected a map");
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn unquoted_numbers_are_no_text() {
     let (path, _, message, help) = bad("labels: {a: 5}");
     assert_eq!(path, "spec.labels.a");
     assert_eq!(message, "expected a string, found the number `5`");
-    assert_eq!(help, "Put it in quotes: \"5\".");
-    assert!(bad("hostName: true").2.contains("truth value `true`"));
+    assert_eq!(help, "put it in quotes: \"5\"");
+    assert!(bad("hostName: true").2.contains("the boolean `true`"));
     for text in ["time: 5", "timeouts: {request: 5}"] {
         assert_eq!(bad(text).3, DURATION, "{text}");
     }
@@ -120,7 +120,7 @@ fn a_mistyped_choice_is_answered_with_the_nearest() {
 
     assert_eq!((path.as_str(), place), ("spec.kind", Some((1, 7))));
     assert!(message.contains("`Exact` or `PathPrefix`"), "{message}");
-    assert_eq!(help, "Did you mean `PathPrefix`?");
+    assert_eq!(help, "did you mean `PathPrefix`?");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(crate) fn read(
 }
 
 impl<'a> AnnotationReader<'a> {
-    /// The text of an annotation. Empty values count as absent, as in the controller.
+    /// The value of an annotation. Empty values count as absent, as in the controller.
     pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         debug_assert!(table::annotation(name).is_some(), "{name}");
         let (text, _) = *self.values.get(name)?;

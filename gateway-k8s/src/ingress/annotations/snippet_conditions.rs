@@ -82,7 +82,7 @@ fn add(reader: &mut AnnotationReader<'_>, path: &str, action: SnippetAction) {
     });
 }
 
-/// The only path that a pattern such as `^(/a)$` matches, and the text of its group.
+/// The only path that a pattern such as `^(/a)$` matches, and the value of its group.
 fn one_path(pattern: &str) -> Option<(String, Option<String>)> {
     let inner = pattern.strip_prefix('^')?.strip_suffix('$')?;
     let literal = |text: &str| !text.contains(OPERATORS);

@@ -23,10 +23,10 @@ use super::verdict::SourcePlace;
 use crate::decode::{Node, NodeValue, parse_tree, scalar, split_documents};
 use crate::objects::ObjectKey;
 
-/// A text and its line in the file.
+/// A string and its line in the file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Written {
-    /// The text.
+    /// The string.
     pub text: String,
     /// Line, from 1.
     pub line: usize,
@@ -92,7 +92,7 @@ pub struct InputServicePort {
     pub protocol: Option<String>,
 }
 
-/// The data of a ConfigMap or the texts of Helm values, with their lines.
+/// The data of a ConfigMap or the strings of Helm values, with their lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Data {
     /// Values by key.
@@ -529,7 +529,7 @@ fn secret(value: &Value) -> SecretData {
     SecretData { values }
 }
 
-/// The texts of a JSON object.
+/// The strings of a JSON object.
 fn texts(value: &Value) -> BTreeMap<String, String> {
     let entries = value.as_object().into_iter().flatten();
     let texts = entries.filter_map(|(key, value)| match value {

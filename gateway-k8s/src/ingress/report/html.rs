@@ -203,7 +203,7 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Escapes a text, and renders text in backticks as code.
+/// Escapes a string, and renders parts in backticks as code.
 fn marked(text: &str) -> String {
     let mut out = String::new();
     for (index, part) in text.split('`').enumerate() {

@@ -127,7 +127,7 @@ impl Addresses {
     }
 }
 
-/// Whether two texts are the same IP address or hostname.
+/// Whether two strings are the same IP address or hostname.
 fn is_same(a: &str, b: &str) -> bool {
     match (a.parse::<IpAddr>(), b.parse::<IpAddr>()) {
         (Ok(a), Ok(b)) => a == b,

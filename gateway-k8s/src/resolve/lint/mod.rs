@@ -6,6 +6,7 @@
 //! | `attach` | parentRefs, hostnames, namespaces |
 //! | `certificate` | validity and names of certificates |
 //! | `client` | client addresses, PROXY protocol |
+//! | `header_edits` | header edits without effect |
 //! | `ignored` | fields without which policies are applied |
 //! | `policy_service` | services that SecurityPolicies and filters call |
 //! | `redirect` | redirect loops, rules without backends |
@@ -16,6 +17,7 @@ mod access;
 mod attach;
 mod certificate;
 mod client;
+mod header_edits;
 mod ignored;
 mod policy_service;
 mod redirect;
@@ -47,6 +49,7 @@ pub(super) fn check(
     certificate::check(index, gateways, routes, report);
     report.extend(host_names::never_resolved(index.objects));
     client::check(index, gateways, policies, report);
+    header_edits::check(index, routes, report);
     ignored::check(index, report);
     policy_service::check(index, endpoints, report);
     policy_service::check_filters(routes, endpoints, report);

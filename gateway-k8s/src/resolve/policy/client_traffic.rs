@@ -31,7 +31,7 @@ const KIND: &str = "ClientTrafficPolicy";
 /// Field that requires a single hostname.
 const DEFAULT_HOST: &str = "spec.http1.http10.useDefaultHost";
 
-/// Finds the text to which a reference points.
+/// Finds the data to which a reference points.
 type FindText = fn(&ObjectIndex<'_>, From<'_>, To<'_>) -> Result<String, InvalidCaReference>;
 
 /// Settings of a listener, or the error that makes it fail closed.
@@ -399,7 +399,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         Ok(auth)
     }
 
-    /// The texts that a policy of namespace `own` references, joined.
+    /// The data that a policy of namespace `own` references, joined.
     ///
     /// # Errors
     /// Index and message of the first reference that is not usable.

@@ -217,7 +217,7 @@ impl Extensions {
     }
 }
 
-/// Parses the text of a field.
+/// Parses the string of a field.
 fn parse<T: FromStr>(field: &str, text: &str) -> Result<T, ExtensionError>
 where
     T::Err: Display,

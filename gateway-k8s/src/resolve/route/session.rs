@@ -4,6 +4,10 @@
 use std::time::Duration;
 
 use http::HeaderName;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE, WWW_AUTHENTICATE,
+};
+use towergate_core::http::reserved::is_reserved;
 use towergate_core::plan::Text;
 use towergate_policy::common::DurationText;
 use towergate_policy::session_persistence::{SessionCarrier, SessionPersistence};
@@ -16,23 +20,14 @@ use crate::api::http_route;
 /// The longest name of a session (schema of `cookie.name`), in characters.
 const LONGEST_NAME: usize = 256;
 
-/// Fields that frame or route a message, or that have a fixed meaning in responses.
-const RESERVED: [&str; 15] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "host",
-    "keep-alive",
-    "location",
-    "proxy-connection",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "www-authenticate",
+/// Fields with a fixed meaning in requests or responses, in addition to the reserved ones.
+const WITH_MEANING: [HeaderName; 6] = [
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    COOKIE,
+    LOCATION,
+    SET_COOKIE,
+    WWW_AUTHENTICATE,
 ];
 
 /// The settings of rule `rule` of `route` as a policy, with the session keys of the operator.
@@ -204,7 +199,7 @@ fn cookie_path(path: &str) -> Result<String, String> {
 fn header(field: &str, name: &str) -> Result<SessionCarrier, String> {
     let parsed = HeaderName::from_bytes(name.as_bytes());
     let parsed = parsed.map_err(|_| format!("{field} {name:?} is not a valid header name"))?;
-    if RESERVED.contains(&parsed.as_str()) {
+    if is_reserved(&parsed) || WITH_MEANING.contains(&parsed) {
         return Err(format!("{field} {name:?} is a reserved header name"));
     }
     Ok(SessionCarrier::Header(Text::from(parsed)))

@@ -51,7 +51,7 @@ fn every_path() -> Value {
     json!([rule("all", json!({}))])
 }
 
-/// A policy for a target, with its section or the empty text.
+/// A policy for a target, with its section or the empty string.
 fn policy(name: &str, (kind, target, section): (&str, &str, &str), sections: Value) -> Value {
     let mut reference = json!({"group": "gateway.networking.k8s.io", "kind": kind, "name": target});
     if !section.is_empty() {
@@ -131,7 +131,7 @@ fn findings(objects: &[Value]) -> Vec<String> {
         .collect()
 }
 
-/// Asserts that there is one finding for each expected text, and that it begins with it.
+/// Asserts that there is one finding for each expected string, and that its message begins with that string.
 #[track_caller]
 fn assert_found(title: &str, objects: &[Value], expected: &[&str]) {
     let found = findings(objects);

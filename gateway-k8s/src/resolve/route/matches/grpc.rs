@@ -12,7 +12,7 @@ enum Name {
     Valid(Option<TextMatch>),
     /// It is invalid.
     Invalid {
-        /// As exact text, which has the higher precedence.
+        /// As an exact string, which has the higher precedence.
         exact: TextMatch,
         /// Every name that it may stand for; `None`: no part of it is certain.
         loose: Option<TextMatch>,
@@ -102,7 +102,7 @@ impl MatchReader<'_> {
     }
 }
 
-/// Every text that begins with `literal`; `None` without one.
+/// Every string that begins with `literal`; `None` without one.
 fn beginning(literal: &str, written: &str) -> Option<TextMatch> {
     let expression = (!literal.is_empty()).then(|| starting_with(literal, written))?;
     TextMatch::regex(&expression).ok()
@@ -116,13 +116,13 @@ fn path(service: Option<TextMatch>, method: Option<TextMatch>) -> PathMatch {
     }
 }
 
-/// Whether a text can be the name of a service (Gateway API, `GRPCMethodMatch.service`).
+/// Whether a string can be the name of a service (Gateway API, `GRPCMethodMatch.service`).
 fn is_service(text: &str) -> bool {
     let text = text.strip_prefix('.').unwrap_or(text);
     text.split('.').all(is_method)
 }
 
-/// Whether a text can be the name of a method (Gateway API, `GRPCMethodMatch.method`).
+/// Whether a string can be the name of a method (Gateway API, `GRPCMethodMatch.method`).
 fn is_method(text: &str) -> bool {
     let mut bytes = text.bytes();
     let first = bytes.next();

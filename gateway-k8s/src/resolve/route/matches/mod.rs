@@ -7,11 +7,11 @@
 //! | invalid part | what is kept of it |
 //! |---|---|
 //! | path type | the value as exact path, as prefix and as expression |
-//! | path value | its normal spelling; of a broken expression the literal text at its start |
+//! | path value | its normal spelling; for a broken expression, the literal string at its start |
 //! | method | the method of that name in upper case, or every method |
 //! | type or value of a header or query parameter | the presence of the name |
 //! | name of a header or query parameter | nothing: the other parts of the match decide |
-//! | gRPC service or method | the literal text at its start |
+//! | gRPC service or method | the literal string at its start |
 //!
 //! If no part of a path is kept, the match could stand for any request of the route, so the whole
 //! route returns 500 ([`RuleMatches::unbounded`]).

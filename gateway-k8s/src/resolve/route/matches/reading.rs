@@ -41,7 +41,7 @@ pub(super) fn product<A: Clone, B: Clone, C: Clone, D: Clone>(
     }
 }
 
-/// The literal beginning of all texts that a regular expression, valid or not, matches. Empty if
+/// The literal beginning of all strings that a regular expression, valid or not, matches. Empty if
 /// there is none for certain.
 pub(super) fn literal_start(expression: &str) -> String {
     if has_open_alternative(expression) {
@@ -83,7 +83,7 @@ fn has_open_alternative(expression: &str) -> bool {
     false
 }
 
-/// An expression for every text that begins with `literal`. It is at least as long as `written`,
+/// An expression for every string that begins with `literal`. It is at least as long as `written`,
 /// because longer expressions take precedence.
 pub(super) fn starting_with(literal: &str, written: &str) -> String {
     let mut expression = regex_escape(literal);
@@ -108,7 +108,7 @@ fn regex_escape(text: &str) -> String {
     out
 }
 
-/// Whether a text contains special characters of regular expressions.
+/// Whether a string contains special characters of regular expressions.
 pub(super) fn looks_like_expression(text: &str) -> bool {
     text.contains([
         '.', '*', '?', '+', '[', ']', '(', ')', '{', '}', '|', '^', '$', '\\',

@@ -1,0 +1,36 @@
+//! Header fields that configuration and services must not set.
+
+use http::HeaderName;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+
+/// Fields that frame a message, concern one connection, or select the route. `TE` and `Trailer` are separate,
+/// because filters of a route may edit them.
+const MESSAGE: [HeaderName; 8] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    HOST,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Whether header edits of the field have no effect: it frames the message, concerns one connection (RFC 9110,
+/// section 7.6.1), or selects the route.
+///
+/// ```
+/// use http::header::{CONNECTION, SERVER};
+/// use towergate_core::http::reserved::is_fixed;
+///
+/// assert!(is_fixed(&CONNECTION));
+/// assert!(!is_fixed(&SERVER));
+/// ```
+pub fn is_fixed(name: &HeaderName) -> bool {
+    MESSAGE.contains(name)
+}
+
+/// Whether only the gateway may set the field: the fields of [`is_fixed`], `TE` and `Trailer`.
+pub fn is_reserved(name: &HeaderName) -> bool {
+    is_fixed(name) || [TE, TRAILER].contains(name)
+}
