@@ -355,6 +355,35 @@ async fn a_dozen_connections_with_all_their_streams_leave_requests_to_others() {
     attack.harms_nobody().await;
 }
 
+/// The codec drops pseudo-fields of trailers before the gateway can see them.
+#[tokio::test(start_paused = true)]
+async fn pseudo_fields_in_trailers_are_never_forwarded() {
+    for field in [
+        &b"\x84"[..],                               // :path: /
+        b"\x44\x06/admin",                          // :path: /admin, with an indexed name
+        b"\x00\x0a:authority\x01b",                 // with a literal name
+        b"\x00\x01x\x01y\x00\x07:method\x06DELETE", // after a regular field
+    ] {
+        let mut attack = Attack::new(&[]).await;
+        let before = attack.lab.forwarded();
+
+        attack.send(frame(HEADERS, END_HEADERS, 1, POST)).await;
+        attack.send(frame(DATA, 0, 1, b"body")).await;
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, field);
+        attack.send(trailers).await;
+        attack.take(QUIET).await;
+
+        for request in attack.lab.requests().iter().skip(before) {
+            let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+            assert!(text.starts_with("post / http/1.1\r\n"), "{text}");
+            for forged in ["admin", "authority", "delete", "\n:"] {
+                assert!(!text.contains(forged), "{text}");
+            }
+        }
+        attack.harms_nobody().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn unread_responses_use_bounded_memory() {
     // SETTINGS_INITIAL_WINDOW_SIZE of 0: no response body may be sent.

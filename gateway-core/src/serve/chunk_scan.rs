@@ -7,6 +7,8 @@
 
 use memchr::memchr2;
 
+use super::tiny_chunks::TINY;
+
 /// Maximum number of digits of a chunk size, leading zeros included.
 const MAX_DIGITS: u8 = 16;
 
@@ -54,10 +56,14 @@ impl ChunkScan {
         cr: false,
     };
 
-    /// Scans the next bytes of the body. Returns the number of bytes up to the end of the body, or all.
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<usize, MalformedChunk> {
+    /// Scans the next bytes of the body. Returns the number of bytes up to the end of the body, or all. Adds the
+    /// chunks with at most [`TINY`] bytes to `tiny`.
+    pub(super) fn scan(&mut self, bytes: &[u8], tiny: &mut u64) -> Result<usize, MalformedChunk> {
         let mut at = 0;
         while at < bytes.len() && *self != Self::End {
+            if matches!(*self, Self::SizeEnd(1..=TINY)) {
+                *tiny += 1;
+            }
             at += self
                 .step(&bytes[at..])
                 .map_err(|MalformedChunk(offset)| MalformedChunk(at + offset))?;
@@ -141,13 +147,26 @@ mod tests {
         let mut scan = ChunkScan::START;
         let mut before = 0;
         for bytes in text.chunks(part) {
-            match scan.scan(bytes) {
+            match scan.scan(bytes, &mut 0) {
                 Ok(len) if scan == ChunkScan::End => return Ok(Some(before + len)),
                 Ok(_) => before += bytes.len(),
                 Err(MalformedChunk(at)) => return Err(before + at),
             }
         }
         Ok(None)
+    }
+
+    #[test]
+    fn tiny_chunks_are_counted_however_they_arrive() {
+        let body = b"1\r\na\r\n5;x\r\nabcde\r\n6\r\nabcdef\r\n001\r\na\r\n0\r\n\r\n";
+        for part in 1..=body.len() {
+            let (mut scan, mut tiny) = (ChunkScan::START, 0);
+            for bytes in body.chunks(part) {
+                scan.scan(bytes, &mut tiny).unwrap();
+            }
+
+            assert_eq!((scan, tiny), (ChunkScan::End, 3), "{part}");
+        }
     }
 
     #[test]

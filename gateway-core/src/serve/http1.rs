@@ -68,6 +68,10 @@ where
     // `None` if upgraded: the stream belongs to the tunnel.
     let parts = connection.into_parts()?;
     let io = parts.io.into_inner();
+    if io.has_tiny_chunk_flood() {
+        let event = Event::Abuse(state.info.port, "tiny_chunks");
+        state.observer.observe(&event);
+    }
     let closed = matches!(end, End::Codec(_)) && state.activity.is_client_closed();
     if closed && state.activity.withheld().is_none() && io.is_within_head() {
         parts.service.handler.handle_incomplete_head(&state.info);

@@ -13,6 +13,7 @@ use super::codec_error;
 use super::control_frames::ControlFrameMonitor;
 use super::request_framer::RequestFramer;
 use super::state::{Output, Shutdown};
+use super::tiny_chunks::TinyChunkMonitor;
 use crate::coalesced_write;
 
 /// Stream that records reads and writes, and withholds hyper's own error responses.
@@ -27,6 +28,8 @@ pub(super) struct InstrumentedIo<Io> {
     activity: Arc<Activity>,
     protocol: HttpProtocol,
     framer: RequestFramer,
+    tiny_chunks: TinyChunkMonitor,
+    has_tiny_chunk_flood: bool,
     /// HTTP/2 only.
     control_frames: Option<Box<ControlFrameMonitor>>,
     /// The client has closed its side. The codec is not informed yet, because it would drop the request.
@@ -63,6 +66,8 @@ impl<Io> InstrumentedIo<Io> {
             activity,
             protocol,
             framer: RequestFramer::new(requests),
+            tiny_chunks: TinyChunkMonitor::default(),
+            has_tiny_chunk_flood: false,
             control_frames: match protocol {
                 HttpProtocol::Http1 { .. } => None,
                 HttpProtocol::Http2 => Some(Box::new(ControlFrameMonitor::new())),
@@ -75,6 +80,11 @@ impl<Io> InstrumentedIo<Io> {
     /// Whether the last bytes are those of an incomplete request head.
     pub(super) fn is_within_head(&self) -> bool {
         self.framer.is_within_head()
+    }
+
+    /// Whether the client sends too many tiny chunks. No more bytes are read from it then.
+    pub(super) fn has_tiny_chunk_flood(&self) -> bool {
+        self.has_tiny_chunk_flood
     }
 
     /// The underlying stream, and the bytes that were received from it and not passed to the codec.
@@ -112,6 +122,10 @@ impl<Io> InstrumentedIo<Io> {
                 .on_read(received, self.is_http1(), None, false);
         }
         let framed = self.framer.scan(&buf.filled()[before..]);
+        let tiny = self.framer.take_tiny_chunks();
+        if tiny > 0 && self.tiny_chunks.exceeds(tiny, || self.activity.now()) {
+            self.has_tiny_chunk_flood = true;
+        }
         let mut passed = received;
         if self.framer.is_switching() {
             passed = framed.valid;
@@ -174,6 +188,12 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         if !this.framed.is_empty() {
             Self::read_from(&mut this.framed, buf);
             return Poll::Ready(Ok(()));
+        }
+        if this.has_tiny_chunk_flood {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "too many tiny chunks",
+            )));
         }
         if this.framer.is_malformed() {
             return Poll::Ready(Err(io::Error::new(

@@ -33,6 +33,7 @@ pub(crate) mod stream_task;
 pub(crate) mod tests;
 mod time;
 mod timers;
+mod tiny_chunks;
 pub mod upgrade;
 
 use std::future::{Future, poll_fn};

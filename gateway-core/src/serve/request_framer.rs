@@ -35,6 +35,8 @@ pub(super) struct RequestFramer {
     /// Number of complete heads of the connection.
     heads: u64,
     malformed: bool,
+    /// Number of tiny chunks since [`RequestFramer::take_tiny_chunks`].
+    tiny_chunks: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,6 +101,7 @@ impl RequestFramer {
             skips_line: false,
             heads,
             malformed: false,
+            tiny_chunks: 0,
         }
     }
 
@@ -120,6 +123,11 @@ impl RequestFramer {
     /// Whether scanning has stopped after a request with an upgrade: its response decides what follows.
     pub(super) fn is_switching(&self) -> bool {
         self.state == State::Switching
+    }
+
+    /// Number of tiny chunks since the last call.
+    pub(super) fn take_tiny_chunks(&mut self) -> u64 {
+        std::mem::take(&mut self.tiny_chunks)
     }
 
     /// Number of complete heads of the connection.
@@ -308,7 +316,7 @@ impl RequestFramer {
     }
 
     fn chunks(&mut self, mut scan: ChunkScan, bytes: &[u8]) -> usize {
-        let result = scan.scan(bytes);
+        let result = scan.scan(bytes, &mut self.tiny_chunks);
         self.state = match scan {
             ChunkScan::End => self.after_request(),
             scan => State::Chunked(scan),

@@ -135,6 +135,11 @@ impl Lab {
         self.seen().requests.len()
     }
 
+    /// The requests that the backend has received since the last [`Self::talk`].
+    pub fn requests(&self) -> Vec<Vec<u8>> {
+        self.seen().requests.clone()
+    }
+
     /// Whether the request of another client is served.
     pub async fn serves(&self) -> bool {
         let talk = self

@@ -456,3 +456,37 @@ async fn bytes_that_arrive_with_an_accepted_upgrade_belong_to_the_tunnel() {
     assert!(head.starts_with("http/1.1 101"), "{head}");
     assert_eq!(&echo, b"GET /<#> HTTP/1.1\r\n\r\n");
 }
+
+#[tokio::test]
+async fn a_flood_of_tiny_chunks_ends_the_connection() {
+    let rig = Rig::plain(|_| {}).await;
+    let client = rig.connect().await;
+    let head = "POST /collect HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (mut read, mut write) = tokio::io::split(client.0);
+    let bytes = format!("{head}{}", "1\r\na\r\n".repeat(200_000));
+
+    let sent = tokio::spawn(async move { write.write_all(bytes.as_bytes()).await });
+    let mut answer = Vec::new();
+    let _ = soon(read.read_to_end(&mut answer)).await;
+
+    let _ = sent.await;
+    assert!(!String::from_utf8_lossy(&answer).contains("complete"));
+    rig.events.expect("tiny_chunks").await;
+    rig.events.expect("ConnectionClosed").await;
+}
+
+#[tokio::test]
+async fn many_small_chunks_are_not_a_flood() {
+    let rig = Rig::plain(|_| {}).await;
+    let mut client = rig.connect().await;
+    let head = "POST /collect HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for chunks in [
+        "1\r\na\r\n".repeat(50_000),
+        "6\r\nabcdef\r\n".repeat(120_000),
+    ] {
+        client.send(format!("{head}{chunks}0\r\n\r\n")).await;
+
+        let (_, body) = client.response().await;
+        assert_eq!(body, "complete");
+    }
+}

@@ -1,0 +1,73 @@
+//! Limit of tiny chunks in request bodies over HTTP/1.
+//!
+//! A chunk of one byte is six bytes to receive and costs a pass through both codecs, so that a client with little
+//! bandwidth uses much processor time. Chunks that carry less data than their framing takes are counted, as frames
+//! without content are over HTTP/2 ([`ControlFrameMonitor`](super::control_frames::ControlFrameMonitor)). The limit is
+//! far above what programs send that write each value as a chunk.
+
+use std::time::Duration;
+
+use super::time::{Micros, micros};
+
+/// Size of the data of a tiny chunk, in bytes: at most its framing, `5\r\n` and `\r\n`.
+pub(super) const TINY: u64 = 5;
+/// Tiny chunks allowed per [`WINDOW`].
+const MAX_CHUNKS: u64 = 100_000;
+/// Window in which tiny chunks are counted.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Counts the tiny chunks of a connection.
+#[derive(Debug, Default)]
+pub(super) struct TinyChunkMonitor {
+    window_start: Micros,
+    counted: u64,
+}
+
+impl TinyChunkMonitor {
+    /// Takes a number of received tiny chunks, at least 1. Returns whether the client exceeds the limit.
+    pub(super) fn exceeds(&mut self, chunks: u64, now: impl Fn() -> Micros) -> bool {
+        if self.counted == 0 {
+            self.window_start = now();
+        }
+        self.counted += chunks;
+        if self.counted <= MAX_CHUNKS {
+            return false;
+        }
+        let at = now();
+        if at - self.window_start <= micros(WINDOW) {
+            return true;
+        }
+        self.window_start = at;
+        self.counted = chunks;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Number of chunks until the limit is exceeded, of at most 500 000, `burst` at a time and `pause` apart.
+    fn until_exceeded(burst: u64, pause: Micros) -> Option<u64> {
+        let mut monitor = TinyChunkMonitor::default();
+        let bursts = 1..=500_000 / burst;
+        let found = bursts.map(|at| (at * burst, at as Micros * pause));
+        let mut found = found.filter(|(_, now)| monitor.exceeds(burst, || *now));
+        found.next().map(|(chunks, _)| chunks)
+    }
+
+    #[test]
+    fn more_than_ten_thousand_tiny_chunks_a_second_are_too_many() {
+        for (burst, pause, expected) in [
+            (1, 0, Some(100_001)),
+            (1, 99, Some(100_001)),
+            (1, 101, None),
+            (1000, 0, Some(101_000)),
+            (1000, 90_000, Some(101_000)),
+            (1000, 110_000, None),
+            (1, 1_000_000, None),
+        ] {
+            assert_eq!(until_exceeded(burst, pause), expected, "{burst} {pause}");
+        }
+    }
+}
