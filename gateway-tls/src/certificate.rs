@@ -398,6 +398,54 @@ mod tests {
         assert_eq!(certificate.load(&provider).unwrap().cert.len(), 2);
     }
 
+    /// The cases of the documentation of Go's `encoding/pem`, which Kubernetes and Envoy Gateway use.
+    #[test]
+    fn texts_that_go_accepts_are_accepted() {
+        let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
+        let lines: Vec<&str> = cert.lines().collect();
+        let (first, last) = (lines[0], lines[lines.len() - 1]);
+        let base64 = lines[1..lines.len() - 1].concat();
+        for text in [
+            cert.clone(),
+            cert.replace('\n', "\r\n"),
+            cert.trim_end().to_owned(),
+            format!("\n\n{cert}\n\n"),
+            format!("Bag Attributes\n    friendlyName: a: b\n{cert}trailing text\n"),
+            format!("{first}\n{base64}\n{last}\n"),
+            format!("{first}  \n{base64}\n{last}  \n"),
+            format!(
+                "{first}\n\n  {}\n\t{}\n{last}",
+                &base64[..64],
+                &base64[64..]
+            ),
+            format!("{cert}{cert}"),
+        ] {
+            let read = Certificate::from_pem(&text, &key);
+
+            assert!(read.is_ok(), "{read:?}: {text}");
+        }
+    }
+
+    /// Go skips a malformed section. Here it is an error: the chain would lack a certificate.
+    #[test]
+    fn malformed_sections_are_errors() {
+        let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
+        let (body, _) = cert.split_once("-----END").unwrap();
+        for text in [
+            body.to_owned(),
+            format!("{body}-----END CERTIFICATE----\n"),
+            format!("{body}-----END PRIVATE KEY-----\n"),
+            format!("{cert}{body}"),
+            format!(
+                "{}{cert}",
+                "-----BEGIN CERTIFICATE----\nAAAA\n-----END CERTIFICATE-----\n"
+            ),
+            format!("{cert}-----BEGIN CERTIFICATE-----\nA&A=\n-----END CERTIFICATE-----\n"),
+        ] {
+            assert!(Certificate::from_pem(&text, &key).is_err(), "{text}");
+        }
+    }
+
     #[test]
     fn each_fault_has_an_error_of_its_own() {
         use CertificateError as E;

@@ -71,6 +71,60 @@ mod tests {
         assert_eq!(parse("0s"), Some(Duration::ZERO));
     }
 
+    /// The examples of GEP-2257, with those of Go's `time.ParseDuration` that it excludes.
+    #[test]
+    fn durations_are_those_of_gep_2257() {
+        let parse = |text: &str| DurationText(text.to_owned()).parse();
+        for (text, milliseconds) in [
+            ("0h", 0),
+            ("0s", 0),
+            ("0h0m0s", 0),
+            ("1h", 3_600_000),
+            ("30m", 1_800_000),
+            ("10s", 10_000),
+            ("500ms", 500),
+            ("2h30m", 9_000_000),
+            ("150m", 9_000_000),
+            ("7230s", 7_230_000),
+            ("1h30m10s", 5_410_000),
+            ("10s30m1h", 5_410_000),
+            ("100ms200ms300ms", 600),
+            ("1h30m", 5_400_000),
+            ("01s", 1_000),
+            ("99999h", 359_996_400_000),
+        ] {
+            assert_eq!(
+                parse(text),
+                Some(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "0",
+            "1",
+            "1d",
+            "1w",
+            "1us",
+            "1ns",
+            "1.5h",
+            "-1s",
+            "+1s",
+            "1 s",
+            " 1s",
+            "1s ",
+            "1S",
+            "100000s",
+            "1h1m1s1ms1h",
+            "h",
+            "s1",
+            "1h 30m",
+            "infinity",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_text_parses_if_and_only_if_it_matches_the_pattern_of_the_schema(

@@ -114,6 +114,43 @@ mod tests {
         assert_eq!(bytes("15E"), Some(15_000_000_000_000_000_000));
     }
 
+    /// The suffixes of Kubernetes' `resource.Quantity`; the schemas of the policies exclude fractions, exponents, signs
+    /// and the suffixes below 1.
+    #[test]
+    fn quantities_are_those_of_the_schema() {
+        let checked = |text: &str| {
+            let pattern = regex::Regex::new(QUANTITY).unwrap();
+            let quantity = Quantity::Text(text.to_owned());
+            let bytes = quantity.bytes();
+            let valid = Report::of(&quantity).violations.is_empty();
+            (pattern.is_match(text), valid, bytes)
+        };
+        for (text, expected) in [
+            ("1", 1),
+            ("1k", 1_000),
+            ("1Ki", 1 << 10),
+            ("12M", 12_000_000),
+            ("12Mi", 12 << 20),
+            ("1G", 1_000_000_000),
+            ("1Gi", 1 << 30),
+            ("1T", 1_000_000_000_000),
+            ("1Ti", 1 << 40),
+            ("1P", 1_000_000_000_000_000),
+            ("1Pi", 1 << 50),
+            ("1E", 1_000_000_000_000_000_000),
+            ("1Ei", 1 << 60),
+        ] {
+            assert_eq!(checked(text), (true, true, Some(expected)), "{text}");
+        }
+        for text in [
+            "", "0", "01", "1.5Gi", "1e3", "1E3", "100m", "1n", "1u", "-1", "+1", "1K", "1ki",
+            "1 Ki", "1Kib", "Ki",
+        ] {
+            let (matches, valid, _) = checked(text);
+            assert_eq!((matches, valid), (false, false), "{text:?}");
+        }
+    }
+
     #[test]
     fn texts_that_are_not_integers_with_a_known_suffix_are_rejected() {
         let bytes = |text: &str| Quantity::Text(text.to_owned()).bytes();
