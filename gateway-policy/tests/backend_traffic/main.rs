@@ -5,6 +5,7 @@
 
 mod rate_limits;
 mod request_policies;
+mod retries;
 mod upstream;
 
 use std::collections::BTreeMap;
