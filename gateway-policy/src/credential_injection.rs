@@ -46,13 +46,7 @@ impl CredentialPolicy {
 
 impl HeadPolicy for CredentialPolicy {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
-        if self.overwrite {
-            FilledFields::reserve(request.head, &self.header);
-        }
-        let headers = &mut request.head.headers;
-        if self.overwrite || !headers.contains_key(&self.header) {
-            headers.insert(&self.header, self.value.clone());
-        }
+        FilledFields::set(request.head, &self.header, &self.value, self.overwrite);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! request before a rewrite.
 
 pub mod cors;
+mod credential;
 mod direct_response;
 pub mod header;
 mod origin;
@@ -15,6 +16,7 @@ mod regex_rewrite;
 pub mod rewrite;
 
 pub use cors::{Allowed, Cors, CorsLayer};
+pub use credential::{CredentialHeader, SecretHeaderValue};
 pub use direct_response::DirectResponse;
 pub use header::{HeaderEdit, HeaderEdits};
 pub use origin::{HostPattern, InvalidOrigin, OriginPattern, WebScheme};

@@ -9,7 +9,7 @@ use crate::filter::cors::Cors;
 use crate::filter::header::HeaderEdits;
 use crate::filter::redirect::Redirect;
 use crate::filter::rewrite::Rewrite;
-use crate::filter::{DirectResponse, RegexRewrite};
+use crate::filter::{CredentialHeader, DirectResponse, RegexRewrite};
 
 /// A filter of a rule or of a backendRef (Gateway API `HTTPRouteFilter`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub enum Filter {
     DirectResponse(DirectResponse),
     /// Sends a copy of the request to another backend.
     Mirror(Mirror),
+    /// Adds a credential to requests. Only in a backendRef; for a rule it is a policy.
+    Credential(CredentialHeader),
     /// Replies to CORS preflights and adds the CORS fields to responses.
     Cors(Cors),
 }

@@ -6,7 +6,7 @@
 //! and remembers the name; trailers lose the field when they arrive. Outside a gateway this applies to
 //! [`PolicyLayer`](super::PolicyLayer); a [`HeadPolicyLayer`](super::HeadPolicyLayer) sees no body.
 
-use http::{HeaderMap, HeaderName, request};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
 use http_body::Body as _;
 
 use crate::Body;
@@ -31,6 +31,17 @@ impl FilledFields {
         }
         if !filled.0.contains(name) {
             filled.0.push(name.clone());
+        }
+    }
+
+    /// Sets a field. With `overwrite`, it replaces what the client has sent as `name`; otherwise a field of the
+    /// client is kept and `value` is not set.
+    pub fn set(head: &mut request::Parts, name: &HeaderName, value: &HeaderValue, overwrite: bool) {
+        if overwrite {
+            Self::reserve(head, name);
+        }
+        if overwrite || !head.headers.contains_key(name) {
+            head.headers.insert(name, value.clone());
         }
     }
 
@@ -68,7 +79,7 @@ fn is_variant(left: &HeaderName, right: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderValue, Request};
+    use http::Request;
     use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
 
@@ -87,6 +98,24 @@ mod tests {
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    #[test]
+    fn a_field_replaces_that_of_the_client_only_with_overwrite() {
+        let name = HeaderName::from_static("x-user");
+        let own = HeaderValue::from_static("own");
+        for (client, overwrite, expected) in [
+            (&[][..], false, "own"),
+            (&["x-user"], false, "client"),
+            (&["x-user", "x_user"], true, "own"),
+        ] {
+            let mut head = head(client);
+
+            FilledFields::set(&mut head, &name, &own, overwrite);
+
+            let values: Vec<_> = head.headers.values().collect();
+            assert_eq!(values, [expected]);
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use http::{HeaderMap, Response, StatusCode, request};
 
 use super::exchange::Exchange;
-use super::request_context::RequestContext;
+use super::request_context::{RequestContext, RequestParts};
 use crate::filter::{DirectResponse, HeaderEdits, Redirect, RedirectFacts, RegexRewrite};
 use crate::format::{FormatContext, FormatRequest};
 use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::sanitize::Sanitized;
 use crate::plan::Filter;
+use crate::policy::FilledFields;
 use crate::route::MatchedRoute;
 use crate::snapshot::RuleTarget;
 use crate::traffic::SelectedBackend;
@@ -56,8 +57,11 @@ impl RequestContext<'_> {
                 Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
                 Filter::Rewrite(own) => rewrite = Some(own),
                 Filter::RegexRewrite(own) => self.rewrite_by_regex(own, head, sanitized)?,
-                // Redirects have been applied, mirrors and response edits have their own steps.
-                Filter::Redirect(_) | Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
+                // Redirects have been applied; the others have their own steps.
+                Filter::Redirect(_)
+                | Filter::ResponseHeaders(_)
+                | Filter::Mirror(_)
+                | Filter::Credential(_) => {}
                 // Not supported in a backendRef.
                 Filter::Cors(_) | Filter::DirectResponse(_) => return Err(filter_failed()),
             }
@@ -76,6 +80,22 @@ impl RequestContext<'_> {
                 .map_err(|_| filter_failed())?;
         }
         Ok(())
+    }
+
+    /// Adds the credentials of the backendRef to a request that is only forwarded from here on.
+    pub(super) fn add_credentials(picked: &SelectedBackend<'_>, parts: &mut RequestParts<'_>) {
+        let mut added = false;
+        for filter in picked.filters() {
+            if let Filter::Credential(credential) = filter {
+                let value = credential.secret.expose();
+                let (name, overwrite) = (&credential.header, credential.overwrite);
+                FilledFields::set(parts.head, name, value, overwrite);
+                added = true;
+            }
+        }
+        if added {
+            FilledFields::guard_trailers(parts.head, &mut parts.body);
+        }
     }
 
     fn rewrite_by_regex(

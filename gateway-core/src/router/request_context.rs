@@ -215,6 +215,7 @@ impl<'a> RequestContext<'a> {
                 }
             }
         }
+        Self::add_credentials(&picked, parts);
         Ok((picked, upgrade))
     }
 

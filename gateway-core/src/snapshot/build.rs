@@ -230,6 +230,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         }
         let mut steps = Steps::default();
         let (mut request_edits, mut response_edits) = (Vec::new(), Vec::new());
+        let mut unsupported = false;
         for filter in &rule.filters {
             match filter {
                 Filter::RequestHeaders(edits) => request_edits.push(edits.clone()),
@@ -242,10 +243,12 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 Filter::DirectResponse(found) => steps.direct = Some(Box::new(found.clone())),
                 // `policies` builds the CORS filter, `Mirrors` the mirrors.
                 Filter::Cors(_) | Filter::Mirror(_) => {}
+                // Not supported for a rule, whose credentials are a policy.
+                Filter::Credential(_) => unsupported = true,
             }
         }
         let key = (rule.route.clone(), rule.index);
-        let respond = rule.respond;
+        let respond = rule.respond.or(unsupported.then_some(500));
         let mut respond = respond.and_then(|status| StatusCode::from_u16(status).ok());
         let policies = self.policies(rule).unwrap_or_else(|unbuilt| {
             // Without that policy the rule would forward requests that it must not forward.

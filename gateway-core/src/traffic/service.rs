@@ -21,6 +21,7 @@ use crate::http::grpc::is_grpc;
 use crate::http::{Authority, Sanitized};
 use crate::observer::Observer;
 use crate::plan::Filter;
+use crate::policy::FilledFields;
 
 /// Forwards every request and applies the filters of the picked backendRef. If no backend returns a response,
 /// the reply is that of [`Error::reply`].
@@ -89,10 +90,18 @@ impl ForwardService {
         for filter in picked.filters() {
             apply_filter(filter, &mut head)?;
         }
-        let body = match picked.mirrors().is_empty() {
+        let mut body = match picked.mirrors().is_empty() {
             true => body,
             false => picked.mirrors().send(&context, &head, body),
         };
+        for filter in picked.filters() {
+            if let Filter::Credential(credential) = filter {
+                let value = credential.secret.expose();
+                let (name, overwrite) = (&credential.header, credential.overwrite);
+                FilledFields::set(&mut head, name, value, overwrite);
+            }
+        }
+        FilledFields::guard_trailers(&mut head, &mut body);
         let request = Request::from_parts(head, body);
         let forwarded = picked.forward(&context, request).await?;
         let mut response = forwarded.response;
@@ -124,7 +133,8 @@ fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error>
             return rewritten.ok_or(failed);
         }
         Filter::Redirect(_) | Filter::Cors(_) | Filter::DirectResponse(_) => return Err(failed),
-        Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
+        // Credentials are added after mirrors.
+        Filter::ResponseHeaders(_) | Filter::Mirror(_) | Filter::Credential(_) => {}
     }
     Ok(())
 }

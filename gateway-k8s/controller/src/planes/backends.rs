@@ -54,6 +54,7 @@ fn of_filters<'a>(filters: &'a [Filter], found: &mut HashSet<&'a BackendId>) {
             | Filter::Rewrite(_)
             | Filter::RegexRewrite(_)
             | Filter::DirectResponse(_)
+            | Filter::Credential(_)
             | Filter::Cors(_) => {}
         }
     }

@@ -59,6 +59,7 @@ fn redirect(rule: &RuleDraft) -> Option<&Redirect> {
         | Filter::RegexRewrite(_)
         | Filter::DirectResponse(_)
         | Filter::Mirror(_)
+        | Filter::Credential(_)
         | Filter::Cors(_) => None,
     })
 }

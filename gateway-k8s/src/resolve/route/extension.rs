@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use http::HeaderName;
 use towergate_core::filter::{
-    DirectResponse, HeaderEdit, HeaderEdits, HostRewrite, RegexReplacement, RegexRewrite,
+    CredentialHeader, DirectResponse, HeaderEdit, HeaderEdits, HostRewrite, RegexReplacement,
+    RegexRewrite, SecretHeaderValue,
 };
 use towergate_core::format::FieldText;
 use towergate_core::plan::{Match, NameMatch, TextMatch};
@@ -29,6 +30,9 @@ use crate::status::{ConditionType, RouteReason};
 const CREDENTIAL: &str = "credential";
 /// Preferred key of a body in its ConfigMap.
 const BODY: &str = "response.body";
+/// Message about an HTTPRouteFilter of a backendRef.
+const ONLY_CREDENTIAL: &str =
+    "a backendRef supports only credentialInjection of an HTTPRouteFilter";
 /// Maximum number of matches of a rule with those of its filters.
 const MAX_MATCHES: usize = 512;
 
@@ -196,6 +200,34 @@ impl Extensions {
         Ok(())
     }
 
+    /// The credential for a backendRef, which supports no other effect.
+    ///
+    /// # Errors
+    /// There is another effect, or the credential is not a header value.
+    pub(super) fn into_credential(self) -> Result<Option<CredentialHeader>, ExtensionError> {
+        let Self {
+            rewrite: None,
+            host_of_backend: None,
+            direct: None,
+            credential,
+            cookies,
+        } = self
+        else {
+            return invalid(ONLY_CREDENTIAL);
+        };
+        if !cookies.is_empty() {
+            return invalid(ONLY_CREDENTIAL);
+        }
+        let Some(credential) = credential else {
+            return Ok(None);
+        };
+        Ok(Some(CredentialHeader {
+            secret: parse_secret(credential.credential.expose())?,
+            header: credential.header,
+            overwrite: credential.overwrite,
+        }))
+    }
+
     /// The matches of the rule with the conditions on cookies; `None`: no such conditions exist.
     ///
     /// # Errors
@@ -215,6 +247,12 @@ impl Extensions {
         });
         Ok(Some(product.collect()))
     }
+}
+
+/// Parses a credential, which messages do not show.
+fn parse_secret(text: &str) -> Result<SecretHeaderValue, ExtensionError> {
+    text.parse()
+        .or_else(|_| invalid("credentialInjection: the credential is not a header value"))
 }
 
 /// Parses the string of a field.

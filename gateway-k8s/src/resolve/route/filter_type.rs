@@ -37,8 +37,9 @@ impl FilterType {
             | Self::ResponseHeaderModifier
             | Self::RequestRedirect
             | Self::UrlRewrite
-            | Self::RequestMirror => true,
-            Self::Cors | Self::ExternalAuth | Self::ExtensionRef => false,
+            | Self::RequestMirror
+            | Self::ExtensionRef => true,
+            Self::Cors | Self::ExternalAuth => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The backendRefs and mirrors of a rule.
 
-use towergate_core::filter::{HostRewrite, RegexRewrite};
+use towergate_core::filter::{CredentialHeader, HostRewrite, RegexRewrite};
 use towergate_core::plan::{Destination, Filter, Mirror, WeightedBackend};
 
 use super::super::backend_error::BackendError;
@@ -121,8 +121,10 @@ impl RuleResolver<'_, '_, '_> {
                 message,
             );
         }
+        let credential = self.credential_of_backend(&filters)?;
         let mirrors = self.mirrors(&filters, field);
         let mut filters = filters.finish(mirrors, Extensions::default());
+        filters.extend(credential.map(Filter::Credential));
         if let Some((append_forwarded_host, host)) =
             extensions.host_of_backend.zip(found.host_name())
         {
@@ -137,6 +139,25 @@ impl RuleResolver<'_, '_, '_> {
             }));
         }
         Ok((Destination::Backend(found.backend), filters))
+    }
+
+    /// The credential of a backendRef's HTTPRouteFilters, which may have no other section.
+    fn credential_of_backend(
+        &self,
+        filters: &Filters,
+    ) -> Result<Option<CredentialHeader>, BackendError> {
+        let mut extensions = Extensions::default();
+        for (at, reference) in &filters.extensions {
+            let added = extensions.add(self.index, self.route, reference);
+            added.map_err(|error| BackendError {
+                reason: RouteReason::InvalidBackendFilters,
+                message: format!("filters[{at}].extensionRef: {}", error.message),
+            })?;
+        }
+        extensions.into_credential().map_err(|error| BackendError {
+            reason: RouteReason::UnsupportedRefValue,
+            message: error.message,
+        })
     }
 
     /// Reports an invalid backendRef.
