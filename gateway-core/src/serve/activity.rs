@@ -65,7 +65,11 @@ impl Activity {
         if bytes == 0 {
             state.client_closed = Some(self.now());
         } else {
-            state.is_within_head = within_head;
+            if http1 {
+                state.is_within_head = within_head;
+            } else {
+                state.on_http2_head(within_head, || self.now());
+            }
             state.on_read(bytes as u64, http1, lenient, || self.now());
         }
     }
@@ -74,6 +78,9 @@ impl Activity {
     pub(super) fn on_write(&self, pending: bool) {
         let mut state = self.state();
         state.on_write(pending, || self.now());
+        if !pending {
+            state.on_sent(|| self.now());
+        }
         if !pending && state.client_closed.is_some() {
             state.client_closed = Some(self.now());
         }
@@ -111,6 +118,12 @@ impl Activity {
         self.state().client_closed.is_some()
     }
 
+    /// Records that the gateway closes the connection.
+    pub(super) fn on_closed(&self) {
+        let now = self.now();
+        self.state().client_closed.get_or_insert(now);
+    }
+
     /// Whether the next bytes begin a request head.
     pub(super) fn is_idle(&self) -> bool {
         self.state().phase == Phase::Idle
@@ -143,6 +156,11 @@ impl TrackedRequest {
             has_response: false,
         };
         (request, lenient)
+    }
+
+    /// Whether neither side has closed the connection.
+    pub(super) fn is_connection_open(&self) -> bool {
+        !self.activity.is_client_closed()
     }
 
     /// Records the response. `tunnel`: it accepts an upgrade or `CONNECT`. Returns whether the connection

@@ -4,6 +4,7 @@
 //! PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown types, and DATA without content that does
 //! not end a stream cost the gateway work, and some also require a reply, but serve no request.
 //! They are counted here as bytes arrive, by their heads alone; the codec checks everything else.
+//! Incomplete request heads are found in the same way.
 //! WINDOW_UPDATE is not counted: a client sends it for every few kilobytes of a response, and it
 //! causes no reply.
 
@@ -33,6 +34,8 @@ mod kind {
 
 /// Flag END_STREAM of DATA.
 const END_STREAM: u8 = 1;
+/// Flag END_HEADERS of HEADERS and CONTINUATION.
+const END_HEADERS: u8 = 4;
 
 /// Counts the frames that a client sends in addition to its requests.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub(super) struct ControlFrameMonitor {
     counted: u64,
     /// Requests in the current window.
     requests: u64,
+    /// The current or last frame is HEADERS or CONTINUATION, and whether another CONTINUATION follows.
+    fields: Option<bool>,
 }
 
 impl ControlFrameMonitor {
@@ -59,7 +64,17 @@ impl ControlFrameMonitor {
             window_start: 0,
             counted: 0,
             requests: 0,
+            fields: None,
         }
+    }
+
+    /// Whether the last bytes are part of an incomplete block of fields (RFC 9113, section 4.3).
+    pub(super) fn is_within_head(&self) -> bool {
+        let begins = self.known > 3 && matches!(self.head[3], kind::HEADERS | kind::CONTINUATION);
+        begins
+            || self
+                .fields
+                .is_some_and(|continues| continues || self.skip > 0)
     }
 
     /// Takes received bytes. Returns whether the client exceeds the limit.
@@ -85,6 +100,8 @@ impl ControlFrameMonitor {
     fn on_frame(&mut self, now: &impl Fn() -> Micros) -> bool {
         let [a, b, c, kind, flags, ..] = self.head;
         self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
+        self.fields =
+            matches!(kind, kind::HEADERS | kind::CONTINUATION).then_some(flags & END_HEADERS == 0);
         match kind {
             kind::HEADERS => self.requests += 1,
             kind::DATA if self.skip > 0 || flags & END_STREAM != 0 => {}
@@ -172,6 +189,27 @@ mod tests {
         bytes.extend(frame(PING, 0, 8));
 
         assert_eq!(until_exceeded(&bytes, 50_000, 0), None);
+    }
+
+    #[test]
+    fn a_head_is_incomplete_until_the_end_of_its_last_frame() {
+        let mut monitor = ControlFrameMonitor::new();
+        monitor.scan(PREFACE, || 0);
+        let mut after = |bytes: &[u8]| {
+            monitor.scan(bytes, || 0);
+            monitor.is_within_head()
+        };
+        let headers = frame(kind::HEADERS, 1, 3);
+        let last = frame(kind::CONTINUATION, END_HEADERS, 3);
+
+        assert!(!after(&frame(PING, 0, 8)));
+        assert!(after(&headers[..4]), "its type is known");
+        assert!(after(&headers[4..11]));
+        assert!(after(&headers[11..]), "END_HEADERS is missing");
+        assert!(after(&last[..10]));
+        assert!(!after(&last[10..]));
+        assert!(!after(&frame(kind::HEADERS, 5, 3)));
+        assert!(!after(&frame(kind::DATA, 0, 8)[..10]));
     }
 
     proptest! {

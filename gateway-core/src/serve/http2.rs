@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Handler;
+use super::codec_error::CodecError;
 use super::idle::{IdleConnection, PersistentState};
 use super::instrumented_io::{HttpProtocol, InstrumentedIo};
 use super::service::TrackedService;
 use super::state::CloseCause;
 use super::stream_task::StreamExecutor;
 use super::timers::{ConnectionTimeouts, Expiry, Signal};
+use crate::conn::ConnInfo;
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 
@@ -65,7 +68,7 @@ where
         ..
     } = state;
     let service = TrackedService {
-        handler,
+        handler: handler.clone(),
         info: info.clone(),
         activity: activity.clone(),
         http1: false,
@@ -101,12 +104,26 @@ where
                 Signal::Drain | Signal::MaxDuration => activity.make_last(),
                 Signal::ReleaseBuffers => {}
                 Signal::Expired(Expiry::Idle) if !closing => activity.make_last(),
-                Signal::Expired(_) => return Poll::Ready(End::Expired),
+                Signal::Expired(expiry) => {
+                    let Some(error) = head_error(expiry) else {
+                        return Poll::Ready(End::Expired);
+                    };
+                    record(error, &handler, &info, &*observer);
+                    // Nothing else can be received, but responses can be sent.
+                    activity.make_last();
+                    if !activity.state().is_serving() {
+                        // One more poll sends the GOAWAY.
+                        connection.as_mut().graceful_shutdown();
+                        let _ = connection.as_mut().poll(cx);
+                        return Poll::Ready(End::Expired);
+                    }
+                }
             }
         }
     })
     .await;
 
+    activity.on_closed();
     match end {
         End::Codec(Err(error)) => report(&error, info.port, &*observer),
         End::Abuse(how) => observer.observe(&Event::Abuse(info.port, how)),
@@ -138,6 +155,33 @@ fn builder(settings: &ListenerSettings) -> Builder<StreamExecutor> {
         .keep_alive_interval(interval.into_iter().chain(http2.keepalive_idle).min())
         .keep_alive_timeout(http2.keepalive_timeout.unwrap_or(PING_TIMEOUT));
     builder
+}
+
+/// The error of a request whose head was not complete in time.
+fn head_error(expiry: Expiry) -> Option<CodecError> {
+    match expiry {
+        Expiry::Head => Some(CodecError::HeadTimeout),
+        Expiry::Request => Some(CodecError::RequestTimeout),
+        Expiry::HeadIdle => Some(CodecError::HeadIdle),
+        Expiry::FirstBytes
+        | Expiry::Body
+        | Expiry::HalfClosed
+        | Expiry::Idle
+        | Expiry::Write
+        | Expiry::Closing
+        | Expiry::MaxDuration => None,
+    }
+}
+
+/// Records a request whose head was not complete in time. The codec cannot answer it.
+fn record<H: Handler>(
+    error: CodecError,
+    handler: &H,
+    info: &Arc<ConnInfo>,
+    observer: &dyn crate::observer::Observer,
+) {
+    observer.observe(&Event::CodecError(info.port, error.details()));
+    let _ = handler.handle_codec_reply(info, error.reply(), error.is_recorded());
 }
 
 /// Reports abuse detected by the codec and protocol errors of the client. Other errors are ends of the

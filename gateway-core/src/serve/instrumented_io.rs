@@ -110,16 +110,18 @@ impl<Io> InstrumentedIo<Io> {
     /// are removed.
     fn on_received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let received = buf.filled().len() - before;
+        let mut within_head = false;
         if let Some(monitor) = &mut self.control_frames {
             let bytes = &buf.filled()[before..];
             if monitor.scan(bytes, || self.activity.now()) {
                 self.activity.state().on_control_frame_flood();
             }
+            within_head = monitor.is_within_head();
         }
         if !self.is_http1() || received == 0 {
             return self
                 .activity
-                .on_read(received, self.is_http1(), None, false);
+                .on_read(received, self.is_http1(), None, within_head);
         }
         let framed = self.framer.scan(&buf.filled()[before..]);
         let tiny = self.framer.take_tiny_chunks();

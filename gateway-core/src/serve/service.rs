@@ -41,7 +41,7 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for TrackedService<H
         }
         let connect = *request.method() == Method::CONNECT;
         ResponseFuture {
-            future: self.handler.handle(&self.info, request),
+            future: Some(self.handler.handle(&self.info, request)),
             tracked: Some(tracked),
             connect,
             http1: self.http1,
@@ -53,10 +53,20 @@ pin_project_lite::pin_project! {
     /// Future of the response to one request.
     pub(super) struct ResponseFuture<F> {
         #[pin]
-        future: F,
+        future: Option<F>,
         tracked: Option<TrackedRequest>,
         connect: bool,
         http1: bool,
+    }
+
+    impl<F> PinnedDrop for ResponseFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let is_open = |tracked: &TrackedRequest| tracked.is_connection_open();
+            if !*this.http1 && this.tracked.as_ref().is_some_and(is_open) {
+                stream_task::drop_reset(|| this.future.set(None));
+            }
+        }
     }
 }
 
@@ -65,7 +75,8 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.future.poll(cx));
+        let future = this.future.as_pin_mut();
+        let mut response = ready!(future.expect("not dropped").poll(cx));
         let mut tracked = this.tracked.take().expect("not polled after the response");
 
         let status = response.status();
@@ -77,7 +88,12 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
             response.headers_mut().insert(CONNECTION, close);
         }
         stream_task::report_part();
-        Poll::Ready(Ok(response.map(|body| TrackedBody { body, tracked })))
+        let http2 = !*this.http1;
+        Poll::Ready(Ok(response.map(|body| TrackedBody {
+            body,
+            tracked,
+            http2,
+        })))
     }
 }
 
@@ -85,8 +101,18 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
 #[derive(Debug)]
 pub(super) struct TrackedBody {
     body: Body,
-    #[expect(dead_code, reason = "kept for its drop")]
     tracked: TrackedRequest,
+    http2: bool,
+}
+
+impl Drop for TrackedBody {
+    /// A body that the codec drops while the connection is open belongs to a stream that the client has reset.
+    fn drop(&mut self) {
+        let incomplete = self.http2 && !self.body.is_end_stream() && !stream_task::is_expiring();
+        if incomplete && self.tracked.is_connection_open() {
+            stream_task::drop_reset(|| drop(std::mem::take(&mut self.body)));
+        }
+    }
 }
 
 impl http_body::Body for TrackedBody {

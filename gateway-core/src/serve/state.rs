@@ -29,6 +29,13 @@ pub(super) struct ConnectionState {
     pub(super) idle_since: Micros,
     /// Content of the codec's writes.
     pub(super) output: Output,
+    /// The connection has been asked to close.
+    pub(super) is_closing: bool,
+    /// When bytes were last sent while the connection was closing and no request was being answered. The codec may
+    /// hold the end of a response that the client receives slowly.
+    pub(super) last_sent: Micros,
+    /// HTTP/2: since when a request head has been incomplete.
+    pub(super) head_since: Option<Micros>,
     /// Since when a write or flush has been waiting for the client.
     pub(super) blocked_since: Option<Micros>,
     /// How shutdown of the stream below the codec is handled.
@@ -123,6 +130,9 @@ impl ConnectionState {
             is_within_head: false,
             idle_since: 0,
             output: Output::Flushed,
+            is_closing: false,
+            last_sent: 0,
+            head_since: None,
             blocked_since: None,
             shutdown: Shutdown::Forward,
             client_closed: None,
@@ -177,12 +187,29 @@ impl ConnectionState {
         match (pending, self.blocked_since) {
             (true, None) => self.blocked_since = Some(now()),
             (true, Some(_)) => {}
-            (false, _) => {
+            (false, blocked) => {
                 self.blocked_since = None;
-                if self.output == Output::Tunnel {
+                // A client that had to be waited for was receiving until now.
+                if self.output == Output::Tunnel || blocked.is_some() {
                     self.idle_since = now();
                 }
             }
+        }
+    }
+
+    /// Bytes were sent.
+    pub(super) fn on_sent(&mut self, now: impl FnOnce() -> Micros) {
+        if self.is_closing && !self.is_serving() {
+            self.last_sent = now();
+        }
+    }
+
+    /// HTTP/2: the most recent bytes are part of an incomplete head, or not.
+    pub(super) fn on_http2_head(&mut self, within_head: bool, now: impl FnOnce() -> Micros) {
+        match (within_head, self.head_since) {
+            (true, None) => self.head_since = Some(now()),
+            (true, Some(_)) => {}
+            (false, _) => self.head_since = None,
         }
     }
 

@@ -38,6 +38,7 @@ enum Report {
 thread_local! {
     static REPORT: Cell<Report> = const { Cell::new(Report::None) };
     static EXPIRING: Cell<bool> = const { Cell::new(false) };
+    static RESET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Reports that the codec has received a part of the response: its head, or a frame of its body.
@@ -53,6 +54,18 @@ pub(super) fn report_wait() {
 /// Whether the current stream is being dropped because its client accepts no data.
 pub(crate) fn is_expiring() -> bool {
     EXPIRING.get()
+}
+
+/// Whether the current stream is being dropped because its client has reset it.
+pub(crate) fn is_reset() -> bool {
+    RESET.get()
+}
+
+/// Drops what belongs to a stream that its client has reset.
+pub(super) fn drop_reset(drop: impl FnOnce()) {
+    RESET.set(true);
+    drop();
+    RESET.set(false);
 }
 
 /// Executor of hyper's HTTP/2 streams.

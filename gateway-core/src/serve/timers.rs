@@ -24,8 +24,11 @@ const WRITE: Duration = Duration::from_secs(30);
 /// Maximum time without a sent byte for a response to a client that has closed its side. The client may still read or
 /// may have disconnected: TCP distinguishes the two only when bytes are sent.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
-/// Time for an idle connection to close after it was asked to.
+/// Time without a sent byte for an idle connection to close after it was asked to.
 const CLOSING: Duration = Duration::from_secs(5);
+/// Maximum time for which sent bytes extend [`CLOSING`]. They may be the end of a response, or the codec's replies to
+/// PING.
+const MAX_CLOSING: Duration = Duration::from_secs(300);
 /// Added to the handler's time limit of a request body. The handler's response is more specific, so it
 /// takes precedence.
 const AFTER_HANDLER: Duration = Duration::from_secs(1);
@@ -164,6 +167,8 @@ fn next_expiry(
         Phase::Idle | Phase::ReadingHead { .. } if state.received < timeouts.preamble_len => {
             after(0, timeouts.first_bytes, Expiry::FirstBytes)
         }
+        // The end of the response has not been accepted; see `write`. A closing connection has its own limit.
+        Phase::Idle if state.blocked_since.is_some() || sent.closing_since.is_some() => None,
         Phase::Idle => after(state.idle_since, timeouts.idle, Expiry::Idle),
         Phase::ReadingHead { since, .. } => {
             let (limit, why) = timeouts.head.unzip();
@@ -182,15 +187,21 @@ fn next_expiry(
         .blocked_since
         .and_then(|since| after(since, Some(micros(WRITE)), Expiry::Write));
     let duration = match sent.closing_since {
-        Some(since) if !state.is_serving() => after(
-            since.max(state.idle_since),
-            Some(micros(CLOSING)),
-            Expiry::Closing,
-        ),
+        Some(since) if !state.is_serving() => {
+            let since = since.max(state.idle_since);
+            let end = since.max(state.last_sent) + micros(CLOSING);
+            Some((end.min(since + micros(MAX_CLOSING)), Expiry::Closing))
+        }
         None if !sent.max_duration => after(0, timeouts.max_duration, Expiry::MaxDuration),
         _ => None,
     };
-    first_expiry(first_expiry(phase, write), duration)
+    // A closing connection completes the requests that it has.
+    let http2_head = state.head_since.filter(|_| sent.closing_since.is_none());
+    let head = http2_head.and_then(|since| {
+        let (limit, why) = timeouts.head?;
+        Some((since.saturating_add(limit), why))
+    });
+    first_expiry(first_expiry(first_expiry(head, phase), write), duration)
 }
 
 /// When an idle connection may release its buffers.
@@ -292,6 +303,7 @@ impl Timers {
     pub(super) fn set_closing(&mut self) {
         if self.sent.closing_since.is_none() {
             self.sent.closing_since = Some(self.activity.now());
+            self.activity.state().is_closing = true;
         }
     }
 
@@ -386,6 +398,37 @@ mod tests {
                 Some((12, Expiry::Closing)),
             ),
             (state(serving), closing(SECOND), None),
+            (
+                state(|state| state.last_sent = 12 * SECOND),
+                closing(9 * SECOND),
+                Some((17, Expiry::Closing)),
+            ),
+            (
+                state(|state| state.last_sent = 400 * SECOND),
+                closing(9 * SECOND),
+                Some((309, Expiry::Closing)),
+            ),
+            (
+                state(|state| state.head_since = Some(8 * SECOND)),
+                none,
+                Some((18, Expiry::Head)),
+            ),
+            (
+                state(|state| {
+                    serving(state);
+                    state.head_since = Some(8 * SECOND);
+                }),
+                none,
+                Some((18, Expiry::Head)),
+            ),
+            (
+                state(|state| {
+                    serving(state);
+                    state.head_since = Some(8 * SECOND);
+                }),
+                closing(9 * SECOND),
+                None,
+            ),
         ];
         for (state, sent, expected) in table {
             let expected = expected.map(|(seconds, why)| (seconds * SECOND, why));

@@ -276,3 +276,105 @@ async fn a_client_that_does_not_acknowledge_a_ping_is_closed() {
         rig.events.expect("ConnectionClosed").await;
     }
 }
+
+/// HEADERS of stream 1 without END_HEADERS.
+const UNFINISHED_HEAD: [u8; 10] = [0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82];
+
+#[tokio::test]
+async fn an_incomplete_head_has_its_own_time() {
+    let rig = Rig::plain(|s| s.timeouts.request_headers = Some(Duration::from_millis(200))).await;
+    for head in [
+        &UNFINISHED_HEAD[..],
+        &UNFINISHED_HEAD[..9],
+        &UNFINISHED_HEAD[..5],
+    ] {
+        let mut client = rig.connect().await;
+        client.send(crate::conn::preamble::PREFACE).await;
+        client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+
+        client.send(head).await;
+
+        let mut bytes = Vec::new();
+        while soon(client.0.read_buf(&mut bytes)).await.unwrap_or(0) > 0 {}
+        assert!(frame_types(&bytes).contains(&7), "no GOAWAY in {bytes:?}");
+    }
+    assert_eq!(rig.events.count("request_header_timeout"), 3);
+}
+
+#[tokio::test]
+async fn the_idle_timeout_of_streams_applies_to_the_head() {
+    let rig = Rig::plain(|s| s.timeouts.stream_idle = Some(Duration::from_millis(200))).await;
+    let mut client = rig.connect().await;
+    client.send(crate::conn::preamble::PREFACE).await;
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+
+    client.send(UNFINISHED_HEAD).await;
+
+    client.rest().await;
+    assert_eq!(rig.events.count("stream_idle_timeout"), 1);
+}
+
+/// Reads `/big` slowly for 9 s, in which `during` happens. Returns whether the response was cut off.
+async fn read_slowly(
+    edit: impl FnOnce(&mut ListenerSettings),
+    during: impl FnOnce(&Drain),
+) -> bool {
+    let drain = Drain::new();
+    let (context, _) = context(&drain, edit);
+    let (client, server) = tokio::io::duplex(1 << 20);
+    tokio::spawn(crate::serve::serve_connection(server, context));
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_window_size(16_384)
+        .handshake::<_, Bytes>(client)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://a.test/big").body(()).unwrap();
+    let (response, _) = sender.send_request(request, true).unwrap();
+    let mut body = soon(response).await.unwrap().into_body();
+    during(&drain);
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let Some(Ok(data)) = soon(body.data()).await else {
+            return true;
+        };
+        let _ = body.flow_control().release_capacity(data.len());
+    }
+    false
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_received_slowly_is_not_cut_off_by_the_idle_timeout() {
+    let idle = Some(Duration::from_secs(4));
+
+    assert!(!read_slowly(|s| s.timeouts.idle = idle, |_| {}).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_received_slowly_is_not_cut_off_by_a_drain() {
+    assert!(!read_slowly(|_| {}, |drain| drain.start()).await);
+}
+
+#[tokio::test]
+async fn a_stream_that_its_client_resets_is_told_from_a_connection_that_ends() {
+    let dropped = |reset: usize| DROPPED[reset].load(Ordering::Relaxed);
+    let rig = Rig::plain(|_| {}).await;
+    let io = rig.connect().await.0;
+    let (mut sender, connection) = h2::client::handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut send = |path: &str| {
+        let request = Request::get(format!("http://a.test{path}")).body(());
+        sender.send_request(request.unwrap(), true).unwrap().0
+    };
+
+    let (reset, ended) = (send("/reset-probe"), send("/reset-probe"));
+    assert_eq!(soon(send("/")).await.unwrap().status(), 200);
+    drop(reset);
+    eventually(|| dropped(1) == 1).await.unwrap();
+    assert_eq!(dropped(0), 0);
+    connection.abort();
+    eventually(|| dropped(0) == 1).await.unwrap();
+
+    assert_eq!(dropped(1), 1);
+    drop(ended);
+}

@@ -11,6 +11,7 @@ mod tls;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ConnectionContext, Handler};
+use super::{ConnectionContext, Handler, stream_task};
 use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
 use crate::listen::{ListenerConfig, PortConfig, PortProtocol, Server, serve_listener};
@@ -71,6 +72,10 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
             Response::new("slow".into())
         }
         "/never" => std::future::pending().await,
+        "/reset-probe" => {
+            let _probe = ResetProbe;
+            std::future::pending().await
+        }
         "/early" => {
             let body = request.into_body();
             tokio::spawn(http_body_util::BodyExt::collect(body));
@@ -99,6 +104,18 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
         "/upgrade" => upgrade(request),
         "/tunnel" => tunnel(request).await,
         _ => Response::new("ok".into()),
+    }
+}
+
+/// Requests of `/reset-probe` that were dropped, by whether their client had reset the stream.
+static DROPPED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+/// Counts its drop.
+struct ResetProbe;
+
+impl Drop for ResetProbe {
+    fn drop(&mut self) {
+        DROPPED[usize::from(stream_task::is_reset())].fetch_add(1, Ordering::Relaxed);
     }
 }
 
