@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 
 use crate::LocalReply;
+use crate::client_abort::ClientAbort;
 use crate::plan::EndpointAddress;
 use crate::policy::RejectedBody;
 use crate::reset_reason::{ResetReason, connect_failure};
@@ -96,7 +97,7 @@ pub enum Error {
     /// The response did not arrive within the timeout of one attempt.
     #[error("upstream per try timeout")]
     AttemptTimeout,
-    /// The request body is malformed or incomplete.
+    /// The request body is malformed, or its client left before it was complete.
     #[error("the request's body is malformed")]
     RequestBody(#[source] crate::body::BoxError),
     /// The client did not send the whole request within the request timeout.
@@ -162,7 +163,10 @@ impl Error {
             Self::Protocol(_) => ResetReason::ProtocolError.reply(),
             Self::RequestBody(cause) => match RejectedBody::reply_in(&**cause) {
                 Some(reply) => reply.clone(),
-                None => local(S::BAD_REQUEST, "Bad Request", "DPE", "http1.codec_error"),
+                None => match ClientAbort::of(&**cause) {
+                    Some(abort) => abort.reply(),
+                    None => local(S::BAD_REQUEST, "Bad Request", "DPE", "http1.codec_error"),
+                },
             },
             Self::Timeout => upstream_timeout("response_timeout"),
             Self::AttemptTimeout => upstream_timeout("upstream_per_try_timeout"),

@@ -78,6 +78,8 @@ pub mod body;
 #[cfg(feature = "gateway")]
 mod breaker;
 #[cfg(feature = "gateway")]
+mod client_abort;
+#[cfg(feature = "gateway")]
 mod coalesced_write;
 pub mod conn;
 #[cfg(feature = "gateway")]

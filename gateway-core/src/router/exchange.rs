@@ -17,6 +17,7 @@ use super::Shared;
 use super::request_body::{Progress, RequestBody, Trailers};
 use super::timers::StreamTimeouts;
 use crate::access_log::{Entry, LoggedTls};
+use crate::client_abort::ClientAbort;
 use crate::conn::ConnInfo;
 use crate::format::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 use crate::http::client_ip::X_FORWARDED_FOR;
@@ -25,6 +26,7 @@ use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::{EndpointAddress, ListenerId};
 use crate::policy::ResponseLog;
+use crate::serve::stream_task;
 use crate::serve::upgrade::CloseReason;
 use crate::time_limits::Expired;
 use crate::traffic::{ForwardError, Forwarded, Tunnel};
@@ -65,7 +67,7 @@ enum Ending {
     Response,
     /// With the tunnel that follows the head of the response.
     Tunnel(UpgradedStreams),
-    /// The client has disconnected.
+    /// The client has disconnected, or has reset the stream.
     Left,
     /// Without a record: another service responds to the request.
     Unrecorded,
@@ -266,11 +268,16 @@ impl Exchange {
         self.switching = true;
     }
 
-    /// Records that the client has disconnected.
+    /// Records that the client has disconnected, or has reset the stream.
     pub(crate) fn note_left(&mut self) {
+        let abort = match stream_task::is_reset() {
+            true => ClientAbort::StreamReset,
+            false => ClientAbort::Disconnected,
+        };
+        let (flag, details) = abort.outcome();
         self.ending = Ending::Left;
-        self.entry.flags = Cow::Borrowed("DC");
-        self.entry.details = Cow::Borrowed("downstream_remote_disconnect");
+        self.entry.flags = Cow::Borrowed(flag);
+        self.entry.details = Cow::Borrowed(details);
     }
 
     /// Records the client and the id of a request: first after sanitizing, so that local replies have an
@@ -313,11 +320,15 @@ impl Exchange {
         self.entry.flags = Cow::Borrowed(forwarded.flags);
     }
 
-    /// Records the flag and the details of a reply, unless the client has left.
+    /// Records the flag and the details of a reply, unless the client has left. The reply to the body of a client
+    /// that has left says so.
     pub(crate) fn note_reply(&mut self, reply: &LocalReply) {
         if !matches!(self.ending, Ending::Left) {
             self.entry.flags = Cow::Borrowed(reply.flag);
             self.entry.details = reply.details.clone();
+            if ClientAbort::is_flag(reply.flag) {
+                self.ending = Ending::Left;
+            }
         }
     }
 
@@ -404,7 +415,7 @@ impl Drop for Exchange {
         if let Some(progress) = &self.progress {
             self.entry.bytes_received = progress.bytes();
         }
-        if self.entry.status.is_none() {
+        if self.entry.status.is_none() && !matches!(self.ending, Ending::Left) {
             self.note_left();
         }
         self.shared

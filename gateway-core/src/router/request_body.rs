@@ -4,7 +4,6 @@
 //! the fields that are forbidden in trailers. HTTP/1 carries only those that `Trailer` announces (RFC 9110,
 //! section 6.6.2).
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -19,6 +18,7 @@ use tokio::runtime::Handle;
 
 use crate::Body;
 use crate::body::BoxError;
+use crate::client_abort::ClientReset;
 use crate::http::trailers;
 
 /// Limit of bytes that are read of an abandoned request body to keep its connection open.
@@ -163,7 +163,7 @@ impl http_body::Body for RequestBody {
         loop {
             let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
             if self.http2 && frame.is_none() && !self.body.is_end_stream() {
-                frame = Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
+                frame = Some(Err(ClientReset.into()));
             }
             self.progress.note(frame.as_ref());
             if self.body.is_end_stream() {

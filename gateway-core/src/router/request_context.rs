@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
-use super::{Shared, health_reply, response_body};
+use super::{Shared, health_reply};
 use crate::conn::ConnInfo;
 use crate::http::client_ip::ClientIp;
 use crate::http::names::Names;
@@ -147,15 +147,7 @@ impl<'a> RequestContext<'a> {
                 let response = self.take_response(forwarded, client, exchange);
                 return Ok(self.edit_response(found, &picked, response, exchange));
             }
-            Ok(Err(error)) => {
-                let error = exchange.note_failed(run.into_failure(error));
-                if let Error::RequestBody(cause) = &error
-                    && response_body::ended_early(&**cause)
-                {
-                    exchange.note_left();
-                }
-                error
-            }
+            Ok(Err(error)) => exchange.note_failed(run.into_failure(error)),
             Err(error) => {
                 // Its drop makes the rest of the request body available to `drain_request`.
                 drop(run);

@@ -11,6 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::ClientBodyError;
 use super::replay::ReplayBody;
+use crate::client_abort::ClientAbort;
 use crate::policy::RejectedBody;
 use crate::{Body, LocalReply};
 
@@ -20,7 +21,8 @@ pub(crate) struct UploadProgress {
     state: AtomicU8,
     waiting: AtomicWaker,
     sending: AtomicWaker,
-    /// The reply to a body that a policy has rejected. hyper drops the error of a body over HTTP/2.
+    /// The reply to a body that a policy has rejected, or whose client has left. hyper drops the error of a body
+    /// over HTTP/2.
     rejected: OnceLock<Box<LocalReply>>,
 }
 
@@ -40,7 +42,7 @@ impl UploadProgress {
         self.state.load(Ordering::Acquire) == FAILED
     }
 
-    /// The reply to the client's body, if a policy has rejected it.
+    /// The reply to the client's body, if a policy has rejected it or the client has left.
     pub(crate) fn rejected(&self) -> Option<&LocalReply> {
         self.rejected.get().map(|reply| &**reply)
     }
@@ -165,8 +167,10 @@ impl http_body::Body for Upload {
         if let Some(progress) = &this.progress {
             match &frame {
                 Some(Err(error)) => {
-                    if let Some(reply) = RejectedBody::reply_in(&**error) {
-                        let _ = progress.rejected.set(Box::new(reply.clone()));
+                    let rejected = RejectedBody::reply_in(&**error).cloned();
+                    let left = || ClientAbort::of(&**error).map(ClientAbort::reply);
+                    if let Some(reply) = rejected.or_else(left) {
+                        let _ = progress.rejected.set(Box::new(reply));
                     }
                     progress.end(FAILED);
                 }

@@ -1,0 +1,116 @@
+//! Clients that leave before their request is complete.
+//!
+//! A body that ends in an error is malformed, unless the client has gone away: its record then has no status,
+//! as in Envoy.
+
+use std::error::Error as StdError;
+use std::io;
+
+use http::StatusCode;
+
+use crate::{Error, LocalReply};
+
+/// How a client left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ClientAbort {
+    /// The connection ended.
+    Disconnected,
+    /// The client reset the HTTP/2 stream (RFC 9113, section 6.4).
+    StreamReset,
+}
+
+/// Error of a request body whose stream the client has reset without an error code.
+#[derive(Debug, thiserror::Error)]
+#[error("the client has reset the stream")]
+pub(crate) struct ClientReset;
+
+impl ClientAbort {
+    /// How the client left, if `error` of its request body says that it did.
+    pub(crate) fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let causes = std::iter::successors(Some(error), |error| (*error).source());
+        // The sources of an error of the gateway are those of a backend.
+        let mut causes = causes.take_while(|cause| !cause.is::<Error>());
+        causes.find_map(Self::of_cause)
+    }
+
+    fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Self> {
+        use io::ErrorKind as K;
+        if cause.is::<ClientReset>() {
+            return Some(Self::StreamReset);
+        }
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return if error.is_reset() && error.is_remote() {
+                Some(Self::StreamReset)
+            } else if error.is_io() || error.is_go_away() && error.is_remote() {
+                Some(Self::Disconnected)
+            } else {
+                None
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            let left = matches!(
+                error.kind(),
+                K::UnexpectedEof | K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe
+            );
+            return left.then_some(Self::Disconnected);
+        }
+        let error = cause.downcast_ref::<hyper::Error>()?;
+        error.is_incomplete_message().then_some(Self::Disconnected)
+    }
+
+    /// Flag and details of the record.
+    pub(crate) fn outcome(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Disconnected => ("DC", "downstream_remote_disconnect"),
+            Self::StreamReset => ("DR", "http2.remote_reset"),
+        }
+    }
+
+    /// Whether `flag` is that of a client that left.
+    pub(crate) fn is_flag(flag: &str) -> bool {
+        [Self::Disconnected, Self::StreamReset]
+            .iter()
+            .any(|abort| abort.outcome().0 == flag)
+    }
+
+    /// The reply. No client receives it; its flag and details are recorded.
+    pub(crate) fn reply(self) -> LocalReply {
+        let (flag, details) = self.outcome();
+        LocalReply::new(StatusCode::BAD_REQUEST, details)
+            .with_body("Bad Request")
+            .with_flag(flag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(error: impl StdError + 'static) -> Option<ClientAbort> {
+        ClientAbort::of(&error)
+    }
+
+    #[test]
+    fn a_body_that_its_client_did_not_complete_is_not_malformed() {
+        let io = |kind| of(io::Error::from(kind));
+
+        assert_eq!(
+            io(io::ErrorKind::ConnectionReset),
+            Some(ClientAbort::Disconnected)
+        );
+        assert_eq!(
+            io(io::ErrorKind::UnexpectedEof),
+            Some(ClientAbort::Disconnected)
+        );
+        assert_eq!(io(io::ErrorKind::InvalidData), None, "a malformed chunk");
+        assert_eq!(of(ClientReset), Some(ClientAbort::StreamReset));
+        assert_eq!(of(h2::Error::from(h2::Reason::PROTOCOL_ERROR)), None);
+    }
+
+    #[test]
+    fn an_error_of_a_backend_says_nothing_about_the_client() {
+        let io = io::Error::from(io::ErrorKind::ConnectionReset);
+
+        assert_eq!(of(Error::Connect("127.0.0.1:1".parse().unwrap(), io)), None);
+    }
+}
