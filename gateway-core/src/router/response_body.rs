@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::exchange::Exchange;
@@ -19,6 +19,7 @@ use crate::body::BoxError;
 use crate::http::settings::ListenerSettings;
 use crate::serve::stream_task;
 use crate::time_limits::Expired;
+use crate::upstream::BackendReset;
 
 /// Completes the response of `exchange`, which ends with the body unless the response starts a tunnel.
 pub(super) fn finish(
@@ -158,6 +159,8 @@ impl Drop for ResponseBody {
             && !self.body.is_end_stream()
             && exchange.entry.flags.is_empty()
             && exchange.entry.method != Some(http::Method::HEAD)
+            // The codec sends no body.
+            && !matches!(exchange.entry.status, Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
         {
             if stream_task::is_expiring() {
                 exchange.entry.flags = "SI".into();
@@ -171,15 +174,32 @@ impl Drop for ResponseBody {
 
 /// Envoy's flags and details for a body that the endpoint did not complete.
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
-    if ended_early(error) || is_malformed(error) {
-        let details = "upstream_reset_after_response_started{protocol_error}";
-        ("UPE", details)
-    } else if causes(error).any(|cause| cause.is::<h2::Error>()) {
-        ("UR", "upstream_reset_after_response_started{remote_reset}")
-    } else {
+    const MALFORMED: (&str, &str) = (
+        "UPE",
+        "upstream_reset_after_response_started{protocol_error}",
+    );
+    const RESET: (&str, &str) = ("UR", "upstream_reset_after_response_started{remote_reset}");
+    const REFUSED: (&str, &str) = (
+        "UR",
+        "upstream_reset_after_response_started{remote_refused_stream_reset}",
+    );
+    const TERMINATED: (&str, &str) = (
+        "UC",
+        "upstream_reset_after_response_started{connection_termination}",
+    );
+    if causes(error).any(|cause| cause.is::<BackendReset>()) {
+        return RESET;
+    }
+    match causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>()) {
+        Some(error) if error.is_io() => TERMINATED,
+        // The backend does not process the stream (RFC 9113, section 6.8).
+        Some(error) if error.is_remote() && error.is_go_away() => REFUSED,
+        Some(error) if error.is_remote() => RESET,
+        // The gateway found the defect, for example a wrong content-length.
+        Some(_) => MALFORMED,
+        None if ended_early(error) || is_malformed(error) => MALFORMED,
         // The connection failed: reset, TLS alert, or an error of hyper.
-        let details = "upstream_reset_after_response_started{connection_termination}";
-        ("UC", details)
+        None => TERMINATED,
     }
 }
 
@@ -194,7 +214,7 @@ fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Whether the sender closed the connection in the middle of a message.
-pub(crate) fn ended_early(error: &(dyn StdError + 'static)) -> bool {
+fn ended_early(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| {
         let hyper = cause.downcast_ref::<hyper::Error>();
         let io = cause.downcast_ref::<io::Error>();
@@ -210,4 +230,21 @@ fn causes<'e>(
     std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| {
         (*error).source()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_the_backend_did_not_complete_has_the_flag_of_its_cause() {
+        let flag = |error: &(dyn StdError + 'static)| reason(error).0;
+        let io = io::Error::from;
+
+        assert_eq!(flag(&BackendReset), "UR");
+        assert_eq!(flag(&h2::Error::from(h2::Reason::PROTOCOL_ERROR)), "UPE");
+        assert_eq!(flag(&io(io::ErrorKind::UnexpectedEof)), "UPE");
+        assert_eq!(flag(&io(io::ErrorKind::InvalidData)), "UPE");
+        assert_eq!(flag(&io(io::ErrorKind::ConnectionReset)), "UC");
+    }
 }

@@ -1,7 +1,6 @@
 //! Response body of a backend.
 
 use std::fmt;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -41,6 +40,11 @@ pub(crate) enum ResponseSource {
     Ended,
 }
 
+/// Error of a response body whose stream the backend has reset without an error code.
+#[derive(Debug, thiserror::Error)]
+#[error("the backend has reset the stream")]
+pub(crate) struct BackendReset;
+
 impl ResponseSource {
     /// The source of a response on `connection`. If the request has been sent, the reader of the body drives the
     /// connection. Otherwise it gets a task, because the upload must continue while the client reads slowly.
@@ -73,8 +77,7 @@ impl ResponseSource {
                 // hyper ends the body of a stream that was reset with NO_ERROR or CANCEL as if it were complete
                 // (RFC 9113, section 8.1).
                 if frame.is_none() && !incoming.is_end_stream() {
-                    let truncated = io::Error::from(io::ErrorKind::UnexpectedEof);
-                    return Poll::Ready(Some(Err(truncated.into())));
+                    return Poll::Ready(Some(Err(BackendReset.into())));
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }

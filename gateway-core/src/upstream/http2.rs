@@ -24,6 +24,8 @@ use crate::plan::BackendConnection;
 
 /// Maximum size in bytes of a response head.
 const MAX_HEAD: u32 = 60 * 1024;
+/// Maximum number of fields of a response, as in Envoy.
+const MAX_FIELDS: usize = 100;
 /// Maximum window size (RFC 9113, section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Default timeout for the acknowledgement of a PING.
@@ -144,11 +146,15 @@ impl Http2Stream {
     ) -> Result<Response<Incoming>, SendFailure> {
         let mut sender = self.0.sender.clone();
         let response = sender.try_send_request(take_request(request)).await;
-        response.map_err(|error| {
+        let response = response.map_err(|error| {
             let (error, unsent) = classify_send_error(error);
             restore(request, unsent);
             error
-        })
+        })?;
+        if response.headers().len() > MAX_FIELDS {
+            return Err(SendFailure::Sent(Error::RemoteReset(None)));
+        }
+        Ok(response)
     }
 }
 

@@ -66,7 +66,7 @@ pub use body::BackendBody;
 pub use pool::Pool;
 pub use transport::Transport;
 
-pub(crate) use body::{RequestPermits, TunnelConnection};
+pub(crate) use body::{BackendReset, RequestPermits, TunnelConnection};
 pub(crate) use checkout::{Checkout, UpstreamResponse};
 pub(crate) use connect::EndpointStream;
 pub(crate) use connection_guard::UpstreamConnectionGuard;
