@@ -9,6 +9,9 @@
 //! `/appx`, so a client can leave the intended subtree. This module returns `/app/x` for rewrites and
 //! redirects.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 /// Handling of a trailing slash of the replacement if the path equals the prefix.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TrailingSlash {
@@ -47,11 +50,39 @@ pub(super) fn replace_prefix(
     })
 }
 
+/// Percent-encodes the characters of a replacement that are not ASCII (RFC 3986, section 2.1).
+pub(super) fn encode(replacement: &str) -> Cow<'_, str> {
+    if replacement.is_ascii() {
+        return Cow::Borrowed(replacement);
+    }
+    let mut out = String::with_capacity(replacement.len() * 3);
+    for part in replacement.chars() {
+        match part.is_ascii() {
+            true => out.push(part),
+            false => part.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| {
+                write!(out, "%{byte:02X}").expect("a String accepts all text");
+            }),
+        }
+    }
+    Cow::Owned(out)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn characters_outside_ascii_are_percent_encoded() {
+        for (text, expected) in [
+            ("/a?b%20", "/a?b%20"),
+            ("/é/x", "/%C3%A9/x"),
+            ("/€", "/%E2%82%AC"),
+        ] {
+            assert_eq!(encode(text), expected);
+        }
+    }
 
     #[test]
     fn a_prefix_is_whole_elements() {

@@ -17,7 +17,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::path::{TrailingSlash, replace_prefix};
+use super::path::{TrailingSlash, encode, replace_prefix};
 use super::{FilterError, PathEdit, RedirectStatus, WebScheme};
 use crate::http::host::Authority;
 
@@ -109,24 +109,37 @@ impl Redirect {
     fn push_path(&self, out: &mut String, facts: &RedirectFacts<'_>) -> Result<(), FilterError> {
         let path = facts.path.path();
         let mut query = facts.path.query();
+        // A fragment follows the query (RFC 3986, section 3).
+        let mut fragment = None;
         match &self.path {
             None => out.push_str(path),
             Some(PathEdit::Full(full)) => {
                 if !full.starts_with('/') {
                     out.push('/');
                 }
-                out.push_str(full);
+                let full = match full.split_once('#') {
+                    Some((full, rest)) => {
+                        fragment = Some(encode(rest));
+                        full
+                    }
+                    None => full.as_str(),
+                };
+                out.push_str(&encode(full));
                 query = query.filter(|_| !full.contains('?'));
             }
             Some(PathEdit::Prefix(new)) => {
                 let prefix = facts.matched_prefix.ok_or(FilterError::NoPrefix)?;
-                let path = replace_prefix(path, prefix, new, TrailingSlash::Keep);
+                let path = replace_prefix(path, prefix, &encode(new), TrailingSlash::Keep);
                 out.push_str(&path.ok_or(FilterError::NoPrefix)?);
             }
         }
         if let Some(query) = query {
             out.push('?');
             out.push_str(query);
+        }
+        if let Some(fragment) = fragment {
+            out.push('#');
+            out.push_str(&fragment);
         }
         Ok(())
     }
@@ -157,6 +170,31 @@ mod tests {
                 _ => WebScheme::Https,
             }),
             ..redirect()
+        }
+    }
+
+    #[test]
+    fn a_fragment_follows_the_query_and_other_characters_are_percent_encoded() {
+        for (edit, expected) in [
+            (PathEdit::Full("/a#b".to_owned()), "http://a.test/a?q=1#b"),
+            (
+                PathEdit::Full("/é?x#ü".to_owned()),
+                "http://a.test/%C3%A9?x#%C3%BC",
+            ),
+            (
+                PathEdit::Prefix("/é".to_owned()),
+                "http://a.test/%C3%A9/x?q=1",
+            ),
+        ] {
+            let redirect = Redirect {
+                path: Some(edit),
+                port: Some(80),
+                ..redirect()
+            };
+
+            let location = locate(&redirect, "a.test", "/old/x?q=1", Some("/old"));
+
+            assert_eq!(location.unwrap(), expected);
         }
     }
 
@@ -282,7 +320,6 @@ mod tests {
         for bad in [
             full("/a\r\nset-cookie: x"),
             full("/a b"),
-            full("/\u{e9}"),
             host("a.test/x"),
             host("u@a.test"),
             host("a.test\r\nx: y"),

@@ -5,7 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, request};
 use serde::{Deserialize, Serialize};
 
-use super::path::{TrailingSlash, replace_prefix};
+use super::path::{TrailingSlash, encode, replace_prefix};
 use super::{FilterError, PathEdit};
 use crate::http::host::Authority;
 
@@ -74,10 +74,12 @@ fn rewritten(
     matched_prefix: Option<&str>,
 ) -> Result<PathAndQuery, FilterError> {
     let mut path = match edit {
-        PathEdit::Full(full) if full.starts_with('/') => full.clone(),
-        PathEdit::Full(full) => format!("/{full}"),
+        PathEdit::Full(full) if full.starts_with('/') => encode(full).into_owned(),
+        PathEdit::Full(full) => format!("/{}", encode(full)),
         PathEdit::Prefix(new) => matched_prefix
-            .and_then(|prefix| replace_prefix(uri.path(), prefix, new, TrailingSlash::Drop))
+            .and_then(|prefix| {
+                replace_prefix(uri.path(), prefix, &encode(new), TrailingSlash::Drop)
+            })
             .ok_or(FilterError::NoPrefix)?,
     };
     if let Some(query) = uri.query() {
@@ -143,6 +145,14 @@ mod tests {
         let authority = Authority::parse(&head.headers[HOST]).unwrap();
         rewrite.apply(&mut head, &authority, matched, false)?;
         Ok(head)
+    }
+
+    #[test]
+    fn a_replacement_outside_ascii_is_percent_encoded() {
+        assert_eq!(
+            path_of(&prefix("/é"), "/a/x?q", "/a").unwrap(),
+            "/%C3%A9/x?q"
+        );
     }
 
     fn path_of(edit: &Rewrite, path: &str, matched: &str) -> Result<String, FilterError> {

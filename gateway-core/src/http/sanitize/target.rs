@@ -44,6 +44,10 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
     let path = match parts.path_and_query {
         Some(path) if path.as_str() == "*" => return Err(bad_asterisk(&head.method)),
         Some(path) if path.as_str().starts_with('/') => path,
+        // RFC 9113, section 8.3.1: `:path` begins with a slash.
+        Some(_) if is_multiplexed(head.version) => {
+            return Err(LocalReply::malformed("http2.invalid.header.field"));
+        }
         // `http://a.test` and `http://a.test?q`.
         path if parts.authority.is_some() => {
             let query = path.as_ref().map_or("", PathAndQuery::as_str);

@@ -270,6 +270,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("http10", "GET / HTTP/1.0\nHost: a.test\nConnection: upgrade\nUpgrade: websocket", "GET /\nhost: a.test"),
     // HTTP/2: the target contains the authority.
     ("plain", "GET http://a.test/ HTTP/2", "GET /\nhost: a.test"),
+    ("plain", "GET http://a.test?q HTTP/2", "400 http2.invalid.header.field"),
     ("plain", "GET https://A.test:80/ HTTP/2\nhost: a.test", "GET /\nhost: A.test:80"),
     ("plain", "GET http://a.test/ HTTP/2\nhost: b.test", "400 http.invalid_authority"),
     ("plain", "GET http://a.test:80/ HTTP/2\nhost: a.test:81", "400 http.invalid_authority"),
