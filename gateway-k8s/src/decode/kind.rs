@@ -211,8 +211,38 @@ pub(crate) fn policy(name: &str) -> Option<Kind> {
 
 /// Whether `api_version` has the API group of Envoy Gateway, or one that is similar to it.
 pub(crate) fn is_like_envoy(api_version: &str) -> bool {
-    let group = api_version.split('/').next().unwrap_or_default();
-    nearest(group, [ENVOY]).is_some()
+    is_like(api_version, ENVOY)
+}
+
+/// Whether the group of `api_version` is similar to `group`, or lacks one of its labels.
+fn is_like(api_version: &str, group: &str) -> bool {
+    let written = api_version.split('/').next().unwrap_or_default();
+    let written = written.to_ascii_lowercase();
+    let known: Vec<&str> = group.split('.').collect();
+    let is_part = written.split('.').all(|label| known.contains(&label));
+    is_part && written.split('.').count() + 1 >= known.len() || nearest(&written, [group]).is_some()
+}
+
+/// The kind that is meant by a `kind` with a misspelled group or a wrong number or case.
+fn misspelled(api_version: &str, group: &str, name: &str) -> Option<&'static str> {
+    let kinds = KINDS.iter().chain(&UNSUPPORTED_POLICIES);
+    let is_same = |kind: &Kind, name: &str| kind.name.eq_ignore_ascii_case(name);
+    let mut meant = kinds.filter(|kind| match kind.group {
+        GATEWAY | ENVOY => is_same(kind, name) && is_like(api_version, kind.group),
+        // Kubernetes has other kinds with similar names.
+        known => {
+            let singular = name.strip_suffix('s').unwrap_or(name);
+            let is_group = group == known || known.is_empty() && group == "core";
+            is_group && (is_same(kind, name) || is_same(kind, singular))
+        }
+    });
+    meant.next().map(|kind| kind.name)
+}
+
+/// Supported values of `apiVersion` of a kind, for messages.
+pub(crate) fn api_versions_of(name: &str) -> String {
+    let kind = KINDS.iter().find(|kind| kind.name == name);
+    kind.map(Kind::api_versions).unwrap_or_default()
 }
 
 /// Classification of an object by `apiVersion` and `kind`.
@@ -257,7 +287,10 @@ pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
     let ours = group == GATEWAY || group == ENVOY || group == "gateway.networking.x-k8s.io";
     let meant_for_us = is_policy(name) && is_like_envoy(api_version);
     if !(ours || meant_for_us) {
-        return Verdict::PassedOver;
+        return match misspelled(api_version, group, name) {
+            Some(meant) => Verdict::Unknown(Some(meant)),
+            None => Verdict::PassedOver,
+        };
     }
     if UNSUPPORTED.contains(&name) || name.starts_with('X') {
         return Verdict::Unsupported;
@@ -334,6 +367,24 @@ mod tests {
                 "unsupported policy",
             ),
             ("gateway.envoyprxy.io/v1alpha1", "SecurityPolicy", "unknown"),
+            ("envoyproxy.io/v1alpha1", "SecurityPolicy", "unknown"),
+            ("gateway.envoyproxy/v1alpha1", "Backend", "unknown"),
+            ("gateway.network.k8s.io/v1", "HTTPRoute", "unknown"),
+            ("gateway.networking.io/v1", "Gateway", "unknown"),
+            ("networking.k8s.io/v1", "HTTPRoute", "unknown"),
+            ("Gateway.networking.k8s.io/v1", "Gateway", "unknown"),
+            ("gateway.networking.k8s.io", "HTTPRoute", "unknown"),
+            ("v1", "Secrets", "unknown"),
+            ("v1", "service", "unknown"),
+            ("v1", "Configmap", "unknown"),
+            ("core/v1", "Secret", "unknown"),
+            ("discovery.k8s.io/v1", "EndpointSlices", "unknown"),
+            ("networking.k8s.io/v1", "NetworkPolicy", "passed over"),
+            ("networking.k8s.io/v1", "Ingress", "passed over"),
+            ("gateway.solo.io/v1", "Gateway", "passed over"),
+            ("gateway.kgateway.dev/v1alpha1", "Backend", "passed over"),
+            ("v1", "Endpoints", "passed over"),
+            ("serving.knative.dev/v1", "Service", "passed over"),
             ("nsx.vmware.com/v1", "SecurityPolicy", "passed over"),
             ("networking.istio.io/v1", "Gateway", "passed over"),
             ("apps/v1", "Deployment", "passed over"),

@@ -215,7 +215,8 @@ impl Decoder {
     /// Returns the objects and diagnostics, and the cache for the next decoder.
     pub fn finish_with_memory(mut self) -> (Decoded, DocumentCache) {
         for (kind, (count, mut note)) in self.passed_over {
-            if self.ingresses_are_served && is_served_ingress(&kind) {
+            let is_served = is_served_ingress(&kind) || kind == not_read::SETTINGS;
+            if self.ingresses_are_served && is_served {
                 continue;
             }
             let objects = if count == 1 {
@@ -223,7 +224,9 @@ impl Decoder {
             } else {
                 format!("{count} objects")
             };
-            note.message = if kind.starts_with("Ingress (") {
+            note.message = if kind == not_read::SETTINGS {
+                format!("{kind} not in force ({objects})")
+            } else if kind.starts_with("Ingress (") {
                 format!("{objects} of kind {kind} not served; `towergate migrate` translates them")
             } else {
                 format!("{objects} of kind {kind} skipped: not for this gateway")
@@ -399,6 +402,9 @@ impl Reader {
             return self.refuse(diagnostic);
         }
         let place = node.place;
+        if kind.id == kind::KindId::ConfigMap && self.admission == Admission::None {
+            self.settings_of_ingress_nginx(&meta, &origin, place);
+        }
         let head = Head {
             kind,
             api_version,

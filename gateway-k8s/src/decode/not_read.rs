@@ -3,12 +3,40 @@
 
 use super::document_cache::Item;
 use super::kind::{self, Kind, Verdict};
-use super::tree::Node;
+use super::tree::{Node, Place};
 use super::{Diagnostic, Reader, Severity, head_fault, remains};
+use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Origin};
 
+/// What [`Reader::settings_of_ingress_nginx`] reports.
+pub(super) const SETTINGS: &str = "settings of ingress-nginx";
+
 impl Reader {
+    /// Reports a ConfigMap of ingress-nginx.
+    pub(super) fn settings_of_ingress_nginx(
+        &mut self,
+        meta: &ObjectMeta,
+        origin: &Origin,
+        place: Place,
+    ) {
+        let label = meta.labels.get("app.kubernetes.io/name");
+        if meta.name != "ingress-nginx-controller"
+            && label.is_none_or(|label| label != "ingress-nginx")
+        {
+            return;
+        }
+        let help = "translate it with `towergate migrate`, or remove the object";
+        let found = Diagnostic::warning(FindingCode::NotTranslated, "", help);
+        let mut found = found.placed(origin, place);
+        "ConfigMap".clone_into(&mut found.kind);
+        if self.strict {
+            found.severity = Severity::Error;
+        }
+        self.items
+            .push(Item::PassedOver(SETTINGS.to_owned(), Box::new(found)));
+    }
+
     /// Reports a document that is not an object.
     pub(super) fn no_object(
         &mut self,
@@ -82,6 +110,9 @@ impl Reader {
                 } else {
                     let message = format!("{message}: this object is not in force");
                     let help = match meant {
+                        Some(meant) if meant == name => {
+                            format!("did you mean {}?", kind::api_versions_of(meant))
+                        }
                         Some(meant) => format!("did you mean `{meant}`?"),
                         None => "correct `apiVersion` or `kind`, or remove the object".to_owned(),
                     };

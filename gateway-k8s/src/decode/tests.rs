@@ -218,6 +218,29 @@ fn kinds_of_others_give_one_note_each() {
 }
 
 #[test]
+fn settings_of_ingress_nginx_are_a_warning_unless_ingresses_are_served() {
+    let named = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ingress-nginx-controller}\n";
+    let other = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    let found = |served: bool| {
+        let mut decoder = Decoder::new(false).with_ingresses_served(served);
+        decoder.file("a.yaml", &format!("{named}{other}"));
+        decoder.finish().diagnostics
+    };
+
+    let [warning] = &found(false)[..] else {
+        panic!("{:?}", found(false));
+    };
+    assert_eq!(
+        (warning.severity, warning.message.as_str()),
+        (
+            Severity::Warning,
+            "settings of ingress-nginx not in force (1 object)"
+        )
+    );
+    assert!(found(true).is_empty());
+}
+
+#[test]
 fn strict_makes_unknown_fields_errors_and_keeps_the_object() {
     let mut decoder = Decoder::new(true);
     decoder.file(
