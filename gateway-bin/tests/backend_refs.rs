@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
@@ -145,6 +145,7 @@ fn the_access_log_has_the_reason_of_a_failed_tls_handshake() {
     let address = plain.local_addr().unwrap();
     thread::spawn(move || {
         for mut stream in plain.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });

@@ -55,7 +55,7 @@ kind: BackendTrafficPolicy
 metadata: {name: paced}
 spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: paced}]
-  bandwidthLimit: {response: {limit: {unit: Second, value: 1M}, responseTrailers: {prefix: z}}}
+  bandwidthLimit: {response: {limit: {unit: Second, value: 128}, responseTrailers: {prefix: z}}}
 ";
 
 #[test]
