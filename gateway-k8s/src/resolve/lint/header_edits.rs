@@ -79,6 +79,7 @@ fn fixed_names(filter: &Filter) -> impl Iterator<Item = &str> {
         | Filter::RegexRewrite(_)
         | Filter::DirectResponse(_)
         | Filter::Mirror(_)
+        | Filter::Credential(_)
         | Filter::Cors(_) => None,
     };
     let names = edits
