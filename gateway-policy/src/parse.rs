@@ -2,6 +2,7 @@
 //! names the field.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -106,11 +107,12 @@ pub(crate) fn buffer_size(
 /// Parses a network in CIDR notation. Host bits are cleared. A network of IPv4-mapped addresses is the IPv4
 /// network, because client addresses are canonical.
 pub(crate) fn network(field: impl Display, text: &str) -> Result<IpNet, FieldError> {
-    let invalid = |_| {
-        let message = format_args!("{text:?} is not a network in CIDR notation").to_string();
-        FieldError::invalid(field, message)
-    };
-    let network = text.parse::<IpNet>().map_err(invalid)?.trunc();
+    let network = parse_cidr(text).ok_or_else(|| {
+        FieldError::invalid(
+            field,
+            format_args!("{text:?} is not a network in CIDR notation"),
+        )
+    })?;
     if let IpNet::V6(mapped) = network
         && let Some(address) = mapped.addr().to_ipv4_mapped()
         && let Some(length) = mapped.prefix_len().checked_sub(96)
@@ -119,6 +121,17 @@ pub(crate) fn network(field: impl Display, text: &str) -> Result<IpNet, FieldErr
         return Ok(network.into());
     }
     Ok(network)
+}
+
+/// Parses as Go's `net.ParseCIDR`. The parser of [`IpNet`] ignores leading zeros, which others read as octal.
+fn parse_cidr(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    if !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let network = IpNet::new(address, length.parse().ok()?).ok()?;
+    Some(network.trunc())
 }
 
 /// Parses the name of a header field that a policy sets for the backend. Fields that frame the message or
@@ -140,4 +153,54 @@ pub(crate) fn header_name(field: impl Display, text: &str) -> Result<Text<Header
     HeaderName::from_bytes(text.as_bytes())
         .map(Text::from)
         .map_err(|_| FieldError::invalid(field, format_args!("{text:?} is not a header name")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cases of the documentation of Go's `net.ParseCIDR`.
+    #[test]
+    fn networks_are_those_of_parse_cidr() {
+        for (text, expected) in [
+            ("135.104.0.0/32", "135.104.0.0/32"),
+            ("0.0.0.0/24", "0.0.0.0/24"),
+            ("135.104.0.0/24", "135.104.0.0/24"),
+            ("135.104.0.1/24", "135.104.0.0/24"),
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::1/128", "::1/128"),
+            ("abcd:2345::/127", "abcd:2345::/127"),
+            ("abcd:2345::/33", "abcd:2345::/33"),
+            ("2001:DB8::/48", "2001:db8::/48"),
+            ("2001:db8::1/48", "2001:db8::/48"),
+            ("::/0", "::/0"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+        ] {
+            let network = network("spec.cidr", text).unwrap();
+
+            assert_eq!(network.to_string(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "192.168.1.1",
+            "192.168.1.1/",
+            "192.168.1.1/255.255.255.0",
+            "192.168.1.1/35",
+            "192.168.1.1/-1",
+            "192.168.1.1/+8",
+            "192.168.1/24",
+            "192.168.1.256/24",
+            "192.168.01.1/24",
+            "2001:db8::1/-1",
+            "2001:db8::1/129",
+            "2001:db8::/0x20",
+            "2001:db8::g/64",
+            "fe80::1%eth0/64",
+            " 10.0.0.0/8",
+            "10.0.0.0 /8",
+        ] {
+            assert!(network("spec.cidr", text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -13,6 +13,7 @@
 //! | the plan | `plan` |
 
 mod ca_bundle;
+mod creation_time;
 mod gateway;
 mod grant;
 mod indexed;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::ResolveOptions;
+use super::creation_time::CreationTime;
 use super::grant::Grants;
 use crate::api::core::EndpointSlice;
 use crate::api::meta::ObjectMeta;
@@ -60,15 +61,14 @@ impl<'a> ObjectIndex<'a> {
 /// a timestamp precedes objects with one.
 pub(super) fn by_age<'a, S>(objects: impl Iterator<Item = &'a Object<S>>) -> Vec<&'a Object<S>> {
     let mut sorted: Vec<_> = objects.collect();
-    sorted.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+    sorted.sort_by_cached_key(|object: &&'a Object<S>| {
+        let object: &'a Object<S> = object;
+        age(&object.meta)
+    });
     sorted
 }
 
 /// Sort key of [`by_age`].
-pub(super) fn age(meta: &ObjectMeta) -> (Option<&str>, &str, &str) {
-    (
-        meta.creation_timestamp.as_deref(),
-        &meta.namespace,
-        &meta.name,
-    )
+pub(super) fn age(meta: &ObjectMeta) -> (CreationTime, &str, &str) {
+    (CreationTime::of(meta), &meta.namespace, &meta.name)
 }

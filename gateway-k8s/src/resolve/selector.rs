@@ -110,6 +110,42 @@ mod tests {
         ));
     }
 
+    /// The cases of Kubernetes' documentation of set-based requirements.
+    #[test]
+    fn a_label_that_is_absent_meets_not_in_and_does_not_exist_only() {
+        let requirement = |operator: &str, values: &[&str]| json!({ "matchExpressions": [{ "key": "tier", "operator": operator, "values": values }] });
+        for (operator, values, absent, front, empty) in [
+            ("In", &["front", "cache"][..], false, true, false),
+            ("NotIn", &["front", "cache"], true, false, true),
+            ("Exists", &[], false, true, true),
+            ("DoesNotExist", &[], true, false, false),
+            ("In", &[""], false, false, true),
+        ] {
+            let selector = requirement(operator, values);
+            let labels = [json!({}), json!({ "tier": "front" }), json!({ "tier": "" })];
+            let found = labels.map(|labels| takes(selector.clone(), labels));
+            assert_eq!(found, [absent, front, empty], "{operator} {values:?}");
+        }
+        assert!(!takes(json!({ "matchLabels": { "tier": "" } }), json!({})));
+    }
+
+    #[test]
+    fn operators_that_do_not_fit_their_values_are_errors() {
+        for (operator, values) in [
+            ("In", &[][..]),
+            ("NotIn", &[]),
+            ("Exists", &["x"]),
+            ("DoesNotExist", &["x"]),
+            ("in", &["x"]),
+            ("Gt", &["1"]),
+            ("", &["x"]),
+        ] {
+            let written = json!({ "matchExpressions": [{ "key": "a", "operator": operator, "values": values }] });
+            let written = serde_json::from_value(written).unwrap();
+            assert!(Selector::parse(&written).is_err(), "{operator} {values:?}");
+        }
+    }
+
     #[test]
     fn an_empty_selector_matches_everything() {
         assert!(takes(json!({}), json!({})));

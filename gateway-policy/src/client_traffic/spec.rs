@@ -111,6 +111,19 @@ impl ClientTrafficPolicySpec {
             .check(&[TargetKind::Gateway, TargetKind::ListenerSet], report);
     }
 
+    /// Whether the policy sets where the client address comes from: a PROXY header, a header field, or the peer of
+    /// the connection.
+    pub fn sets_client_address(&self) -> bool {
+        let detection = self.client_ip_detection.as_ref();
+        self.enable_proxy_protocol == Some(true)
+            || self.proxy_protocol.is_some()
+            || detection.is_some_and(|detection| {
+                detection.x_forwarded_for.is_some()
+                    || detection.custom_header.is_some()
+                    || detection.direct_source_ip.is_some()
+            })
+    }
+
     /// Converts the policy to settings of a listener.
     ///
     /// # Errors

@@ -14,6 +14,9 @@ use crate::objects::Object;
 /// Advice if no policy configures the detection of the client address.
 const SET_DETECTION: &str = "behind a load balancer that sends PROXY headers, set proxyProtocol in a ClientTrafficPolicy, otherwise every request gets 400; behind an HTTP proxy, set clientIPDetection; if clients connect directly, set clientIPDetection.directSourceIP: {}";
 
+/// Consequence if no policy configures the detection of the client address.
+const PEER_IS_CLIENT: &str = "the client address is the peer address of the connection";
+
 /// Reports consequences of ClientTrafficPolicies, or of their absence, for client addresses.
 pub(super) fn check(
     index: &ObjectIndex<'_>,
@@ -51,23 +54,39 @@ fn unknown(
     if all.is_empty() && !gateway.listeners.is_empty() {
         return;
     }
-    let bare = |listener: &&ListenerIndex| policies.client.find(at, **listener).is_none();
-    let bare: Vec<_> = all.iter().filter(bare).copied().collect();
-    if bare.len() == all.len() {
-        let message = "no ClientTrafficPolicy targets the Gateway; the client address is the peer address of the connection";
+    let policy = |listener: ListenerIndex| policies.client.policy(at, listener);
+    let is_silent = |listener: &&ListenerIndex| {
+        // Errors of policies are reported elsewhere.
+        policy(**listener)
+            .is_none_or(|policy| policy.misread.is_empty() && !policy.spec.sets_client_address())
+    };
+    let silent: Vec<_> = all.iter().filter(is_silent).copied().collect();
+    if silent.len() == all.len() {
+        let cause = match silent.iter().any(|listener| policy(*listener).is_some()) {
+            true => {
+                "no ClientTrafficPolicy of the Gateway sets where the client address comes from"
+            }
+            false => "no ClientTrafficPolicy targets the Gateway",
+        };
         return report.note(
             FindingCode::ClientAddressUnknown,
             &subject,
             "spec",
-            message,
+            format!("{cause}; {PEER_IS_CLIENT}"),
             SET_DETECTION,
         );
     }
-    for listener in bare.into_iter().map(|at| &gateway.listeners[at]) {
-        let message = format!(
-            "no ClientTrafficPolicy targets listener {:?}; the client address is the peer address of the connection",
-            listener.spec.name
-        );
+    for at in silent {
+        let listener = &gateway.listeners[at];
+        let name = &listener.spec.name;
+        let cause = match policy(at) {
+            Some(policy) => format!(
+                "ClientTrafficPolicy {} of listener {name:?} does not set where the client address comes from",
+                policy.meta.name
+            ),
+            None => format!("no ClientTrafficPolicy targets listener {name:?}"),
+        };
+        let message = format!("{cause}; {PEER_IS_CLIENT}");
         let field = format!("spec.listeners[{}].name", listener.at);
         report.note(
             FindingCode::ClientAddressUnknown,

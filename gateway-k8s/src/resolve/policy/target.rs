@@ -14,6 +14,7 @@ use towergate_policy::common::{
     LabelExpression, NamespaceFrom, TargetKind, TargetRef, TargetSelector, Targets,
 };
 
+use super::super::creation_time::CreationTime;
 use super::super::gateway::Gateways;
 use super::super::grant::{From, To};
 use super::super::indexed::{GatewayIndex, ListenerSetIndex, RouteIndex};
@@ -251,7 +252,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         kind: &'static str,
         policy: &ObjectMeta,
         selector: &TargetSelector,
-        found: &mut Vec<(Option<String>, PolicyTarget)>,
+        found: &mut Vec<(CreationTime, PolicyTarget)>,
     ) -> bool {
         let group = selector.group.as_deref().unwrap_or(GATEWAY_GROUP);
         let labels = label_selector(
@@ -288,7 +289,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             let permitted =
                 policy.namespace == EVERY_NAMESPACE || self.index.grants.permit(from, to);
             if self.in_scope(selector, policy, &meta.namespace) && permitted {
-                found.push((meta.creation_timestamp.clone(), place));
+                found.push((CreationTime::of(meta), place));
             }
         }
         wanted.is_some() && labels.is_ok()

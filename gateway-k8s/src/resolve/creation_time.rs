@@ -1,0 +1,84 @@
+//! The creation time of an object, which decides between conflicting objects.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::api::meta::ObjectMeta;
+
+/// When an object was created, in order of precedence. Two texts may stand for the same time: `Z` and `+00:00`, other
+/// offsets, fractions of a second.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum CreationTime {
+    /// There is no timestamp, as in most manifests.
+    Absent,
+    /// In nanoseconds since 1970.
+    At(i128),
+    /// The text is not a time of RFC 3339.
+    Unreadable(String),
+}
+
+impl CreationTime {
+    /// The time in `metadata.creationTimestamp`.
+    pub(crate) fn of(meta: &ObjectMeta) -> Self {
+        let Some(text) = &meta.creation_timestamp else {
+            return Self::Absent;
+        };
+        match OffsetDateTime::parse(text, &Rfc3339) {
+            Ok(time) => Self::At(time.unix_timestamp_nanos()),
+            Err(_) => Self::Unreadable(text.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> CreationTime {
+        CreationTime::of(&ObjectMeta {
+            creation_timestamp: Some(text.to_owned()),
+            ..ObjectMeta::default()
+        })
+    }
+
+    /// The cases of Go's `time.Parse` with `time.RFC3339`, which an API server uses.
+    #[test]
+    fn times_are_compared_as_instants() {
+        for equal in [
+            ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00+00:00"],
+            ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.000Z"],
+            ["2024-01-01T00:00:00Z", "2024-01-01T02:00:00+02:00"],
+            ["2024-01-01T00:00:00Z", "2023-12-31T19:30:00-04:30"],
+        ] {
+            assert_eq!(time(equal[0]), time(equal[1]), "{equal:?}");
+        }
+        for ascending in [
+            ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.5Z"],
+            ["2024-01-01T00:00:00.25Z", "2024-01-01T00:00:00.5Z"],
+            ["2024-01-01T01:00:00+02:00", "2024-01-01T00:00:00Z"],
+            ["1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"],
+            ["2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z"],
+        ] {
+            assert!(time(ascending[0]) < time(ascending[1]), "{ascending:?}");
+        }
+    }
+
+    #[test]
+    fn objects_without_a_time_come_first_and_those_with_another_text_last() {
+        let absent = CreationTime::of(&ObjectMeta::default());
+        let valid = time("2024-01-01T00:00:00Z");
+
+        assert!(absent < valid);
+        for text in [
+            "",
+            "2024-01-01",
+            "2024-01-01T00:00:00",
+            "2024-01-01 00:00:00",
+            "2024-02-30T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "yesterday",
+        ] {
+            assert!(valid < time(text), "{text:?}");
+        }
+    }
+}
