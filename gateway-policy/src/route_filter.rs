@@ -103,7 +103,7 @@ api_struct! {
     /// The body of a response.
     pub struct ResponseBody {
         /// Source of the body.
-        kind: BodyKind = "type" [Required],
+        kind: BodyKind = "type" [Required, DefaultText("Inline")],
         /// The body, with command operators.
         inline: String = "inline",
         /// ConfigMap with the body under `response.body`, or else under its first key.
@@ -145,7 +145,7 @@ api_struct! {
     /// A condition on a cookie.
     pub struct CookieMatch {
         /// How the value is compared. Default: `Exact`.
-        kind: CookieMatchKind = "type",
+        kind: CookieMatchKind = "type" [DefaultText("Exact")],
         /// Name of the cookie.
         name: String = "name" [Required, Length(1, 256)],
         /// Value or expression.

@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions of the policies, for API servers without those of Envoy Gateway.
+//! CustomResourceDefinitions of Envoy Gateway's kinds, for API servers without those of Envoy Gateway.
 //!
 //! They derive from the same declarations as the types and their [checks](crate::check): each field
 //! with its type, its description and its own limits. The schemas do not contain the rules between
@@ -18,6 +18,8 @@ use serde_json::{Map, Value, json};
 use crate::backend::BackendSpec;
 use crate::check::{FieldClass, FieldLimit};
 use crate::common::{DURATION, DurationText, QUANTITY, Quantity};
+use crate::envoy_proxy::EnvoyProxySpec;
+use crate::route_filter::HttpRouteFilterSpec;
 use crate::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
 /// A type with a schema: OpenAPI v3 in the form of CustomResourceDefinitions.
@@ -26,9 +28,9 @@ pub trait Schema {
     fn schema() -> Value;
 }
 
-/// The CustomResourceDefinitions of the policies and of Backend. They contain fewer rules than
+/// The CustomResourceDefinitions of the policies, Backend, HTTPRouteFilter and EnvoyProxy. They contain fewer rules than
 /// those of Envoy Gateway and must not replace them.
-pub fn custom_resource_definitions() -> [Value; 4] {
+pub fn custom_resource_definitions() -> [Value; 6] {
     [
         definition(
             [
@@ -62,6 +64,23 @@ pub fn custom_resource_definitions() -> [Value; 4] {
             ["Backend", "backend", "backends", "be"],
             "Endpoints outside the Services of the cluster.",
             BackendSpec::schema(),
+            conditions_status(),
+        ),
+        definition(
+            [
+                "HTTPRouteFilter",
+                "httproutefilter",
+                "httproutefilters",
+                "hrf",
+            ],
+            "A filter that rules of routes reference.",
+            HttpRouteFilterSpec::schema(),
+            conditions_status(),
+        ),
+        definition(
+            ["EnvoyProxy", "envoyproxy", "envoyproxies", "eproxy"],
+            "Settings of the data planes of a GatewayClass or a Gateway.",
+            EnvoyProxySpec::schema(),
             conditions_status(),
         ),
     ]
