@@ -183,6 +183,17 @@ fn a_service_that_does_not_exist_is_proved_and_one_that_may_is_assumed() {
 }
 
 #[test]
+fn no_installation_has_a_difference_that_no_verdict_describes() {
+    for entry in std::fs::read_dir(INGRESSES).unwrap() {
+        let file = entry.unwrap().path().join("in.yaml");
+
+        let (text, code) = migrate(&[file.to_str().unwrap(), "--prove"]);
+
+        assert_eq!(code, Some(0), "{}: {text}", file.display());
+    }
+}
+
+#[test]
 fn what_is_not_compared_has_a_reason() {
     let (text, _) = migrate(&[&input("authentik"), "--prove"]);
 

@@ -23,8 +23,9 @@ use super::settings::BackendProtocol;
 use super::verdict::{Aspect, ExampleExchange, MigrationOutcome, MigrationVerdict};
 
 /// Settings whose verdict can explain a difference of a proof: they decide on the response to a single request.
-const EXPLAINING: [&str; 32] = [
+const EXPLAINING: [&str; 33] = [
     "app-root",
+    "auth-secret",
     "auth-cache-duration",
     "auth-tls-match-cn",
     "auth-tls-secret",

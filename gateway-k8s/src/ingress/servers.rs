@@ -161,6 +161,16 @@ impl Servers<'_> {
             .map(|index| &*self.ingresses[index].settings)
     }
 
+    /// Whether a TLS section names `host` or the wildcard above it.
+    pub(crate) fn has_certificate(&self, host: &str) -> bool {
+        let wildcard = host
+            .split_once('.')
+            .map(|(_, parent)| format!("*.{parent}"));
+        !host.is_empty()
+            && (self.tls_hosts.contains(host)
+                || wildcard.is_some_and(|wildcard| self.tls_hosts.contains(&wildcard)))
+    }
+
     /// Whether a request over plain HTTP is redirected to HTTPS.
     pub fn redirects_to_https(&self, server: &Server, location: &Location) -> bool {
         self.settings(location).is_some_and(|settings| {
@@ -200,7 +210,7 @@ pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig)
     let tls: Vec<bool> = built
         .servers
         .iter()
-        .map(|s| has_certificate(&built, &s.host))
+        .map(|server| built.has_certificate(&server.host))
         .collect();
     for (server, tls) in built.servers.iter_mut().zip(tls) {
         server.tls = tls;
@@ -340,16 +350,6 @@ fn certificates(built: &mut Servers<'_>) {
             }
         }
     }
-}
-
-/// Whether a TLS section names `host` or the wildcard above it.
-fn has_certificate(built: &Servers<'_>, host: &str) -> bool {
-    let wildcard = host
-        .split_once('.')
-        .map(|(_, parent)| format!("*.{parent}"));
-    !host.is_empty()
-        && (built.tls_hosts.contains(host)
-            || wildcard.is_some_and(|wildcard| built.tls_hosts.contains(&wildcard)))
 }
 
 fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {

@@ -456,3 +456,19 @@ fn verification_of_a_backend_is_kept_for_canaries_and_external_names() {
         "{text}"
     );
 }
+
+#[test]
+fn an_alias_without_a_certificate_that_is_redirected_needs_a_decision() {
+    let alias = ingress("web", &[("server-alias", "b.test")], "/");
+    let tls =
+        |hosts: &str| alias.clone() + &format!("  tls: [{{hosts: [{hosts}], secretName: s}}]\n");
+
+    let (bare, text) = verdict(&migrate(&tls("a.test")), "server-alias");
+    let (covered, _) = verdict(&migrate(&tls("a.test, b.test")), "server-alias");
+
+    assert_eq!((bare, covered), (DECIDE, SAME));
+    assert!(
+        text.contains("Plain HTTP of `b.test` is redirected"),
+        "{text}"
+    );
+}

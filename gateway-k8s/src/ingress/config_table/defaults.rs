@@ -34,11 +34,7 @@ pub(crate) fn defaults(facts: &DefaultFacts<'_>) -> Vec<(&'static str, Finding)>
         all.push(("retries", Finding::differs(text, &[Status, Calls])));
     }
     all.push(("paths", paths()));
-    if facts.has_own_listeners {
-        let text = "a request over TLS whose `Host` belongs to another listener than the server name returns 421; ingress-nginx returns 421 only if one of them verifies client certificates";
-        let affects = &[Status, Calls, Body, ResponseHeaders];
-        all.push(("hosts", Finding::differs(text, affects)));
-    }
+    all.push(("hosts", hosts(facts.has_own_listeners)));
     all.extend(of_protocols(facts.config));
     if facts.redirects_by_server && facts.config.bool("hsts", true) {
         let text = "redirects of `app-root` and `from-to-www-redirect` over HTTPS have it; ingress-nginx omits it there";
@@ -75,6 +71,17 @@ fn error_responses() -> Finding {
         "a rule whose Service does not exist returns 500, where ingress-nginx returns 503; malformed requests return 400. The gateway's own responses have no HTML page",
         &[Status, Body, ResponseHeaders],
     )
+}
+
+fn hosts(has_own_listeners: bool) -> Finding {
+    let dot = "a `Host` that ends with a dot matches no host; ingress-nginx ignores the dot";
+    let text = match has_own_listeners {
+        true => format!(
+            "{dot}. Over TLS, a `Host` of another listener than that of the server name returns 421; ingress-nginx returns 421 only if one of the hosts verifies client certificates"
+        ),
+        false => dot.to_owned(),
+    };
+    Finding::differs(text, &[Status, Calls, Body, ResponseHeaders])
 }
 
 fn paths() -> Finding {
