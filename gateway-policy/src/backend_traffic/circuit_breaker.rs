@@ -72,6 +72,11 @@ impl CircuitBreaker {
             Some(budget) => Some(budget.budget(at.field("retryBudget"))?),
             None => None,
         };
+        let requests = limit(
+            "maxParallelRequests",
+            *max_parallel_requests,
+            defaults.requests,
+        )?;
         let breaker = plan::Breaker {
             connections: limit("maxConnections", *max_connections, defaults.connections)?,
             pending: limit(
@@ -79,13 +84,10 @@ impl CircuitBreaker {
                 *max_pending_requests,
                 defaults.pending,
             )?,
-            requests: limit(
-                "maxParallelRequests",
-                *max_parallel_requests,
-                defaults.requests,
-            )?,
-            // A configured limit states what the backend can serve, and holds for one connection as for many.
-            fair_requests: max_parallel_requests.is_none(),
+            requests,
+            // Another limit than the default states what the backend can serve, and holds for one connection as for
+            // many. The API server fills in the default, so that it cannot be told from an absent field.
+            fair_requests: requests == defaults.requests,
             retries: limit(
                 "maxParallelRetries",
                 *max_parallel_retries,

@@ -56,6 +56,18 @@ fn limits_of_the_circuit_breaker_are_converted_and_may_be_0() {
 }
 
 #[test]
+fn requests_are_shared_among_connections_at_the_default_limit_only() {
+    for (limits, expected) in [
+        (json!({}), true),
+        (json!({"maxParallelRequests": 1024}), true),
+        (json!({"maxParallelRequests": 1023}), false),
+    ] {
+        let breaker = traffic(json!({"circuitBreaker": limits})).breaker;
+        assert_eq!(breaker.fair_requests, expected, "{limits}");
+    }
+}
+
+#[test]
 fn the_stream_idle_timeout_depends_on_the_request_timeout() {
     let idle = |fields: Value| traffic(json!({"timeout": {"http": fields}})).stream_idle;
     let second = Duration::from_secs(1);

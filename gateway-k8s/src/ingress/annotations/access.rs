@@ -157,8 +157,7 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
             return None;
         }
         Some(_) => {
-            let text =
-                "a copy of the users under `.htpasswd` is written, which Envoy Gateway expects";
+            let text = "the users are copied to the key `.htpasswd`, which Envoy Gateway reads";
             reader.found("auth-secret", Finding::same(text));
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             return;
         }
     }
-    let text = "the cookie is hashed: sessions move when endpoints change, and clients get a new cookie at the switch. The attributes of the cookie have another order";
+    let text = "the cookie is hashed: sessions move when endpoints change, and clients receive a new cookie when traffic is moved to the gateway. The order of the cookie's attributes differs";
     reader.found(
         "affinity",
         Finding::differs(
@@ -87,7 +87,7 @@ fn is_persistent(reader: &AnnotationReader<'_>) -> bool {
 /// `fits`: the attributes of the cookie are those of `sessionPersistence`.
 fn report_persistence(reader: &mut AnnotationReader<'_>, fits: bool) {
     if fits {
-        let text = "`sessionPersistence`: the cookie names the endpoint. Its attributes are `Path` and `HttpOnly`, and clients get a new cookie at the switch";
+        let text = "`sessionPersistence`: the cookie names the endpoint. Its attributes are `Path` and `HttpOnly`, and clients receive a new cookie when traffic is moved to the gateway";
         let affects = &[
             Aspect::ResponseHeaders,
             Aspect::Calls,
@@ -96,7 +96,7 @@ fn report_persistence(reader: &mut AnnotationReader<'_>, fits: bool) {
         reader.found("affinity", Finding::differs(text, affects));
         reader.found("affinity-mode", Finding::differs(text, affects));
     } else {
-        let text = "sessions move when endpoints change: they follow a hash and not the endpoint. `sessionPersistence` of a rule keeps them, but its cookie has none of the `session-cookie-*` attributes of this Ingress";
+        let text = "sessions move when endpoints change, because a hash of the cookie selects the endpoint. `sessionPersistence` of a rule keeps a session at its endpoint, but its cookie has none of the `session-cookie-*` attributes of this Ingress";
         reader.found("affinity-mode", Finding::differs(text, &[Aspect::Calls]));
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let vhost = reader.text("upstream-vhost").map(str::trim);
     match vhost {
         Some(host) if host.contains('$') => {
-            let text = "the name has variables of nginx: write a fixed name";
+            let text = "the name contains nginx variables: set a fixed name";
             reader.found(
                 "upstream-vhost",
                 Finding::impossible(text, &[Aspect::RequestHeaders, Aspect::Calls]),
@@ -49,7 +49,7 @@ fn protocol(reader: &mut AnnotationReader<'_>) {
             (BackendProtocol::Fcgi, Finding::impossible(text, CALLS))
         }
         _ => {
-            reader.invalid("backend-protocol", "it is no protocol");
+            reader.invalid("backend-protocol", "it is not a protocol");
             return;
         }
     };
@@ -59,14 +59,14 @@ fn protocol(reader: &mut AnnotationReader<'_>) {
 
 fn https() -> Finding {
     Finding::differs(
-        "ingress-nginx does not verify the backend's certificate. A Backend with `tls.insecureSkipVerify` does the same; better is a BackendTLSPolicy with the backend's CA. The gateway sends the server name, which ingress-nginx omits",
+        "ingress-nginx does not verify the backend's certificate. A Backend with `tls.insecureSkipVerify` does the same; prefer a BackendTLSPolicy with the CA of the backend. The gateway sends the server name, which ingress-nginx omits",
         CALLS,
     )
 }
 
 fn grpc() -> Finding {
     Finding::differs(
-        "a Backend with `appProtocols: [gateway.envoyproxy.io/h2c]`; errors of the gateway are gRPC statuses. The backend receives the host as `:authority`, where ingress-nginx sends `Host`",
+        "a Backend with `appProtocols: [gateway.envoyproxy.io/h2c]`; local replies of the gateway are gRPC statuses. The backend receives the host as `:authority`; ingress-nginx sends `Host`",
         &[
             Aspect::Status,
             Aspect::Body,
@@ -125,7 +125,7 @@ fn tls(reader: &mut AnnotationReader<'_>) {
     if verify {
         reader.settings.backend.ca_secret = Some(secret);
         reader.settings.backend.server_name = name.map(str::to_owned);
-        let text = "a BackendTLSPolicy verifies the backend; a failure is answered with 503 instead of 502";
+        let text = "a BackendTLSPolicy verifies the backend; requests to a backend that fails verification receive 503 instead of 502";
         for name in ["proxy-ssl-verify", "backend-protocol"] {
             reader.found(name, Finding::differs(text, CALLS));
         }
@@ -179,7 +179,7 @@ pub(crate) fn hash_by(text: &str) -> (Option<HashInput>, Finding) {
     };
     let finding = match &input {
         Some(_) => {
-            let text = "a Maglev table: a client may be sent to another endpoint than before";
+            let text = "a Maglev table: a client may be sent to a different endpoint than by ingress-nginx";
             Finding::differs(text, &[Aspect::Calls])
         }
         None => {

@@ -19,7 +19,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         if token(text) {
             return Some(text.to_owned());
         }
-        reader.invalid(annotation, "it is no name");
+        reader.invalid(annotation, "it is not a valid name");
         None
     };
     let mut header = name("canary-by-header");

@@ -50,7 +50,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
         Some("on") | None => false,
         Some(_) => {
-            reader.invalid("auth-tls-verify-client", "it is no mode");
+            reader.invalid("auth-tls-verify-client", "it is not a valid mode");
             false
         }
     };

@@ -21,7 +21,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     if reader.bool("enable-cors") != Some(true) {
         return;
     }
-    let text = "SecurityPolicy `cors` with the annotation `towergate.dev/cors-responses`. Over plain HTTP, a host that redirects to HTTPS redirects preflights as well; ingress-nginx answers them 204";
+    let text = "SecurityPolicy `cors` with the annotation `towergate.dev/cors-responses`. Over plain HTTP, a host that redirects to HTTPS redirects preflights as well; ingress-nginx returns 204 for them";
     reader.found("enable-cors", Finding::differs(text, RESPONSE));
     let origins = origins(reader);
     let methods = tokens(reader, "cors-allow-methods", METHODS);

@@ -22,7 +22,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let own_host = own_host(text);
     let Some(parts) = own_host.clone().or_else(|| url(text)) else {
         if text.contains("://") || text.contains(char::is_whitespace) {
-            reader.invalid("auth-url", "it is no URL");
+            reader.invalid("auth-url", "it is not a URL");
         } else {
             reader.deny("auth-url", "it has no host");
         }
@@ -126,7 +126,7 @@ fn redirect(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
         return None;
     }
     if text.contains('$') {
-        let text = "it has variables of nginx: the server receives path and query of the request";
+        let text = "it contains nginx variables: the server receives path and query of the request";
         reader.found(
             "auth-request-redirect",
             Finding::decision(text, &[Aspect::RequestHeaders]),
@@ -147,7 +147,7 @@ fn method(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let configured = reader.config.text("global-auth-method");
     let text = own.or(configured.filter(|_| global))?;
     if !METHODS.contains(&text) && text != "TRACE" {
-        reader.invalid("auth-method", "it is no method");
+        reader.invalid("auth-method", "it is not a method");
         return None;
     }
     reader.found(
@@ -201,11 +201,11 @@ fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let template = template(text);
     let named = template.as_deref().unwrap_or(text).replace(['{', '}'], "");
     let Some(parts) = url(&named) else {
-        reader.invalid("auth-signin", "it is no URL");
+        reader.invalid("auth-signin", "it is not a URL");
         return None;
     };
     let Some(mut template) = template else {
-        let text = "it has variables of nginx besides the scheme, the host and the path of the request: clients receive the 401";
+        let text = "it contains nginx variables other than the scheme, the host and the path of the request: clients receive 401";
         reader.found("auth-signin", Finding::decision(text, AUTH));
         return None;
     };
@@ -220,7 +220,7 @@ fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
         Finding::same("401 becomes a redirect to the sign-in page with the address of the request");
     reader.found("auth-signin", same);
     let same =
-        Finding::same("the parameter of the sign-in page that has the address of the request");
+        Finding::same("the parameter of the sign-in page that contains the address of the request");
     reader.found("auth-signin-redirect-param", same);
     Some(template)
 }

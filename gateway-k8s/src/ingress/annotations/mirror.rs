@@ -13,13 +13,13 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let host = address.split(['/', '?']).next().unwrap_or_default();
     let host = host.split("$request_uri").next().unwrap_or_default();
     if host.contains('$') {
-        let text = "the host of the target has variables of nginx: requests are not mirrored. Write the address of the target";
+        let text = "the host of the target contains nginx variables: requests are not mirrored. Set a fixed address";
         reader.found("mirror-target", Finding::impossible(text, affects));
         return;
     }
     let fixed = text.split('$').next().unwrap_or_default();
     let Some(parts) = url(fixed) else {
-        reader.invalid("mirror-target", "it is no URL");
+        reader.invalid("mirror-target", "it is not a URL");
         return;
     };
     let text = match parts.path.trim_end_matches('/') {

@@ -111,7 +111,7 @@ impl<'a> AnnotationReader<'a> {
         let text = self.text(name)?.trim();
         let value = value::boolean(text);
         if value.is_none() {
-            self.invalid(name, "it is no truth value: `true` or `false`");
+            self.invalid(name, "it is not a boolean: use `true` or `false`");
         }
         value
     }
@@ -130,7 +130,7 @@ impl<'a> AnnotationReader<'a> {
         match value::networks(self.text(name)?) {
             Ok(networks) => Some(networks),
             Err(entry) => {
-                self.invalid(name, &format!("`{entry}` is no network"));
+                self.invalid(name, &format!("`{entry}` is not a network"));
                 None
             }
         }
@@ -235,7 +235,7 @@ impl<'a> AnnotationReader<'a> {
             .text("client-body-buffer-size")
             .is_some_and(|text| value::size(text).is_none())
         {
-            self.invalid("client-body-buffer-size", "it is no size");
+            self.invalid("client-body-buffer-size", "it is not a size");
         }
         let number = |text: &str| text.trim().parse::<u64>().is_ok();
         if self
@@ -300,7 +300,7 @@ fn unknown(name: &str) -> Finding {
         None => String::new(),
     };
     let text = format!(
-        "unknown: ingress-nginx 1.15 has no such annotation{known}. It has no effect there, and none here"
+        "unknown: ingress-nginx 1.15 has no such annotation{known}. It has no effect in ingress-nginx, and none here"
     );
     Finding::decision(text, &[])
 }

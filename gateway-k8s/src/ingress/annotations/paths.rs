@@ -56,7 +56,7 @@ fn rewrite(reader: &mut AnnotationReader<'_>, target: &str) {
     let aspects = [Aspect::Calls, Aspect::RequestPath];
     let finding = if target.contains('$') {
         Finding::differs(
-            "an HTTPRouteFilter rewrites by regular expression. Percent-encoding of the path is kept, where ingress-nginx decodes and encodes it again. Every path of the host becomes a case-insensitive regular expression",
+            "an HTTPRouteFilter rewrites by regular expression. Percent-encoding of the path is kept; ingress-nginx decodes and re-encodes it. Every path of the host becomes a case-insensitive regular expression",
             &aspects,
         )
     } else {

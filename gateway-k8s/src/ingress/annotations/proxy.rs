@@ -31,7 +31,7 @@ fn timeouts(reader: &mut AnnotationReader<'_>) {
 
 /// The verdict on `proxy-read-timeout` and `proxy-send-timeout`.
 pub(crate) fn idle_timeout() -> Finding {
-    let text = "`streamIdleTimeout`: the time without a byte in either direction, where nginx has one time for each. It applies to the whole request, with its retries; in ingress-nginx to each try, so that 504 comes after up to three times as long";
+    let text = "`streamIdleTimeout`: the time without a byte in either direction; nginx has one timeout for each direction. It covers the whole request with its retries; in ingress-nginx each try has its own timeout, so 504 can be returned after up to three times as long";
     Finding::differs(text, SERVED)
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn tries(number: u64) -> Finding {
             "`retry.numRetries: 10`; 0 means no limit in ingress-nginx",
             &[Aspect::Status, Aspect::Calls],
         ),
-        _ => Finding::same("`retry.numRetries`, one less"),
+        _ => Finding::same("`retry.numRetries`: the number of tries minus one"),
     }
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn next_upstream(words: &[String]) -> Finding {
     if words.iter().any(|word| word == "off") {
         return Finding::same("`retry.numRetries: 0`");
     }
-    let text = "`retry.retryOn`. Requests that no endpoint has received are retried regardless of their method; after that, retries by status apply to every method, where nginx retries only idempotent ones";
+    let text = "`retry.retryOn`. Requests that no endpoint has received are retried regardless of their method; after that, retries by status apply to every method; nginx retries only idempotent methods";
     Finding::differs(text, &[Aspect::Status, Aspect::Calls])
 }
 
@@ -110,7 +110,7 @@ fn bodies(reader: &mut AnnotationReader<'_>) {
             let text = "the annotation `towergate.dev/max-request-body` of the BackendTrafficPolicy, which limits bodies while they are streamed. Envoy Gateway has `requestBuffer.limit` only, which holds the whole body in memory";
             reader.found("proxy-body-size", Finding::same(text));
         }
-        Some(None) => reader.invalid("proxy-body-size", "it is no size"),
+        Some(None) => reader.invalid("proxy-body-size", "it is not a size"),
         None => {}
     }
     match reader.text("proxy-request-buffering").map(str::trim) {

@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             };
             reader.found("app-root", finding);
         }
-        Some(_) => reader.invalid("app-root", "it is no path"),
+        Some(_) => reader.invalid("app-root", "it is not a path"),
         None => {}
     }
     reader.settings.from_to_www = reader.bool("from-to-www-redirect").unwrap_or(false);
@@ -99,7 +99,7 @@ fn to_address(reader: &mut AnnotationReader<'_>) {
             }
         };
         if to.contains('$') {
-            let why = "variables of nginx are not allowed in it";
+            let why = "it must not contain nginx variables";
             reader.drop_ingress(name, why);
             continue;
         }
@@ -112,13 +112,11 @@ fn to_address(reader: &mut AnnotationReader<'_>) {
             code,
             keeps_query: false,
         });
-        let text = "a direct response with the address as it is written, for the path and for all other paths of the host if this Ingress is its oldest";
+        let text = "a direct response with the address as written, for the path; also for all other paths of the host if this Ingress is the oldest of the host";
         let finding = match to.starts_with('/') {
             false => Finding::same(text),
             true => Finding::differs(
-                format!(
-                    "{text}. A port in `Host` is kept in `Location`, where ingress-nginx drops it"
-                ),
+                format!("{text}. A port in `Host` is kept in `Location`; ingress-nginx drops it"),
                 &[Aspect::ResponseHeaders],
             ),
         };

@@ -93,7 +93,7 @@ fn paths() -> Finding {
 
 fn of_protocols(config: &ControllerConfig) -> [(&'static str, Finding); 3] {
     let fields = "fields that `Connection` names are removed, field names with `.` or other characters are kept, and `Server` of backends is forwarded, which ingress-nginx removes";
-    let protocols = "HTTP/0.9, HTTP/1.0 and upgrades are answered as Envoy does";
+    let protocols = "HTTP/0.9, HTTP/1.0 and upgrades are handled as by Envoy";
     let tls = match config.text("ssl-protocols") {
         Some("TLSv1.3") => "TLS 1.3 is offered with the ciphers of the gateway",
         _ => "TLS 1.2 and 1.3 are offered with the ciphers of the gateway",

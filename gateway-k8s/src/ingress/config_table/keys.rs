@@ -33,7 +33,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     (
         "block-cidrs",
         Never(
-            "addresses cannot be blocked for the whole gateway in addition to the lists of Ingresses: write a SecurityPolicy for the Gateway",
+            "a SecurityPolicy of a route replaces that of the Gateway, so blocked addresses are not added to the lists of Ingresses: add them to `authorization` of each SecurityPolicy",
             &[Status, Calls, Body],
         ),
     ),
@@ -123,7 +123,10 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("global-auth-url", AUTH),
     (
         "global-rate-limit-memcached-host",
-        Never("there is no shared counter", &[]),
+        Never(
+            "counts are not shared between gateways: use `rateLimit.global` with a rate limit service",
+            &[],
+        ),
     ),
     ("grpc-buffer-size-kb", NGINX),
     ("gzip-disable", By(by_value::of_gzip)),
@@ -179,11 +182,11 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("limit-conn-zone-variable", NGINX),
     (
         "limit-rate",
-        Never("the throughput of a response cannot be limited", &[]),
+        Never("the throughput of a single response cannot be limited", &[]),
     ),
     (
         "limit-rate-after",
-        Never("the throughput of a response cannot be limited", &[]),
+        Never("the throughput of a single response cannot be limited", &[]),
     ),
     ("limit-req-status-code", By(by_value::limit_status)),
     ("load-balance", By(by_value::load_balance)),
@@ -323,7 +326,10 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     (
         "service-upstream",
-        Differs("requests go to the endpoints of the Service", &[]),
+        Differs(
+            "requests go to the endpoints of the Service: set `routingType: Service` in the BackendTrafficPolicy",
+            &[],
+        ),
     ),
     ("skip-access-log-urls", LOG),
     ("ssl-buffer-size", NGINX),

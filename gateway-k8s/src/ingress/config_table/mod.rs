@@ -75,7 +75,7 @@ const ALL: &[Aspect] = &[
     RequestPath,
 ];
 const SNIPPET: ConfigRow = Never(
-    "nginx configuration for all requests: write header edits into the ClientTrafficPolicy and rules into the routes",
+    "nginx configuration for all requests: move header edits to the ClientTrafficPolicy and rules to the routes",
     ALL,
 );
 const AUTH: ConfigRow = By(global_auth::finding);
@@ -85,7 +85,7 @@ const GEOIP: ConfigRow = Never(
     &[RequestHeaders],
 );
 const WAF: ConfigRow = Never(
-    "there is no ModSecurity in the gateway: put a web application firewall in front",
+    "ModSecurity is not supported: put a web application firewall in front",
     &[Status],
 );
 

@@ -7,7 +7,7 @@ use super::Row::{Differs, Never, Nothing, Read};
 use super::{AnnotationEntry, row};
 
 const AUTH_POOL: &str = "connections to the authentication server are pooled by the gateway";
-const WAF: &str = "ModSecurity is not supported, and the paths are served without it: put a web application firewall in front, or run it as a backend of its own";
+const WAF: &str = "ModSecurity is not supported, and the paths are served without it: put a web application firewall in front, or run one as a separate backend";
 
 pub(super) const ROWS: &[AnnotationEntry] = &[
     row(
@@ -248,13 +248,19 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "limit-rate",
         Low,
         Ignored,
-        Never("the throughput of a response cannot be limited", &[]),
+        Never(
+            "the throughput of a single response cannot be limited: `bandwidthLimit` of a BackendTrafficPolicy limits all responses of a rule together",
+            &[],
+        ),
     ),
     row(
         "limit-rate-after",
         Low,
         Ignored,
-        Never("the throughput of a response cannot be limited", &[]),
+        Never(
+            "the throughput of a single response cannot be limited: `bandwidthLimit` of a BackendTrafficPolicy limits all responses of a rule together",
+            &[],
+        ),
     ),
     row(
         "limit-rpm",
@@ -327,7 +333,12 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
             &[Status],
         ),
     ),
-    row("satisfy", Low, Ignored, Read("all guards must pass")),
+    row(
+        "satisfy",
+        Low,
+        Ignored,
+        Read("all access restrictions apply"),
+    ),
     row(
         "ssl-ciphers",
         Low,

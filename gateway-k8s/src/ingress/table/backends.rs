@@ -6,7 +6,7 @@ use super::Risk::{High, Low, Medium};
 use super::Row::{Differs, Never, Nothing, Read};
 use super::{AnnotationEntry, row};
 
-const BUFFERS: &str = "a buffer of nginx: the gateway streams and bounds its buffers by itself";
+const BUFFERS: &str = "a buffer of nginx: the gateway streams bodies and limits its own buffers";
 
 pub(super) const ROWS: &[AnnotationEntry] = &[
     row("affinity", Low, Ignored, Read("consistent hash by cookie")),
@@ -246,7 +246,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Low,
         Ignored,
         Differs(
-            "requests go to the endpoints of the Service, not to its cluster address; a service mesh that relies on the cluster address is bypassed",
+            "requests go to the endpoints of the Service, not to its cluster address, and bypass a service mesh that relies on that address: set `routingType: Service` in the BackendTrafficPolicy",
             &[],
         ),
     ),

@@ -51,7 +51,7 @@ impl Translator<'_> {
             return self.service_ref(service, port, ingress);
         }
         if external.is_some() {
-            let text = "a Service of type ExternalName is a Backend with its host name, resolved by the gateway";
+            let text = "a Service of type ExternalName becomes a Backend with its host name, which the gateway resolves";
             self.field_of(ingress, "spec.rules", Finding::differs(text, ANSWER));
         }
         let host =
@@ -133,7 +133,7 @@ impl Translator<'_> {
             return port.port;
         }
         let text = format!(
-            "port `{}` of Service {} is not known from the files; 80 is written: set the number of the port",
+            "the files do not define port `{}` of Service {}; 80 is used: set the port number",
             backend.port, backend.service
         );
         self.field_of(

@@ -90,7 +90,7 @@ impl Translator<'_> {
                 )]);
                 self.output.add("Certificate", &key, spec, &why);
             }
-            let text = "a Certificate for each TLS section takes the place of the one that cert-manager made from the annotation. Remove its owner reference before the Ingress is deleted";
+            let text = "a Certificate for each TLS section replaces the one that cert-manager created from the annotation. Remove its owner reference before the Ingress is deleted";
             self.field_of(number, "cert-manager.io annotations", Finding::same(text));
         }
     }

@@ -57,7 +57,7 @@ impl Translator<'_> {
             );
         }
         if server.client_cert.is_some() || server.passthrough.is_some() {
-            return Err("the address is on a host that needs a client certificate, or that passes TLS through".to_owned());
+            return Err("the address is on a host that needs a client certificate, or on one whose TLS is passed through".to_owned());
         }
         let path = if url.path.is_empty() { "/" } else { &url.path };
         let (location, is_redirected) = find_location(server, path);

@@ -113,7 +113,7 @@ impl Translator<'_> {
             return server.clone();
         }
         let text = format!(
-            "paths of host `{}` are prefixes that match whole segments in their own case; ingress-nginx compares them as regular expressions without case, so that `/app` also takes `/APP` and `/apple`",
+            "paths of host `{}` become prefixes that match whole segments, case-sensitively; ingress-nginx matches them as case-insensitive regular expressions, so `/app` also matches `/APP` and `/apple`",
             server.host
         );
         let example = example(&changed);
