@@ -53,7 +53,7 @@ pub fn findings(folder: &Folder) -> Vec<Finding> {
 }
 
 fn finding(found: &serde_json::Value) -> Finding {
-    let text = |field: &str| found[field].as_str().unwrap().to_owned();
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
     let path = text("file");
     let number = found["line"].as_u64().unwrap() as usize;
     let content = std::fs::read_to_string(&path).unwrap_or_default();
