@@ -26,7 +26,7 @@
 //! clusters.update(&Endpoints::from([(id, vec![endpoint.clone()])]));
 //!
 //! let picked = balancer.pick(&cluster, Pick::default()).unwrap();
-//! assert_eq!(picked.address(), endpoint.address);
+//! assert_eq!(*picked.address(), endpoint.address);
 //! ```
 
 mod balancer;
