@@ -155,7 +155,7 @@ proptest! {
             let listener = listener_of(&listeners, host);
             own && listener.is_some_and(|at| section.is_none_or(|section| section == at))
         };
-        let expected: Vec<_> = HOSTS.into_iter().filter(|host| expected(&host)).collect();
+        let expected: Vec<_> = HOSTS.into_iter().filter(|host| expected(host)).collect();
 
         let found = runtime.block_on(served(&resolution));
 

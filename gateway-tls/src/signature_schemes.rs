@@ -139,7 +139,8 @@ impl fmt::Debug for RestrictedKey {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
 mod tests {
     use super::*;
     use crate::{Certificate, default_provider};

@@ -67,7 +67,8 @@ fn is_clause(help: &str) -> bool {
     let mut letters = help.chars();
     let capital = letters.next().is_some_and(char::is_uppercase);
     // `Set` begins a sentence; `HTTPRoute` and `XFF` are names.
-    !(capital && letters.next().is_some_and(char::is_lowercase)) && !help.ends_with('.')
+    let sentence = capital && letters.next().is_some_and(char::is_lowercase);
+    !sentence && !help.ends_with('.')
 }
 
 impl Diagnostic {
