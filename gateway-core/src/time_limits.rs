@@ -65,8 +65,15 @@ impl Expired {
 pub(crate) type ExpiresAt = (Instant, Expired);
 
 /// The limit that expires first.
-pub(crate) fn earliest(limits: impl IntoIterator<Item = Option<ExpiresAt>>) -> Option<ExpiresAt> {
-    limits.into_iter().flatten().min()
+#[inline]
+pub(crate) fn earliest<const N: usize>(limits: [Option<ExpiresAt>; N]) -> Option<ExpiresAt> {
+    let mut first: Option<ExpiresAt> = None;
+    for limit in limits.into_iter().flatten() {
+        if first.is_none_or(|first| limit < first) {
+            first = Some(limit);
+        }
+    }
+    first
 }
 
 #[cfg(test)]

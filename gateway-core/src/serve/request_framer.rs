@@ -112,7 +112,7 @@ impl RequestFramer {
 
     /// Whether all received requests are complete.
     pub(super) fn is_between_requests(&self) -> bool {
-        self.state == State::Start
+        matches!(self.state, State::Start)
     }
 
     /// Whether a malformed chunk was found.
@@ -122,7 +122,7 @@ impl RequestFramer {
 
     /// Whether scanning has stopped after a request with an upgrade: its response decides what follows.
     pub(super) fn is_switching(&self) -> bool {
-        self.state == State::Switching
+        matches!(self.state, State::Switching)
     }
 
     /// Number of tiny chunks since the last call.
