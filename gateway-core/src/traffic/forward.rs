@@ -73,7 +73,7 @@ pub struct SelectedBackend<'a> {
     /// The endpoint that a policy prefers. `None`: no policy needs the endpoint.
     pub(super) preferred: Option<PreferredEndpoint>,
     /// Endpoints that a policy or a header prefers, in this order.
-    pub(super) wanted: Box<[EndpointAddress]>,
+    pub(super) wanted: Vec<EndpointAddress>,
 }
 
 /// A response and how it was obtained.
@@ -171,7 +171,7 @@ impl Forwarder {
         let hash = hashed.as_ref().and_then(|hashed| hashed.hash);
         let preferred_address = preferred.as_ref().and_then(|preferred| preferred.0.clone());
         let named = endpoint_header::named(&self.backends.traffic.endpoint_headers, head);
-        let wanted: Box<[_]> = preferred_address.into_iter().chain(named).collect();
+        let wanted: Vec<_> = preferred_address.into_iter().chain(named).collect();
         let found = wanted
             .iter()
             .find_map(|address| self.backends.find(address));
