@@ -124,9 +124,13 @@ where
     .await;
 
     activity.on_closed();
+    report_end(&end, info.port, &*observer);
+}
+
+fn report_end(end: &End, port: u16, observer: &dyn crate::observer::Observer) {
     match end {
-        End::Codec(Err(error)) => report(&error, info.port, &*observer),
-        End::Abuse(how) => observer.observe(&Event::Abuse(info.port, how)),
+        End::Codec(Err(error)) => report(error, port, observer),
+        End::Abuse(how) => observer.observe(&Event::Abuse(port, how)),
         End::Codec(Ok(())) | End::Expired => {}
     }
 }

@@ -131,21 +131,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         Some(_) => None,
         None => Some(keep_session_keys(args, &client, &lease)),
     };
-    let fixed = ResolveOptions {
-        controller_name: args.controller_name.clone(),
-        serve_unclassed: false,
-        session_keys: args.session_keys.clone(),
-        own_session_keys,
-        geoip_databases: args.geoip_databases.clone(),
-        rate_limit_service: args.rate_limit_service(),
-        backends: BackendUse {
-            enabled: !args.no_backends,
-            loopback: false,
-            dynamic: args.dynamic_targets().map(Arc::new),
-            socket_folders: args.backend_socket_folders.clone(),
-        },
-        ..ResolveOptions::default()
-    };
+    let fixed = resolve_options(args, own_session_keys);
     let ingresses = args.ingresses(&lease.namespace);
     let reconciler = Reconciler::new(fixed, ingresses, planes, publisher, metrics);
     Ok(Running {
@@ -290,4 +276,23 @@ fn identity(args: &Args) -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "controller".to_owned());
     let random = || format!("{host}_{:08x}", fastrand::u32(..));
     args.identity.clone().unwrap_or_else(random)
+}
+
+/// The options of every resolution.
+fn resolve_options(args: &Args, own_session_keys: Option<ObjectKey>) -> ResolveOptions {
+    ResolveOptions {
+        controller_name: args.controller_name.clone(),
+        serve_unclassed: false,
+        session_keys: args.session_keys.clone(),
+        own_session_keys,
+        geoip_databases: args.geoip_databases.clone(),
+        rate_limit_service: args.rate_limit_service(),
+        backends: BackendUse {
+            enabled: !args.no_backends,
+            loopback: false,
+            dynamic: args.dynamic_targets().map(Arc::new),
+            socket_folders: args.backend_socket_folders.clone(),
+        },
+        ..ResolveOptions::default()
+    }
 }

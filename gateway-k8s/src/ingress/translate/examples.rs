@@ -66,19 +66,34 @@ impl Translator<'_> {
 
 fn example(verdict: &MigrationVerdict, address: &Address, code: u64) -> Option<ExampleExchange> {
     let name = verdict.setting.rsplit('/').next().unwrap_or_default();
-    let (host, url) = (&address.host, address.url());
-    let get = |url: String, with: &str, nginx: String, gateway: String| {
-        Some(ExampleExchange {
-            method: "GET".to_owned(),
-            url,
-            with: with.to_owned(),
-            ingress_nginx: nginx,
-            towergate: gateway,
+    redirect_example(name, verdict, address, code)
+        .or_else(|| response_example(name, verdict, address))
+        .or_else(|| match verdict.outcome {
+            MigrationOutcome::Impossible => impossible_example(name, verdict, address.url()),
+            _ => None,
         })
-    };
-    let received = || "the backend receives the request".to_owned();
-    let impossible = verdict.outcome == MigrationOutcome::Impossible;
-    match name {
+}
+
+/// A `GET` of `url`, `with` what is special about it, and both responses.
+fn get(url: String, with: &str, nginx: String, gateway: String) -> ExampleExchange {
+    ExampleExchange {
+        method: "GET".to_owned(),
+        url,
+        with: with.to_owned(),
+        ingress_nginx: nginx,
+        towergate: gateway,
+    }
+}
+
+/// Settings whose difference shows in a redirect. `code` is the status of redirects to HTTPS.
+fn redirect_example(
+    name: &str,
+    verdict: &MigrationVerdict,
+    address: &Address,
+    code: u64,
+) -> Option<ExampleExchange> {
+    let (host, value) = (&address.host, &verdict.value);
+    Some(match name {
         "ssl-redirect" | "force-ssl-redirect" => get(
             format!("http://{host}/x/"),
             "",
@@ -88,11 +103,8 @@ fn example(verdict: &MigrationVerdict, address: &Address, code: u64) -> Option<E
         "app-root" => get(
             format!("https://{host}/"),
             "",
-            format!("302 to https://{host}{}", verdict.value),
-            format!(
-                "302 to https://{host}{}, with `Strict-Transport-Security`",
-                verdict.value
-            ),
+            format!("302 to https://{host}{value}"),
+            format!("302 to https://{host}{value}, with `Strict-Transport-Security`"),
         ),
         "from-to-www-redirect" => {
             let other = match host.strip_prefix("www.") {
@@ -106,41 +118,72 @@ fn example(verdict: &MigrationVerdict, address: &Address, code: u64) -> Option<E
                 format!("{code} to http://{host}:80/x/"),
             )
         }
-        "enable-cors" if address.https => Some(ExampleExchange {
+        "enable-cors" if address.https => ExampleExchange {
             method: "OPTIONS".to_owned(),
             url: format!("http://{host}{}", address.path),
             with: "Origin: https://other.example, Access-Control-Request-Method: GET".to_owned(),
             ingress_nginx: "204".to_owned(),
             towergate: format!("{code} to https://{host}{}", address.path),
-        }),
+        },
+        "relative-redirects" if address.https => get(
+            format!("http://{host}{}", address.path),
+            "",
+            "`Location` without scheme and host".to_owned(),
+            format!("`Location: https://{host}{}`", address.path),
+        ),
+        _ => return None,
+    })
+}
+
+/// Settings that are translated, and whose difference shows in another response.
+fn response_example(
+    name: &str,
+    verdict: &MigrationVerdict,
+    address: &Address,
+) -> Option<ExampleExchange> {
+    let value = &verdict.value;
+    let impossible = verdict.outcome == MigrationOutcome::Impossible;
+    Some(match name {
         "auth-tls-secret" if !impossible => get(
-            format!("https://{host}{}", address.path),
+            format!("https://{}{}", address.host, address.path),
             "without a client certificate",
             "400".to_owned(),
             "the TLS handshake fails".to_owned(),
         ),
-        "auth-type" if impossible => get(url, "", "401".to_owned(), "500".to_owned()),
-        "auth-url" if impossible => get(
+        "proxy-redirect-from" => get(
+            address.url(),
+            &format!("to which the backend responds with `Location: {value}`"),
+            "`Location` is rewritten".to_owned(),
+            format!("`Location: {value}`"),
+        ),
+        _ => return None,
+    })
+}
+
+/// Settings that are not translated.
+fn impossible_example(
+    name: &str,
+    verdict: &MigrationVerdict,
+    url: String,
+) -> Option<ExampleExchange> {
+    let received = || "the backend receives the request".to_owned();
+    Some(match name {
+        "auth-type" => get(url, "", "401".to_owned(), "500".to_owned()),
+        "auth-url" => get(
             url,
             "",
             "the authentication server decides".to_owned(),
             "500".to_owned(),
         ),
-        "backend-protocol" if impossible => get(url, "", received(), "500".to_owned()),
-        "satisfy" if impossible => get(
+        "backend-protocol" => get(url, "", received(), "500".to_owned()),
+        "satisfy" => get(
             url,
             "from an allowed network, without credentials",
             received(),
             "401".to_owned(),
         ),
-        "custom-http-errors" if impossible => {
-            let status = verdict
-                .value
-                .split(',')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned();
+        "custom-http-errors" => {
+            let status = verdict.value.split(',').next().unwrap_or_default().trim();
             get(
                 url,
                 &format!("to which the backend responds {status}"),
@@ -148,27 +191,12 @@ fn example(verdict: &MigrationVerdict, address: &Address, code: u64) -> Option<E
                 format!("{status} with the content of the backend"),
             )
         }
-        "default-backend" if impossible => get(
+        "default-backend" => get(
             url,
             "while the Service has no endpoints",
             format!("the response of Service {}", verdict.value),
             "503".to_owned(),
         ),
-        "proxy-redirect-from" => get(
-            url,
-            &format!(
-                "to which the backend responds with `Location: {}`",
-                verdict.value
-            ),
-            "`Location` is rewritten".to_owned(),
-            format!("`Location: {}`", verdict.value),
-        ),
-        "relative-redirects" if address.https => get(
-            format!("http://{host}{}", address.path),
-            "",
-            "`Location` without scheme and host".to_owned(),
-            format!("`Location: https://{host}{}`", address.path),
-        ),
-        _ => None,
-    }
+        _ => return None,
+    })
 }
