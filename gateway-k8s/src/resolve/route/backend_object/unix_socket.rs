@@ -1,6 +1,6 @@
 //! Endpoints of a Backend that are Unix domain sockets of the data plane's machine.
 //!
-//! A socket is used only if its path lies in a folder that the operator names: otherwise whoever may write Backends
+//! A socket is used only if its path lies in a folder that the operator names: otherwise a user who may create Backends
 //! could have the gateway send requests to any service of the machine, such as a container runtime.
 
 use std::path::{Component, Path};
