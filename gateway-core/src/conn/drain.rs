@@ -93,12 +93,13 @@ impl Drain {
             || self.0.parent.as_ref().is_some_and(Self::is_draining)
     }
 
-    /// Counts a connection as running until the token is dropped.
+    /// Counts a connection, or a socket whose connections are accepted, as running until the token is dropped.
     pub fn token(&self) -> TaskTrackerToken {
         self.0.tracker.token()
     }
 
-    /// Number of tokens in use, including those of parents and their children.
+    /// Number of tokens in use, including those of parents and their children: open connections, and sockets that
+    /// accept connections.
     pub fn running(&self) -> usize {
         self.0.tracker.len()
     }

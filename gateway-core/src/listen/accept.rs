@@ -120,8 +120,9 @@ pub(super) async fn serve<H: Handler>(
     config: Arc<PortConfig>,
     server: Server<H>,
     drain: Drain,
+    guard: ConnectionGuard,
 ) {
-    match establish(stream, tcp_peer, config, server, drain).await {
+    match establish(stream, tcp_peer, config, server, drain, guard).await {
         Some(ReadyConnection::Plain(io, context)) => serve_connection(io, context).await,
         Some(ReadyConnection::Tls(io, context)) => serve_connection(io, context).await,
         Some(ReadyConnection::Proxied(proxying)) => proxying.await,
@@ -136,13 +137,14 @@ async fn establish<H: Handler>(
     config: Arc<PortConfig>,
     server: Server<H>,
     drain: Drain,
+    guard: ConnectionGuard,
 ) -> Option<ReadyConnection<H>> {
     let started = Instant::now();
     let connection = PendingConnection {
         started,
         deadline: started + config.tcp.inspection_timeout,
         addrs: ConnectionAddrs::of_tcp(tcp_peer, tcp_peer),
-        guard: ConnectionGuard::new(config.port, server.observer.clone(), &drain),
+        guard,
         config: config.clone(),
         server,
         drain,

@@ -57,7 +57,7 @@
 //! # }
 //! ```
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,12 +66,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::accept;
 use super::config::PortConfig;
 use super::server::Server;
-use crate::conn::LogThrottle;
-use crate::conn::{Drain, socket};
+use crate::conn::{ConnectionGuard, Drain, LogThrottle, socket};
 use crate::pin_boxed::pin_boxed_with;
 use crate::serve::Handler;
 
@@ -91,21 +91,25 @@ pub(super) type ConfigSource = Arc<ArcSwap<ArcSwap<PortConfig>>>;
 /// connections continue after that: wait for [`Drain::drained`].
 ///
 /// `config` is read once per connection.
-pub async fn serve_listener<H: Handler>(
+pub fn serve_listener<H: Handler>(
     listener: TcpListener,
     config: Arc<ArcSwap<PortConfig>>,
     server: Server<H>,
     drain: Drain,
-) {
-    serve_source(listener, Arc::new(ArcSwap::new(config)), server, drain).await;
+) -> impl Future<Output = ()> + Send {
+    let source = Arc::new(ArcSwap::new(config));
+    let accepting = drain.token();
+    serve_source(listener, source, server, drain, accepting)
 }
 
-/// As [`serve_listener`], for a configuration cell that can be replaced.
+/// As [`serve_listener`], for a configuration cell that can be replaced. `accepting` is held until the connections in
+/// the accept queue are counted, so that [`Drain::drained`] includes them.
 pub(super) async fn serve_source<H: Handler>(
     listener: TcpListener,
     source: ConfigSource,
     server: Server<H>,
     drain: Drain,
+    accepting: TaskTrackerToken,
 ) {
     let port = Port {
         source,
@@ -121,6 +125,7 @@ pub(super) async fn serve_source<H: Handler>(
         () = port.accept_all(&listener) => {}
     }
     port.accept_queued(listener);
+    drop(accepting);
 }
 
 struct Port<H> {
@@ -178,9 +183,11 @@ impl<H: Handler> Port<H> {
             tracing::debug!(port = config.port, %error, "setting socket options failed");
         }
         let (server, drain) = (self.server.clone(), self.drain.clone());
+        // Counted before its task runs: the process exits when no connection is counted.
+        let guard = ConnectionGuard::new(config.port, server.observer.clone(), &drain);
         // Boxed: spawning copies the future several times.
         tokio::spawn(pin_boxed_with(|| {
-            accept::serve(stream, peer, config, server, drain)
+            accept::serve(stream, peer, config, server, drain, guard)
         }));
         accepts_per_event
     }

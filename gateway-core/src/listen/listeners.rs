@@ -203,6 +203,7 @@ impl Listeners {
                 socket,
                 source: port.source.clone(),
                 drain: port.drain.clone(),
+                accepting: port.drain.token(),
             };
             if worker.send(WorkerCommand::ServeTcp(assignment)).is_err() {
                 tracing::error!(%address, "worker thread has exited; its socket is not served");

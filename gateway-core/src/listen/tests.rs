@@ -166,3 +166,35 @@ async fn a_duplicate_address_is_bound_once() {
     assert_eq!(listeners.addresses().len(), 1);
     assert!(is_served(&mut connect(ip, port).await).await);
 }
+
+#[tokio::test]
+async fn the_drain_waits_for_connections_that_no_task_serves_yet() {
+    let ip = own_address();
+    let socket = tokio::net::TcpListener::bind((ip, 0)).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let server = Server {
+        handler: TestHandler,
+        stream_log: Arc::new(()),
+        observer: Arc::new(()),
+    };
+    let config = config(address.port(), &listener_config(|_| {}));
+    let drain = Drain::new();
+    // Neither task is polled before the drain starts.
+    tokio::spawn(serve_listener(socket, config, server, drain.clone()));
+    let queued = std::net::TcpStream::connect(address).unwrap();
+
+    drain.start();
+    let deadline = tokio::time::Instant::now() + SOON;
+    let drained = tokio::spawn({
+        let drain = drain.clone();
+        async move { drain.drained(deadline).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!drained.is_finished());
+    queued.set_nonblocking(true).unwrap();
+    let mut client = Client(TcpStream::from_std(queued).unwrap());
+
+    assert!(is_served(&mut client).await);
+    assert_eq!(client.rest().await, "");
+    assert!(drained.await.unwrap());
+}

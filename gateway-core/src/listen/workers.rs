@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::listener::{ConfigSource, serve_source};
 use super::server::Server;
@@ -31,6 +32,8 @@ pub(super) struct TcpAssignment {
     pub(super) socket: std::net::TcpListener,
     pub(super) source: ConfigSource,
     pub(super) drain: Drain,
+    /// See [`serve_source`].
+    pub(super) accepting: TaskTrackerToken,
 }
 
 /// The worker threads. They exit, closing all connections, when this and the
@@ -122,10 +125,12 @@ fn accept_from<H: Handler>(assignment: TcpAssignment, server: &Server<H>) {
         socket,
         source,
         drain,
+        accepting,
     } = assignment;
     match TcpListener::from_std(socket) {
         Ok(listener) => {
-            tokio::spawn(serve_source(listener, source, server.clone(), drain));
+            let server = server.clone();
+            tokio::spawn(serve_source(listener, source, server, drain, accepting));
         }
         Err(error) => tracing::error!(%error, "registering a TCP socket with the runtime failed"),
     }
