@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::input::Manifests;
+use super::input::{InputErrorKind, Manifests};
 use super::translate::Migration;
 use super::verdict::{MigrationOutcome, MigrationVerdict, SourcePlace};
 use crate::decode::Diagnostic;
@@ -14,12 +14,12 @@ const LISTED: usize = 5;
 
 /// Findings about the Ingresses of `class`: a warning for each object and setting that is
 /// impossible, a warning if no Ingress has the class, and an error for each Ingress that cannot be
-/// decoded.
+/// decoded or is defined twice.
 pub fn findings(manifests: &Manifests, migration: &Migration, class: &str) -> Vec<Diagnostic> {
     let verdicts = migration.verdicts.iter();
     let impossible = verdicts.filter(|one| one.outcome == MigrationOutcome::Impossible);
     let mut found: Vec<Diagnostic> = impossible.map(not_translated).collect();
-    found.extend(undecoded(manifests));
+    found.extend(unusable(manifests));
     if migration.served.is_empty() {
         found.push(no_ingress(manifests, class));
     }
@@ -47,14 +47,21 @@ fn not_translated(verdict: &MigrationVerdict) -> Diagnostic {
     finding
 }
 
-/// Ingresses with an invalid field. The loader of manifests reports documents that are not YAML.
-fn undecoded(manifests: &Manifests) -> impl Iterator<Item = Diagnostic> {
-    let errors = manifests.errors.iter();
-    let errors = errors.filter(|error| error.message.starts_with("Ingress "));
-    errors.map(|error| {
-        let help = "correct the field; until then the Ingress is not served";
+/// Ingresses that are not served as this document defines them. The loader of manifests reports documents that are not
+/// YAML.
+fn unusable(manifests: &Manifests) -> impl Iterator<Item = Diagnostic> {
+    manifests.errors.iter().filter_map(|error| {
+        let help = match error.kind {
+            InputErrorKind::Document => return None,
+            InputErrorKind::InvalidIngress => {
+                "correct the field; until then the Ingress is not served"
+            }
+            InputErrorKind::DuplicateIngress => {
+                "delete this definition or the first one, or give one of them another name"
+            }
+        };
         let finding = Diagnostic::error(FindingCode::InvalidObject, &*error.message, help);
-        at(finding, &error.place)
+        Some(at(finding, &error.place))
     })
 }
 
@@ -168,5 +175,20 @@ spec:
 
         assert_eq!(found[0].code, FindingCode::InvalidObject);
         assert!(found[0].message.contains("team-a/web"));
+        assert!(found[0].help.contains("correct the field"));
+    }
+
+    #[test]
+    fn the_second_definition_of_an_ingress_is_an_error_with_both_places() {
+        let first = ingress("nginx", "{}");
+
+        let found = found(&format!("{first}---\n{first}"));
+
+        let [one] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(one.line, 13);
+        assert!(one.message.contains("web.yaml:1"), "{}", one.message);
+        assert!(one.help.contains("delete this definition"), "{}", one.help);
     }
 }

@@ -31,10 +31,15 @@
 //! ```
 
 pub mod access_log;
+#[cfg(test)]
+mod alias_tests;
+mod aliases;
 mod annotations;
 pub mod comparison;
 mod config_table;
 mod controller;
+#[cfg(test)]
+mod default_backend_tests;
 mod findings;
 pub mod input;
 pub mod model;
@@ -54,7 +59,7 @@ pub mod verdict;
 mod verdict_tests;
 
 pub use findings::findings;
-pub use input::{InputError, Manifests};
+pub use input::{InputError, InputErrorKind, Manifests};
 pub use output::{OutputObject, OutputObjects};
 pub use translate::{MigrateOptions, Migration, translate};
 pub use verdict::{MigrationOutcome, MigrationVerdict};

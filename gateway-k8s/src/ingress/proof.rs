@@ -424,7 +424,9 @@ pub fn service_ports(nginx: &IngressNginx<'_>) -> BTreeSet<BackendPort> {
                 .canary
                 .as_ref()
                 .map(|canary| canary.backend.clone());
-            location.backend.clone().into_iter().chain(canary)
+            let fallback = nginx.fallback_of(location);
+            let own = location.backend.clone().into_iter();
+            own.chain(canary).chain(fallback)
         })
         .collect()
 }

@@ -91,6 +91,8 @@ pub struct Server {
     pub passthrough: Option<usize>,
     /// Name that redirects to the host.
     pub redirect_from: Option<String>,
+    /// Whether all names are those of `server-alias`, in which a wildcard matches several labels.
+    pub is_alias: bool,
 }
 
 impl Server {
@@ -159,6 +161,16 @@ impl Servers<'_> {
         location
             .ingress
             .map(|index| &*self.ingresses[index].settings)
+    }
+
+    /// Service that receives the requests of a location while the Service of the location has no endpoints
+    /// (`default-backend`).
+    pub(crate) fn default_backend(&self, location: &Location) -> Option<ObjectKey> {
+        let ReadIngress { ingress, settings } = &self.ingresses[location.ingress?];
+        let name = settings.default_backend.as_ref()?;
+        // The default backend of the controller counts as having an endpoint.
+        let has_own = !location.catch_all || ingress.spec.default_backend.is_some();
+        has_own.then(|| ObjectKey::new(&*ingress.key.namespace, &**name))
     }
 
     /// Whether a TLS section names `host` or the wildcard above it.

@@ -62,7 +62,7 @@ pub struct IngressSettings {
     pub mirror: Option<UrlParts>,
     /// `custom-http-errors`, with the ConfigMap's default.
     pub error_codes: Vec<u16>,
-    /// `default-backend`: a Service of the Ingress's namespace.
+    /// `default-backend`: a Service of the Ingress's namespace, for requests whose own Service has no endpoints.
     pub default_backend: Option<String>,
     /// `auth-tls-secret`.
     pub client_cert: Option<ClientCert>,

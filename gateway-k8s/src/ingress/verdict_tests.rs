@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Manifests, MigrateOptions, Migration, MigrationOutcome, translate};
 
 /// An Ingress `shop/NAME` of `a.test` with annotations, for `path`.
-fn ingress(name: &str, annotations: &[(&str, &str)], path: &str) -> String {
+pub(super) fn ingress(name: &str, annotations: &[(&str, &str)], path: &str) -> String {
     let mut text = format!(
         "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\n  namespace: shop\n  annotations:\n    a: b\n"
     );
@@ -27,14 +27,14 @@ fn config(keys: &[(&str, &str)]) -> String {
     text
 }
 
-fn migrate(text: &str) -> Migration {
+pub(super) fn migrate(text: &str) -> Migration {
     let mut manifests = Manifests::default();
     manifests.add("in.yaml", text);
     translate(&manifests, &MigrateOptions::default())
 }
 
 /// Outcome and text of the verdict on a setting.
-fn verdict(migration: &Migration, setting: &str) -> (MigrationOutcome, String) {
+pub(super) fn verdict(migration: &Migration, setting: &str) -> (MigrationOutcome, String) {
     let mut verdicts = migration.verdicts.iter();
     let found = verdicts.find(|one| {
         one.setting == setting || one.setting == format!("nginx.ingress.kubernetes.io/{setting}")
@@ -43,9 +43,9 @@ fn verdict(migration: &Migration, setting: &str) -> (MigrationOutcome, String) {
     (found.outcome, found.text.clone())
 }
 
-const SAME: MigrationOutcome = MigrationOutcome::Same;
-const DIFFERS: MigrationOutcome = MigrationOutcome::SameWithADifference;
-const DECIDE: MigrationOutcome = MigrationOutcome::NeedsADecision;
+pub(super) const SAME: MigrationOutcome = MigrationOutcome::Same;
+pub(super) const DIFFERS: MigrationOutcome = MigrationOutcome::SameWithADifference;
+pub(super) const DECIDE: MigrationOutcome = MigrationOutcome::NeedsADecision;
 const NEVER: MigrationOutcome = MigrationOutcome::Impossible;
 
 #[test]
@@ -453,22 +453,6 @@ fn verification_of_a_backend_is_kept_for_canaries_and_external_names() {
     assert!(!text.contains("insecureSkipVerify"), "{text}");
     assert!(
         text.contains("sni: web.test") && text.contains("kind: BackendTLSPolicy"),
-        "{text}"
-    );
-}
-
-#[test]
-fn an_alias_without_a_certificate_that_is_redirected_needs_a_decision() {
-    let alias = ingress("web", &[("server-alias", "b.test")], "/");
-    let tls =
-        |hosts: &str| alias.clone() + &format!("  tls: [{{hosts: [{hosts}], secretName: s}}]\n");
-
-    let (bare, text) = verdict(&migrate(&tls("a.test")), "server-alias");
-    let (covered, _) = verdict(&migrate(&tls("a.test, b.test")), "server-alias");
-
-    assert_eq!((bare, covered), (DECIDE, SAME));
-    assert!(
-        text.contains("Plain HTTP of `b.test` is redirected"),
         "{text}"
     );
 }

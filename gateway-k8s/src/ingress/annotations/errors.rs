@@ -3,8 +3,9 @@
 use super::AnnotationReader;
 use crate::ingress::controller::ControllerConfig;
 use crate::ingress::input::Manifests;
-use crate::ingress::value::list;
+use crate::ingress::value::{boolean, list};
 use crate::ingress::verdict::{Aspect, Finding};
+use crate::objects::ObjectKey;
 
 const PAGES: &[Aspect] = &[
     Aspect::Status,
@@ -27,10 +28,40 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         None => {}
     }
     if let Some(service) = own {
-        reader.settings.default_backend = Some(service.to_owned());
-        let text = "a Service without endpoints returns 503: requests do not fall back to another Service. Keep one replica of the Service, or write the page into `responseOverride` of a BackendTrafficPolicy for status 503";
-        reader.found("default-backend", Finding::impossible(text, PAGES));
+        default_backend(reader, service);
     }
+}
+
+/// `default-backend`: the Service that receives the requests while the Service of the path has no endpoints.
+fn default_backend(reader: &mut AnnotationReader<'_>, service: &str) {
+    let key = ObjectKey::new(&*reader.ingress.key.namespace, service);
+    let complete = !reader.manifests.endpoint_owners.is_empty();
+    let known = reader.manifests.services.get(&key);
+    let upstream = reader.text("service-upstream").map(str::trim);
+    let upstream = upstream.or_else(|| reader.config.text("service-upstream"));
+    let finding = if upstream.and_then(boolean) == Some(true) {
+        Finding::same(
+            "no effect, in ingress-nginx and here: with `service-upstream`, ingress-nginx does not know whether the Service has endpoints",
+        )
+    } else if known.is_none() && complete || known.is_some_and(|known| known.ports.is_empty()) {
+        Finding::same(format!(
+            "Service `{service}` does not exist or has no port; ingress-nginx ignores it, and so does the translation"
+        ))
+    } else {
+        reader.settings.default_backend = Some(service.to_owned());
+        match known {
+            Some(_) => Finding::same(
+                "a Backend with `fallback: true`: it receives the requests while the Service of the path has no ready endpoints, with `X-Code: 503` and the other header fields of ingress-nginx",
+            ),
+            None => Finding::decision(
+                format!(
+                    "a Backend with `fallback: true`. The files do not contain Service `{service}`; port 80 is used: set the port number"
+                ),
+                PAGES,
+            ),
+        }
+    };
+    reader.found("default-backend", finding);
 }
 
 /// Statuses of errors. `None`: the text is no list of them.

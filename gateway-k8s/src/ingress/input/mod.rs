@@ -178,9 +178,22 @@ pub struct Manifests {
     ingress_places: BTreeMap<ObjectKey, SourcePlace>,
 }
 
-/// A document that cannot be decoded.
+/// What is wrong with a document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InputErrorKind {
+    /// The document is not YAML.
+    Document,
+    /// A field of an Ingress has an invalid value.
+    InvalidIngress,
+    /// An earlier document defines the same Ingress.
+    DuplicateIngress,
+}
+
+/// A document that cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InputError {
+    /// What is wrong.
+    pub kind: InputErrorKind,
     /// Place of the document.
     pub place: SourcePlace,
     /// The error.
@@ -207,8 +220,11 @@ impl Manifests {
                     let message = format!("this document cannot be read: {}", error.message);
                     let line = document.line + error.place.line.max(1) - 1;
                     let file = file.to_owned();
-                    let place = SourcePlace { file, line };
-                    self.errors.push(InputError { place, message });
+                    self.errors.push(InputError {
+                        kind: InputErrorKind::Document,
+                        place: SourcePlace { file, line },
+                        message,
+                    });
                 }
             }
         }
@@ -219,11 +235,14 @@ impl Manifests {
         let key = ingress.key.clone();
         if let Some(first) = self.ingress_places.get(&key) {
             let message = format!(
-                "Ingress {key} is already defined in {}:{}; the first one is used. Remove one of the two",
+                "Ingress {key} is already defined in {}:{}; the first one is used",
                 first.file, first.line
             );
-            let place = ingress.place();
-            self.errors.push(InputError { place, message });
+            self.errors.push(InputError {
+                kind: InputErrorKind::DuplicateIngress,
+                place: ingress.place(),
+                message,
+            });
             return;
         }
         if !key.name.is_empty() {
@@ -287,7 +306,11 @@ impl Reader<'_> {
                 Ok(ingress) => into.add_ingress(ingress),
                 Err(error) => {
                     let message = format!("Ingress {namespace}/{name}: {error}");
-                    into.errors.push(InputError { place, message });
+                    into.errors.push(InputError {
+                        kind: InputErrorKind::InvalidIngress,
+                        place,
+                        message,
+                    });
                 }
             },
             ("networking.k8s.io", "IngressClass") => {

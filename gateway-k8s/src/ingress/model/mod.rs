@@ -20,6 +20,7 @@ use towergate_policy::basic_auth::{Credentials, Users};
 
 pub use self::exchange::{ModelAnswer, ModelCertificate, ModelRequest};
 pub(crate) use self::uri::normalise;
+use super::aliases;
 use super::controller::ControllerConfig;
 use super::input::{Manifests, flag};
 use super::servers::{self, BackendPort, CanaryBackend, Location, Server, Servers};
@@ -76,6 +77,9 @@ impl<'a> IngressNginx<'a> {
             .location_of(request)
             .and_then(|one| one.backend.as_ref());
         backend.is_none_or(|port| self.has_service(&port.service))
+            || self
+                .location_of(request)
+                .is_some_and(|one| self.default_backend(one).is_some())
     }
 
     fn location_of(&self, request: &ModelRequest) -> Option<&Location> {
@@ -88,6 +92,11 @@ impl<'a> IngressNginx<'a> {
     /// Whether the manifests are those of a whole cluster, so that an object that they lack does not exist.
     pub fn is_complete(&self) -> bool {
         !self.manifests.endpoint_owners.is_empty()
+    }
+
+    /// Service that receives the requests of a location while its own has no endpoints.
+    pub fn fallback_of(&self, location: &Location) -> Option<BackendPort> {
+        self.default_backend(location)
     }
 
     /// Whether a Service has ready endpoints, as far as the manifests say.
@@ -201,11 +210,17 @@ impl<'a> IngressNginx<'a> {
             Ok(asks) => asks,
             Err(status) => return ModelAnswer::reply(status),
         };
-        let backends = self.backends(request, location);
+        let mut backends = self.backends(request, location);
         let Some(main) = &location.backend else {
             return ModelAnswer::reply(404);
         };
-        if !self.is_alive(main) || backends.is_empty() {
+        let mut is_served = self.is_alive(main) && !backends.is_empty();
+        if let Some(other) = self.default_backend(location).filter(|_| !is_served) {
+            let mains = backends.iter_mut().filter(|backend| *backend == main);
+            mains.for_each(|backend| other.clone_into(backend));
+            is_served = true;
+        }
+        if !is_served {
             return match asks {
                 true => ModelAnswer::Proxy {
                     backends: Vec::new(),
@@ -331,17 +346,15 @@ impl<'a> IngressNginx<'a> {
         ))
     }
 
-    /// Whether a certificate is configured for the request's host name. An alias needs its own
-    /// certificate.
+    /// Whether a certificate is configured for the request's host name.
     fn has_certificate(&self, server: &Server, name: &str) -> bool {
-        if server.host == name || server.host.starts_with("*.") {
-            return server.tls;
+        let is_alias = server.aliases.iter().any(|alias| alias == name)
+            || server.host != name && !server.host.starts_with("*.");
+        if is_alias {
+            let found = aliases::has_certificate(&self.servers, self.manifests, server, name);
+            return found.unwrap_or(false);
         }
-        let wildcard = name
-            .split_once('.')
-            .map(|(_, parent)| format!("*.{parent}"));
-        self.servers.tls_hosts.contains(name)
-            || wildcard.is_some_and(|name| self.servers.tls_hosts.contains(&name))
+        server.tls
     }
 
     /// The status with which a host with `auth-tls-secret` rejects the client.
@@ -434,6 +447,13 @@ impl<'a> IngressNginx<'a> {
             Some(false) => vec![main.clone()],
             None => vec![main.clone(), other.clone()],
         }
+    }
+
+    /// The backend of `default-backend`, if it has an endpoint.
+    fn default_backend(&self, location: &Location) -> Option<BackendPort> {
+        let service = self.servers.default_backend(location)?;
+        let port = String::new();
+        Some(BackendPort { service, port }).filter(|backend| self.is_alive(backend))
     }
 
     /// Whether a Service has ready endpoints. Without EndpointSlices in the manifests, every

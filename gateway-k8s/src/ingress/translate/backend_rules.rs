@@ -35,15 +35,18 @@ impl Translator<'_> {
         // The protocol of the Ingress does not apply to the default backend of a host.
         let of = if location.catch_all { &plain } else { settings };
         if self.is_grpc(server, location, settings) {
-            let number = self.backend_ref(backend, ingress, &plain, comments);
+            let main = self.backend_ref(backend, ingress, &plain, comments);
+            let fallback = self.fallback_ref(location, backend, source, settings);
             return vec![TranslatedRule {
                 matches: Vec::new(),
                 filters,
-                backends: vec![number],
+                backends: [main].into_iter().chain(fallback).collect(),
                 session: None,
             }];
         }
         let main = self.backend_ref(backend, ingress, of, comments);
+        let fallback = self.fallback_ref(location, backend, source, of);
+        let main = MainBackend { main, fallback };
         let session = session_persistence(location, settings);
         let rule = |headers: Option<Value>, backends: Vec<Value>| {
             let mut matching = json!({"path": path});
@@ -58,7 +61,7 @@ impl Translator<'_> {
             }
         };
         match &location.canary {
-            None => vec![rule(None, vec![main])],
+            None => vec![rule(None, main.refs())],
             Some(canary) => {
                 let taken = self.backend_ref(&canary.backend, canary.ingress, settings, comments);
                 canary_rules(canary, &main, &taken, rule)
@@ -197,30 +200,44 @@ fn client_certificate_fields(client: &ClientCert) -> Vec<(&'static str, Option<&
     ]
 }
 
+/// References to the Service of a path, and to the one that replaces it while it has no endpoints.
+struct MainBackend {
+    main: Value,
+    fallback: Option<Value>,
+}
+
+impl MainBackend {
+    fn refs(&self) -> Vec<Value> {
+        let main = std::iter::once(&self.main);
+        main.chain(&self.fallback).cloned().collect()
+    }
+}
+
 /// The rules of a location with a canary: those that a header field or a cookie selects, then the weights.
 fn canary_rules(
     canary: &CanaryBackend,
-    main: &Value,
+    main: &MainBackend,
     taken: &Value,
     rule: impl Fn(Option<Value>, Vec<Value>) -> TranslatedRule,
 ) -> Vec<TranslatedRule> {
     let mut rules = Vec::new();
     for (header, taker) in canary_matches(canary) {
-        let backend = match taker {
-            Taker::Canary => taken.clone(),
-            Taker::Main => main.clone(),
+        let backends = match taker {
+            Taker::Canary => vec![taken.clone()],
+            Taker::Main => main.refs(),
         };
-        rules.push(rule(Some(header), vec![backend]));
+        rules.push(rule(Some(header), backends));
     }
     let (weight, total) = (canary.canary.weight, canary.canary.total);
     let backends = match weight {
-        0 => vec![main.clone()],
+        0 => main.refs(),
         _ if weight >= total => vec![taken.clone()],
         _ => {
-            let (mut main, mut taken) = (main.clone(), taken.clone());
-            main["weight"] = (total - weight).into();
+            let (mut first, mut taken) = (main.main.clone(), taken.clone());
+            first["weight"] = (total - weight).into();
             taken["weight"] = weight.into();
-            vec![main, taken]
+            let both = [first, taken].into_iter();
+            both.chain(main.fallback.clone()).collect()
         }
     };
     rules.push(rule(None, backends));

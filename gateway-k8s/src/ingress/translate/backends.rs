@@ -14,7 +14,7 @@ use crate::objects::ObjectKey;
 pub(crate) const ENVOY: &str = "gateway.envoyproxy.io";
 
 /// Domain of Services.
-const CLUSTER: &str = "svc.cluster.local";
+pub(super) const CLUSTER: &str = "svc.cluster.local";
 
 impl Translator<'_> {
     /// A reference to a backend of an Ingress.
@@ -42,9 +42,8 @@ impl Translator<'_> {
             BackendProtocol::Grpc | BackendProtocol::Grpcs
         );
         let verified = settings.backend.ca_secret.clone();
-        let verified = verified.filter(|_| tls);
-        if let Some(ca) = verified.as_ref().filter(|_| external.is_none()) {
-            self.verified_backend(service, ca, settings, comments);
+        if let Some(ca) = verified.filter(|_| tls && external.is_none()) {
+            self.verified_backend(service, &ca, settings, comments);
             return self.service_ref(service, port, ingress);
         }
         if external.is_none() && !tls && !grpc {
@@ -56,18 +55,7 @@ impl Translator<'_> {
         }
         let host =
             external.unwrap_or_else(|| format!("{}.{}.{CLUSTER}", service.name, service.namespace));
-        let mut spec = json!({"endpoints": [{"fqdn": {"hostname": &host, "port": port}}]});
-        if let Some(ca) = verified {
-            let reference = json!({"group": "", "kind": "Secret", "name": ca.name});
-            let name = settings.backend.server_name.clone();
-            let name = name.unwrap_or_else(|| host.clone());
-            spec["tls"] = json!({"caCertificateRefs": [reference], "sni": name});
-        } else if tls {
-            spec["tls"] = json!({"insecureSkipVerify": true});
-        }
-        if grpc {
-            spec["appProtocols"] = json!(["gateway.envoyproxy.io/h2c"]);
-        }
+        let spec = backend_spec(&host, port, settings);
         let suffix = match (tls, grpc) {
             (true, _) => "-tls",
             (false, true) => "-grpc",
@@ -197,4 +185,29 @@ impl Translator<'_> {
         let (name, namespace) = host.split_once('.')?;
         (!namespace.contains('.')).then(|| (ObjectKey::new(namespace, name), port))
     }
+}
+
+/// `spec` of a Backend with the protocol and the TLS settings of an Ingress.
+pub(super) fn backend_spec(host: &str, port: u16, settings: &IngressSettings) -> Value {
+    let mut spec = json!({"endpoints": [{"fqdn": {"hostname": host, "port": port}}]});
+    let backend = &settings.backend;
+    let (tls, grpc) = match backend.protocol {
+        BackendProtocol::Http | BackendProtocol::Fcgi => (false, false),
+        BackendProtocol::Https => (true, false),
+        BackendProtocol::Grpc => (false, true),
+        BackendProtocol::Grpcs => (true, true),
+    };
+    match &backend.ca_secret {
+        Some(ca) if tls => {
+            let reference = json!({"group": "", "kind": "Secret", "name": ca.name});
+            let name = backend.server_name.as_deref().unwrap_or(host);
+            spec["tls"] = json!({"caCertificateRefs": [reference], "sni": name});
+        }
+        None if tls => spec["tls"] = json!({"insecureSkipVerify": true}),
+        Some(_) | None => {}
+    }
+    if grpc {
+        spec["appProtocols"] = json!(["gateway.envoyproxy.io/h2c"]);
+    }
+    spec
 }

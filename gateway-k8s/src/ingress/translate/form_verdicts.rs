@@ -47,45 +47,6 @@ impl Translator<'_> {
         self.alias_verdicts(servers);
     }
 
-    /// ingress-nginx redirects a name to HTTPS only if it has a certificate; the redirect route has all names of the
-    /// host.
-    fn alias_verdicts(&mut self, servers: &[Server]) {
-        for server in servers {
-            let redirects = server.locations.iter().any(|location| {
-                let settings = self.servers.settings(location);
-                let forced = settings.is_some_and(|settings| settings.force_ssl_redirect);
-                self.redirects(server, location) && !forced
-            });
-            let bare: Vec<&String> = server
-                .aliases
-                .iter()
-                .filter(|alias| redirects && !self.servers.has_certificate(alias))
-                .collect();
-            for ingress in server.ingresses() {
-                let settings = &self.servers.ingresses[ingress].settings;
-                let own: Vec<String> = bare
-                    .iter()
-                    .filter(|alias| settings.aliases.contains(alias))
-                    .map(|alias| format!("`{alias}`"))
-                    .collect();
-                if own.is_empty() {
-                    continue;
-                }
-                let text = format!(
-                    "further hostnames of the routes. Plain HTTP of {} is redirected to HTTPS, where there is no certificate for it; ingress-nginx serves it over plain HTTP. Add the name to a TLS section, or remove it and write an HTTPRoute for it",
-                    own.join(", ")
-                );
-                let affects = &[
-                    Aspect::Status,
-                    Aspect::Calls,
-                    Aspect::Body,
-                    Aspect::ResponseHeaders,
-                ];
-                self.replace_verdict(ingress, "server-alias", Finding::decision(text, affects));
-            }
-        }
-    }
-
     fn forms(&self, servers: &[Server]) -> BTreeMap<usize, Forms> {
         let mut all: BTreeMap<usize, Forms> = BTreeMap::new();
         for (written, original) in servers.iter().zip(&self.servers.servers) {

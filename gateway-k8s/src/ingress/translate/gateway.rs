@@ -1,6 +1,6 @@
 //! The shared Gateway, its settings, and the defaults of ingress-nginx for all routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUEST_BODY};
@@ -42,6 +42,7 @@ impl Translator<'_> {
             self.default_certificate = Some(key.clone());
             key
         });
+        let mut known = HashSet::from([first.clone()]);
         let mut all = vec![first];
         let own: BTreeSet<&str> = self
             .servers
@@ -55,7 +56,7 @@ impl Translator<'_> {
                 continue;
             }
             for secret in secrets {
-                if !all.contains(secret) && !self.is_unusable(secret) {
+                if known.insert(secret.clone()) && !self.is_unusable(secret) {
                     all.push(secret.clone());
                 }
             }

@@ -103,14 +103,7 @@ impl Translator<'_> {
         comments: &BTreeSet<String>,
     ) -> Value {
         let kind = "HTTPRouteFilter";
-        let equal = self.output.iter().find(|object| {
-            object.kind == kind && object.key.namespace == namespace && object.value["spec"] == spec
-        });
-        let key = match equal {
-            Some(object) => object.key.clone(),
-            None => self.output.free_name(kind, namespace, name),
-        };
-        self.output.add(kind, &key, spec, comments);
+        let key = self.equal_or_new(kind, namespace, name, spec, comments);
         let reference = json!({"group": ENVOY, "kind": kind, "name": key.name});
         json!({"type": "ExtensionRef", "extensionRef": reference})
     }

@@ -7,11 +7,13 @@
 //!                                                     └─ verdicts
 //! ```
 
+mod alias_hosts;
 mod backend_rules;
 mod backends;
 mod certificates;
 mod config;
 mod examples;
+mod fallback;
 mod form_verdicts;
 mod gateway;
 mod local_replies;
@@ -97,6 +99,8 @@ pub(crate) struct Translator<'a> {
     options: &'a MigrateOptions,
     servers: Servers<'a>,
     output: OutputObjects,
+    /// Objects that several rules share, by kind, namespace and `spec`.
+    shared_objects: HashMap<(&'static str, String, String), ObjectKey>,
     verdicts: Vec<MigrationVerdict>,
     /// Indices of the verdicts on annotations, by object and annotation.
     annotation_verdicts: HashMap<(String, String), usize>,
@@ -131,6 +135,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         options,
         servers,
         output: OutputObjects::default(),
+        shared_objects: HashMap::new(),
         annotation_verdicts: verdicts
             .iter()
             .enumerate()
@@ -346,6 +351,23 @@ impl Translator<'_> {
             self.output
                 .add("ReferenceGrant", &key, spec, &BTreeSet::from([why]));
         }
+    }
+
+    /// The object of `kind` with this `spec`, which is written once for all rules that need it.
+    fn equal_or_new(
+        &mut self,
+        kind: &'static str,
+        namespace: &str,
+        name: &str,
+        spec: Value,
+        comments: &BTreeSet<String>,
+    ) -> ObjectKey {
+        let output = &mut self.output;
+        let entry = (kind, namespace.to_owned(), spec.to_string());
+        let known = self.shared_objects.entry(entry);
+        let key = known.or_insert_with(|| output.free_name(kind, namespace, name));
+        output.add(kind, key, spec, comments);
+        key.clone()
     }
 
     /// The namespaces of routes, with the label that the Gateway selects.

@@ -76,10 +76,14 @@ impl Translator<'_> {
         let servers = std::mem::take(&mut self.servers.servers);
         let mut redirects = Redirects::default();
         let mut policies: BTreeMap<(String, &'static str, String), PolicyDraft> = BTreeMap::new();
-        let written: Vec<Server> = servers
+        let mut written: Vec<Server> = servers
             .iter()
             .map(|server| self.prefix_form(server))
             .collect();
+        for at in 0..written.len() {
+            let apart = self.aliases_apart(&mut written[at]);
+            written.extend(apart);
+        }
         for server in &written {
             let mut drafts = Vec::new();
             for location in &server.locations {
@@ -223,7 +227,7 @@ impl Translator<'_> {
 pub(super) fn one_label(server: &Server) -> Option<Value> {
     let parent = server.host.strip_prefix("*.")?;
     let parent = parent.replace('.', "\\.");
-    server.aliases.is_empty().then(|| {
+    (server.aliases.is_empty() && !server.is_alias).then(|| {
         let value = format!("(?i)[^.]+\\.{parent}(:[0-9]+)?");
         json!({"name": "Host", "type": "RegularExpression", "value": value})
     })
