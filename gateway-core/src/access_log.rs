@@ -100,7 +100,7 @@ pub struct Entry {
     pub duration: Duration,
     /// Method. `None` without a valid request head.
     pub method: Option<Method>,
-    /// Path and query as sent by the client. Empty if no access log is configured.
+    /// Path and query as sent by the client, with invalid characters percent-encoded as they are forwarded. Empty if no access log is configured.
     pub path: String,
     /// HTTP version of the request. `None` without a valid request head.
     pub protocol: Option<Version>,

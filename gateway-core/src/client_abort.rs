@@ -17,6 +17,9 @@ pub(crate) enum ClientAbort {
     Disconnected,
     /// The client reset the HTTP/2 stream (RFC 9113, section 6.4).
     StreamReset,
+    /// The gateway reset the HTTP/2 stream, because the length of the body is not its `content-length`
+    /// (RFC 9113, section 8.1.1).
+    Malformed,
 }
 
 /// Error of a request body whose stream the client has reset without an error code.
@@ -41,6 +44,8 @@ impl ClientAbort {
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
             return if error.is_reset() && error.is_remote() {
                 Some(Self::StreamReset)
+            } else if error.is_reset() && error.is_library() {
+                Some(Self::Malformed)
             } else if error.is_io() || error.is_go_away() && error.is_remote() {
                 Some(Self::Disconnected)
             } else {
@@ -63,14 +68,15 @@ impl ClientAbort {
         match self {
             Self::Disconnected => ("DC", "downstream_remote_disconnect"),
             Self::StreamReset => ("DR", "http2.remote_reset"),
+            Self::Malformed => ("DPE", "http2.remote_reset"),
         }
     }
 
-    /// Whether `flag` is that of a client that left.
-    pub(crate) fn is_flag(flag: &str) -> bool {
-        [Self::Disconnected, Self::StreamReset]
+    /// Whether `reply` is that of a client that left.
+    pub(crate) fn is_reply(reply: &LocalReply) -> bool {
+        [Self::Disconnected, Self::StreamReset, Self::Malformed]
             .iter()
-            .any(|abort| abort.outcome().0 == flag)
+            .any(|abort| abort.outcome() == (reply.flag, &*reply.details))
     }
 
     /// The reply. No client receives it; its flag and details are recorded.
@@ -105,6 +111,19 @@ mod tests {
         assert_eq!(io(io::ErrorKind::InvalidData), None, "a malformed chunk");
         assert_eq!(of(ClientReset), Some(ClientAbort::StreamReset));
         assert_eq!(of(h2::Error::from(h2::Reason::PROTOCOL_ERROR)), None);
+    }
+
+    #[test]
+    fn only_the_replies_to_clients_that_left_are_recognized() {
+        for abort in [
+            ClientAbort::Disconnected,
+            ClientAbort::StreamReset,
+            ClientAbort::Malformed,
+        ] {
+            assert!(ClientAbort::is_reply(&abort.reply()));
+        }
+        let malformed = LocalReply::new(StatusCode::BAD_REQUEST, "http1.codec_error");
+        assert!(!ClientAbort::is_reply(&malformed.with_flag("DPE")));
     }
 
     #[test]

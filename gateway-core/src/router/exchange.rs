@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, Method, Response, StatusCode, Uri, Version, request};
@@ -87,7 +87,7 @@ impl Exchange {
         head: &request::Parts,
     ) -> Box<Self> {
         // Boxed once: it moves from step to step, and then into the response body.
-        let mut this = Box::new(Self::begin(shared, listener, conn));
+        let mut this = Box::new(Self::begin(shared, listener, conn, Duration::ZERO));
         let entry = &mut this.entry;
         entry.method = Some(head.method.clone());
         entry.protocol = Some(head.version);
@@ -104,34 +104,41 @@ impl Exchange {
         this
     }
 
-    /// Records the reply to a malformed or incomplete request.
+    /// Records the reply to a malformed or incomplete request, whose first byte was received `age` ago.
     pub(crate) fn record_reply(
         shared: &Arc<Shared>,
         listener: &Arc<ListenerId>,
         conn: &ConnInfo,
         reply: &LocalReply,
+        age: Duration,
     ) {
-        let mut this = Self::begin(shared, listener, conn);
+        let mut this = Self::begin(shared, listener, conn, age);
         this.entry.status = Some(reply.status);
         this.note_reply(reply);
     }
 
-    /// Records that the client closed the connection within a request head.
+    /// Records that the client closed the connection within a request head, whose first byte was received `age` ago.
     pub(crate) fn record_incomplete(
         shared: &Arc<Shared>,
         listener: &Arc<ListenerId>,
         conn: &ConnInfo,
+        age: Duration,
     ) {
         // Without a response, the client has disconnected.
-        drop(Self::begin(shared, listener, conn));
+        drop(Self::begin(shared, listener, conn, age));
     }
 
-    /// The record of a connection, without a request.
-    fn begin(shared: &Arc<Shared>, listener: &Arc<ListenerId>, conn: &ConnInfo) -> Self {
+    /// The record of a connection, without a request. It begins `age` before now.
+    fn begin(
+        shared: &Arc<Shared>,
+        listener: &Arc<ListenerId>,
+        conn: &ConnInfo,
+        age: Duration,
+    ) -> Self {
         let logged = shared.access_log.is_some();
         let server_name = conn.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
         let start = if logged {
-            SystemTime::now()
+            SystemTime::now() - age
         } else {
             SystemTime::UNIX_EPOCH
         };
@@ -146,7 +153,7 @@ impl Exchange {
         Self {
             shared: shared.clone(),
             listener: listener.clone(),
-            started: Instant::now(),
+            started: began(age),
             logged,
             entry,
             timeouts: StreamTimeouts::default(),
@@ -270,9 +277,13 @@ impl Exchange {
 
     /// Records that the client has disconnected, or has reset the stream.
     pub(crate) fn note_left(&mut self) {
-        let abort = match stream_task::is_reset() {
-            true => ClientAbort::StreamReset,
-            false => ClientAbort::Disconnected,
+        let progress = self.progress.as_ref();
+        let abort = if !stream_task::is_reset() {
+            ClientAbort::Disconnected
+        } else if progress.is_some_and(|progress| progress.is_malformed()) {
+            ClientAbort::Malformed
+        } else {
+            ClientAbort::StreamReset
         };
         let (flag, details) = abort.outcome();
         self.ending = Ending::Left;
@@ -326,7 +337,7 @@ impl Exchange {
         if !matches!(self.ending, Ending::Left) {
             self.entry.flags = Cow::Borrowed(reply.flag);
             self.entry.details = reply.details.clone();
-            if ClientAbort::is_flag(reply.flag) {
+            if ClientAbort::is_reply(reply) {
                 self.ending = Ending::Left;
             }
         }
@@ -425,6 +436,12 @@ impl Drop for Exchange {
             log.write(&self.entry);
         }
     }
+}
+
+/// The instant `age` before now.
+fn began(age: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(age).unwrap_or(now)
 }
 
 /// The connection of a client as operators see it, with the peer as the client.

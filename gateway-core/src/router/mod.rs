@@ -34,7 +34,7 @@ mod timers;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
@@ -97,6 +97,7 @@ impl Handler for Router {
         conn: &Arc<ConnInfo>,
         reply: LocalReply,
         recorded: bool,
+        age: Duration,
     ) -> Response<Bytes> {
         let snapshot = self.shared.handle.current();
         let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
@@ -105,7 +106,7 @@ impl Handler for Router {
         // Without a head there is no host, so the first listener of a plain port applies.
         let listener = listener_of(port, conn, None);
         if !recorded {
-            Exchange::record_reply(&self.shared, &listener.id, conn, &reply);
+            Exchange::record_reply(&self.shared, &listener.id, conn, &reply, age);
         }
         let (flags, details) = (reply.flag, reply.details.clone());
         let mut response = reply.into_response(false);
@@ -117,7 +118,7 @@ impl Handler for Router {
                 response: Some(headers),
                 connection: Some(format_connection(conn)),
                 exchange: Some(FormatExchange {
-                    start: SystemTime::now(),
+                    start: SystemTime::now() - age,
                     status: Some(status),
                     flags,
                     details: &details,
@@ -130,11 +131,11 @@ impl Handler for Router {
         response
     }
 
-    fn handle_incomplete_head(&self, conn: &Arc<ConnInfo>) {
+    fn handle_incomplete_head(&self, conn: &Arc<ConnInfo>, age: Duration) {
         let snapshot = self.shared.handle.current();
         if let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) {
             let listener = listener_of(port, conn, None);
-            Exchange::record_incomplete(&self.shared, &listener.id, conn);
+            Exchange::record_incomplete(&self.shared, &listener.id, conn, age);
         }
     }
 }

@@ -12,13 +12,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::runtime::Handle;
 
 use crate::Body;
 use crate::body::BoxError;
-use crate::client_abort::ClientReset;
+use crate::client_abort::{ClientAbort, ClientReset};
 use crate::http::trailers;
 
 /// Limit of bytes that are read of an abandoned request body to keep its connection open.
@@ -75,6 +76,22 @@ impl Progress {
                     Some(Err(_)) | None => break,
                 },
                 () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+    }
+
+    /// Whether the unread rest of a dropped body ends in an error that the gateway found. Discards the part that has
+    /// been received.
+    pub(crate) fn is_malformed(&self) -> bool {
+        let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
+        let Some(mut body) = rest else { return false };
+        loop {
+            match body.frame().now_or_never() {
+                Some(Some(Ok(_))) => {}
+                Some(Some(Err(error))) => {
+                    return ClientAbort::of(&*error) == Some(ClientAbort::Malformed);
+                }
+                Some(None) | None => return false,
             }
         }
     }

@@ -129,6 +129,19 @@ impl Activity {
         self.state().phase == Phase::Idle
     }
 
+    /// Whether a part of a request head has been received, or an empty line before one (HTTP/1 only).
+    pub(super) fn is_reading_head(&self) -> bool {
+        matches!(self.state().phase, Phase::ReadingHead { .. })
+    }
+
+    /// Time since the first byte of the head that is being received; zero without one.
+    pub(super) fn head_age(&self) -> Duration {
+        let began = self.state().head_began();
+        began.map_or(Duration::ZERO, |began| {
+            Duration::from_micros(self.now().saturating_sub(began))
+        })
+    }
+
     /// Makes the next response the last one.
     pub(super) fn make_last(&self) {
         self.state().make_last();

@@ -73,8 +73,13 @@ where
         state.observer.observe(&event);
     }
     let closed = matches!(end, End::Codec(_)) && state.activity.is_client_closed();
-    if closed && state.activity.withheld().is_none() && io.is_within_head() {
-        parts.service.handler.handle_incomplete_head(&state.info);
+    let within_head = io.is_within_head() || state.activity.is_reading_head();
+    if closed && state.activity.withheld().is_none() && within_head {
+        let age = state.activity.head_age();
+        parts
+            .service
+            .handler
+            .handle_incomplete_head(&state.info, age);
     }
     if completed && closed {
         return None;
@@ -174,7 +179,8 @@ fn codec_reply<H: Handler>(
     let reply = error.reply();
     let event = Event::CodecError(state.info.port, error.details());
     state.observer.observe(&event);
-    Some(handler.handle_codec_reply(&state.info, reply, error.is_recorded()))
+    let age = state.activity.head_age();
+    Some(handler.handle_codec_reply(&state.info, reply, error.is_recorded(), age))
 }
 
 /// Shuts the codec down while the stream stays open. An idle codec completes at once. If a request

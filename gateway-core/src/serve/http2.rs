@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Handler;
+use super::activity::Activity;
 use super::codec_error::CodecError;
 use super::idle::{IdleConnection, PersistentState};
 use super::instrumented_io::{HttpProtocol, InstrumentedIo};
@@ -108,7 +109,7 @@ where
                     let Some(error) = head_error(expiry) else {
                         return Poll::Ready(End::Expired);
                     };
-                    record(error, &handler, &info, &*observer);
+                    record(error, &handler, &info, &activity, &*observer);
                     // Nothing else can be received, but responses can be sent.
                     activity.make_last();
                     if !activity.state().is_serving() {
@@ -182,10 +183,12 @@ fn record<H: Handler>(
     error: CodecError,
     handler: &H,
     info: &Arc<ConnInfo>,
+    activity: &Activity,
     observer: &dyn crate::observer::Observer,
 ) {
     observer.observe(&Event::CodecError(info.port, error.details()));
-    let _ = handler.handle_codec_reply(info, error.reply(), error.is_recorded());
+    let age = activity.head_age();
+    let _ = handler.handle_codec_reply(info, error.reply(), error.is_recorded(), age);
 }
 
 /// Reports abuse detected by the codec and protocol errors of the client. Other errors are ends of the

@@ -38,6 +38,7 @@ pub mod upgrade;
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -61,21 +62,22 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Turns the codec's reply to a malformed or incomplete request into a response. As in Envoy, the
     /// gateway logs it and applies late response edits. `recorded`: [`handle`](Self::handle) has received
-    /// the request and was cancelled, so the request is in the log already. Framing fields of the response
-    /// have no effect, and the connection ends with it.
+    /// the request and was cancelled, so the request is in the log already. `age`: time since the
+    /// first byte of its head. Framing fields of the response have no effect, and the connection ends with it.
     fn handle_codec_reply(
         &self,
         conn: &Arc<ConnInfo>,
         reply: LocalReply,
         recorded: bool,
+        age: Duration,
     ) -> Response<Bytes> {
-        let _ = (conn, recorded);
+        let _ = (conn, recorded, age);
         reply.into_response(false)
     }
 
-    /// Records that the client closed the connection within a request head.
-    fn handle_incomplete_head(&self, conn: &Arc<ConnInfo>) {
-        let _ = conn;
+    /// Records that the client closed the connection within a request head, `age` after its first byte.
+    fn handle_incomplete_head(&self, conn: &Arc<ConnInfo>, age: Duration) {
+        let _ = (conn, age);
     }
 }
 

@@ -213,6 +213,14 @@ impl ConnectionState {
         }
     }
 
+    /// When the first byte of the head that is being received was received.
+    pub(super) fn head_began(&self) -> Option<Micros> {
+        match self.phase {
+            Phase::ReadingHead { since, .. } => Some(since),
+            Phase::Idle | Phase::Serving { .. } => self.head_since,
+        }
+    }
+
     /// All bytes that the codec wrote are flushed.
     pub(super) fn on_flushed(&mut self) {
         if self.output == Output::Response && !self.is_serving() {

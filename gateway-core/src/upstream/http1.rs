@@ -125,7 +125,7 @@ impl Http1 {
             Driver::Codec(codec) => {
                 codec.begin(request);
                 let result = poll_fn(|cx| codec.poll_exchange(cx, request)).await;
-                result.map_err(|failure| failure.if_stale(repeatable))
+                result.map_err(|failure| failure.if_stale(repeatable && !codec.has_received()))
             }
             // Boxed: few requests use hyper, and the others need no memory for this future.
             Driver::Hyper(hyper) => {

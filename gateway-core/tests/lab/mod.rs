@@ -22,6 +22,7 @@ use std::time::Duration;
 use strict::Reading;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
+use towergate_core::access_log::{AccessLog, Entry};
 use towergate_core::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard};
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{
@@ -45,6 +46,26 @@ pub struct Lab {
     gateway: Gateway,
     settings: Arc<ListenerSettings>,
     seen: Arc<Mutex<Seen>>,
+    records: Arc<Records>,
+}
+
+/// Status, flags and details of each record since the last [`Lab::talk`]. Status 0: no response.
+#[derive(Debug, Default)]
+struct Records(Mutex<Vec<(u16, String, String)>>);
+
+impl Records {
+    fn take(&self) -> Vec<(u16, String, String)> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl AccessLog for Records {
+    fn write(&self, entry: &Entry) {
+        let status = entry.status.map_or(0, |status| status.as_u16());
+        let record = (status, entry.flags.to_string(), entry.details.to_string());
+        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        records.push(record);
+    }
 }
 
 /// Requests and errors of the backend.
@@ -76,7 +97,8 @@ impl Lab {
         let settings = Arc::new(settings);
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = socket.local_addr().expect("its address");
-        let gateway = Gateway::new(Options::default());
+        let records = Arc::<Records>::default();
+        let gateway = Gateway::new(Options::default().access_log(records.clone()));
         gateway
             .apply(&plan(&settings))
             .expect("a plan that can run");
@@ -88,6 +110,7 @@ impl Lab {
             gateway,
             settings,
             seen,
+            records,
         }
     }
 
@@ -116,6 +139,7 @@ impl Lab {
     /// Sends `bytes` on a new connection and reads until no more bytes arrive.
     pub async fn talk(&self, bytes: &[u8]) -> Talk {
         *self.seen() = Seen::default();
+        self.records.take();
         let mut client = self.connect();
         // The gateway may close the connection before it has read all bytes.
         let _ = tokio::time::timeout(QUIET, client.write_all(bytes)).await;
@@ -138,6 +162,11 @@ impl Lab {
     /// The requests that the backend has received since the last [`Self::talk`].
     pub fn requests(&self) -> Vec<Vec<u8>> {
         self.seen().requests.clone()
+    }
+
+    /// Takes status, flags and details of each record since the last [`Self::talk`]. Status 0: no response.
+    pub fn records(&self) -> Vec<(u16, String, String)> {
+        self.records.take()
     }
 
     /// Whether the request of another client is served.

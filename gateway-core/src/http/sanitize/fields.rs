@@ -1,7 +1,7 @@
 //! Checks and normalisation of single request fields.
 
 use http::header::{COOKIE, EXPECT, REFERER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, request};
 
 use super::is_multiplexed;
 use crate::LocalReply;
@@ -35,9 +35,18 @@ pub(super) fn check_underscores(
     Ok(())
 }
 
-/// Rejects more fields than the HTTP/1 codec accepts. There, it counts them while it parses.
-pub(super) fn check_count(headers: &HeaderMap) -> Result<(), LocalReply> {
-    if headers.len() > MAX_FIELDS {
+/// Rejects more fields than the HTTP/1 codec accepts. There, it counts them while it parses. As in Envoy, the fields that
+/// carry the method and the target are counted (RFC 9113, section 8.3.1).
+pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
+    let uri = &head.uri;
+    let pseudo = [
+        true,
+        uri.scheme().is_some(),
+        uri.authority().is_some(),
+        uri.path_and_query().is_some(),
+    ];
+    let pseudo = pseudo.iter().filter(|present| **present).count();
+    if head.headers.len() + pseudo > MAX_FIELDS {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(LocalReply::codec_error(
             status,

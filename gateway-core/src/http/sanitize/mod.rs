@@ -167,7 +167,7 @@ fn check_fields(
         )?;
     }
     if is_multiplexed(head.version) {
-        fields::check_count(&head.headers)?;
+        fields::check_count(head)?;
         fields::check_padding(&head.headers)?;
     }
     Ok(())

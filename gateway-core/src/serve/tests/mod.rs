@@ -52,10 +52,14 @@ impl Handler for TestHandler {
         conn: &Arc<ConnInfo>,
         reply: LocalReply,
         _recorded: bool,
+        age: Duration,
     ) -> Response<Bytes> {
         let peer = conn.tcp_peer.ip().to_string().parse().unwrap();
         let name = HeaderName::from_static("x-refused");
-        reply.with_header(name, peer).into_response(false)
+        let age_name = HeaderName::from_static("x-age");
+        let age = age.as_millis().to_string().parse().unwrap();
+        let reply = reply.with_header(name, peer).with_header(age_name, age);
+        reply.into_response(false)
     }
 }
 

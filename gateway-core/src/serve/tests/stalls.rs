@@ -84,6 +84,21 @@ async fn a_complete_request_waits_for_its_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_reply_to_an_incomplete_head_has_the_age_of_its_first_byte() {
+    for start in ["GET / HTTP/1.1\r\n", "\r\n"] {
+        let (mut client, _) = serve(&Drain::new());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+
+        client.write_all(start.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(answer.contains("\r\nx-age: 1000"), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_byte_may_take_ten_seconds() {
     let (_client, events) = serve(&Drain::new());
 

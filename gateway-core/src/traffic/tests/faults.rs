@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 
 use super::LocalReply;
-use super::backend::{Backend, Step, raw};
+use super::backend::{Backend, Step, answer, raw};
 use super::*;
 use crate::breaker::Resource;
 use crate::plan::{Retry, RetryOn};
@@ -62,6 +62,32 @@ async fn a_connection_that_ends_within_a_head_is_502() {
 
     assert_eq!((answer.status.as_u16(), answer.flag), (502, "UPE"));
     assert_eq!(answer.body, format!("{RESET}protocol error"));
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_after_an_interim_response_is_503() {
+    for interim in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
+    ] {
+        let answer = reply_to(vec![raw(interim)]).await;
+
+        assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
+        assert_eq!(answer.body, format!("{RESET}connection termination"));
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_not_sent_again_after_an_interim_response() {
+    let interim = raw("HTTP/1.1 100 Continue\r\n\r\n");
+    let backend = Backend::start(vec![vec![answer(200, "ok")], vec![interim]]).await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+    assert_eq!(rig.fetch().await.0, 200);
+
+    let answer = rig.failed_reply(get("/")).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
+    assert_eq!(backend.seen().len(), 2);
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use h2::server::SendResponse;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::backend::{Backend, answer};
 use super::*;
@@ -389,4 +390,83 @@ async fn the_protocol_of_the_client_replaces_that_of_the_backend() {
         assert_eq!(read(by_http2.unwrap().response).await.1, "ok");
         assert_eq!(read(by_http1.unwrap().response).await.1, "ok");
     }
+}
+
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// HEADERS of stream 1 with `:status: 200`.
+const HEAD: &[u8] = &[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+/// DATA of stream 1: `ok`.
+const DATA: &[u8] = &[0, 0, 2, 0, 0, 0, 0, 0, 1, b'o', b'k'];
+/// The same, with END_STREAM.
+const LAST_DATA: &[u8] = &[0, 0, 2, 0, 1, 0, 0, 0, 1, b'o', b'k'];
+
+/// HEADERS of stream 1 with `:status: 101` and these flags.
+fn switching(flags: u8) -> Vec<u8> {
+    let mut frame = vec![0, 0, 5, 1, flags, 0, 0, 0, 1, 0x08, 3];
+    frame.extend_from_slice(b"101");
+    frame
+}
+
+/// Reads the preface and frames up to HEADERS (RFC 9113, section 4.1).
+async fn read_head(stream: &mut TcpStream) {
+    let mut bytes = [0; 24];
+    stream.read_exact(&mut bytes).await.unwrap();
+    let mut kind = 0;
+    while kind != 1 {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        kind = head[3];
+    }
+}
+
+/// A backend that sends these frames after the head of its first request.
+async fn send_frames(frames: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(SETTINGS).await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(&frames).await.unwrap();
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    });
+    address
+}
+
+/// The codec drops them before the gateway can see them.
+#[tokio::test]
+async fn pseudo_fields_in_the_trailers_of_a_response_are_never_forwarded() {
+    let status = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+    let mut path = vec![0, 0, 10, 1, 5, 0, 0, 0, 1, 0, 5];
+    path.extend_from_slice(b":path\x02/e");
+    for trailers in [&status[..], &path] {
+        let address = send_frames([HEAD, DATA, trailers].concat()).await;
+        let rig = Rig::speaking(BackendProtocol::Http2, Traffic::default(), &[address]);
+
+        let response = rig.forward(get("/")).await.unwrap().response;
+        let collected = response.into_body().collect().await.unwrap();
+
+        assert!(collected.trailers().is_none_or(http::HeaderMap::is_empty));
+        assert_eq!(collected.to_bytes(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_switches_the_protocol_is_an_interim_response_over_http2() {
+    let address = send_frames([&switching(4)[..], HEAD, LAST_DATA].concat()).await;
+    let rig = Rig::speaking(BackendProtocol::Http2, Traffic::default(), &[address]);
+
+    assert_eq!(rig.fetch().await, (200, "ok".to_owned()));
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_an_interim_response_is_502() {
+    let address = send_frames(switching(5)).await;
+    let rig = Rig::speaking(BackendProtocol::Http2, Traffic::default(), &[address]);
+
+    let answer = rig.failed_reply(get("/")).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (502, "UPE"));
 }

@@ -154,10 +154,18 @@ fn is_text(line: &[u8]) -> bool {
     line.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
 }
 
+/// Whether every line ends in CRLF. httparse accepts a bare LF; in the trailers of a client it is an error too.
+fn has_crlf_only(lines: &[u8]) -> bool {
+    let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
+    lines.all(|line| line.ends_with(END_OF_CHUNK))
+}
+
 fn decode_trailers(bytes: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
     match httparse::parse_headers(bytes, &mut lines) {
-        Ok(httparse::Status::Complete((len, lines))) if len <= MAX_TRAILERS => {
+        Ok(httparse::Status::Complete((len, lines)))
+            if len <= MAX_TRAILERS && has_crlf_only(&bytes[..len]) =>
+        {
             let fields = Fields::find(lines, bytes);
             let mut trailers = HeaderMap::new();
             fields.take(bytes, len, &mut trailers)?;
@@ -266,6 +274,9 @@ mod tests {
             "1;x\0y\r\na\r\n0\r\n\r\n",
             "1;x\ny\r\na\r\n0\r\n\r\n",
             "0\r\nna me: x\r\n\r\n",
+            "0\r\nx-t: 1\n\r\n",
+            "0\r\nx-t: 1\r\n\n",
+            "0\r\n\n",
             &long,
             &many,
         ] {

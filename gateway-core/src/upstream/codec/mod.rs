@@ -197,8 +197,8 @@ impl Codec {
             }
             match ready!(self.poll_fill(cx)) {
                 Ok(read) if read > 0 => {}
-                // An incomplete head is a protocol error.
-                Ok(_) | Err(_) if self.received > 0 => {
+                // An incomplete head is a protocol error; complete interim responses are not.
+                Ok(_) | Err(_) if !self.read.is_empty() => {
                     return Poll::Ready(Err(Error::Protocol(None)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -234,6 +234,11 @@ impl Codec {
         }
         self.keep_alive &= framing != Framing::Close;
         self.receiving = Receiving::new(framing);
+    }
+
+    /// Returns whether a byte has been received since the request.
+    pub(super) fn has_received(&self) -> bool {
+        self.received > 0
     }
 
     /// Polls the next frame of the response body; an error ends the body.

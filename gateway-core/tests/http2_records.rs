@@ -1,0 +1,91 @@
+//! Records of HTTP/2 requests whose body is malformed or whose stream the client resets.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod lab;
+
+use lab::{Lab, QUIET};
+use tokio::io::AsyncWriteExt;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A frame of stream 1, or of the connection (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = payload.len() as u8;
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A literal field (RFC 7541, section 6.2.2).
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let (names, values) = (name.len() as u8, value.len() as u8);
+    [&[0, names], name.as_bytes(), &[values], value.as_bytes()].concat()
+}
+
+/// HEADERS of `GET http://a` of a path with a field.
+fn head(path: &str, name: &str, value: &str) -> Vec<u8> {
+    let path = field(":path", path);
+    let block = [b"\x82\x86\x01\x01a", &path[..], &field(name, value)].concat();
+    frame(HEADERS, END_HEADERS, 1, &block)
+}
+
+/// The records of a connection that sends these frames.
+async fn records(frames: &[Vec<u8>]) -> Vec<(u16, String, String)> {
+    let lab = Lab::new().await;
+    let mut client = lab.connect();
+    let opening = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &frame(SETTINGS, 0, 0, &[])[..],
+    ];
+    client.write_all(&opening.concat()).await.unwrap();
+    for frame in frames {
+        client.write_all(frame).await.unwrap();
+        tokio::time::sleep(QUIET).await;
+    }
+    lab::rest(&mut client).await;
+    lab.records()
+}
+
+fn record(flags: &str, details: &str) -> Vec<(u16, String, String)> {
+    vec![(0, flags.to_owned(), details.to_owned())]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_another_length_than_its_content_length_is_malformed() {
+    let (abc, end) = (frame(DATA, 0, 1, b"abc"), frame(DATA, END_STREAM, 1, b""));
+    for (path, length, rest) in [
+        ("/", "5", vec![abc.clone(), end.clone()]),
+        ("/", "2", vec![abc.clone()]),
+        ("/wait", "5", vec![abc.clone(), end]),
+        ("/wait", "2", vec![abc.clone()]),
+        ("/wait", "3", vec![abc.clone(), abc]),
+    ] {
+        let mut frames = vec![head(path, "content-length", length)];
+        frames.extend(rest);
+
+        let found = records(&frames).await;
+
+        assert_eq!(
+            found,
+            record("DPE", "http2.remote_reset"),
+            "{path} {length}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_its_client_resets_within_the_body_is_not_malformed() {
+    let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+
+    let found = records(&[
+        head("/wait", "content-length", "5"),
+        frame(DATA, 0, 1, b"abc"),
+        reset,
+    ])
+    .await;
+
+    assert_eq!(found, record("DR", "http2.remote_reset"));
+}
