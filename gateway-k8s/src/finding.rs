@@ -86,8 +86,12 @@ finding_codes! {
         "correct the name, or refer to the service with `backendRefs`";
     HostnameInvalid = "hostname-invalid": "a hostname of a route is invalid",
         "use lower case, without port, with `*` only as the first label";
+    HostnameOfAnotherListener = "hostname-of-another-listener": "a more specific listener serves a hostname of the route, and the route is not attached to it",
+        "attach the route to that listener, or remove the hostname";
     HostnameWithoutCertificate = "hostname-without-certificate": "no certificate of the listener covers a hostname of the route",
         "add a certificate for the hostname to the listener";
+    Http10Rejected = "http10-rejected": "a proxy is in front of the gateway, and requests over HTTP/1.0 get 426",
+        "let the proxy use HTTP/1.1, or set `spec.http1.http10: {}` in the ClientTrafficPolicy";
     InvalidName = "invalid-name": "a name or namespace is not valid in Kubernetes",
         "use lower-case letters, digits and `-`";
     InvalidObject = "invalid-object": "a value has the wrong type",

@@ -166,5 +166,16 @@ proptest! {
             one.code.as_str() == "no-common-hostname"
         });
         prop_assert_eq!(reported, !accepted, "{}", &text);
+        let shadowed = resolution.diagnostics.iter().any(|one| {
+            one.code.as_str() == "hostname-of-another-listener"
+        });
+        // A hostname that a selected listener serves, although not a host of it reaches the route.
+        let is_empty = |hostname: &&str| {
+            let own = |host: &&str| matches(hostname, host);
+            !HOSTS.iter().filter(|host| own(host)).any(|host| found.contains(host))
+        };
+        let has_empty = hostnames.iter().any(|name| is_empty(&name));
+        prop_assert!(!shadowed || has_empty, "{}", &text);
+        prop_assert!(shadowed || !accepted || !found.is_empty(), "{}", &text);
     }
 }

@@ -91,6 +91,7 @@ pub use backend_traffic::BackendTrafficPolicySpec;
 pub use check::SchemaViolation;
 pub use client_traffic::ClientTrafficPolicySpec;
 pub use field_error::FieldError;
+pub use parse::parse_cidr;
 pub use references::References;
 pub use security::SecurityPolicySpec;
 

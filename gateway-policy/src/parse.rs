@@ -123,8 +123,9 @@ pub(crate) fn network(field: impl Display, text: &str) -> Result<IpNet, FieldErr
     Ok(network)
 }
 
-/// Parses as Go's `net.ParseCIDR`. The parser of [`IpNet`] ignores leading zeros, which others read as octal.
-fn parse_cidr(text: &str) -> Option<IpNet> {
+/// Parses a network as Go's `net.ParseCIDR`. Host bits are cleared. The parser of [`IpNet`] ignores leading zeros of an
+/// address, which others read as octal. `None`: not a network.
+pub fn parse_cidr(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
     if !length.bytes().all(|byte| byte.is_ascii_digit()) {

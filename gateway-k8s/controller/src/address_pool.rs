@@ -169,17 +169,17 @@ fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
 /// If the text is neither.
 pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = match text.parse::<IpAddr>() {
-        Ok(address) => Ok(IpNet::from(address)),
-        Err(_) => text.parse::<IpNet>(),
+        Ok(address) => Some(IpNet::from(address)),
+        Err(_) => towergate_policy::parse_cidr(text),
     };
-    let network = network.map_err(|_| "expected a network such as 10.242.0.0/24".to_owned())?;
+    let network = network.ok_or_else(|| "expected a network such as 10.242.0.0/24".to_owned())?;
     let anywhere = [
         IpAddr::from(Ipv4Addr::UNSPECIFIED),
         Ipv6Addr::UNSPECIFIED.into(),
     ];
     match anywhere.contains(&network.addr()) {
         true => Err("the network contains the unspecified address".to_owned()),
-        false => Ok(network.trunc()),
+        false => Ok(network),
     }
 }
 
@@ -357,7 +357,14 @@ mod tests {
     fn networks_are_parsed_and_the_unspecified_address_is_rejected() {
         assert_eq!(parse_network("10.0.0.7/29"), parse_network("10.0.0.0/29"));
         assert!(parse_network("fd00::1").is_ok());
-        for wrong in ["", "10.0.0.0/33", "0.0.0.0/0", "::/0", "host"] {
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "010.0.0.0/24",
+            "0.0.0.0/0",
+            "::/0",
+            "host",
+        ] {
             assert!(parse_network(wrong).is_err(), "{wrong}");
         }
         let six = parse_network("fd00::/126").expect("a network");

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 use towergate_k8s::api::gateway::GatewaySpec;
+use towergate_k8s::resolve::CreationTime;
 use towergate_k8s::{Object, ObjectKey};
 
 use crate::address_pool::Claim;
@@ -22,8 +23,8 @@ pub(crate) fn gateways<'a>(
         class.is_some_and(|class| class.spec.controller_name == controller)
     };
     let mut ours: Vec<_> = objects.gateways.values().filter(is_ours).collect();
-    // The sort is stable: Gateways with the same creation timestamp stay sorted by name.
-    ours.sort_by(|a, b| a.meta.creation_timestamp.cmp(&b.meta.creation_timestamp));
+    // The sort is stable: Gateways with the same creation time stay sorted by name.
+    ours.sort_by_cached_key(|gateway| CreationTime::of(&gateway.meta));
     ours
 }
 

@@ -16,6 +16,7 @@ use super::input::{Ingress, IngressBackend, IngressService};
 use super::settings::{Canary, IngressSettings};
 use super::value::list;
 use crate::objects::ObjectKey;
+use crate::resolve::CreationTime;
 
 /// An Ingress of the controller and its settings.
 #[derive(Clone, Debug)]
@@ -196,7 +197,8 @@ pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig)
     ingresses.retain(|read| read.settings.dropped.is_none());
     // Of Ingresses with equal creation times, the last by name counts as the oldest.
     ingresses.sort_by(|a, b| {
-        let by_age = a.ingress.created.cmp(&b.ingress.created);
+        let created = |read: &ReadIngress<'_>| CreationTime::parse(&read.ingress.created);
+        let by_age = created(a).cmp(&created(b));
         by_age.then_with(|| b.ingress.key.cmp(&a.ingress.key))
     });
     let fallback = config

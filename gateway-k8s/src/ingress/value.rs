@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 /// A boolean in the syntax of Go's `strconv.ParseBool`: `yes` and `on` are invalid.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
@@ -25,8 +23,8 @@ pub(crate) fn networks(text: &str) -> Result<Vec<String>, String> {
             Ok(IpAddr::V4(address)) => format!("{address}/32"),
             Ok(IpAddr::V6(address)) => format!("{address}/128"),
             Err(_) => {
-                let network: IpNet = entry.parse().map_err(|_| entry.to_owned())?;
-                network.trunc().to_string()
+                let network = towergate_policy::parse_cidr(entry);
+                network.ok_or_else(|| entry.to_owned())?.to_string()
             }
         };
         if !networks.contains(&network) {
@@ -146,7 +144,18 @@ mod tests {
             networks("10.0.0.0/8, 192.0.2.1,2001:db8::1").expect("valid"),
             ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::1/128"]
         );
-        assert_eq!(networks("10.0.0.0/8,x"), Err("x".to_owned()));
+        for wrong in [
+            "x",
+            "010.0.0.0/8",
+            "10.0.0.08/32",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+        ] {
+            assert_eq!(
+                networks(&format!("10.0.0.0/8,{wrong}")),
+                Err(wrong.to_owned())
+            );
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::api::meta::ObjectMeta;
 /// When an object was created, in order of precedence. Two texts may stand for the same time: `Z` and `+00:00`, other
 /// offsets, fractions of a second.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum CreationTime {
+pub enum CreationTime {
     /// There is no timestamp, as in most manifests.
     Absent,
     /// In nanoseconds since 1970.
@@ -19,13 +19,18 @@ pub(crate) enum CreationTime {
 
 impl CreationTime {
     /// The time in `metadata.creationTimestamp`.
-    pub(crate) fn of(meta: &ObjectMeta) -> Self {
-        let Some(text) = &meta.creation_timestamp else {
-            return Self::Absent;
-        };
+    pub fn of(meta: &ObjectMeta) -> Self {
+        match &meta.creation_timestamp {
+            None => Self::Absent,
+            Some(text) => Self::parse(text),
+        }
+    }
+
+    /// The time in a text in the format of RFC 3339.
+    pub(crate) fn parse(text: &str) -> Self {
         match OffsetDateTime::parse(text, &Rfc3339) {
             Ok(time) => Self::At(time.unix_timestamp_nanos()),
-            Err(_) => Self::Unreadable(text.clone()),
+            Err(_) => Self::Unreadable(text.to_owned()),
         }
     }
 }

@@ -27,6 +27,7 @@ mod report;
 mod route;
 mod selector;
 
+pub use creation_time::CreationTime;
 pub use gateway::{every_address, gateway_parameters, process_parameters};
 pub use options::{BackendUse, Parity, Resolution, ResolveOptions};
 

@@ -33,6 +33,7 @@ pub(super) fn check(
         if policy.misread.is_empty() && !targeted.is_empty() {
             proxy_protocol(policy, report);
             forwarded_for(policy, report);
+            old_version(policy, report);
             tcp_idle(policy, &targeted, report);
         }
     }
@@ -160,6 +161,27 @@ fn tcp_idle(
             "set timeout.http.idleTimeout for connections without a request, or remove the field",
         );
     }
+}
+
+/// Reports that a proxy in front must not use HTTP/1.0, the default of older versions of nginx.
+fn old_version(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
+    let detection = policy.spec.client_ip_detection.as_ref();
+    let field = match detection {
+        Some(detection) if detection.x_forwarded_for.is_some() => "xForwardedFor",
+        Some(detection) if detection.custom_header.is_some() => "customHeader",
+        Some(_) | None => return,
+    };
+    let http1 = policy.spec.http1.as_ref();
+    if http1.is_some_and(|http1| http1.http10.is_some()) {
+        return;
+    }
+    report.note(
+        FindingCode::Http10Rejected,
+        &Subject::new("ClientTrafficPolicy", policy),
+        format!("spec.clientIPDetection.{field}"),
+        "a proxy is in front, and requests over HTTP/1.0 get 426; older versions of nginx use HTTP/1.0 unless they set proxy_http_version",
+        "let the proxy use HTTP/1.1 (nginx: proxy_http_version 1.1), or set spec.http1.http10: {}",
+    );
 }
 
 /// Whether `X-Forwarded-For` is trusted from every peer. `trustedCIDRs` restricts trust to peers in

@@ -7,6 +7,7 @@
 //! | `certificate` | validity and names of certificates |
 //! | `client` | client addresses, PROXY protocol |
 //! | `header_edits` | header edits without effect |
+//! | `hostname` | hostnames of routes that another listener serves |
 //! | `ignored` | fields without which policies are applied |
 //! | `policy_service` | services that SecurityPolicies and filters call |
 //! | `redirect` | redirect loops, rules without backends |
@@ -18,6 +19,7 @@ mod attach;
 mod certificate;
 mod client;
 mod header_edits;
+mod hostname;
 mod ignored;
 mod policy_service;
 mod redirect;
@@ -50,6 +52,7 @@ pub(super) fn check(
     report.extend(host_names::never_resolved(index.objects));
     client::check(index, gateways, policies, report);
     header_edits::check(index, routes, report);
+    hostname::check(gateways, routes, report);
     ignored::check(index, report);
     policy_service::check(index, endpoints, report);
     policy_service::check_filters(routes, endpoints, report);
