@@ -186,7 +186,7 @@ impl<H: Handler> PendingConnection<H> {
         }
         let stream = self.read_proxy(stream).await?;
         let table = listener.streams.as_ref()?;
-        let selected = self.select(table, table.first(), None)?;
+        let selected = self.select(table, table.first(), None).await?;
         self.into_proxied(stream, listener, selected)
     }
 
@@ -236,8 +236,9 @@ impl<H: Handler> PendingConnection<H> {
         let selected = match &listener.streams {
             None => None,
             Some(table) => {
-                let name = hello.server_name();
-                let selected = self.select(table, table.find(name), name);
+                let name = hello.server_name().map(str::to_owned);
+                let name = name.as_deref();
+                let selected = self.select(table, table.find(name), name).await;
                 Some(selected.ok_or(HandshakeFailure::Unroutable)?)
             }
         };
@@ -278,7 +279,7 @@ impl<H: Handler> PendingConnection<H> {
 
     /// Picks the endpoint of a connection to `target`. `None`: no route or endpoint is available, and
     /// the stream log has the record.
-    fn select(
+    async fn select(
         &self,
         table: &StreamTable,
         target: Option<&StreamTarget>,
@@ -290,7 +291,10 @@ impl<H: Handler> PendingConnection<H> {
             return None;
         }
         let chosen = match target {
-            Some(target) => target.rule.forwarder.select_endpoint(client, &[]),
+            Some(target) => {
+                let forwarder = &target.rule.forwarder;
+                forwarder.select_by_name(client, server_name).await
+            }
             None => Err(Error::NoRoute),
         };
         match (target, chosen) {

@@ -6,14 +6,18 @@
 //!   by the balancer                       handshake may follow      first does not connect
 //! ```
 //!
-//! The selection is synchronous: a client connection without a usable backend is closed before a byte is
-//! written to it.
+//! The selection precedes the first byte: a client connection without a usable backend is closed before a
+//! byte is written to it. It is synchronous, except for a backend whose endpoint is the server name of the
+//! connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::time::timeout;
+
 use super::Forwarder;
 use super::backends::BackendRoute;
+use super::dynamic::DynamicHost;
 use super::outlier::{self, Outcome};
 use crate::balance::{Cluster, InFlightGuard, LiveEndpoint, Pick, hash_address};
 use crate::breaker::Slot;
@@ -25,6 +29,8 @@ use crate::upstream::{ConnectTarget, EndpointStream, UpstreamConnectionGuard};
 
 /// Number of endpoints tried for a connection.
 const ATTEMPTS: usize = 2;
+/// Port of endpoints that are server names, as in Envoy Gateway: a ClientHello names no port.
+const TLS_PORT: u16 = 443;
 
 /// Backend and endpoint selected for one connection or session.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub(crate) struct SelectedEndpoint {
     index: usize,
     hash: Option<u64>,
     endpoint: Arc<LiveEndpoint>,
+    /// The host that the server name of the connection names, if it is the endpoint.
+    host: Option<Arc<DynamicHost>>,
 }
 
 impl SelectedEndpoint {
@@ -83,26 +91,67 @@ impl Forwarder {
         client: IpAddr,
         tried: &[EndpointAddress],
     ) -> Result<SelectedEndpoint, Error> {
-        let hash = match &self.backends.traffic.load_balancer {
+        let hash = self.hash_of(client);
+        let (index, route) = self.backends.pick(hash)?;
+        self.selected(index, route, hash, tried)
+    }
+
+    /// Like [`Self::select_endpoint`] for a connection with a server name, which is the endpoint if the backend is of
+    /// type `DynamicResolver`. It is looked up within the connect timeout.
+    ///
+    /// # Errors
+    /// Also if the server name is absent, or has no permitted address.
+    pub(crate) async fn select_by_name(
+        &self,
+        client: IpAddr,
+        server_name: Option<&str>,
+    ) -> Result<SelectedEndpoint, Error> {
+        let hash = self.hash_of(client);
+        let (index, route) = self.backends.pick(hash)?;
+        let Some(hosts) = &route.dynamic else {
+            return self.selected(index, route, hash, &[]);
+        };
+        let failed = |cause: &str| Error::HostNotResolved(cause.to_owned());
+        let name = server_name.ok_or_else(|| failed("the connection has no server name"))?;
+        // Boxed: other connections need no memory for the lookup.
+        let find = Box::pin(hosts.find_host(name, TLS_PORT));
+        let found = timeout(self.backends.traffic.connect_timeout, find).await;
+        let host = found.map_err(|_| failed("the lookup timed out"))??;
+        let selected = self.selected(index, &host.route, hash, &[])?;
+        Ok(SelectedEndpoint {
+            host: Some(host),
+            ..selected
+        })
+    }
+
+    /// The hash that selects backend and endpoint for a client.
+    fn hash_of(&self, client: IpAddr) -> Option<u64> {
+        match &self.backends.traffic.load_balancer {
             LoadBalancer::ConsistentHash {
                 key: HashKey::SourceIp,
                 ..
             } => Some(hash_address(client)),
             _ => None,
+        }
+    }
+
+    fn selected(
+        &self,
+        index: usize,
+        route: &BackendRoute,
+        hash: Option<u64>,
+        tried: &[EndpointAddress],
+    ) -> Result<SelectedEndpoint, Error> {
+        let pick = Pick {
+            hash,
+            tried,
+            ..Pick::default()
         };
-        let (index, route) = self.backends.pick(hash)?;
-        let endpoint = self.backends.endpoint(
-            route,
-            Pick {
-                hash,
-                tried,
-                ..Pick::default()
-            },
-        )?;
         Ok(SelectedEndpoint {
             index,
             hash,
-            endpoint,
+            endpoint: self.backends.endpoint(route, pick)?,
+            host: None,
         })
     }
 
@@ -121,6 +170,7 @@ impl Forwarder {
             index,
             hash,
             endpoint,
+            host,
         } = selected;
         let mut in_flight = InFlightGuard::new(endpoint);
         let mut tried = Vec::new();
@@ -131,7 +181,10 @@ impl Forwarder {
                 endpoint: endpoint.clone(),
             };
             // An endpoint selected by this forwarder has a route.
-            let route = self.backends.route(index).ok_or(Error::InvalidBackend);
+            let route = match &host {
+                Some(host) => Ok(&host.route),
+                None => self.backends.route(index).ok_or(Error::InvalidBackend),
+            };
             let route = route.map_err(failed)?;
             let error = match self
                 .attempt(route, in_flight.endpoint(), client, observer)

@@ -1,4 +1,5 @@
-//! Backends whose endpoint is the host of each request (Backend of type `DynamicResolver`).
+//! Backends whose endpoint is the host of each request, or the server name of each TLS connection (Backend of
+//! type `DynamicResolver`).
 //!
 //! ```text
 //! authority of the request ──lookup──> addresses ──DynamicTargets::permits──> BackendRoute of the host
@@ -100,6 +101,14 @@ impl DynamicHosts {
         let name = authority.host().trim_matches(['[', ']']);
         let name = name.strip_suffix('.').unwrap_or(name);
         let port = authority.port().unwrap_or(self.default_port);
+        self.find_host(name, port).await
+    }
+
+    /// The host `name`, which is a domain name or a literal address, with addresses that have not expired.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(super) async fn find_host(&self, name: &str, port: u16) -> Result<Arc<DynamicHost>, Error> {
         let now = self.now();
         let found = self.known.load().find(name, port).cloned();
         match found {

@@ -9,7 +9,7 @@ use towergate_tls::client::ClientTls;
 use towergate_tls::{Certificate, ServerTls};
 
 use super::*;
-use crate::plan::{Route, Rule};
+use crate::plan::{DynamicTargets, Route, Rule};
 use crate::route::matches::PathMatch;
 
 /// A server name with its certificate.
@@ -415,4 +415,51 @@ async fn a_backend_tls_policy_does_not_apply_to_passthrough() {
     let mut stream = rig.secure("inside.test", &theirs).await;
 
     assert_eq!(read(&mut stream, 18).await, "hello inside.test!");
+}
+
+/// A passthrough listener whose connections go to their server name, unless it is in `denied`.
+fn to_server_names(denied: &[&str]) -> Rig {
+    let networks = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
+    let targets = DynamicTargets {
+        allowed: networks(&["127.0.0.0/8", "::1/128"]),
+        denied: networks(denied),
+    };
+    let Destination::Backend(any) = to("any") else {
+        unreachable!("a service is a backend");
+    };
+    let any = Destination::Backend(Arc::new(Backend {
+        dynamic: Some(Arc::new(targets)),
+        ..(*any).clone()
+    }));
+    let routes = vec![route("any", &["*"], vec![weighted(1, any)])];
+    Rig::new(&plan(vec![passing("*", routes)]), &endpoints(&[]))
+}
+
+#[tokio::test]
+async fn a_connection_goes_to_port_443_of_its_server_name() {
+    let rig = to_server_names(&[]);
+    let (config, server) = client("localhost", &[]);
+    let stream = rig.connect().await;
+    let port = stream.local_addr().unwrap().port();
+
+    // Whether anything listens there is unknown.
+    let connecting = TlsConnector::from(config).connect(server, stream);
+    assert!(soon(connecting).await.is_err());
+
+    let host = rig.log.entry_of(port).await.upstream_host.unwrap();
+    assert!(
+        ["127.0.0.1:443", "[::1]:443"].contains(&host.to_string().as_str()),
+        "{host}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_to_a_server_name_with_a_denied_address_is_closed() {
+    let rig = to_server_names(&["127.0.0.0/8", "::1/128"]);
+
+    assert_eq!(rig.answer_to_hello("localhost").await, "");
+
+    let entry = rig.log.entry().await;
+    assert_eq!(entry.upstream_host, None);
+    assert_eq!(entry.details, "host_denied");
 }

@@ -192,7 +192,7 @@ impl Attachment {
         if let Some(refused) = refused {
             self.conditions.insert(refused);
         }
-        if self.conditions.find(ConditionType::ResolvedRefs).is_none() {
+        if !faults.unresolved && self.conditions.find(ConditionType::ResolvedRefs).is_none() {
             let message = "every reference is resolved";
             self.conditions.set(
                 ConditionType::ResolvedRefs,

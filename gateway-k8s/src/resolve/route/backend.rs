@@ -65,6 +65,15 @@ impl ResolvedBackend {
         }
     }
 
+    /// Rejects a Backend of type DynamicResolver next to other backendRefs. `is_alone`: the rule has no other.
+    pub(super) fn check_alone(self, is_alone: bool) -> Result<Self, BackendError> {
+        if self.backend.dynamic.is_some() && !is_alone {
+            let message = "a Backend of type DynamicResolver excludes other backendRefs";
+            return fault(RouteReason::InvalidBackendRef, message.to_owned());
+        }
+        Ok(self)
+    }
+
     /// Rejects a Backend of type DynamicResolver next to other backendRefs, or with a host that is taken from the
     /// path. `is_alone`: the rule has no other backendRef.
     pub(super) fn check_dynamic(
@@ -75,10 +84,7 @@ impl ResolvedBackend {
         if self.backend.dynamic.is_none() {
             return Ok(self);
         }
-        if !is_alone {
-            let message = "a Backend of type DynamicResolver excludes other backendRefs";
-            return fault(RouteReason::InvalidBackendRef, message.to_owned());
-        }
+        let found = self.check_alone(is_alone)?;
         let host = extensions
             .rewrite
             .as_ref()
@@ -88,7 +94,7 @@ impl ResolvedBackend {
                 "a Backend of type DynamicResolver excludes urlRewrite.hostname.pathRegex";
             return fault(RouteReason::UnsupportedValue, message.to_owned());
         }
-        Ok(self)
+        Ok(found)
     }
 }
 
@@ -118,7 +124,15 @@ impl<'a> Backends<'a> {
     ) -> Result<ResolvedBackend, BackendError> {
         if backend_object::is_named_by(written) {
             let tls = !matches!(route, RouteRef::Udp(_));
-            return self.resolve_object(index, route, written, tls);
+            let object = self.resolve_object(index, route, written, tls)?;
+            return match object.backend.dynamic {
+                Some(_) if route.carries_streams() => {
+                    let key =
+                        ObjectKey::new(&*object.backend.id.namespace, &*object.backend.id.name);
+                    fault(RouteReason::UnsupportedValue, dynamic_message(&key))
+                }
+                _ => Ok(object),
+            };
         }
         let (key, port) = find(index, route, written)?;
         // There is no TLS over datagrams.
@@ -231,7 +245,7 @@ impl<'a> Backends<'a> {
         tls: bool,
     ) -> Result<ResolvedBackend, BackendError> {
         let (key, object) = self.objects.find(index, from_route(route), written)?;
-        if object.dynamic.is_some() && !matches!(route, RouteRef::Http(_) | RouteRef::Grpc(_)) {
+        if object.dynamic.is_some() && matches!(route, RouteRef::Tcp(_) | RouteRef::Udp(_)) {
             return fault(RouteReason::UnsupportedValue, dynamic_message(&key));
         }
         if object.has_unix_socket() && matches!(route, RouteRef::Udp(_)) {
@@ -415,6 +429,6 @@ impl<'a> Backends<'a> {
 fn dynamic_message(key: &ObjectKey) -> String {
     format!(
         "Backend {key}: type DynamicResolver is supported in backendRefs of HTTPRoutes and GRPCRoutes only, which have \
-         the host of a request"
+         the host of a request, and of TLSRoutes of listeners of mode Passthrough, which have a server name"
     )
 }

@@ -284,6 +284,8 @@ pub(super) struct RuleErrors {
     all: Vec<RuleError>,
     /// Whether the error of one rule keeps all rules from being served.
     closed: bool,
+    /// Whether the references of the route are not resolved.
+    unresolved: bool,
 }
 
 /// An error of a rule.
@@ -327,6 +329,11 @@ impl RuleErrors {
     /// Marks all rules as not served.
     fn close(&mut self) {
         self.closed = true;
+    }
+
+    /// Records that no reference of the route is resolved.
+    fn leave_references(&mut self) {
+        self.unresolved = true;
     }
 
     /// Number of errors.

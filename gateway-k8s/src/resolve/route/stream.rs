@@ -67,22 +67,19 @@ pub(super) fn resolve(
         faults: RuleErrors::default(),
         rule_index: 0,
     };
-    let mut drafts = Vec::new();
-    for (at, rule) in rules.iter().enumerate() {
-        resolver.rule_index = at;
-        drafts.push(resolver.rule(rule));
-    }
-    if drafts.len() != 1 {
-        drafts.clear();
-        resolver.rule_index = 0;
-        resolver.not_one(rules.len());
-    }
+    let draft = match rules {
+        [rule] => Some(resolver.rule(rule)),
+        _ => {
+            resolver.not_one(rules.len());
+            None
+        }
+    };
     let outcome = ResolvedRules {
         rules: Vec::new(),
         faults: resolver.faults,
         total: 1,
     };
-    (outcome, drafts.pop())
+    (outcome, draft)
 }
 
 struct StreamResolver<'r, 'a, 'w> {
@@ -148,7 +145,9 @@ impl StreamResolver<'_, '_, '_> {
         for (at, written) in refs.iter().enumerate() {
             let field = format!(".backendRefs[{at}]");
             let weight = written.weight.unwrap_or(1);
-            let destination = match self.find(&written.object(), passed) {
+            let found = self.find(&written.object(), passed);
+            let found = found.and_then(|found| found.check_alone(refs.len() == 1));
+            let destination = match found {
                 Ok(found) => {
                     if !found.available && weight > 0 && !quiet {
                         let message = format!("{} has no ready endpoints", found.backend.id);
@@ -207,7 +206,9 @@ impl StreamResolver<'_, '_, '_> {
         }
     }
 
+    /// Rejects the route. It is unknown which of its references would be used, so none is resolved.
     fn not_one(&mut self, count: usize) {
+        self.faults.leave_references();
         let message = format!("the route must have exactly one rule, not {count}");
         self.fault(
             ConditionType::Accepted,

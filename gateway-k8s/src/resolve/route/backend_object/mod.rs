@@ -377,6 +377,10 @@ spec: {endpoints: [{ip: {address: 192.0.2.1, port: 80}}]}
             "TCPRoute" => "v1alpha2",
             _ => "v1",
         };
+        let hostnames = match route {
+            "TLSRoute" => "hostnames: [a.test]",
+            _ => "",
+        };
         let manifests = format!(
             "{{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: Backend, metadata: {{name: any, namespace: apps}},
                spec: {{{spec}}}}}
@@ -386,13 +390,17 @@ kind: Gateway
 metadata: {{name: gateway, namespace: apps}}
 spec:
   gatewayClassName: any
-  listeners: [{{name: http, port: 80, protocol: HTTP}}, {{name: tcp, port: 81, protocol: TCP}}]
+  listeners:
+  - {{name: http, port: 80, protocol: HTTP}}
+  - {{name: tcp, port: 81, protocol: TCP}}
+  - {{name: tls, port: 82, protocol: TLS, tls: {{mode: Passthrough}}}}
 ---
 apiVersion: gateway.networking.k8s.io/{version}
 kind: {route}
 metadata: {{name: route, namespace: apps}}
 spec:
   parentRefs: [{{name: gateway}}]
+  {hostnames}
   rules: [{{backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: any}}]}}]
 "
         );
@@ -417,11 +425,13 @@ spec:
     }
 
     #[test]
-    fn a_dynamic_resolver_needs_permission_and_a_route_of_requests() {
+    fn a_dynamic_resolver_needs_permission_and_a_route_with_names() {
         let wanted = "type: DynamicResolver";
         for (spec, route, allowed, expected) in [
             (wanted, "HTTPRoute", true, ("Accepted", "ResolvedRefs")),
             (wanted, "GRPCRoute", true, ("Accepted", "ResolvedRefs")),
+            (wanted, "TLSRoute", true, ("Accepted", "ResolvedRefs")),
+            (wanted, "TLSRoute", false, ("Invalid", "UnsupportedValue")),
             (wanted, "TCPRoute", true, ("Accepted", "UnsupportedValue")),
             (wanted, "HTTPRoute", false, ("Invalid", "UnsupportedValue")),
             (
