@@ -13,8 +13,8 @@
 //! | name of a header or query parameter | nothing: the other parts of the match decide |
 //! | gRPC service or method | the literal string at its start |
 //!
-//! If no part of a path is kept, the match could stand for any request of the route, so the whole
-//! route returns 500 ([`RuleMatches::unbounded`]).
+//! If no part of a path is kept, the match could stand for any request of the route, so every rule
+//! that it could precede returns 500 too ([`RuleMatches::lost`]).
 //!
 //! The kept matches have at least the precedence of the intended match.
 
@@ -53,8 +53,18 @@ pub(super) struct RuleMatches {
     /// Invalid values. If there are any, `matches` contains all matches that the rule may have
     /// intended.
     pub(super) faults: Vec<MatchError>,
-    /// A match of the rule could stand for any request.
-    pub(super) unbounded: bool,
+    /// A match of the rule could stand for any request, because no part of its path is certain.
+    pub(super) lost: Option<LostPath>,
+}
+
+/// A path match of which no part is certain, by the rules that it could precede. The later one
+/// includes the earlier one.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum LostPath {
+    /// An invalid regular expression. Exact paths precede it, whatever it was meant to match.
+    Expression,
+    /// A path of any type, which may precede every rule.
+    Unknown,
 }
 
 /// An invalid value in a match.
@@ -91,14 +101,14 @@ impl RuleMatches {
         matches: &[M],
         rule: usize,
         unread: &[SchemaViolation],
-        one: fn(&mut MatchReader<'_>, &M) -> bool,
+        one: fn(&mut MatchReader<'_>, &M) -> Result<(), LostPath>,
     ) -> Self {
         let unread = unread_of(rule, unread);
         let mut found = Self {
             // Allocated with the exact size: growth would reserve room for four matches, and nearly
             // all of thousands of rules have one.
             matches: Vec::with_capacity(matches.len().max(1)),
-            unbounded: hides_matches(matches.len(), &unread),
+            lost: hides_matches(matches.len(), &unread).then_some(LostPath::Unknown),
             ..Self::default()
         };
         for (at, written) in matches.iter().enumerate() {
@@ -107,10 +117,10 @@ impl RuleMatches {
                 unread: &unread,
                 found: &mut found,
             };
-            let bounded = one(&mut reader, written);
-            found.unbounded |= !bounded;
+            let lost = one(&mut reader, written).err();
+            found.lost = found.lost.max(lost);
         }
-        if found.matches.is_empty() || found.unbounded {
+        if found.matches.is_empty() || found.lost.is_some() {
             found.matches = vec![Match::default()];
         }
         found
@@ -157,13 +167,13 @@ struct MatchReader<'r> {
 }
 
 impl MatchReader<'_> {
-    /// Adds the matches that a match of an HTTPRoute may stand for. Returns `false` if it could
-    /// stand for any request.
-    fn http(&mut self, written: &HttpRouteMatch) -> bool {
+    /// Adds the matches that a match of an HTTPRoute may stand for. Fails if it could stand for
+    /// any request.
+    fn http(&mut self, written: &HttpRouteMatch) -> Result<(), LostPath> {
         let path = match &written.path {
             Some(path) => self.path(path),
-            None if self.hides_path() => None,
-            None => Some(Readings::One(Match::default().path)),
+            None if self.hides_path() => Err(LostPath::Unknown),
+            None => Ok(Readings::One(Match::default().path)),
         };
         let method = self.method(written.method.as_deref());
         let headers = self.headers(&written.headers);
@@ -171,13 +181,13 @@ impl MatchReader<'_> {
         self.add(path, method, headers, query)
     }
 
-    /// Adds the matches that a match of a GRPCRoute may stand for. Returns `false` if it could
-    /// stand for any call.
-    fn grpc(&mut self, written: &GrpcRouteMatch) -> bool {
+    /// Adds the matches that a match of a GRPCRoute may stand for. Fails if it could stand for any
+    /// call.
+    fn grpc(&mut self, written: &GrpcRouteMatch) -> Result<(), LostPath> {
         let path = match &written.method {
-            Some(method) => self.grpc_method(method),
-            None if self.hides_path() || self.is_unread(".method") => None,
-            None => Some(Readings::One(Match::default().path)),
+            Some(method) => self.grpc_method(method).ok_or(LostPath::Unknown),
+            None if self.hides_path() || self.is_unread(".method") => Err(LostPath::Unknown),
+            None => Ok(Readings::One(Match::default().path)),
         };
         let headers = self.headers(&written.headers);
         self.add(
@@ -188,18 +198,16 @@ impl MatchReader<'_> {
         )
     }
 
-    /// Adds every combination of readings. Returns `false` without a reading of the path: the match could stand for
-    /// any request.
+    /// Adds every combination of readings. Fails without a reading of the path: the match could stand
+    /// for any request.
     fn add(
         &mut self,
-        path: Option<Readings<PathMatch>>,
+        path: Result<Readings<PathMatch>, LostPath>,
         method: Readings<Option<Text<Method>>>,
         headers: Readings<Values<Text<HeaderName>>>,
         query: Readings<Values<String>>,
-    ) -> bool {
-        let Some(path) = path else {
-            return false;
-        };
+    ) -> Result<(), LostPath> {
+        let path = path?;
         let matches = &mut self.found.matches;
         product(
             (path, method, headers, query),
@@ -213,7 +221,7 @@ impl MatchReader<'_> {
                 });
             },
         );
-        true
+        Ok(())
     }
 
     fn method(&mut self, written: Option<&str>) -> Readings<Option<Text<Method>>> {

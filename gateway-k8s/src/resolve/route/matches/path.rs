@@ -3,8 +3,8 @@
 use towergate_core::http::path::{Normalized, normalize};
 use towergate_core::plan::{EscapedSlashes, PathMatch, PathSettings, TextMatch};
 
-use super::MatchReader;
 use super::reading::{Readings, literal_start, looks_like_expression, starting_with};
+use super::{LostPath, MatchReader};
 use crate::api::http_route::HttpPathMatch;
 
 /// How a path is compared.
@@ -28,27 +28,32 @@ impl PathType {
 }
 
 impl MatchReader<'_> {
-    /// The paths that a path match may stand for; `None`: any path.
-    pub(super) fn path(&mut self, written: &HttpPathMatch) -> Option<Readings<PathMatch>> {
+    /// The paths that a path match may stand for. Fails if it may stand for any path.
+    pub(super) fn path(
+        &mut self,
+        written: &HttpPathMatch,
+    ) -> Result<Readings<PathMatch>, LostPath> {
         let value = written.value.as_deref().unwrap_or("/");
         let unread = self.is_unread(".path");
         if unread && written.value.is_none() {
-            return None;
+            return Err(LostPath::Unknown);
         }
         let kind = PathType::parse(written.kind.as_deref());
         match kind {
             // The decoder has already reported the field, which may be the type.
-            _ if unread => of_unknown_type(value),
-            Some(PathType::Prefix) => self.plain(value, PathMatch::Prefix),
-            Some(PathType::Exact) => self.plain(value, PathMatch::Exact),
-            Some(PathType::Regex) => self.expression(value),
+            _ if unread => of_unknown_type(value).ok_or(LostPath::Unknown),
+            Some(PathType::Prefix) => self
+                .plain(value, PathMatch::Prefix)
+                .ok_or(LostPath::Unknown),
+            Some(PathType::Exact) => self.plain(value, PathMatch::Exact).ok_or(LostPath::Unknown),
+            Some(PathType::Regex) => self.expression(value).ok_or(LostPath::Expression),
             None => {
                 let word = written.kind.as_deref().unwrap_or_default();
                 self.fault(
                     ".path.type",
                     format!("unknown path match type {word:?}; use PathPrefix, Exact or RegularExpression"),
                 );
-                of_unknown_type(value)
+                of_unknown_type(value).ok_or(LostPath::Unknown)
             }
         }
     }

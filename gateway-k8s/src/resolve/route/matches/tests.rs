@@ -124,7 +124,7 @@ fn an_invalid_path_is_protected_in_each_way_in_which_it_may_be_meant() {
             [format!(".matches[0].path.{field}")],
             "{path}"
         );
-        assert!(!rules.protected.unbounded, "{path}");
+        assert!(rules.protected.lost.is_none(), "{path}");
         assert!(rules.protects("GET", protected, &[]), "{path}");
         assert!(!rules.protects("GET", "/open", &[]), "{path}");
     }
@@ -153,7 +153,7 @@ fn a_path_of_which_nothing_is_certain_may_be_any() {
     ] {
         let rules = Rules::http(json!({ "path": path }), json!({ "path": { "value": "/" } }));
 
-        assert!(rules.protected.unbounded, "{path}");
+        assert!(rules.protected.lost.is_some(), "{path}");
         assert_eq!(rules.protected.matches, [Match::default()]);
         assert_eq!(rules.fields().len(), 1);
     }
@@ -312,7 +312,8 @@ fn a_grpc_method_of_which_nothing_is_certain_may_be_any() {
         assert!(
             Rules::grpc(json!({ "method": method }), json!({}))
                 .protected
-                .unbounded
+                .lost
+                .is_some()
         );
     }
 }
@@ -336,7 +337,7 @@ fn a_field_that_the_decoder_could_not_read_counts_as_invalid() {
         (json!([{}]), ".matches[0].paht"),
         (json!([{ "path": {} }]), ".matches[0].path.vlaue"),
     ] {
-        assert!(unread(matches, field).unbounded, "{field}");
+        assert!(unread(matches, field).lost.is_some(), "{field}");
     }
     for field in [
         ".filtres",
@@ -346,13 +347,29 @@ fn a_field_that_the_decoder_could_not_read_counts_as_invalid() {
     ] {
         let found = unread(admin(), field);
 
-        assert!(!found.unbounded, "{field}");
+        assert!(found.lost.is_none(), "{field}");
         let prefix = towergate_core::plan::PathMatch::Prefix("/admin".to_owned());
         assert!(
             found.matches.iter().any(|found| found.path == prefix),
             "{field}"
         );
     }
-    assert!(!unread(json!([]), ".filters[0].tpye").unbounded);
+    assert!(unread(json!([]), ".filters[0].tpye").lost.is_none());
     assert!(unread(admin(), ".matches[0].method").matches.len() > 9);
+}
+
+#[test]
+fn only_a_lost_expression_leaves_exact_paths_certain() {
+    let lost = |path: serde_json::Value| {
+        let other = json!({ "path": { "value": "/" } });
+        Rules::http(json!({ "path": path }), other).protected.lost
+    };
+
+    let expression = lost(json!({ "type": "RegularExpression", "value": "*[" }));
+    let prefix = lost(json!({ "type": "PathPrefix", "value": "" }));
+    let unknown = lost(json!({ "type": "Regex", "value": "*[" }));
+
+    assert_eq!(expression, Some(LostPath::Expression));
+    assert_eq!(prefix, Some(LostPath::Unknown));
+    assert_eq!(unknown, Some(LostPath::Unknown));
 }

@@ -6,7 +6,7 @@ mod parts;
 use std::collections::HashMap;
 
 use towergate_core::plan::{Filter, Match, PathMatch, WeightedBackend};
-use towergate_policy::{Policy, session_persistence};
+use towergate_policy::{Policy, SchemaViolation, session_persistence};
 
 use self::parts::{BackendParts, RuleParts};
 use super::super::object_index::ObjectIndex;
@@ -17,12 +17,16 @@ use super::extension::{ExtensionError, Extensions};
 use super::external_auth;
 use super::filters::Filters;
 use super::finding::RulePart;
+use super::matches::LostPath;
 use super::session;
 use super::traffic::RuleTraffic;
 use super::{RouteRef, RuleError, RuleErrors};
 use crate::api::http_route::{HttpRouteRule, SessionPersistence};
 use crate::finding::FindingCode;
 use crate::status::{ConditionType, RouteReason};
+
+/// Message of the API server for a reference to a Service without port.
+const PORT_REQUIRED: &str = "Must have port for Service reference";
 
 /// A rule without policies.
 #[derive(Clone, Debug)]
@@ -89,16 +93,14 @@ pub(super) fn resolve(
     };
     resolver.check_names(&parts);
     let total = parts.len();
-    let unbounded = parts.iter().any(|parts| parts.matches.unbounded);
+    let lost = parts.iter().filter_map(|parts| parts.matches.lost).max();
     let mut rules = Vec::with_capacity(total);
     for (at, parts) in parts.into_iter().enumerate() {
         resolver.rule_index = at;
         rules.push(resolver.rule(parts));
     }
-    if unbounded {
-        // Any request may belong to the rule whose match is lost.
-        rules.iter_mut().for_each(|rule| rule.respond = Some(500));
-        resolver.faults.close();
+    if let Some(lost) = lost {
+        resolver.close(&mut rules, lost);
     }
     ResolvedRules {
         rules,
@@ -131,6 +133,29 @@ impl RuleResolver<'_, '_, '_> {
                     "give each rule a unique name",
                 );
             }
+        }
+    }
+
+    /// Closes every rule whose requests may belong to the rule whose path is lost.
+    fn close(&mut self, rules: &mut [RuleDraft], lost: LostPath) {
+        if lost == LostPath::Unknown {
+            rules.iter_mut().for_each(|rule| rule.respond = Some(500));
+            return self.faults.close();
+        }
+        let refused = self.faults.refused();
+        let exact = |found: &Match| matches!(found.path, PathMatch::Exact(_));
+        for rule in rules {
+            if rule.matches.iter().all(exact) || refused.contains(&rule.index) {
+                continue;
+            }
+            rule.respond = Some(500);
+            self.faults.add(RuleError {
+                condition: ConditionType::Accepted,
+                reason: RouteReason::UnsupportedValue,
+                field: format!("spec.rules[{}]", rule.index),
+                message: "its requests may belong to a rule whose path is invalid".to_owned(),
+                rule: rule.index,
+            });
         }
     }
 
@@ -169,7 +194,7 @@ impl RuleResolver<'_, '_, '_> {
         self.misread();
         self.check_filters(&parts.filters);
         let extensions = self.extensions(&parts.filters);
-        let readable = parts.matches.faults.is_empty() && !parts.matches.unbounded;
+        let readable = parts.matches.faults.is_empty() && parts.matches.lost.is_none();
         for fault in parts.matches.faults {
             self.fault(
                 RulePart::Match,
@@ -258,9 +283,20 @@ impl RuleResolver<'_, '_, '_> {
     }
 
     /// Adds unreadable fields of the rule, which may be matches or filters. The decoder has reported them.
+    ///
+    /// A backendRef to a Service without port is an invalid reference: it affects its own share of
+    /// the requests, with reason `PortNotSpecified`.
     fn misread(&mut self) {
         let rule = self.rule_index;
+        let backend_refs = format!("spec.rules[{rule}].backendRefs[");
+        let lacks_port = |fault: &SchemaViolation| {
+            let place = fault.field.strip_prefix(&backend_refs);
+            fault.message == PORT_REQUIRED && place.is_some_and(|place| !place.contains('.'))
+        };
         for fault in self.route.misread_of_rule(rule) {
+            if lacks_port(fault) {
+                continue;
+            }
             self.faults.add(RuleError {
                 condition: ConditionType::Accepted,
                 reason: RouteReason::UnsupportedValue,
