@@ -21,6 +21,19 @@ pub struct Revocation {
     pub only_leaf: bool,
 }
 
+impl Revocation {
+    /// The time at which the first list expires, in seconds since the epoch. From then on, no certificate of its
+    /// issuer is accepted.
+    ///
+    /// # Errors
+    /// As [`read_revocation_lists`].
+    pub fn first_expiry(&self) -> Result<u64, TlsError> {
+        let lists = read_revocation_lists(&self.lists_pem)?;
+        let first = first_expiry(&lists)?;
+        Ok(first.map_or(u64::MAX, |time| time.as_secs()))
+    }
+}
+
 /// Reads revocation lists in PEM format.
 ///
 /// # Errors
@@ -73,6 +86,19 @@ fn next_update(list: &[u8]) -> Result<UnixTime, TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TEST_CA;
+
+    #[test]
+    fn the_list_that_expires_first_determines_the_expiry() {
+        let (early, late) = (TEST_CA.revoke(&[], 2030), TEST_CA.revoke(&[], 2040));
+        let revocation = Revocation {
+            lists_pem: late + &early,
+            only_leaf: false,
+        };
+
+        // 2030-01-01T00:00:00Z
+        assert_eq!(revocation.first_expiry().unwrap(), 1_893_456_000);
+    }
 
     #[test]
     fn text_without_a_list_is_an_error() {

@@ -137,5 +137,7 @@ reasons! {
         ResolvedRefs = "ResolvedRefs",
         TargetNotFound = "TargetNotFound",
         UnsupportedField = "UnsupportedField",
+        UnsupportedHttp3ClientValidation = "UnsupportedHTTP3ClientValidation",
+        Warnings = "Warnings",
     }
 }

@@ -3,7 +3,7 @@
 use towergate_policy::check::FieldRemarks;
 
 use super::super::object_index::ObjectIndex;
-use super::super::policy::without_effect;
+use super::super::policy::{applicable, without_effect};
 use super::super::report::{Report, Subject};
 use crate::finding::FindingCode;
 
@@ -16,7 +16,7 @@ pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
     }
     for policy in objects.backend_traffic_policies.values() {
         let subject = Subject::new("BackendTrafficPolicy", policy);
-        warn(&subject, policy.spec.remarks(), report);
+        warn(&subject, applicable(policy.spec.remarks(), objects), report);
     }
     for policy in objects.security_policies.values() {
         let subject = Subject::new("SecurityPolicy", policy);

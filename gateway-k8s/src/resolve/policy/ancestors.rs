@@ -1,12 +1,17 @@
 //! Status of a policy for each ancestor.
 
 use towergate_policy::check::FieldRemarks;
+use towergate_policy::envoy_proxy::EnvoyProxySpec;
 
 use super::super::gateway::GatewayState;
 use super::super::indexed::ListenerSetIndex;
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
-use crate::status::{Condition, ConditionType, PolicyReason, PolicyStatus};
+use crate::objects::{Object, Objects};
+use crate::status::{ConditionType, PolicyReason, PolicyStatus};
+
+/// Settings of a BackendTrafficPolicy for traces.
+const ROUTE_TRACING: &str = "spec.telemetry.tracing";
 
 /// Reference to a Gateway, one of its ListenerSets, or one of their listeners as ancestor.
 pub(super) fn ancestor(
@@ -57,26 +62,24 @@ pub(super) fn accept(status: &mut PolicyStatus, ancestors: &[ParentReference]) {
     }
 }
 
-/// Sets `Warning` if the policy uses deprecated fields or unsupported fields, without which it is
-/// applied.
+/// Sets `Warning` if the policy uses deprecated fields, or unsupported fields without which it is
+/// applied; the reason of the latter is `unsupported`. For both, the reason is `Warnings`, as in Envoy
+/// Gateway.
 pub(super) fn warn(
     status: &mut PolicyStatus,
     ancestors: &[ParentReference],
     remarks: &FieldRemarks,
+    unsupported: PolicyReason,
 ) {
     let FieldRemarks {
         deprecated,
         ignored,
     } = remarks;
-    let mut reasons = Vec::new();
-    if !deprecated.is_empty() {
-        reasons.push(PolicyReason::DeprecatedField);
-    }
-    if !ignored.is_empty() {
-        reasons.push(PolicyReason::UnsupportedField);
-    }
-    let Some((reason, more_reasons)) = reasons.split_first() else {
-        return;
+    let reason = match (deprecated.is_empty(), ignored.is_empty()) {
+        (true, true) => return,
+        (false, true) => PolicyReason::DeprecatedField,
+        (true, false) => unsupported,
+        (false, false) => PolicyReason::Warnings,
     };
     let deprecated = deprecated
         .iter()
@@ -84,14 +87,23 @@ pub(super) fn warn(
     let ignored = ignored.iter().map(|field| without_effect(field));
     let message = deprecated.chain(ignored).collect::<Vec<_>>().join("; ");
     for ancestor in ancestors {
-        status.conditions(ancestor).insert(Condition {
-            kind: ConditionType::Warning,
-            status: true,
-            reason: *reason,
-            more_reasons: more_reasons.to_vec(),
-            message: message.clone(),
-        });
+        let conditions = status.conditions(ancestor);
+        conditions.set(ConditionType::Warning, true, reason, message.clone());
     }
+}
+
+/// The remarks that apply beside these objects. Traces of routes require an EnvoyProxy that turns tracing
+/// on, which has a warning of its own; without one, the settings of a policy would have no effect in Envoy
+/// Gateway either.
+pub(crate) fn applicable(mut remarks: FieldRemarks, objects: &Objects) -> FieldRemarks {
+    let traced = |proxy: &Object<EnvoyProxySpec>| {
+        let telemetry = proxy.spec.telemetry.as_ref();
+        telemetry.is_some_and(|telemetry| telemetry.tracing.is_some())
+    };
+    if !remarks.ignored.is_empty() && !objects.envoy_proxies.values().any(traced) {
+        remarks.ignored.retain(|field| field != ROUTE_TRACING);
+    }
+    remarks
 }
 
 /// Message about an unsupported field that is ignored.

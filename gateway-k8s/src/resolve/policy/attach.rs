@@ -12,7 +12,7 @@ use towergate_policy::common::TargetKind;
 use super::super::indexed::{GatewayIndex, ListenerSetIndex, RouteIndex};
 use super::super::object_index::{ObjectIndex, by_age};
 use super::super::report::{Report, Subject};
-use super::ancestors::{accept, ancestor, refuse, warn};
+use super::ancestors::{accept, ancestor, applicable, refuse, warn};
 use super::effective::{Attached, InForce, On, RoutePolicySpec};
 use super::target::{PolicyTarget, TargetIndex, section_field};
 use super::{TARGETS_UNREADABLE, Unusable, admitted, note, report_unreadable, report_unusable};
@@ -248,7 +248,8 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
         let status = self.statuses.entry(at).or_default();
         accept(status, &ancestors);
-        warn(status, &ancestors, &policy.spec.remarks());
+        let remarks = applicable(policy.spec.remarks(), self.places.index.objects);
+        warn(status, &ancestors, &remarks, PolicyReason::UnsupportedField);
         if matches!(target, PolicyTarget::Route(_)) {
             self.state_overridden_rules(at, route, &ancestors);
         }
@@ -372,7 +373,8 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         let (merged, overridden) = (self.names(&merged), self.names(&overridden));
         let status = self.statuses.entry(at).or_default();
         accept(status, &ancestors);
-        warn(status, &ancestors, &policy.spec.remarks());
+        let remarks = applicable(policy.spec.remarks(), self.places.index.objects);
+        warn(status, &ancestors, &remarks, PolicyReason::UnsupportedField);
         let conditions = status.conditions(&ancestors[0]);
         if !merged.is_empty() {
             let message = format!("merged into the policy: {merged}");

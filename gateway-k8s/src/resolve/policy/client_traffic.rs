@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
+use towergate_policy::check::FieldRemarks;
 use towergate_policy::client_traffic::{ListenerConfig, ListenerContext, ValidationRefs};
 use towergate_policy::common::ObjectRef;
 use towergate_tls::{ClientAuth, NamePattern, Revocation};
@@ -347,6 +348,15 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         Err(refused.into())
     }
 
+    /// Whether a revocation list has expired. The data plane checks this at each handshake too, as a list can expire
+    /// later.
+    fn has_expired_list(&self, auth: &ClientAuth) -> bool {
+        let now = self.places.index.options.now;
+        let now = now.and_then(|seconds| u64::try_from(seconds).ok());
+        let expiry = auth.revocation.as_ref().map(Revocation::first_expiry);
+        matches!((now, expiry), (Some(now), Some(Ok(expiry))) if expiry <= now)
+    }
+
     /// Validation of client certificates on a listener. All CA references must be valid, as policies have
     /// no condition for partial validity.
     fn clients(
@@ -395,6 +405,11 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             let provider = self.places.index.options.provider.as_ref();
             let checked = auth.check_by(provider);
             checked.map_err(|error| unusable(FIELD.to_owned(), error.to_string()))?;
+        }
+        if self.has_expired_list(&auth) {
+            let message = "a revocation list has expired (nextUpdate), so no client certificate of its issuer would be \
+                           accepted; replace it";
+            return Err(unusable(format!("{FIELD}.crl"), message.to_owned()));
         }
         Ok(auth)
     }
@@ -473,7 +488,14 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     fn conclude(&mut self, at: usize, ancestors: &[ParentReference]) {
         let status = self.statuses.entry(at).or_default();
         accept(status, ancestors);
-        warn(status, ancestors, &self.policies[at].spec.remarks());
+        let spec = &self.policies[at].spec;
+        let remarks = spec.remarks();
+        warn(
+            status,
+            ancestors,
+            &remarks,
+            unsupported_reason(spec, &remarks),
+        );
     }
 
     /// Other HTTP listeners of the same port, if this is an HTTP listener.
@@ -490,6 +512,21 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
                 && other.spec.port == this.spec.port
         });
         others.map(|(_, other)| other).collect()
+    }
+}
+
+/// Reason of the warning about unsupported fields. Client certificates over HTTP/3 have their own, as
+/// in Envoy Gateway.
+fn unsupported_reason(spec: &ClientTrafficPolicySpec, remarks: &FieldRemarks) -> PolicyReason {
+    let validates = spec
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_validation.is_some());
+    match &*remarks.ignored {
+        [field] if field == "spec.http3" && validates => {
+            PolicyReason::UnsupportedHttp3ClientValidation
+        }
+        _ => PolicyReason::UnsupportedField,
     }
 }
 

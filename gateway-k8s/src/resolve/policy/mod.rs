@@ -27,7 +27,7 @@ mod security;
 pub(super) mod session_keys;
 mod target;
 
-pub(super) use ancestors::without_effect;
+pub(super) use ancestors::{applicable, without_effect};
 pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 pub(super) use effective::{Attached, InForce, On, RoutePolicySpec};
@@ -277,7 +277,9 @@ fn report_unusable(
         | PolicyReason::NoValidCaCertificate
         | PolicyReason::Overridden
         | PolicyReason::ResolvedRefs
-        | PolicyReason::UnsupportedField => (
+        | PolicyReason::UnsupportedField
+        | PolicyReason::UnsupportedHttp3ClientValidation
+        | PolicyReason::Warnings => (
             FindingCode::PolicyInvalid,
             "correct or remove the field; until then the targets of the policy return 500",
         ),
