@@ -177,6 +177,7 @@ impl<D: DataPlane> Control<D> {
     fn record(&mut self, plan: Plan<Policy>) {
         let counts = &self.metrics.config;
         counts.note_ports(&plan.ports);
+        counts.note_stat_names(&plan.ports);
         self.current.plan = Arc::new(plan);
         let version = counts.applied.fetch_add(1, Ordering::Relaxed) + 1;
         let now = unix_seconds(SystemTime::now());

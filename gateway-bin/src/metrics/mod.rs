@@ -9,14 +9,14 @@ mod rules;
 mod text;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use towergate_core::gateway::{PolicyFault, PolicyFaults};
 use towergate_core::observer::{Event, Observer};
-use towergate_core::plan::Port;
+use towergate_core::plan::{Port, RouteId};
 use towergate_k8s::ingress::MigrationOutcome;
 
 use counts::Counts;
@@ -48,6 +48,8 @@ pub(crate) struct ConfigCounts {
     pub(crate) applied_at: AtomicU64,
     /// The addresses of each port. Kept after the port is closed.
     pub(crate) bound: Mutex<BTreeMap<u16, Vec<IpAddr>>>,
+    /// Names of rules in metrics (`routeStatName`), by rule.
+    stat_names: Mutex<BTreeSet<(Arc<RouteId>, usize, String)>>,
     /// Number of settings of Ingresses by outcome of the translation.
     ingress_settings: Mutex<Vec<(MigrationOutcome, usize)>>,
 }
@@ -60,6 +62,18 @@ impl ConfigCounts {
             now.entry(port.port).or_default().extend(&port.addresses);
         }
         lock(&self.bound).extend(now);
+    }
+
+    /// Records the names of the rules of a plan.
+    pub(crate) fn note_stat_names<P>(&self, ports: &[Port<P>]) {
+        let listeners = ports.iter().flat_map(|port| &port.listeners);
+        let routes = listeners.flat_map(|listener| &listener.routes);
+        let rules = routes.flat_map(|route| &route.rules);
+        let names = rules.filter_map(|rule| {
+            let name = rule.stat_name()?;
+            Some((rule.route.clone(), rule.index, name))
+        });
+        *lock(&self.stat_names) = names.collect();
     }
 
     /// Records the outcomes of the translation of Ingresses. Empty: no Ingresses are served.
@@ -158,7 +172,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::time::Duration;
 
-    use towergate_core::plan::{BackendId, ListenerId, TcpSettings};
+    use towergate_core::plan::{
+        BackendId, Listener, ListenerId, PathMatch, Route, Rule, TcpSettings,
+    };
 
     use super::*;
 
@@ -275,6 +291,31 @@ mod tests {
         ] {
             assert!(text.contains(&line), "{line}{text}");
         }
+    }
+
+    #[test]
+    fn rules_have_the_names_of_the_plan_in_service() {
+        let metrics = Metrics::default();
+        let named = |name: &str| {
+            let mut rule = Rule::<()>::new(PathMatch::Prefix("/".to_owned()));
+            rule.name = Some("first".to_owned());
+            Arc::make_mut(&mut rule.traffic).stat_name = Some(name.to_owned());
+            let route = Route::new("a", "r", vec![rule]);
+            [Port::new(
+                80,
+                vec![Listener::http("a", "g", 80, vec![route])],
+            )]
+        };
+
+        metrics.config.note_stat_names(&named("earlier"));
+        metrics.config.note_stat_names(&named(
+            "%ROUTE_KIND%/%ROUTE_NAMESPACE%/%ROUTE_NAME%/%ROUTE_RULE_NAME%",
+        ));
+
+        let text = metrics.render();
+        let line = r#"towergate_rule_stat_name{envoy_cluster_name="httproute/a/r/rule/0",envoy_route="HTTPRoute/a/r/first"} 1"#;
+        assert!(text.lines().any(|found| found == line), "{text}");
+        assert!(!text.contains("earlier"));
     }
 
     #[test]

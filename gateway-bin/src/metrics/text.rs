@@ -27,6 +27,7 @@ pub(super) fn render(
     streams(&mut page, counts);
     sessions(&mut page, counts, config);
     unenforced(&mut page, policy_faults);
+    stat_names(&mut page, config);
     ingresses(&mut page, config);
     process(&mut page, config, dropped_log_lines);
     page.0.finish()
@@ -409,6 +410,20 @@ fn unenforced(page: &mut Families, faults: &[PolicyFault]) {
     samples.sort();
     samples.dedup();
     for labels in samples {
+        page.0.sample(name, &labels, 1);
+    }
+}
+
+/// One sample for each rule whose policy names it.
+fn stat_names(page: &mut Families, config: &ConfigCounts) {
+    let name = "towergate_rule_stat_name";
+    let help =
+        "Always 1; envoy_route is the name that telemetry.metrics.routeStatName gives to the rule.";
+    page.0.family(name, MetricType::Gauge, help);
+    let names = config.stat_names.lock();
+    let names = names.unwrap_or_else(PoisonError::into_inner);
+    for (route, rule, stat_name) in &*names {
+        let labels = rule_label(route, *rule).with("envoy_route", stat_name);
         page.0.sample(name, &labels, 1);
     }
 }

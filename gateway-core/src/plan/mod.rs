@@ -51,7 +51,7 @@ pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings}
 pub use probe::{ActiveCheck, HttpProbe, Probe};
 pub use route::{
     Breaker, ConnectMode, CookieHash, HashKey, LoadBalancer, Retry, RetryOn, Route, RouteId,
-    RouteKind, Rule, Traffic, UtilizationBalancing,
+    RouteKind, Rule, STAT_NAME_OPERATORS, Traffic, UtilizationBalancing,
 };
 pub use stream::{DatagramPort, StreamAccess, StreamAccessRule, StreamRoute};
 pub use upstream::{

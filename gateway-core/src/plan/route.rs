@@ -120,6 +120,34 @@ pub struct Rule<P = NoPolicy> {
     pub respond: Option<u16>,
 }
 
+/// Operators of [`Traffic::stat_name`].
+pub const STAT_NAME_OPERATORS: [&str; 4] = [
+    "%ROUTE_KIND%",
+    "%ROUTE_NAMESPACE%",
+    "%ROUTE_NAME%",
+    "%ROUTE_RULE_NAME%",
+];
+
+impl<P> Rule<P> {
+    /// Name of the rule in metrics: [`Traffic::stat_name`] with the kind, namespace and name of the route and the
+    /// name of the rule (`-` if it has none) in place of [`STAT_NAME_OPERATORS`].
+    pub fn stat_name(&self) -> Option<String> {
+        let pattern = self.traffic.stat_name.as_ref()?;
+        let RouteId {
+            kind,
+            namespace,
+            name,
+        } = &*self.route;
+        let rule = self.name.as_deref().unwrap_or("-");
+        let values = [kind.name(), namespace, name, rule];
+        let mut text = pattern.clone();
+        for (operator, value) in STAT_NAME_OPERATORS.iter().zip(values) {
+            text = text.replace(operator, value);
+        }
+        Some(text)
+    }
+}
+
 /// Traffic settings between the gateway and the backends of a rule. The defaults are Envoy's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
@@ -174,6 +202,9 @@ pub struct Traffic {
     pub probe: Option<ActiveCheck>,
     /// Percentage of healthy endpoints below which health is ignored. Default: 50, as in Envoy.
     pub panic_threshold: u32,
+    /// Name of a rule in metrics, with the operators of [`Rule::stat_name`]. `None`: no name. Default: `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stat_name: Option<String>,
 }
 
 impl Default for Traffic {
@@ -201,6 +232,7 @@ impl Default for Traffic {
             outlier: None,
             probe: None,
             panic_threshold: 50,
+            stat_name: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use towergate_core::plan::{self, ConnectMode, RouteKind};
 use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
 use super::request_policies::RequestSections;
 use super::route_context::RouteContext;
+use super::telemetry::route_stat_name;
 use super::{
     AdmissionControl, BandwidthLimit, CircuitBreaker, ClusterConnection, ClusterTimeout,
     Compression, FaultInjection, HealthCheck, LoadBalancer, RateLimit, RequestBuffer,
@@ -84,7 +85,7 @@ api_struct! {
         /// Buffering of request bodies. Default: off.
         request_buffer: RequestBuffer = "requestBuffer",
         /// Tracing and metrics.
-        telemetry: Telemetry = "telemetry" Ignored,
+        telemetry: Telemetry = "telemetry",
         /// Destination of requests. Default: `Endpoint`.
         routing_type: RoutingType = "routingType",
     }
@@ -203,7 +204,7 @@ impl BackendTrafficPolicySpec {
             response_override,
             http_upgrade,
             request_buffer,
-            telemetry: _,
+            telemetry,
             routing_type,
         } = self.clone();
         let cluster = ClusterSettings {
@@ -228,6 +229,7 @@ impl BackendTrafficPolicySpec {
             traffic.upgrades.clear();
         }
         traffic.use_client_protocol = use_client_protocol == Some(true);
+        traffic.stat_name = route_stat_name(at.field("telemetry"), telemetry)?;
         let service_address = is_service_address(at.field("routingType"), routing_type)?;
         let sections = RequestSections {
             rate_limit,

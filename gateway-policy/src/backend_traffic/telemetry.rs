@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use towergate_core::plan::STAT_NAME_OPERATORS;
+
+use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
 use crate::common::Fraction;
+use crate::field_path::FieldPath;
 
 string_enum! {
     /// The source of a tag's value.
@@ -18,15 +22,15 @@ api_struct! {
     /// Tracing and metrics.
     pub struct Telemetry {
         /// Tracing.
-        tracing: Tracing = "tracing",
+        tracing: Tracing = "tracing" Ignored,
         /// Metrics.
         metrics: Metrics = "metrics",
     }
 
     /// Metrics.
     pub struct Metrics {
-        /// Name of the route in metrics. May contain `%ROUTE_KIND%`, `%ROUTE_NAMESPACE%` and
-        /// `%ROUTE_NAME%`.
+        /// Name of the route in metrics. May contain `%ROUTE_KIND%`, `%ROUTE_NAMESPACE%`,
+        /// `%ROUTE_NAME%` and `%ROUTE_RULE_NAME%`.
         route_stat_name: String = "routeStatName",
     }
 
@@ -87,4 +91,34 @@ api_struct! {
         /// Value of the tag if the header is not present.
         default_value: String = "defaultValue",
     }
+}
+
+/// The name of rules in metrics.
+///
+/// # Errors
+/// It contains an unknown operator.
+pub(super) fn route_stat_name(
+    at: FieldPath<'_>,
+    telemetry: Option<Telemetry>,
+) -> Result<Option<String>, FieldError> {
+    let name = telemetry.and_then(|telemetry| telemetry.metrics?.route_stat_name);
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let mut rest = name.as_str();
+    while let Some((_, operator)) = rest.split_once('%') {
+        let Some((word, after)) = operator.split_once('%') else {
+            break;
+        };
+        if !STAT_NAME_OPERATORS.contains(&&*format!("%{word}%")) {
+            let message = format!(
+                "unknown operator %{word}%; use {}",
+                STAT_NAME_OPERATORS.join(", ")
+            );
+            let at = at.field("metrics.routeStatName");
+            return Err(FieldError::invalid(at, message));
+        }
+        rest = after;
+    }
+    Ok(Some(name))
 }

@@ -214,10 +214,33 @@ fn fields_that_protect_nothing_are_ignored_with_a_remark() {
             preconnect(json!({"predictivePercent": 101})),
             "spec.connection.preconnect.predictivePercent",
         ),
-        (json!({"telemetry": {}}), "spec.telemetry"),
+        (
+            json!({"telemetry": {"tracing": {}}}),
+            "spec.telemetry.tracing",
+        ),
     ] {
         convert(fields.clone()).unwrap();
 
         assert_eq!(spec(fields).remarks().ignored, [remark]);
     }
+}
+
+#[test]
+fn a_route_stat_name_has_known_operators_only() {
+    let named = |name: &str| json!({"telemetry": {"metrics": {"routeStatName": name}}});
+
+    let converted = convert(named("100%-%ROUTE_NAMESPACE%/%ROUTE_NAME%")).unwrap_err();
+    let traffic = convert(named("%ROUTE_KIND%/%ROUTE_NAME%")).unwrap().traffic;
+
+    assert!(
+        converted.to_string().starts_with(
+            "spec.telemetry.metrics.routeStatName: unknown operator %-%; use %ROUTE_KIND%"
+        ),
+        "{converted}"
+    );
+    assert_eq!(
+        traffic.stat_name.as_deref(),
+        Some("%ROUTE_KIND%/%ROUTE_NAME%")
+    );
+    assert_eq!(convert(named("")).unwrap().traffic.stat_name, None);
 }
