@@ -42,15 +42,6 @@ impl FieldError {
     pub(crate) fn unknown_value(field: impl Display, value: &str) -> Self {
         Self::invalid(field, format_args!("Unsupported value: {value:?}"))
     }
-
-    /// Fails with [`unsupported`](Self::unsupported) unless `holds`.
-    pub(crate) fn require(holds: bool, field: impl Display) -> Result<(), Self> {
-        if holds {
-            Ok(())
-        } else {
-            Err(Self::unsupported(field))
-        }
-    }
 }
 
 impl From<SchemaViolation> for FieldError {

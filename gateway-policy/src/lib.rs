@@ -78,6 +78,7 @@ mod parse;
 pub mod rate_limit;
 pub mod references;
 pub mod request_body_limit;
+pub mod request_metadata;
 pub mod response_override;
 pub mod route_filter;
 pub mod schema;

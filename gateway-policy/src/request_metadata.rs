@@ -66,8 +66,6 @@ impl MetadataKey {
             _ => return None,
         };
         let valid = (0.0..=MAX_COST).contains(&number);
-        // In range, so the fraction is all that is lost.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         valid.then_some(number as u32)
     }
 
@@ -87,7 +85,6 @@ impl MetadataKey {
             "YEAR" => LimitUnit::Year,
             _ => return None,
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         valid.then_some(LimitOverride {
             requests: requests as u32,
             unit,
@@ -134,7 +131,11 @@ mod tests {
             (json!(true), None),
             (json!({}), None),
         ] {
-            assert_eq!(key(EXT_AUTHZ, "k").cost(&head(value.clone())), expected, "{value}");
+            assert_eq!(
+                key(EXT_AUTHZ, "k").cost(&head(value.clone())),
+                expected,
+                "{value}"
+            );
         }
     }
 

@@ -1,8 +1,8 @@
 //! `rateLimit.global` of a BackendTrafficPolicy as a [`GlobalRateLimit`].
 
 use super::RouteContext;
-use super::limit::{RateLimit, RateLimitRule};
-use super::limit_rule::ParsedRule;
+use super::limit::{LimitMetadata, RateLimit, RateLimitRule};
+use super::limit_rule::{ParsedRule, metadata_key};
 use crate::FieldError;
 use crate::global_rate_limit::{GlobalLimitRule, GlobalRateLimit};
 
@@ -35,11 +35,12 @@ pub(super) fn global_limit(
 }
 
 fn rule(field: &str, rule: &RateLimitRule) -> Result<GlobalLimitRule, FieldError> {
-    let from_metadata = rule.limit.as_ref().map(|limit| &limit.from_metadata);
-    FieldError::require(
-        from_metadata.is_none_or(Option::is_none),
-        format!("{field}.limit.fromMetadata"),
-    )?;
+    let from_metadata = rule.limit.as_ref();
+    let from_metadata = from_metadata.and_then(|limit| limit.from_metadata.as_ref());
+    let limit_from = from_metadata.map(|LimitMetadata { namespace, key }| {
+        let field = format!("{field}.limit.fromMetadata");
+        metadata_key(&field, namespace.as_deref(), key.as_deref())
+    });
     let ParsedRule {
         selectors,
         requests,
@@ -57,6 +58,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<GlobalLimitRule, FieldError
         shared,
         shadow,
         headers,
+        limit_from: limit_from.transpose()?,
         request_cost,
         response_cost,
     })

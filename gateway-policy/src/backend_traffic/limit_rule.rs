@@ -4,16 +4,17 @@ use towergate_core::http::query;
 use towergate_core::plan::TextMatch;
 
 use super::limit::{
-    ClientSelector, CostSource, CostSpecifier, HeaderSelector, QuerySelector, RateLimitRule,
-    RateLimitUnit, SelectorKind, SourceKind, SourceSelector, XRateLimitHeaders,
+    ClientSelector, CostMetadata, CostSource, CostSpecifier, HeaderSelector, QuerySelector,
+    RateLimitRule, RateLimitUnit, SelectorKind, SourceKind, SourceSelector, XRateLimitHeaders,
 };
 use crate::FieldError;
 use crate::common::{MethodMatch, PathMatch, PathMatchKind};
-use crate::global_rate_limit::LimitUnit;
+use crate::global_rate_limit::{LimitCost, LimitUnit};
 use crate::parse::{header_name, network, number};
 use crate::rate_limit::{
     HeaderRule, MethodRule, PathRule, PathTest, QueryRule, Selector, SourceRule, ValueTest,
 };
+use crate::request_metadata::{JWT_AUTHN, MetadataKey};
 
 /// A rule whose values have been read.
 pub(super) struct ParsedRule {
@@ -22,9 +23,9 @@ pub(super) struct ParsedRule {
     pub(super) requests: u32,
     pub(super) unit: LimitUnit,
     /// Number that a request counts for. `None`: not set.
-    pub(super) request_cost: Option<u32>,
+    pub(super) request_cost: Option<LimitCost>,
     /// Number that a response counts for. `None`: not set.
-    pub(super) response_cost: Option<u32>,
+    pub(super) response_cost: Option<LimitCost>,
     pub(super) shared: bool,
     pub(super) shadow: bool,
     /// Whether responses have the `x-ratelimit-*` fields. `None`: the setting of the listener.
@@ -57,8 +58,8 @@ impl ParsedRule {
             requests: requests
                 .ok_or_else(|| FieldError::invalid(field, "limit.requests is missing"))?,
             unit: unit(&format!("{field}.limit.unit"), limit.unit.as_ref())?,
-            request_cost: fixed_cost(&format!("{field}.cost.request"), cost.request.as_ref())?,
-            response_cost: fixed_cost(&format!("{field}.cost.response"), cost.response.as_ref())?,
+            request_cost: limit_cost(&format!("{field}.cost.request"), cost.request.as_ref())?,
+            response_cost: limit_cost(&format!("{field}.cost.response"), cost.response.as_ref())?,
             shared: shared.unwrap_or(false),
             shadow: shadow_mode.unwrap_or(false),
             headers: shown(
@@ -83,8 +84,7 @@ fn unit(field: &str, unit: Option<&RateLimitUnit>) -> Result<LimitUnit, FieldErr
     })
 }
 
-/// A cost that is a number. A cost in the metadata of a request is not supported.
-fn fixed_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<Option<u32>, FieldError> {
+fn limit_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<Option<LimitCost>, FieldError> {
     let Some(CostSpecifier {
         from,
         number: cost,
@@ -93,14 +93,47 @@ fn fixed_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<Option<u32>, 
     else {
         return Ok(None);
     };
-    FieldError::require(
-        metadata.is_none() && from != &Some(CostSource::Metadata),
-        format!("{field}.metadata"),
-    )?;
-    if let Some(CostSource::Other(word)) = from {
-        return Err(FieldError::unknown_value(format!("{field}.from"), word));
+    match (from, metadata) {
+        (Some(CostSource::Other(word)), _) => {
+            Err(FieldError::unknown_value(format!("{field}.from"), word))
+        }
+        (Some(CostSource::Metadata), Some(CostMetadata { namespace, key })) => {
+            let field = format!("{field}.metadata");
+            let key = metadata_key(&field, namespace.as_deref(), key.as_deref())?;
+            Ok(Some(LimitCost::Metadata(key)))
+        }
+        (Some(CostSource::Metadata), None) => Err(FieldError::invalid(
+            format!("{field}.metadata"),
+            "Required value",
+        )),
+        (None | Some(CostSource::Number), Some(_)) => Err(FieldError::invalid(
+            format!("{field}.metadata"),
+            "only one of number or metadata can be specified",
+        )),
+        (None | Some(CostSource::Number), None) => {
+            let cost = number(format!("{field}.number"), *cost)?;
+            Ok(cost.map(LimitCost::Fixed))
+        }
     }
-    number(format!("{field}.number"), *cost)
+}
+
+/// The name of a value of a request. Claims of tokens are not available as such values.
+pub(super) fn metadata_key(
+    field: &str,
+    namespace: Option<&str>,
+    key: Option<&str>,
+) -> Result<MetadataKey, FieldError> {
+    let namespace = namespace.unwrap_or_default();
+    if namespace == JWT_AUTHN {
+        return Err(FieldError::unsupported_value(
+            format!("{field}.namespace"),
+            namespace,
+        ));
+    }
+    Ok(MetadataKey {
+        namespace: namespace.to_owned(),
+        key: key.unwrap_or_default().to_owned(),
+    })
 }
 
 fn shown(field: &str, headers: Option<&XRateLimitHeaders>) -> Result<Option<bool>, FieldError> {

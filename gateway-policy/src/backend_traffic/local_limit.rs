@@ -6,6 +6,7 @@ use super::RouteContext;
 use super::limit::{RateLimit, RateLimitRule};
 use super::limit_rule::ParsedRule;
 use crate::FieldError;
+use crate::global_rate_limit::LimitCost;
 use crate::rate_limit::{Limit, LimitRule, LocalRateLimit};
 
 const RULES: &str = "spec.rateLimit.local.rules";
@@ -77,12 +78,20 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, FieldError> {
         shadow,
         headers,
     } = ParsedRule::parse(field, rule)?;
+    let cost = match request_cost {
+        None => 1,
+        Some(LimitCost::Fixed(cost)) => cost,
+        Some(LimitCost::Metadata(_)) => {
+            let field = format!("{field}.cost.request.metadata");
+            return Err(FieldError::unsupported(field));
+        }
+    };
     Ok(LimitRule {
         selectors,
         limit: Limit {
             requests,
             period: unit.period(),
-            cost: request_cost.unwrap_or(1),
+            cost,
             shared,
             shadow,
             headers,

@@ -3,6 +3,7 @@
 use http::header::COOKIE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, request};
+use serde_json::{Map, Value};
 use towergate_core::LocalReply;
 use towergate_core::http::reserved::is_reserved;
 use towergate_core::policy::{FilledFields, RequestHead};
@@ -32,6 +33,8 @@ pub struct RequestChanges {
     pub path: Option<PathAndQuery>,
     /// Changes of the query.
     pub query: QueryEdits,
+    /// Values for later policies.
+    pub metadata: Map<String, Value>,
 }
 
 /// An edit of a header field.

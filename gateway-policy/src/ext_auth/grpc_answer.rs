@@ -6,7 +6,7 @@ use prost::Message;
 use towergate_core::LocalReply;
 
 use super::changes::is_editable;
-use super::message::{CheckResponse, DeniedResponse, HeaderValueOption, OkResponse};
+use super::message::{CheckResponse, DeniedResponse, HeaderValueOption, OkResponse, Struct};
 use super::{
     EditAction, GrpcAuthService, HeaderEdit, QueryEdits, RequestChanges, ServiceError, Verdict,
 };
@@ -26,7 +26,13 @@ impl GrpcAuthService {
             (_, Some(denied)) => Ok(deny(denied)),
             (_, None) if answer.error_response.is_some() => Err(ServiceError::Reported),
             (false, None) => Ok(deny(DeniedResponse::default())),
-            (true, None) => allow(answer.ok_response.unwrap_or_default()).map(Verdict::Allow),
+            (true, None) => {
+                let mut ok = answer.ok_response.unwrap_or_default();
+                let metadata = ok.dynamic_metadata.take().or(answer.dynamic_metadata);
+                let mut changes = allow(ok)?;
+                changes.metadata = metadata.map(Struct::into_json).unwrap_or_default();
+                Ok(Verdict::Allow(changes))
+            }
         }
     }
 }

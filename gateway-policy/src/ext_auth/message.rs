@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
+use serde_json::{Map, Value};
 
 /// Path of the method.
 pub(super) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -111,14 +112,18 @@ pub(super) struct Struct {
 /// `google.protobuf.Value`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct MetadataValue {
-    #[prost(oneof = "ValueKind", tags = "3, 5, 6")]
+    #[prost(oneof = "ValueKind", tags = "2, 3, 4, 5, 6")]
     pub(super) kind: Option<ValueKind>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum ValueKind {
+    #[prost(double, tag = "2")]
+    Number(f64),
     #[prost(string, tag = "3")]
     Text(String),
+    #[prost(bool, tag = "4")]
+    Flag(bool),
     #[prost(message, tag = "5")]
     Struct(Struct),
     #[prost(message, tag = "6")]
@@ -140,6 +145,8 @@ pub(super) struct CheckResponse {
     pub(super) denied_response: Option<DeniedResponse>,
     #[prost(message, optional, tag = "3")]
     pub(super) ok_response: Option<OkResponse>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) dynamic_metadata: Option<Struct>,
     #[prost(message, optional, tag = "5")]
     pub(super) error_response: Option<DeniedResponse>,
 }
@@ -171,6 +178,9 @@ pub(super) struct DeniedResponse {
 pub(super) struct OkResponse {
     #[prost(message, repeated, tag = "2")]
     pub(super) headers: Vec<HeaderValueOption>,
+    /// Deprecated; takes precedence over that of the `CheckResponse`.
+    #[prost(message, optional, tag = "3")]
+    pub(super) dynamic_metadata: Option<Struct>,
     #[prost(string, repeated, tag = "5")]
     pub(super) headers_to_remove: Vec<String>,
     #[prost(message, repeated, tag = "6")]
@@ -215,6 +225,29 @@ pub(super) struct HeaderField {
 pub(super) struct BoolValue {
     #[prost(bool, tag = "1")]
     pub(super) value: bool,
+}
+
+impl Struct {
+    /// The same values as JSON.
+    pub(super) fn into_json(self) -> Map<String, Value> {
+        let fields = self.fields.into_iter();
+        fields
+            .map(|(key, value)| (key, value.into_json()))
+            .collect()
+    }
+}
+
+impl MetadataValue {
+    fn into_json(self) -> Value {
+        match self.kind {
+            None => Value::Null,
+            Some(ValueKind::Number(number)) => number.into(),
+            Some(ValueKind::Text(text)) => text.into(),
+            Some(ValueKind::Flag(flag)) => flag.into(),
+            Some(ValueKind::Struct(fields)) => fields.into_json().into(),
+            Some(ValueKind::List(list)) => list.values.into_iter().map(Self::into_json).collect(),
+        }
+    }
 }
 
 impl From<&str> for MetadataValue {

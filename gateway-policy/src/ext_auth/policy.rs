@@ -1,6 +1,7 @@
 //! External authorization as a policy: calls the service and applies its decision.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use super::{
     AnswerFields, AuthService, ExternalAuth, GrpcAuthService, HttpAuthService, MAX_ANSWER_LENGTH,
     RequestChanges, ServiceError, ServiceFailure, SubrequestService, Verdict, is_editable,
 };
+use crate::request_metadata::AuthorizationMetadata;
 use crate::unary_call;
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
@@ -157,7 +159,13 @@ impl ExternalAuthPolicy {
                 });
             }
         }
-        changes.apply(request)
+        let metadata = std::mem::take(&mut changes.metadata);
+        changes.apply(request)?;
+        if !metadata.is_empty() {
+            let metadata = AuthorizationMetadata(Arc::new(metadata));
+            request.head.extensions.insert(metadata);
+        }
+        Ok(())
     }
 
     /// Treatment of a request on which the service did not decide.

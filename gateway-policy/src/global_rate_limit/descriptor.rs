@@ -7,6 +7,7 @@ use http::request;
 
 use super::GlobalLimitRule;
 use crate::rate_limit::{QueryRule, Selector, ValueTest};
+use crate::request_metadata::LimitOverride;
 
 /// A list of entries that the service counts together.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +16,8 @@ pub struct Descriptor {
     pub entries: Vec<DescriptorEntry>,
     /// Number that is counted. `None`: the service's default, which is 1.
     pub hits: Option<u32>,
+    /// Limit that replaces that of the service.
+    pub limit: Option<LimitOverride>,
 }
 
 /// An entry of a descriptor.

@@ -23,8 +23,19 @@ pub(super) struct RateLimitRequest {
 pub(super) struct RateLimitDescriptor {
     #[prost(message, repeated, tag = "1")]
     pub(super) entries: Vec<Entry>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) limit: Option<LimitReplacement>,
     #[prost(message, optional, tag = "3")]
     pub(super) hits_addend: Option<UInt64Value>,
+}
+
+/// `RateLimitDescriptor.RateLimitOverride`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LimitReplacement {
+    #[prost(uint32, tag = "1")]
+    pub(super) requests_per_unit: u32,
+    #[prost(int32, tag = "2")]
+    pub(super) unit: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

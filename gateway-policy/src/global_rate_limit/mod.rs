@@ -27,9 +27,11 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use http::request;
 use serde::{Deserialize, Serialize};
 
 use crate::rate_limit::Selector;
+use crate::request_metadata::MetadataKey;
 
 /// Default timeout of the service, as in Envoy Gateway.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
@@ -122,10 +124,31 @@ pub struct GlobalLimitRule {
     /// Whether responses have the `x-ratelimit-*` fields. `None`: the value of
     /// [`GlobalRateLimit::headers`].
     pub headers: Option<bool>,
+    /// Value with a limit that replaces `requests` and `unit` for a request that has it.
+    pub limit_from: Option<MetadataKey>,
     /// Number that a request counts for. `None`: the service's default, which is 1.
-    pub request_cost: Option<u32>,
+    pub request_cost: Option<LimitCost>,
     /// Number that a response additionally counts for, added at its end.
-    pub response_cost: Option<u32>,
+    pub response_cost: Option<LimitCost>,
+}
+
+/// The number that a request or response counts for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum LimitCost {
+    /// The same for all.
+    Fixed(u32),
+    /// The value of this name. A request without it counts for 1, a response without it for nothing.
+    Metadata(MetadataKey),
+}
+
+impl LimitCost {
+    /// The number for a request; `None`: it has no valid value.
+    fn of(&self, head: &request::Parts) -> Option<u32> {
+        match self {
+            Self::Fixed(cost) => Some(*cost),
+            Self::Metadata(key) => key.cost(head),
+        }
+    }
 }
 
 impl GlobalLimitRule {
@@ -138,6 +161,7 @@ impl GlobalLimitRule {
             shared: false,
             shadow: false,
             headers: None,
+            limit_from: None,
             request_cost: None,
             response_cost: None,
         }
@@ -164,6 +188,19 @@ pub enum LimitUnit {
 }
 
 impl LimitUnit {
+    /// The number in the protocol of the service (`envoy.type.v3.RateLimitUnit`).
+    const fn number(self) -> i32 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 2,
+            Self::Hour => 3,
+            Self::Day => 4,
+            Self::Month => 5,
+            Self::Year => 6,
+            Self::Week => 7,
+        }
+    }
+
     /// The name in the configuration of the service.
     pub const fn name(self) -> &'static str {
         match self {

@@ -21,9 +21,11 @@ use towergate_core::{Body, LocalReply};
 use super::answer::Decision;
 use super::descriptor::{Descriptor, DescriptorEntry};
 use super::message::{
-    Entry, RateLimitDescriptor, RateLimitRequest, RateLimitResponse, SHOULD_RATE_LIMIT, UInt64Value,
+    Entry, LimitReplacement, RateLimitDescriptor, RateLimitRequest, RateLimitResponse,
+    SHOULD_RATE_LIMIT, UInt64Value,
 };
 use super::{GlobalRateLimit, RateLimitService};
+use crate::request_metadata::LimitOverride;
 use crate::unary_call::{self, UnaryCallError};
 
 /// Maximum length of a response from the service, in bytes.
@@ -127,7 +129,14 @@ impl GlobalRateLimitPolicy {
                 });
                 calls.len() - 1
             });
-            calls[at].descriptors.push(Descriptor { entries, hits });
+            let limit = rule.limit_from.as_ref();
+            let limit = limit.and_then(|key| key.limit(head));
+            let descriptor = Descriptor {
+                entries,
+                hits,
+                limit,
+            };
+            calls[at].descriptors.push(descriptor);
             calls[at]
                 .shown
                 .push(rule.headers.unwrap_or(self.limit.headers));
@@ -176,8 +185,9 @@ impl GlobalRateLimitPolicy {
     /// Counts the costs of a response at its end, even if the client disconnects earlier.
     fn count_response(&self, request: &mut PolicyRequest<'_>, route: &str) {
         let client = request.facts.client;
-        let calls = self.calls(request.head, client, route, |rule| {
-            rule.response_cost.map(Some)
+        let head = &*request.head;
+        let calls = self.calls(head, client, route, |rule| {
+            rule.response_cost.as_ref()?.of(head).map(Some)
         });
         let questions = calls.iter().filter_map(|call| self.question(call).ok());
         let at_end = CallsAtEnd {
@@ -207,7 +217,10 @@ impl WaitingPolicy for GlobalRateLimitPolicy {
             }
             let route = String::from_utf8_lossy(&route);
             let client = request.facts.client;
-            let calls = self.calls(request.head, client, &route, |rule| Some(rule.request_cost));
+            let head = &*request.head;
+            let calls = self.calls(head, client, &route, |rule| {
+                Some(rule.request_cost.as_ref().and_then(|cost| cost.of(head)))
+            });
             let mut decision = Decision::default();
             for call in &calls {
                 match self.ask(call).await {
@@ -285,8 +298,38 @@ fn descriptor(descriptor: &Descriptor) -> RateLimitDescriptor {
         value: entry.value.clone().unwrap_or_default(),
     };
     let value = |hits: u32| UInt64Value { value: hits.into() };
+    let limit = |limit: LimitOverride| LimitReplacement {
+        requests_per_unit: limit.requests,
+        unit: limit.unit.number(),
+    };
     RateLimitDescriptor {
         entries: descriptor.entries.iter().map(entry).collect(),
+        limit: descriptor.limit.map(limit),
         hits_addend: descriptor.hits.map(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LimitUnit;
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_request_is_sent_with_its_descriptor() {
+        let sent = descriptor(&Descriptor {
+            entries: Vec::new(),
+            hits: Some(3),
+            limit: Some(LimitOverride {
+                requests: 42,
+                unit: LimitUnit::Week,
+            }),
+        });
+
+        let expected = LimitReplacement {
+            requests_per_unit: 42,
+            unit: 7,
+        };
+        assert_eq!(sent.limit, Some(expected));
+        assert_eq!(sent.hits_addend, Some(UInt64Value { value: 3 }));
     }
 }

@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 use towergate_core::plan::WeightedBackend;
 use towergate_policy::backend_traffic::RouteContext;
 use towergate_policy::common::{BackendRef, ConfigMapRef, ObjectRef};
-use towergate_policy::global_rate_limit::{GlobalLimitRule, LimitUnit, RateLimitService};
+use towergate_policy::global_rate_limit::{
+    GlobalLimitRule, LimitCost, LimitUnit, RateLimitService,
+};
 use towergate_policy::rate_limit::{LocalRateLimit, PathTest, ValueTest};
 use towergate_policy::references::{NoReferences, ObjectData, References};
+use towergate_policy::request_metadata::MetadataKey;
 use towergate_policy::{FieldError, Policy};
 
 use super::{CONTEXT, convert, seconds, spec};
@@ -117,7 +120,7 @@ fn local_rate_limits_that_envoy_gateway_rejects_are_rejected() {
         ),
         (
             json!([{"limit": hourly, "cost": {"request": {"from": "Metadata"}}}]),
-            "cost.request.metadata is not supported",
+            "cost.request.metadata: Required value",
         ),
         (
             json!([{"limit": hourly, "cost": {"response": {"from": "Number"}}}]),
@@ -186,29 +189,69 @@ fn a_global_limit_names_the_service_of_the_operator_and_its_domains() {
         shared: true,
         shadow: true,
         headers: Some(false),
-        request_cost: Some(2),
-        response_cost: Some(5),
+        request_cost: Some(LimitCost::Fixed(2)),
+        response_cost: Some(LimitCost::Fixed(5)),
         ..GlobalLimitRule::new(3, LimitUnit::Week)
     };
     assert_eq!(limit.rules, [expected]);
 }
 
 #[test]
-fn limits_and_costs_in_metadata_are_rejected_by_name() {
+fn limits_and_costs_of_a_global_limit_may_be_in_metadata() {
     let metadata = json!({"namespace": "a", "key": "b"});
+    let policies = global(json!({
+        "limit": {"requests": 3, "unit": "Hour", "fromMetadata": metadata},
+        "cost": {
+            "request": {"from": "Metadata", "metadata": metadata},
+            "response": {"from": "Metadata", "metadata": metadata},
+        },
+    }));
+
+    let Ok([Policy::GlobalRateLimit(limit)]) = policies.as_deref() else {
+        panic!("{policies:?}");
+    };
+    let key = MetadataKey {
+        namespace: "a".to_owned(),
+        key: "b".to_owned(),
+    };
+    let expected = GlobalLimitRule {
+        limit_from: Some(key.clone()),
+        request_cost: Some(LimitCost::Metadata(key.clone())),
+        response_cost: Some(LimitCost::Metadata(key)),
+        ..GlobalLimitRule::new(3, LimitUnit::Hour)
+    };
+    assert_eq!(limit.rules, [expected]);
+}
+
+#[test]
+fn a_cost_of_a_local_limit_in_metadata_is_rejected_by_name() {
+    let metadata = json!({"namespace": "a", "key": "b"});
+    let error = limit(json!([{
+        "limit": {"requests": 1, "unit": "Hour"},
+        "clientSelectors": [{"headers": [{"name": "a", "value": "b"}]}],
+        "cost": {"request": {"from": "Metadata", "metadata": metadata}},
+    }]));
+
+    let field = error.expect_err("it is rejected").field;
+    assert!(field.ends_with("cost.request.metadata"), "{field}");
+}
+
+#[test]
+fn limits_and_costs_in_claims_are_rejected_by_name() {
+    let metadata = json!({"namespace": "envoy.filters.http.jwt_authn", "key": "b"});
     let hour = json!({"requests": 1, "unit": "Hour"});
     for (rule, field) in [
         (
             json!({"limit": {"requests": 1, "unit": "Hour", "fromMetadata": metadata}}),
-            "spec.rateLimit.global.rules[0].limit.fromMetadata",
+            "spec.rateLimit.global.rules[0].limit.fromMetadata.namespace",
         ),
         (
             json!({"limit": hour, "cost": {"request": {"from": "Metadata", "metadata": metadata}}}),
-            "spec.rateLimit.global.rules[0].cost.request.metadata",
+            "spec.rateLimit.global.rules[0].cost.request.metadata.namespace",
         ),
         (
             json!({"limit": hour, "cost": {"response": {"from": "Metadata", "metadata": metadata}}}),
-            "spec.rateLimit.global.rules[0].cost.response.metadata",
+            "spec.rateLimit.global.rules[0].cost.response.metadata.namespace",
         ),
         (
             json!({"limit": {"requests": 1, "unit": "Fortnight"}}),

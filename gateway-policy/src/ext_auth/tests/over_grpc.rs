@@ -305,3 +305,35 @@ fn an_invalid_change_leaves_the_request_as_it_was() {
     });
     assert!(matches!(read(&answer), Err(ServiceError::Change(_))));
 }
+
+#[test]
+fn metadata_of_an_allowed_request_is_kept_as_json() {
+    use crate::ext_auth::message::{CheckResponse, ListValue, MetadataValue, Struct, ValueKind};
+
+    let value = |kind| MetadataValue { kind: Some(kind) };
+    let inner = Struct {
+        fields: [("t".to_owned(), value(ValueKind::Text("x".to_owned())))].into(),
+    };
+    let list = ListValue {
+        values: vec![value(ValueKind::Flag(true)), MetadataValue { kind: None }],
+    };
+    let fields = [
+        ("number".to_owned(), value(ValueKind::Number(7.0))),
+        ("object".to_owned(), value(ValueKind::Struct(inner))),
+        ("list".to_owned(), value(ValueKind::List(list))),
+    ];
+    let answer = CheckResponse {
+        dynamic_metadata: Some(Struct {
+            fields: fields.into(),
+        }),
+        ..CheckResponse::default()
+    };
+
+    let verdict = GrpcAuthService::read_answer(answer.encode_to_vec().into()).unwrap();
+
+    let found = serde_json::Value::Object(allowed(verdict).metadata);
+    let expected = serde_json::json!({
+        "number": 7.0, "object": {"t": "x"}, "list": [true, null],
+    });
+    assert_eq!(found, expected);
+}
