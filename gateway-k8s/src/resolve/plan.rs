@@ -128,7 +128,10 @@ struct RuleEffect {
         bool,
         bool,
         Option<ListenerName>,
+        bool,
     ),
+    /// Whether requests are sent to cluster addresses, unless the policy states it.
+    service_address: bool,
     /// Whether the rule fails closed because of an unsupported policy.
     closed: bool,
     traffic: Option<Option<Arc<TrafficEffect>>>,
@@ -277,10 +280,13 @@ impl<'a> Builder<'_, 'a> {
     }
 
     fn effect(&mut self, route: RouteIndex, draft: &RuleDraft, place: ListenerPlace) -> RuleEffect {
-        if self.policies.are_none_of_routes() {
-            return RuleEffect::default();
-        }
         let (gateway, listener) = place;
+        let service_address = self.gateways.list[gateway].service_address;
+        if self.policies.are_none_of_routes() {
+            let mut effect = RuleEffect::default();
+            (effect.key.5, effect.service_address) = (service_address, service_address);
+            return effect;
+        }
         let state = &self.gateways.list[gateway].listeners[listener];
         let on = On {
             gateway,
@@ -310,7 +316,9 @@ impl<'a> Builder<'_, 'a> {
                 headers,
                 closed,
                 listener.clone(),
+                service_address,
             ),
+            service_address,
             traffic: traffic.map(|in_force| {
                 let make = || {
                     let name = listener.as_deref().unwrap_or_default();
@@ -343,6 +351,8 @@ impl<'a> Builder<'_, 'a> {
             || matches!(effect.traffic, Some(None))
             || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
+        let stated = of_traffic.as_ref().and_then(|own| own.service_address);
+        let service_address = stated.unwrap_or(effect.service_address);
         let traffic = self.traffic(draft, of_traffic.as_deref(), host);
         // Access control runs before rate limits.
         let guards = effect.guards.flatten();
@@ -366,7 +376,7 @@ impl<'a> Builder<'_, 'a> {
             respond: if closed { Some(500) } else { draft.respond },
         };
         self.add_cors(&mut rule);
-        if of_traffic.is_some_and(|effect| effect.service_address) {
+        if service_address {
             self.route_to_addresses(&mut rule.backends);
         }
         rule

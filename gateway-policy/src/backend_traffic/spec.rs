@@ -113,8 +113,9 @@ pub struct TrafficConfig {
     pub traffic: plan::Traffic,
     /// Policies that are enforced on requests.
     pub policies: Vec<Policy>,
-    /// Whether requests are sent to the cluster address of a Service instead of its endpoints.
-    pub service_address: bool,
+    /// Whether requests are sent to the cluster address of a Service instead of its endpoints. `None`: as the
+    /// EnvoyProxy of the Gateway states.
+    pub service_address: Option<bool>,
 }
 
 /// Kinds of targets.
@@ -220,7 +221,8 @@ impl BackendTrafficPolicySpec {
             http2,
         };
         let mut traffic = cluster.traffic(at)?;
-        if let Some(list) = http_upgrade {
+        // As in Envoy Gateway, an empty list is the default.
+        if let Some(list) = http_upgrade.filter(|list| !list.is_empty()) {
             traffic.upgrades = upgrades(at.field("httpUpgrade"), &list)?;
             traffic.connect = connect_mode(&list);
         }
@@ -249,14 +251,15 @@ impl BackendTrafficPolicySpec {
     }
 }
 
-/// Whether requests are sent to the cluster address of a Service.
+/// Whether requests are sent to the cluster address of a Service; `None`: as the EnvoyProxy states.
 fn is_service_address(
     at: FieldPath<'_>,
     routing_type: Option<RoutingType>,
-) -> Result<bool, FieldError> {
+) -> Result<Option<bool>, FieldError> {
     match routing_type {
-        None | Some(RoutingType::Endpoint) => Ok(false),
-        Some(RoutingType::Service) => Ok(true),
+        None => Ok(None),
+        Some(RoutingType::Endpoint) => Ok(Some(false)),
+        Some(RoutingType::Service) => Ok(Some(true)),
         Some(RoutingType::Other(value)) => Err(FieldError::unknown_value(at, &value)),
     }
 }

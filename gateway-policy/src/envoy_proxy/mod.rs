@@ -64,7 +64,7 @@ string_enum! {
     /// Whether requests are sent to the endpoints of a Service or to its cluster IP.
     pub enum ProxyRoutingType {
         Endpoint = "Endpoint",
-        Service = "Service" Ignored,
+        Service = "Service",
     }
 
     /// The level of the process log.
@@ -201,6 +201,12 @@ impl MergedSpec for EnvoyProxySpec {
 }
 
 impl EnvoyProxySpec {
+    /// Whether requests are sent to the cluster addresses of Services, unless a BackendTrafficPolicy states
+    /// otherwise.
+    pub fn routes_to_services(&self) -> bool {
+        self.routing_type == Some(ProxyRoutingType::Service)
+    }
+
     /// The settings of a cluster.
     pub fn kubernetes(&self) -> Option<&EnvoyKubernetesProvider> {
         self.provider.as_ref()?.kubernetes.as_ref()

@@ -219,11 +219,11 @@ fn probes_have_the_defaults_of_envoy_gateway() {
 }
 
 #[test]
-fn a_list_of_upgrades_replaces_the_default() {
+fn a_list_of_upgrades_that_is_not_empty_replaces_the_default() {
     let upgrades = |list: Value| traffic(json!({"httpUpgrade": list})).upgrades;
 
     assert_eq!(upgrades(json!([{"type": "SPDY/3.1"}])), ["spdy/3.1"]);
-    assert_eq!(upgrades(json!([])), [""; 0]);
+    assert_eq!(upgrades(json!([])), ["websocket"]);
     assert_eq!(traffic(json!({})).upgrades, ["websocket"]);
 }
 

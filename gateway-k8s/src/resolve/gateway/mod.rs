@@ -71,6 +71,9 @@ pub(super) struct GatewayState<'a> {
     addresses: Addresses,
     /// TLS of connections to backends.
     pub(super) client_tls: GatewayClientTls,
+    /// Whether requests are sent to the cluster address of a Service instead of its endpoints, unless a policy states
+    /// it (`routingType` of EnvoyProxy).
+    pub(super) service_address: bool,
     conditions: Conditions<GatewayReason>,
 }
 
@@ -137,6 +140,7 @@ impl<'a> GatewayState<'a> {
             addresses: Addresses::resolve(index, object, &bind),
             bind,
             client_tls: GatewayClientTls::default(),
+            service_address: false,
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(index, &mut state.conditions, object, report, &subject) {
@@ -149,6 +153,8 @@ impl<'a> GatewayState<'a> {
         }
         let conditions = &mut state.conditions;
         state.client_tls = GatewayClientTls::find(index, object, conditions, report, &subject);
+        let parameters = gateway_parameters(index.objects, object).ok().flatten();
+        state.service_address = parameters.is_some_and(|spec| spec.routes_to_services());
         let frontend = Frontend::read(index, object, report, &subject);
         frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();

@@ -63,7 +63,9 @@ impl Builder<'_, '_> {
         let access = self.stream_access(route, draft, place);
         let effect = self.stream_effect(route, draft, place);
         let effect = effect.filter(|_| access.is_some());
-        if effect.iter().flatten().any(|effect| effect.service_address) {
+        let mut stated = effect.iter().flatten();
+        let stated = stated.find_map(|effect| effect.service_address);
+        if stated.unwrap_or(self.gateways.list[place.0].service_address) {
             self.route_to_addresses(&mut backends);
         }
         let traffic = effect.map(|effect| self.stream_traffic(effect.as_deref()));

@@ -18,8 +18,9 @@ pub(crate) struct TrafficEffect {
     pub(crate) traffic: Traffic,
     /// Policies in the request path.
     pub(crate) policies: Vec<Policy>,
-    /// Whether requests are sent to the cluster address of a Service instead of its endpoints.
-    pub(crate) service_address: bool,
+    /// Whether requests are sent to the cluster address of a Service instead of its endpoints. `None`: as the
+    /// EnvoyProxy of the Gateway states.
+    pub(crate) service_address: Option<bool>,
 }
 
 impl RoutePolicySpec for BackendTrafficPolicySpec {
