@@ -482,7 +482,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         let subject = Subject::new(KIND, self.policies[at]);
         report_unusable(self.report, &subject, reason, fault);
         let status = self.statuses.entry(at).or_default();
-        refuse(status, ancestors, reason, &fault.message);
+        refuse(status, ancestors, reason, &fault.condition_message(reason));
     }
 
     fn conclude(&mut self, at: usize, ancestors: &[ParentReference]) {

@@ -33,6 +33,7 @@ pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 pub(super) use effective::{Attached, InForce, On, RoutePolicySpec};
 pub(super) use target::target_field;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use towergate_policy::{BackendTrafficPolicySpec, FieldError, SchemaViolation, SecurityPolicySpec};
@@ -181,6 +182,15 @@ pub(super) struct Unusable {
 }
 
 impl Unusable {
+    /// The message of a condition, which has no field of its own: that of an invalid policy names the field.
+    fn condition_message(&self, reason: PolicyReason) -> Cow<'_, str> {
+        let names_it = self.message.contains(&self.field);
+        match reason == PolicyReason::Invalid && !names_it {
+            true => format!("{}: {}", self.field, self.message).into(),
+            false => Cow::Borrowed(&self.message),
+        }
+    }
+
     /// The target is missing or belongs to another policy.
     fn target(message: String) -> Self {
         Self {
