@@ -51,7 +51,6 @@ pub use crate::conn::Drain;
 pub use crate::listen::BindError;
 pub use crate::router::layer::{GatewayLayer, GatewayService, PortService, known_connection};
 pub use crate::snapshot::{BuildError, PolicyFault, PolicyFaults};
-pub use crate::traffic::InternalClient;
 
 /// Settings of a [`Gateway`] that do not depend on the plan.
 #[derive(Clone)]

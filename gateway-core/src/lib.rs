@@ -29,8 +29,8 @@
 //! | `gateway` | yes | plans, serving, balancing, connections to backends, TLS: all modules without a link in the table above |
 //! | `aws-lc-rs` | yes | `Options::default()` with aws-lc-rs as crypto provider; implies `gateway` |
 //!
-//! Without `gateway` the crate contains only the Layers and parsers: no TLS crate, no C compiler, fewer
-//! than 40 dependencies. Without `aws-lc-rs`, `Options::new` accepts any `rustls::crypto::CryptoProvider`.
+//! Without `gateway` the crate contains only the Layers and parsers: no TLS crate, no C compiler, at most
+//! 40 dependencies. Without `aws-lc-rs`, `Options::new` accepts any `rustls::crypto::CryptoProvider`.
 //!
 //! # Example
 //!

@@ -54,6 +54,7 @@ pub enum ApiKeyPlace {
 /// Why a request is rejected, in Envoy's words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("Client authentication failed.")]
+#[non_exhaustive]
 pub enum ApiKeyError {
     /// The request has no key.
     Missing,

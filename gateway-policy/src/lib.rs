@@ -38,7 +38,53 @@
 //! [`oidc_axum`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/oidc_axum.rs
 //! [`oidc_hyper`]: https://github.com/towergate/towergate/blob/main/gateway-policy/examples/oidc_hyper.rs
 //!
-//! Invariant: every field of the three kinds is applied, or makes its policy invalid with an error
+//! # Example
+//!
+//! A SecurityPolicy against cross-site request forgery, in front of any service:
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use http::{Request, Response};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use towergate_core::Body;
+//! use towergate_core::policy::PolicyLayer;
+//! use towergate_policy::SecurityPolicySpec;
+//! use towergate_policy::references::NoReferences;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let spec: SecurityPolicySpec = serde_json::from_str(r#"{"csrf": {}}"#)?;
+//! // It refers to no Secret; `References` supplies those of other policies.
+//! let policies = spec.policies(&NoReferences)?;
+//! let layer = PolicyLayer::of_policies(policies, &towergate_tls::default_provider())?;
+//! let service = layer.layer(service_fn(|_: Request<Body>| async {
+//!     Ok::<_, Infallible>(Response::new(Body::from("saved")))
+//! }));
+//!
+//! let save = |origin| {
+//!     let request = Request::post("/").header("host", "shop.example");
+//!     request.header("origin", origin).body(Body::empty())
+//! };
+//! let own = service.clone().oneshot(save("http://shop.example")?).await?;
+//! assert_eq!(own.status(), 200);
+//! let foreign = service.oneshot(save("http://evil.example")?).await?;
+//! assert_eq!(foreign.status(), 403);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `aws-lc-rs` | yes | aws-lc-rs as default crypto provider of `towergate-core` and `towergate-tls` |
+//!
+//! Policies verify tokens and passwords with aws-lc-rs in either case.
+//!
+//! # Fields
+//!
+//! Every field of the three kinds is applied, or makes its policy invalid with an error
 //! that names the field, or, if it protects nothing, is ignored with a warning. Unknown fields are
 //! left to the caller.
 

@@ -35,6 +35,7 @@ pub struct ResolvedAddresses {
 
 /// Why a host has no addresses.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LookupError {
     /// The name does not exist, or has no address.
     #[error("the name does not exist or has no address")]

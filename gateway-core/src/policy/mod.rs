@@ -81,6 +81,13 @@ pub use rejected_body::RejectedBody;
 pub use request::{PolicyRequest, RequestFacts, RequestHead};
 pub use stage::Stage;
 
+#[cfg(feature = "gateway")]
+pub use crate::balance::{PreferredEndpoint, RespondingEndpoint, find_cookie};
+#[cfg(feature = "gateway")]
+pub use crate::live::Live;
+#[cfg(feature = "gateway")]
+pub use crate::traffic::{CallError, CollectedBody, InternalClient};
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -165,6 +165,7 @@ pub struct Addresses {
 
 /// Error of [`decode`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// At least `needed` more bytes are missing; never 0.
     #[error("at least {needed} bytes are missing")]

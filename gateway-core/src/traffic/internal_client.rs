@@ -55,8 +55,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// use towergate_core::plan::{
 ///     Backend, BackendId, BackendProtocol, Destination, Traffic, WeightedBackend,
 /// };
-/// use towergate_core::snapshot::Live;
-/// use towergate_core::traffic::InternalClient;
+/// use towergate_core::policy::{InternalClient, Live};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let authorization = WeightedBackend {

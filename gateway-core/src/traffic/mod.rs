@@ -15,7 +15,7 @@
 //! use towergate_core::error::Error;
 //! use towergate_core::observer::Observer;
 //! use towergate_core::plan::{Destination, Traffic, WeightedBackend};
-//! use towergate_core::snapshot::Live;
+//! use towergate_core::policy::Live;
 //! use towergate_core::traffic::{ForwardContext, Forwarder};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -38,7 +38,7 @@ use crate::policy::FilledFields;
 /// use tower::ServiceExt;
 /// use towergate_core::Body;
 /// use towergate_core::plan::Traffic;
-/// use towergate_core::snapshot::Live;
+/// use towergate_core::policy::Live;
 /// use towergate_core::traffic::{ForwardService, Forwarder};
 ///
 /// # #[tokio::main(flavor = "current_thread")]

@@ -20,7 +20,7 @@
 //! use std::sync::Arc;
 //!
 //! use towergate_core::plan::{Backend, BackendId, BackendProtocol, Traffic};
-//! use towergate_core::snapshot::Live;
+//! use towergate_core::policy::Live;
 //! use towergate_core::upstream::{Pool, Transport};
 //!
 //! let backend = Backend {

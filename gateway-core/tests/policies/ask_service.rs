@@ -10,7 +10,7 @@ use towergate_core::plan::{
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, PolicyFuture, PolicyRequest, WaitingPolicy,
 };
-use towergate_core::traffic::InternalClient;
+use towergate_core::policy::InternalClient;
 use towergate_core::{Body, LocalReply};
 
 const ASKED: HeaderName = HeaderName::from_static("x-asked");

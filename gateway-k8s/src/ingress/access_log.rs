@@ -58,6 +58,7 @@ pub struct LoggedRequest {
 
 /// Why a line contains no request.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
 pub enum LogLineError {
     /// The line is not in a known format, such as a message of the controller.
     Format,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName};
-use towergate_core::gateway::InternalClient;
+use towergate_core::policy::InternalClient;
 use towergate_core::plan::{BackendProtocol, Text};
 use towergate_core::policy::{BuiltPolicy, PolicyLayer};
 use towergate_policy::ext_auth::{

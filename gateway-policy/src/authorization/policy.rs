@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use towergate_core::LocalReply;
 use towergate_core::policy::{BuiltPolicy, HeadPolicy, RequestHead};
-use towergate_core::snapshot::Live;
+use towergate_core::policy::Live;
 
 use super::{AuthorizationRules, LocationMatch};
 use crate::geoip::{GeoDatabaseFiles, GeoFields};

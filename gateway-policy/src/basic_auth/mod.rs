@@ -59,6 +59,7 @@ pub struct BasicAuthentication {
 
 /// Why a request is rejected, in Envoy's words if Envoy has the reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BasicAuthError {
     /// No `Authorization` field.
     #[error("User authentication failed. Missing username and password.")]

@@ -1,7 +1,7 @@
 //! Why a service did not decide on a request.
 
 use http::StatusCode;
-use towergate_core::traffic::CallError;
+use towergate_core::policy::CallError;
 
 use crate::unary_call::UnaryCallError;
 

@@ -15,7 +15,7 @@ use towergate_core::policy::{
     BuildContext, BuiltPolicy, FilledFields, PolicyError, PolicyFuture, PolicyRequest,
     WaitingPolicy,
 };
-use towergate_core::traffic::{CallError, InternalClient};
+use towergate_core::policy::{CallError, InternalClient};
 use towergate_core::{Body, Error, LocalReply};
 
 use super::body::{SentPart, announced_length};

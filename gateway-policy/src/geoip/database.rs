@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum GeoDatabaseError {
     /// The file cannot be read.
     #[error("{0}")]

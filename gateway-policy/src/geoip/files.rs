@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
-use towergate_core::snapshot::Live;
+use towergate_core::policy::Live;
 
 use super::{ClientLocation, GeoDatabase, GeoDatabaseError, GeoFields};
 

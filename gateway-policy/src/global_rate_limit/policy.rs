@@ -15,7 +15,7 @@ use towergate_core::plan::{
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, PolicyFuture, PolicyRequest, WaitingPolicy,
 };
-use towergate_core::traffic::{CallError, InternalClient};
+use towergate_core::policy::{CallError, InternalClient};
 use towergate_core::{Body, LocalReply};
 
 use super::answer::Decision;

@@ -16,7 +16,7 @@ use aws_lc_rs::signature::{
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
-use towergate_core::snapshot::Live;
+use towergate_core::policy::Live;
 
 use super::token::object;
 use super::verified_cache::KeySetId;

@@ -10,7 +10,7 @@ use towergate_core::policy::{
     BuildContext, BuiltPolicy, FilledFields, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest,
     RequestHead, WaitingPolicy,
 };
-use towergate_core::snapshot::Live;
+use towergate_core::policy::Live;
 
 use super::remote::RemoteKeySet;
 use super::{

@@ -453,7 +453,7 @@ fn a_verified_token_is_still_refused_once_expired_or_when_its_key_is_gone() {
 fn rules_with_the_same_key_set_share_it_and_the_tokens_that_it_has_verified() {
     let signer = edwards();
     let text = json!({ "keys": [signer.jwk] }).to_string();
-    let live = towergate_core::snapshot::Live::default();
+    let live = towergate_core::policy::Live::default();
     let shared = || KeySet::shared(text.as_bytes(), &live).unwrap();
     let token = signer.token(&json!({}), &json!({"sub": "ada"}));
     let (head, ()) = Request::get("/")

@@ -46,6 +46,7 @@ pub enum RedirectHost<'u> {
 
 /// Why a string is not a redirect URL.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RedirectUrlError {
     /// The scheme is missing, or is neither `http` nor `https`.
     #[error("the scheme must be http, https or %REQ(x-forwarded-proto)%")]

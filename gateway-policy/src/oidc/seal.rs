@@ -24,6 +24,7 @@ struct DerivedKey {
 
 /// The error of a secret from which no key can be derived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SessionKeyError {
     /// There is none.
     #[error("there is no session key")]

@@ -45,7 +45,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::RouteId;
 use towergate_core::policy::{BuildContext, BuiltPolicy};
-use towergate_core::snapshot::Live;
+use towergate_core::policy::Live;
 
 use self::bucket::Bucket;
 use self::distinct::DistinctBuckets;
