@@ -22,6 +22,7 @@
 
 mod diagnostic;
 mod document_cache;
+mod field_scope;
 mod kind;
 mod locate;
 mod metadata;
@@ -43,13 +44,13 @@ use std::sync::Arc;
 use towergate_policy::SchemaViolation;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub(crate) use field_scope::FieldScope;
 pub(crate) use locate::locate;
 pub(crate) use split::split as split_documents;
 pub(crate) use suggest::nearest;
 pub(crate) use tree::parse as parse_tree;
 pub(crate) use tree::{Node, Value as NodeValue};
 pub(crate) use typed::scalar;
-pub(crate) use unknown::is_of_every_rule;
 
 pub use self::document_cache::DocumentCache;
 pub use self::object_store::ObjectStore;

@@ -5,6 +5,7 @@
 //! be admitted. The part of the object that contains an unknown or invalid field therefore fails closed,
 //! as [`Closed`] defines.
 
+use super::field_scope::FieldScope;
 use super::kind::KindId;
 use super::typed::UnknownField;
 
@@ -63,32 +64,34 @@ impl Closed {
 /// Returns the part that fails closed because of the field at `path`; `None` if the field has no effect.
 pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
     use KindId as K;
-    let Some(field) = path.strip_prefix("spec.") else {
-        return (path == "spec").then(|| whole(kind)).flatten();
-    };
+    if path == "spec" {
+        return whole(kind);
+    }
+    if !path.starts_with("spec.") {
+        return None;
+    }
+    let scope = FieldScope::of(path);
     match kind {
-        K::HttpRoute | K::GrpcRoute if is_of_every_rule(path) => Some(Closed::Rules),
-        K::TlsRoute | K::TcpRoute | K::UdpRoute if is_of_every_rule(path) => Some(Closed::Stream),
         K::ClientTrafficPolicy
         | K::BackendTrafficPolicy
         | K::SecurityPolicy
         | K::BackendTlsPolicy => Some(Closed::Policy),
-        K::HttpRoute | K::GrpcRoute if field.starts_with("rules[") => Some(Closed::Rule),
-        K::TlsRoute | K::TcpRoute | K::UdpRoute if field.starts_with("rules[") => {
-            Some(Closed::Stream)
-        }
-        K::HttpRoute | K::GrpcRoute | K::TlsRoute | K::TcpRoute | K::UdpRoute => {
-            match field.starts_with("parentRefs[") {
-                true => Some(Closed::Parent),
-                false => Some(Closed::Route),
-            }
-        }
-        // Labels of generated objects and addresses do not admit requests.
-        K::Gateway if field.starts_with("infrastructure.") || field.starts_with("addresses[") => {
-            None
-        }
-        K::Gateway | K::ListenerSet if field.starts_with("listeners[") => Some(Closed::Listener),
-        K::Gateway | K::ListenerSet => Some(Closed::Gateway),
+        K::HttpRoute | K::GrpcRoute => Some(match scope {
+            FieldScope::EveryRule => Closed::Rules,
+            FieldScope::Rule(..) => Closed::Rule,
+            FieldScope::Parent(_) => Closed::Parent,
+            _ => Closed::Route,
+        }),
+        K::TlsRoute | K::TcpRoute | K::UdpRoute => Some(match scope {
+            FieldScope::EveryRule | FieldScope::Rule(..) => Closed::Stream,
+            FieldScope::Parent(_) => Closed::Parent,
+            _ => Closed::Route,
+        }),
+        K::Gateway if scope == FieldScope::Infrastructure => None,
+        K::Gateway | K::ListenerSet => Some(match scope {
+            FieldScope::Listener(_) => Closed::Listener,
+            _ => Closed::Gateway,
+        }),
         K::ReferenceGrant => Some(Closed::Grant),
         // These objects fail closed as a whole.
         K::ExtensionPolicy | K::PatchPolicy => None,
@@ -129,15 +132,6 @@ fn whole(kind: KindId) -> Option<Closed> {
         | K::ConfigMap
         | K::Namespace => None,
     }
-}
-
-/// Whether an invalid field affects every rule of its route. The attachment of the route is known, so its
-/// requests must not reach a less specific route.
-pub(crate) fn is_of_every_rule(path: &str) -> bool {
-    matches!(
-        path,
-        "spec" | "spec.rules" | "spec.parentRefs" | "spec.hostnames"
-    ) || path.starts_with("spec.hostnames[")
 }
 
 /// Maximum number of field names in the advice.

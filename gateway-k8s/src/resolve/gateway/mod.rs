@@ -55,6 +55,7 @@ use crate::api::gateway::GatewaySpec;
 use crate::api::listener_set::ListenerSetSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::reference::SecretObjectReference;
+use crate::decode::FieldScope;
 use crate::objects::{Object, ObjectKey};
 use crate::status::{ConditionType, Conditions, GatewayReason, GatewayStatus, ListenerStatus};
 
@@ -200,7 +201,10 @@ impl<'a> GatewayState<'a> {
         let own = &self.object.misread;
         let shared = own.iter();
         let shared: Vec<SchemaViolation> = shared
-            .filter(|fault| !fault.field.starts_with("spec.listeners"))
+            .filter(|fault| {
+                let scope = FieldScope::of(&fault.field);
+                !matches!(scope, FieldScope::Listener(_) | FieldScope::Listeners)
+            })
             .cloned()
             .collect();
         let valid = self.listeners.iter_mut();

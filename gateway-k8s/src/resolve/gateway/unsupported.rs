@@ -8,6 +8,7 @@ use super::listener::ListenerState;
 use super::parameters;
 use super::protocol::ListenerProtocol;
 use crate::api::gateway::{GatewaySpec, GatewaySpecAddress};
+use crate::decode::FieldScope;
 use crate::finding::FindingCode;
 use crate::objects::Object;
 use crate::status::{ConditionType, Conditions, GatewayReason, ListenerReason};
@@ -107,17 +108,13 @@ pub(super) fn check_filters(listener: &mut ListenerState<'_>) {
 /// field may restrict the accepted routes or require client certificates. `misread` are the unreadable
 /// fields of the object.
 pub(super) fn check_misread(misread: &[SchemaViolation], listener: &mut ListenerState<'_>) {
-    let own = format!("spec.listeners[{}]", listener.at);
-    let fault = misread.iter().find(|fault| {
-        let field = fault.field.as_str();
-        match field.starts_with("spec.listeners[") {
-            true => field.starts_with(&own),
-            false if field.starts_with("spec.tls.") => {
-                listener.protocol == Some(ListenerProtocol::Https)
-            }
-            false => true,
-        }
-    });
+    let fault = misread
+        .iter()
+        .find(|fault| match FieldScope::of(&fault.field) {
+            FieldScope::Listener(at) => at == listener.at,
+            FieldScope::GatewayTls => listener.protocol == Some(ListenerProtocol::Https),
+            _ => true,
+        });
     if let Some(fault) = fault {
         let message = fault.to_string();
         listener.conditions.set(

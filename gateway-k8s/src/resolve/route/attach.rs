@@ -14,7 +14,7 @@ use super::unattached::unattached;
 use super::{RouteRef, RuleErrors};
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
-use crate::decode::is_of_every_rule;
+use crate::decode::FieldScope;
 use crate::objects::ObjectKey;
 use crate::status::{ConditionType, Conditions, RouteReason};
 
@@ -206,12 +206,10 @@ impl Attachment {
 
 /// The first unknown field that affects this parentRef or all of them.
 fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
-    let own = format!("spec.parentRefs[{at}]");
-    let concerns = |fault: &&SchemaViolation| {
-        let field = fault.field.as_str();
-        let of_rule = field == "spec.rules" || field.starts_with("spec.rules[");
-        let of_parent = field.starts_with("spec.parentRefs[");
-        !of_rule && !is_of_every_rule(field) && (!of_parent || field.starts_with(&own))
+    let concerns = |fault: &&SchemaViolation| match FieldScope::of(&fault.field) {
+        FieldScope::Parent(own) => own == at,
+        FieldScope::Rule(..) | FieldScope::EveryRule => false,
+        _ => true,
     };
     route.misread().iter().find(concerns)
 }

@@ -56,7 +56,7 @@ use crate::api::http_route::HttpRouteSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::reference::ParentReference;
 use crate::api::stream_route::{PortRouteSpec, StreamRouteRule, TlsRouteSpec};
-use crate::decode::is_of_every_rule;
+use crate::decode::FieldScope;
 use crate::objects::{Object, ObjectKey, Objects};
 use crate::status::{Condition, ConditionType, Conditions, Reason, RouteReason, RouteStatus};
 
@@ -120,10 +120,8 @@ impl<'a> RouteRef<'a> {
 
     /// The unreadable fields of the rule at this index, and those that affect every rule.
     fn misread_of_rule(self, rule: usize) -> impl Iterator<Item = &'a SchemaViolation> {
-        let within = format!("spec.rules[{rule}]");
-        self.misread()
-            .iter()
-            .filter(move |fault| fault.field.starts_with(&within) || is_of_every_rule(&fault.field))
+        let faults = self.misread().iter();
+        faults.filter(move |fault| FieldScope::of(&fault.field).affects_rule(rule))
     }
 
     pub(super) fn key(self) -> ObjectKey {

@@ -31,6 +31,7 @@ use self::reading::{Readings, product};
 use self::value::Values;
 use crate::api::grpc_route::GrpcRouteMatch;
 use crate::api::http_route::HttpRouteMatch;
+use crate::decode::FieldScope;
 
 /// The methods of Gateway API (`HTTPMethod`).
 const METHODS: [Method; 9] = [
@@ -132,11 +133,11 @@ fn unread_of(rule: usize, unread: &[SchemaViolation]) -> Vec<String> {
     if unread.is_empty() {
         return Vec::new();
     }
-    let within = format!("spec.rules[{rule}]");
-    let below = |fault: &SchemaViolation| match &*fault.field {
+    let below = |fault: &SchemaViolation| match FieldScope::of(&fault.field) {
+        FieldScope::Rule(at, rest) if at == rule => Some(rest.to_owned()),
         // None of the rules could be read.
-        "spec.rules" => Some(".matches".to_owned()),
-        field => field.strip_prefix(&within).map(str::to_owned),
+        FieldScope::EveryRule if fault.field == "spec.rules" => Some(".matches".to_owned()),
+        _ => None,
     };
     unread.iter().filter_map(below).collect()
 }
