@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::render::brief;
 use crate::watch::Watch;
 
-/// Maximum number of lines per reading about settings of Ingresses that are not translated.
+/// Maximum number of log lines per reading about untranslated settings of Ingresses.
 const MAX_UNTRANSLATED: usize = 100;
 
 /// Reads folders of manifests, and reads them again when they change.

@@ -1,6 +1,6 @@
 //! A running gateway to which requests are sent, each over a connection of its own.
 //!
-//! Certificates are not verified: the address is not one that the names resolve to.
+//! Certificates are not verified, because the address of the gateway is usually not that of the requested names.
 
 use std::time::Duration;
 
@@ -56,7 +56,10 @@ impl LiveGateway {
         })
     }
 
-    /// Sends a request. The text says why there is no response.
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// Why there is no response.
     pub(crate) async fn send(&self, request: &ModelRequest) -> Result<LiveAnswer, String> {
         match timeout(TIME, self.exchange(request)).await {
             Ok(answer) => answer,

@@ -67,8 +67,8 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     )))
 }
 
-/// Proves the translation as the arguments ask for, and prints the report with the proofs, which are part of the
-/// document in JSON and HTML. Returns the proofs.
+/// Makes the proofs that the arguments request, and prints the report with them. In JSON and HTML, the proofs are part
+/// of the document. Returns the proofs.
 fn report(
     args: &MigrateArgs,
     manifests: &Manifests,

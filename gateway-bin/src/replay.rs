@@ -121,7 +121,7 @@ fn block_on(proof: impl Future<Output = ProofReport>) -> Result<ProofReport, Fai
     Ok(runtime.block_on(proof))
 }
 
-/// The request as one over the scheme of a gateway.
+/// The request with the scheme of the gateway's address.
 fn over(gateway: &LiveGateway, kept: &ReplayRequest) -> ModelRequest {
     ModelRequest {
         https: gateway.https,
@@ -132,7 +132,7 @@ fn over(gateway: &LiveGateway, kept: &ReplayRequest) -> ModelRequest {
 /// Why a request over the other scheme is not compared.
 const OTHER_SCHEME: &str = "it arrived over another scheme than that of the addresses";
 
-/// Whether the log or the Ingresses say that the request arrived over the other scheme.
+/// Whether the log or the Ingresses show that the request arrived over the other scheme.
 fn has_other_scheme(gateway: &LiveGateway, kept: &ReplayRequest) -> bool {
     kept.knows_scheme && kept.request.https != gateway.https
 }

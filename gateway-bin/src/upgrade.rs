@@ -65,7 +65,7 @@ impl Upgrade {
         if self.predecessor.is_some() {
             servers.serve(admin)?;
         }
-        // Last: from here on, the next process asks this one.
+        // Last, because the next process connects to the published socket.
         hand_over.publish()?;
         self.published = true;
         let Some(predecessor) = self.predecessor.take() else {

@@ -31,7 +31,7 @@ pub(crate) struct CircuitBreaker {
     endpoints: Option<Box<Endpoints>>,
 }
 
-/// One connection may hold one in this number of the free requests.
+/// Divisor of the free requests: their quotient is the number that one connection may hold.
 const SHARE_OF_CONNECTION: u32 = 4;
 
 type Endpoints = Mutex<HashMap<EndpointAddress, Arc<AtomicU32>>>;
@@ -54,7 +54,7 @@ pub(crate) enum Resource {
 pub(crate) struct Permit {
     breaker: Arc<CircuitBreaker>,
     resource: Resource,
-    /// The connection of the request, if its share is limited.
+    /// The client connection of the request, if the share of each connection is limited.
     connection: Option<Arc<ConnectionRequests>>,
 }
 
@@ -108,11 +108,11 @@ impl CircuitBreaker {
         })
     }
 
-    /// Takes a request of a connection that carries several at a time, or `None` if the limit is reached.
+    /// Takes one unit for a request on a connection that carries several at a time; `None` if a limit is reached.
     ///
-    /// With `fair_requests`, each request after the first also requires that the connection holds at most a quarter
-    /// of the requests that are free without its own last one. A connection alone gets 205 of 1024; 12 connections
-    /// that take all they can leave 113 free, and new connections are still served.
+    /// With `fair_requests`, a connection may hold at most a quarter of the requests that are free, counting its latest
+    /// request as free, and always one request. A single connection gets 205 of 1024; 12 connections that take all they
+    /// can leave 113 free, and new connections are still served.
     pub(crate) fn acquire_shared(
         self: &Arc<Self>,
         connection: &Arc<ConnectionRequests>,

@@ -28,10 +28,10 @@ pub(crate) enum ClientAbort {
 pub(crate) struct ClientReset;
 
 impl ClientAbort {
-    /// How the client left, if `error` of its request body says that it did.
+    /// How the client left. `None`: `error`, of its request body, has another cause.
     pub(crate) fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
         let causes = std::iter::successors(Some(error), |error| (*error).source());
-        // The sources of an error of the gateway are those of a backend.
+        // The sources of the gateway's own `Error` concern the connection to a backend, not the client.
         let mut causes = causes.take_while(|cause| !cause.is::<Error>());
         causes.find_map(Self::of_cause)
     }

@@ -9,8 +9,9 @@
 //! | [`Expired::ClientStream`] | maximum stream duration of the listener | the head of the request | the last byte of the response | `router/timers.rs` |
 //! | [`Expired::Idle`] | idle timeout of the listener or the rule | progress of either side | the last byte of the response | `router/timers.rs` |
 //!
-//! The limits of the client's side enclose those of the backend's side, which has several attempts and ends before
-//! the response does if a policy delays its rest. [`Error::reply`] is the one table of statuses, flags and details.
+//! The limits of the client's side enclose those of the backend's side: a request may take several attempts, and the
+//! stream of the backend ends before the response if a policy delays the end of the response. [`Error::reply`] is the
+//! one table of statuses, flags and details.
 //!
 //! Not here: the limits of connections (`serve/timers.rs`), which also apply while there is no request, and the time
 //! in which a client accepts no data (`serve/stream_task.rs`), during which bodies are not polled.

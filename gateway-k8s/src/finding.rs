@@ -79,8 +79,8 @@ finding_codes! {
     GatewayOfAnotherController = "gateway-of-another-controller": "the GatewayClass of a Gateway belongs to another controller",
         "set `--controller-name` to that controller to serve the Gateway";
     GeoDatabaseUnusable = "geo-database-unusable": "a GeoIP database cannot be read, or none has a field that a policy compares",
-        "name databases that have the fields with `--geoip-database`";
-    HeaderEditWithoutEffect = "header-edit-without-effect": "an edit of a header field that frames the message or concerns one connection",
+        "pass databases that have these fields with `--geoip-database`";
+    HeaderEditWithoutEffect = "header-edit-without-effect": "an edit has no effect, because its header field frames the message or concerns one connection",
         "remove the edit";
     HostUnresolved = "host-unresolved": "a host that a SecurityPolicy or Backend names has no address",
         "correct the name, or refer to the service with `backendRefs`";
@@ -182,7 +182,7 @@ finding_codes! {
         "correct the document";
     TimeoutWithoutEffect = "timeout-without-effect": "a timeout for TLS and TCP listeners is set for a Gateway that has no listener of this kind",
         "set `timeout.http.idleTimeout`, or remove the field";
-    TrustedHops = "trusted-hops": "more than one proxy in front is trusted",
+    TrustedHops = "trusted-hops": "more than one proxy in front of the gateway is trusted",
         "count the proxies that append to `X-Forwarded-For`";
     UnknownBind = "unknown-bind": "`--bind` names a Gateway that does not exist",
         "write it as `NAMESPACE/NAME=ADDRESS`";

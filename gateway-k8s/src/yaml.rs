@@ -1,4 +1,4 @@
-//! Serialisation of JSON values as YAML in the format of `kubectl get -o yaml`.
+//! Serialization of JSON values as YAML in the format of `kubectl get -o yaml`.
 
 use serde_json::Value;
 

@@ -151,8 +151,8 @@ impl ApiKeyPolicy {
 }
 
 impl ApiKeyPolicy {
-    /// Removes the keys of a request, and those in the path of the access log. A key that no client
-    /// has may be one of another policy, or an earlier one.
+    /// Removes the keys of a request, and those in the path of the access log. Keys that no client has
+    /// are removed too: they may belong to another policy, or have been valid earlier.
     fn sanitize(&self, request: &mut RequestHead<'_>) {
         let query = request.head.uri.query().map_or(0, str::len);
         for place in &self.keys.sources {

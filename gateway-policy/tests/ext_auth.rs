@@ -18,8 +18,8 @@ use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
 use towergate_core::Body;
-use towergate_core::policy::InternalClient;
 use towergate_core::plan::BackendProtocol;
+use towergate_core::policy::InternalClient;
 use towergate_core::policy::{BuiltPolicy, PolicyLayer};
 use towergate_policy::ext_auth::{
     AnswerFields, AuthService, ExternalAuth, ExternalAuthPolicy, GrpcAuthService, HttpAuthService,

@@ -183,9 +183,9 @@ fn load(
         .key_provider
         .load_private_key(key)
         .map_err(|_| CertificateError::UnsupportedKey("the private key".to_owned()))?;
-    // Compared without rustls, whose parser is made for verification and rejects certificates of
-    // version 1; clients decide whether they accept these. Some providers cannot derive the public
-    // key from a private key: the handshake then detects a mismatch.
+    // The keys are compared without rustls: its parser is made for verification and rejects
+    // certificates of version 1, but clients decide whether they accept these. Some providers
+    // cannot derive the public key from a private key: the handshake then detects a mismatch.
     if let Some(public) = key.public_key() {
         let (_, leaf) =
             X509Certificate::from_der(&chain[0]).map_err(|_| CertificateError::Malformed(0))?;

@@ -195,7 +195,7 @@ impl ClientVerifier {
         self.schemes.is_empty() || self.schemes.contains(&scheme)
     }
 
-    /// rustls leaves it to the verifier whether a scheme was offered to the client.
+    /// Checks that the scheme was offered to the client, which rustls leaves to the verifier.
     fn check_scheme(&self, scheme: SignatureScheme) -> Result<(), Error> {
         match self.allows(scheme) {
             true => Ok(()),
@@ -295,7 +295,7 @@ struct ChainVerifier {
 }
 
 impl ChainVerifier {
-    /// Number of expired certificates of a chain that are considered.
+    /// Maximum number of expired certificates of a chain whose expiry times are tried.
     const MAX_EXPIRED: usize = 4;
 
     fn new(settings: &ClientAuth, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {

@@ -1,9 +1,9 @@
 //! TLS settings of a listener, and the rustls configuration built from them.
 //!
 //! A change of certificates builds a new configuration. State for session resumption must survive
-//! this change, and must never be shared with another listener or other settings: a session of
-//! one listener is no proof for another. It is therefore a separate value,
-//! [`ResumptionState`], which the caller stores by the name of the listener and
+//! this change, and must never be shared with another listener or other settings: a client that
+//! one listener has admitted may not meet the requirements of another. The state is therefore a
+//! separate value, [`ResumptionState`], which the caller stores by the name of the listener and
 //! [`ServerTls::without_certificates`].
 //!
 //! ```

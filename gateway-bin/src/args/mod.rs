@@ -91,11 +91,11 @@ Examples:
     RateLimits(RateLimitsArgs),
     /// Translate Ingresses of ingress-nginx to Gateway API.
     ///
-    /// Reads Ingresses with the IngressClasses, Services, Secrets, ConfigMaps, and the controller's
-    /// Deployment or Helm values in the given folders and below. `-` reads manifests from standard
-    /// input. Writes one file per namespace with --out, and prints a verdict on each annotation,
-    /// ConfigMap key and flag. Exit status: 0; 1 if a verdict is --fail-on or worse, or a manifest
-    /// is invalid; 2 if a file cannot be read or written.
+    /// Reads Ingresses, IngressClasses, Services, Secrets, ConfigMaps, and the controller's Deployment
+    /// or Helm values from the given folders and below. `-` reads manifests from standard input.
+    /// Writes one file per namespace with --out, and prints a verdict on each annotation, ConfigMap key
+    /// and flag. Exit status: 0 on success, 1 if a verdict is as bad as --fail-on or worse, or a
+    /// manifest is invalid, 2 if a file cannot be read or written.
     #[command(display_name = "towergate", after_help = MIGRATE_EXAMPLES)]
     Migrate(MigrateArgs),
     /// Send the requests of an access log of ingress-nginx again and compare the responses.

@@ -46,9 +46,8 @@ pub(crate) struct RunArgs {
     /// upgrade without lost connections see --hand-over. Default: a port in use is an error.
     #[arg(long)]
     pub(crate) reuse_port: bool,
-    /// Take over the listening sockets of the process that runs with this path, which then drains and exits, and pass
-    /// them to the next process in the same way: an upgrade that loses no connection. The path is that of a Unix
-    /// socket.
+    /// Unix socket for upgrades that lose no connection. A new process with the same path takes over the listening
+    /// sockets of the running process, which then drains and exits.
     #[arg(long, value_name = "PATH")]
     pub(crate) hand_over: Option<PathBuf>,
     /// Name server for the host names of Backends. Can be repeated. Default: the name servers of the system.

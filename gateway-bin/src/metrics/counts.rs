@@ -62,7 +62,7 @@ pub(super) struct ListenerCounts {
 #[derive(Debug, Default)]
 pub(super) struct StreamCounts {
     pub(super) ended: u64,
-    /// Without a connection to a backend.
+    /// Those that reached no backend.
     pub(super) failed: u64,
     pub(super) received: u64,
     pub(super) sent: u64,

@@ -44,7 +44,8 @@ struct ZoneRule {
 #[repr(align(64))]
 struct RoundRobinCounter(AtomicUsize);
 
-/// Maximum number of further picks instead of a new endpoint. If all endpoints are new, they share the requests.
+/// Maximum number of picks that replace a pick of a new endpoint. The limit matters if all endpoints are new: they then
+/// share the requests.
 const SLOW_START_ATTEMPTS: usize = 8;
 
 /// Properties of a request that influence the pick.
@@ -167,7 +168,7 @@ impl Balancer {
         Some(endpoint_set.endpoints()[index].clone())
     }
 
-    /// As [`Self::index`], with a share of a new endpoint that grows over `window`.
+    /// As [`Self::index`], but the share of a new endpoint grows over `window`.
     fn warm_index(&self, endpoint_set: &Arc<EndpointSet>, window: Duration) -> Option<usize> {
         let mut index = self.index(endpoint_set, None)?;
         for _ in 0..SLOW_START_ATTEMPTS {

@@ -4,9 +4,9 @@
 //! response ──LoadReport──> EndpointLoads::learn ──weights, once per period──> EndpointLoads::pick
 //! ```
 //!
-//! An endpoint has a weight once it has reported for `blackout`, and until it has not reported for `expiration`.
-//! The others have the median of these weights. Requests only read the weights; the first request after the period
-//! calculates them anew.
+//! An endpoint gets a weight of its own after it has sent reports for `blackout`, and loses it when no report has
+//! arrived for `expiration`. Endpoints without one have the median of these weights. Requests only read the weights;
+//! the first request after the period calculates them anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct EndpointLoads {
 struct EndpointLoad {
     /// Bits of the weight.
     weight: AtomicU64,
-    /// Time of the first report without a longer pause since.
+    /// Time of the first report after the last pause that was longer than `expiration`.
     since: AtomicU64,
     /// Time of the latest report.
     latest: AtomicU64,

@@ -32,7 +32,7 @@ impl HostAddresses {
         match answer {
             Ok(ResolvedAddresses { addresses, ttl }) => {
                 if failures > 0 {
-                    tracing::info!("host {name} is resolved again");
+                    tracing::info!("host {name} can be resolved again");
                 }
                 self.addresses = addresses;
                 match settings.respect_ttl {

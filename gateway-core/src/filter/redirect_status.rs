@@ -22,7 +22,7 @@ pub enum RedirectStatus {
 
 /// Error of a number that is not the status of a redirect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0} is not the status of a redirect: 301, 302, 303, 307 and 308 are")]
+#[error("{0} is not the status of a redirect; use 301, 302, 303, 307 or 308")]
 pub struct InvalidRedirectStatus(u16);
 
 impl RedirectStatus {

@@ -68,7 +68,7 @@ fn trailers_frame(fields: &HeaderMap) -> Vec<u8> {
         frame.extend_from_slice(value.as_bytes());
         frame.extend_from_slice(b"\r\n");
     }
-    // A block of fields is limited to far less by HTTP/2.
+    // HTTP/2 limits a block of fields to far less.
     let length = u32::try_from(frame.len() - 5).unwrap_or(u32::MAX);
     frame[1..5].copy_from_slice(&length.to_be_bytes());
     frame

@@ -14,7 +14,7 @@ pub(crate) enum LenientParse {
     BothFramings,
     /// `Content-Length` is repeated with the same value (RFC 9110, section 8.6).
     SameLengths,
-    /// `Content-Length` is longer than any number, or `Transfer-Encoding` than any coding that is accepted.
+    /// `Content-Length` or `Transfer-Encoding` is longer than any accepted value.
     LongFraming,
 }
 

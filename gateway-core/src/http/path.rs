@@ -1,4 +1,4 @@
-//! Path normalisation: the same bytes are matched, authorised and forwarded.
+//! Path normalisation: the same bytes are matched, authorized and forwarded.
 //!
 //! [`normalize`] processes the path and query of a request target, in Envoy's order:
 //!

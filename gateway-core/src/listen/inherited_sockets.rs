@@ -48,7 +48,7 @@ pub(crate) fn classify(socket: &OwnedFd) -> io::Result<(Type, SocketAddr)> {
     }
     let address = socket.local_addr()?.as_socket();
     let address = address.ok_or_else(|| invalid("a socket without IP address"))?;
-    // Shared with the other process, which has set the same.
+    // The flag is shared with the other process, which has set it to the same value.
     socket.set_nonblocking(true)?;
     Ok((kind, address))
 }

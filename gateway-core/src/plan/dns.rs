@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct DnsSettings {
     /// Whether an answer is used for the time to live of its records, in place of `refresh`. Default: true.
     pub respect_ttl: bool,
-    /// Time until a name is resolved again that has no address, or if `respect_ttl` is false; at least 1 s is used.
-    /// Default: 30 s, as in Envoy Gateway.
+    /// Time until a name without an address is resolved again; if `respect_ttl` is false, also any other name. At least
+    /// 1 s is used. Default: 30 s, as in Envoy Gateway.
     pub refresh: Duration,
     /// IP versions of addresses.
     pub family: DnsFamily,

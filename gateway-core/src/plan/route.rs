@@ -237,8 +237,8 @@ impl Default for Traffic {
     }
 }
 
-/// Use of CONNECT requests. The tunnel ends at a backend of the rule in either case; the target of the request decides
-/// nothing.
+/// Use of CONNECT requests. In either case the tunnel ends at a backend of the rule; the target of the request has no
+/// influence on it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ConnectMode {
     /// The backend receives the CONNECT request, and its response decides.

@@ -32,12 +32,12 @@ pub struct StreamRoute {
     pub access: Option<StreamAccess>,
 }
 
-/// Clients that may connect: the first rule with the address of the client decides.
+/// Clients that may connect: the first rule whose networks contain the client's address decides.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct StreamAccess {
     /// The rules, in order.
     pub rules: Vec<StreamAccessRule>,
-    /// Whether clients that no rule contains may connect.
+    /// Whether clients in the networks of no rule may connect.
     pub allow_others: bool,
 }
 

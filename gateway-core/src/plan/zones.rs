@@ -17,11 +17,11 @@ pub enum ZoneBalancing {
 /// zones have no endpoint.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LocalZone {
-    /// Number of endpoints of the backend from which the zone is preferred. Default: 6, as in Envoy.
+    /// Minimum number of endpoints of the backend for the zone to be preferred. Default: 6, as in Envoy.
     pub min_endpoints: u32,
     /// Share of the requests to which the preference applies, in percent. Default: 100.
     pub percent: u32,
-    /// Number of endpoints in the zone from which all requests stay in it, even if its endpoints then receive more
+    /// Minimum number of endpoints in the zone for all requests to stay in it, even if its endpoints then receive more
     /// requests than those of other zones. `None`: every endpoint of the backend receives the same share. Default:
     /// `None`.
     pub force: Option<u32>,

@@ -331,8 +331,8 @@ impl Exchange {
         self.entry.flags = Cow::Borrowed(forwarded.flags);
     }
 
-    /// Records the flag and the details of a reply, unless the client has left. The reply to the body of a client
-    /// that has left says so.
+    /// Records the flag and the details of a reply, unless the client is already recorded as having left. A reply
+    /// whose flag is that of a client abort records that the client has left.
     pub(crate) fn note_reply(&mut self, reply: &LocalReply) {
         if !matches!(self.ending, Ending::Left) {
             self.entry.flags = Cow::Borrowed(reply.flag);

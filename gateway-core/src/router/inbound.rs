@@ -50,7 +50,7 @@ enum RouteOutcome<'a> {
     Unrouted(SanitizedRequest),
     /// The request is a health check of the listener.
     HealthCheck(Sanitized),
-    /// The reply does not depend on a rule. `None`: taken.
+    /// A reply that does not depend on a rule. `None`: it has been taken.
     Replied(Option<LocalReply>),
 }
 

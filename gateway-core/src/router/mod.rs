@@ -3,7 +3,7 @@
 //! | step | work | local reply |
 //! |---|---|---|
 //! | 1 | listener: by SNI, or by `Host` on a plain port | |
-//! | 2 | sanitize: one `Host`, one framing, a normalized path | 4xx, redirect to the unescaped path |
+//! | 2 | sanitize: one `Host`, one framing, a normalised path | 4xx, redirect to the unescaped path |
 //! | 3 | early header edits; after step 2, so that no client can undo them with `Connection` | |
 //! | 4 | client address, then `x-forwarded-*` | 403, 404 |
 //! | 5 | health check of the listener | 200, 503 |

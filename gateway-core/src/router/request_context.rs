@@ -338,7 +338,7 @@ fn check_upgrade<'a>(
     sanitized: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
     match &sanitized.upgrade {
-        // Nothing but a rule for CONNECT serves it.
+        // Only a rule for CONNECT serves a CONNECT request.
         Some(Upgrade::Connect) if found.payload.rule.traffic.connect.is_none() => {
             Err(Error::NoRoute)
         }

@@ -81,7 +81,7 @@ impl StreamTimeouts {
         }
     }
 
-    /// When a tunnel ends at the latest, and the limit. `backend`: the deadline of its stream.
+    /// The latest end of a tunnel, and the limit that ends it. `backend`: the deadline of the backend's stream.
     pub(crate) fn tunnel_end(self, backend: Option<Instant>) -> Option<ExpiresAt> {
         earliest([
             self.deadline.map(|at| (at, Expired::ClientStream)),
@@ -135,7 +135,7 @@ async fn watch(
 /// Time limits of a response after its head, on one timer. It is armed only while there is no data to send.
 pub(super) struct ResponseTimer {
     idle: Option<Duration>,
-    /// Begin of the idle time. `None`: the last poll returned a frame.
+    /// Start of the idle time. `None`: the last poll returned a frame.
     since: Option<Instant>,
     /// Frames of the request at that time: a client that sends is not idle.
     uploaded: u64,

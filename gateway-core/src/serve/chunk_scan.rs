@@ -50,7 +50,7 @@ pub(super) struct MalformedChunk(pub(super) usize);
 impl ChunkScan {
     /// Before the first chunk.
     pub(super) const START: Self = Self::Size { digits: 0, size: 0 };
-    /// At the begin of a line of the trailers.
+    /// At the start of a line of the trailers.
     const TRAILERS: Self = Self::Trailers {
         filled: false,
         cr: false,

@@ -7,7 +7,7 @@ use super::request_framer::RequestFramer;
 pub struct FramedRequests {
     /// The bytes that the codec parses.
     pub bytes: Vec<u8>,
-    /// The defect of a head that the codec accepts, with the index of its request.
+    /// Defect of an invalid head that the codec would accept, with the index of its request. `None`: no defect.
     pub lenient: Option<String>,
     /// Whether a chunk is malformed.
     pub malformed: bool,

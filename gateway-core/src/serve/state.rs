@@ -65,7 +65,7 @@ pub(super) enum Phase {
         since: Micros,
         /// When its most recent bytes were received.
         last_read: Micros,
-        /// `received` before its first byte.
+        /// Value of `received` before its first byte.
         offset: u64,
     },
     /// Requests are being answered.
@@ -83,7 +83,7 @@ pub(super) enum Phase {
 /// length has been received since the head began.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct IncompleteBody {
-    /// The body may be complete once `received` is this.
+    /// Value of `received` from which on the body may be complete.
     until: u64,
     /// When its most recent bytes were received.
     last_read: Micros,

@@ -2,8 +2,8 @@
 //!
 //! A chunk of one byte is six bytes to receive and costs a pass through both codecs, so that a client with little
 //! bandwidth uses much processor time. Chunks that carry less data than their framing takes are counted, as frames
-//! without content are over HTTP/2 ([`ControlFrameMonitor`](super::control_frames::ControlFrameMonitor)). The limit is
-//! far above what programs send that write each value as a chunk.
+//! without content are over HTTP/2 ([`ControlFrameMonitor`](super::control_frames::ControlFrameMonitor)). Programs that
+//! write each value as a chunk stay far below the limit.
 
 use std::time::Duration;
 

@@ -166,7 +166,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 table.push(self.host(hostname, &routes));
                 continue;
             }
-            // Routes whose own hostnames are equally specific have a table.
+            // One table for all routes whose hostnames, as written, are equally specific.
             let specificity = |route: &&Arc<Route<P>>| route.written_as(hostname).specificity();
             routes.sort_by_key(|route| Reverse(specificity(route)));
             for equal in routes.chunk_by(|a, b| specificity(a) == specificity(b)) {
@@ -243,7 +243,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 Filter::DirectResponse(found) => steps.direct = Some(Box::new(found.clone())),
                 // `policies` builds the CORS filter, `Mirrors` the mirrors.
                 Filter::Cors(_) | Filter::Mirror(_) => {}
-                // Not supported for a rule, whose credentials are a policy.
+                // Not supported as a filter of a rule: there, credentials are a policy.
                 Filter::Credential(_) => unsupported = true,
             }
         }

@@ -181,7 +181,7 @@ enum State {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Failure {
     Read,
-    /// With the other direction's `transferred` at that time; `None` if that direction was done.
+    /// Value of `transferred` of the other direction at the time of the failure; `None`: that direction was done.
     Write(Option<u64>),
 }
 

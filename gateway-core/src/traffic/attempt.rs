@@ -226,7 +226,7 @@ impl<'a> Forwarding<'a> {
         match self.attempt(limit).await {
             Ok(attempt) => {
                 let rule = self.picked.forwarder.backends.traffic.retry.as_ref();
-                // A rule with 0 retries: as in Envoy, none is left for a response that needs one.
+                // A rule with 0 retries: as in Envoy, a response that needs a retry has the flag of used-up retries.
                 let exhausted =
                     rule.is_some_and(|rule| retry::on_response(&rule.on, &attempt.response.head));
                 Ok(self.finish(attempt, permit, if exhausted { "URX" } else { "" }))
@@ -494,8 +494,8 @@ fn milliseconds(time: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Waits for the first addresses of a host, for at most `limit`. Without any there is no endpoint, which the pick
-/// reports.
+/// Waits for the first addresses of a host, for at most `limit`. If none arrive, the cluster has no endpoint, and the
+/// pick of an endpoint fails.
 pub(super) async fn wait_for_addresses(route: &BackendRoute, limit: Duration) {
     let _ = timeout(limit, route.cluster.first_answer()).await;
 }

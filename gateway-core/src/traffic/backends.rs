@@ -310,9 +310,9 @@ impl Backends {
         }
     }
 
-    /// Picks a backendRef of the other priority than `tried`: one of last resort, or none of these.
-    /// `None`: the one that was picked cannot receive a request of `tried`, because it has no healthy
-    /// endpoints, because either has filters, or because its endpoint is the host of the request.
+    /// Picks a backendRef for a retry with the other priority: one of last resort if `tried` is a normal one, and
+    /// vice versa. `None`: there is none, or the picked one cannot receive a request that was prepared for `tried`: it
+    /// has no healthy endpoints, one of the two has filters, or its endpoint is the host of the request.
     pub(super) fn pick_other_priority(
         &self,
         tried: &BackendRef,

@@ -62,7 +62,7 @@ pub(crate) struct Connected {
 pub(crate) struct SessionPermit {
     in_flight: InFlightGuard,
     _slot: Slot,
-    /// Held so that the removal of its endpoints is noticed.
+    /// Keeps the cluster up to date, so that the session ends when its endpoint is removed.
     _cluster: Arc<Cluster>,
 }
 

@@ -73,8 +73,8 @@ impl fmt::Debug for TunnelGuard {
 }
 
 impl Forwarding<'_> {
-    /// Connects to an endpoint for a CONNECT request that the gateway terminates. A request has no further attempts: the
-    /// client repeats it.
+    /// Connects to an endpoint for a CONNECT request that the gateway terminates. A failed attempt is not repeated: the
+    /// client must send the request again.
     pub(super) async fn open_tunnel(&mut self, permit: Permit) -> Result<Forwarded, Error> {
         let start = Instant::now();
         self.attempts += 1;

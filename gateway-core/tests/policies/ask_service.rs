@@ -7,10 +7,10 @@ use http::{HeaderName, HeaderValue, Request};
 use towergate_core::plan::{
     Backend, BackendId, BackendProtocol, Destination, Traffic, WeightedBackend,
 };
+use towergate_core::policy::InternalClient;
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, PolicyFuture, PolicyRequest, WaitingPolicy,
 };
-use towergate_core::policy::InternalClient;
 use towergate_core::{Body, LocalReply};
 
 const ASKED: HeaderName = HeaderName::from_static("x-asked");

@@ -125,7 +125,7 @@ impl Trust {
             self.api
                 .replace(&self.name, &PostParams::default(), &secret)
                 .await?;
-            tracing::info!("the CA of data planes is renewed");
+            tracing::info!("renewed the CA of data planes");
             return self.take(kept, now);
         }
         self.take(pem(&secret), now)

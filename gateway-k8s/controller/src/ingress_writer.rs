@@ -107,7 +107,7 @@ async fn write(
     Ok(())
 }
 
-/// Forgets Events about settings that are no longer there, so that the set is not larger than what is written.
+/// Forgets Events about settings that no longer exist, which bounds the size of the set.
 fn forget(told: &mut HashSet<(ObjectKey, String)>, writes: &IngressWrites) {
     told.retain(|(ingress, text)| {
         let texts = writes.impossible.get(ingress);

@@ -80,7 +80,7 @@ pub(crate) struct NewTranslation {
 }
 
 impl Ingresses {
-    /// Contains no objects until they are noted.
+    /// Contains no objects until they are recorded.
     pub(crate) fn new(options: IngressOptions) -> Self {
         Self {
             options,

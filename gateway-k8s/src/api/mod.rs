@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer};
 
 /// Declares types of the API: each field may be absent or `null`, and only fields that are set are
-/// serialised.
+/// serialized.
 macro_rules! objects {
     ($($(#[$attribute:meta])* pub struct $name:ident $(<$of:ident>)? {
         $($(#[$of_field:meta])* pub $field:ident: $type:ty,)*
@@ -44,7 +44,7 @@ pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 /// API group of Envoy Gateway.
 pub const ENVOY_GROUP: &str = "gateway.envoyproxy.io";
 
-/// Deserialises `null` as absent, as Kubernetes does.
+/// Deserializes `null` as absent, as Kubernetes does.
 fn null_is_unset<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -18,21 +18,21 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Finding code, such as `unknown-field`.
     pub code: FindingCode,
-    /// File name. Empty if unknown; serialised as `null`.
+    /// File name. Empty if unknown; serialized as `null`.
     #[serde(serialize_with = "unless_default")]
     pub file: String,
-    /// Line in the file, from 1. 0 if unknown; serialised as `null`.
+    /// Line in the file, from 1. 0 if unknown; serialized as `null`.
     #[serde(serialize_with = "unless_default")]
     pub line: usize,
-    /// Column in the line, from 1, in characters. 0 if unknown; serialised as `null`.
+    /// Column in the line, from 1, in characters. 0 if unknown; serialized as `null`.
     #[serde(serialize_with = "unless_default")]
     pub column: usize,
-    /// Kind of the object. Empty if unknown; serialised as `null`.
+    /// Kind of the object. Empty if unknown; serialized as `null`.
     #[serde(serialize_with = "unless_default")]
     pub kind: String,
     /// Namespace and name of the object.
     pub object: Option<ObjectKey>,
-    /// Path of the field, such as `spec.listeners[0].port`. Empty for the whole object; serialised as `null`.
+    /// Path of the field, such as `spec.listeners[0].port`. Empty for the whole object; serialized as `null`.
     #[serde(serialize_with = "unless_default")]
     pub field: String,
     /// Failure and cause, on one line.

@@ -104,7 +104,7 @@ impl Server {
     }
 }
 
-/// A setting of an Ingress that has no effect, because another Ingress has made it before.
+/// A setting of an Ingress that has no effect, because that of another Ingress takes precedence.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Overlap {
     /// Index of the Ingress whose setting has no effect.
@@ -115,7 +115,7 @@ pub struct Overlap {
     pub what: OverlapKind,
 }
 
-/// A setting that only one Ingress can make.
+/// A setting that only one Ingress can have.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum OverlapKind {
     /// A path of a host.

@@ -357,7 +357,10 @@ fn a_setting_that_an_older_ingress_has_made_is_reported() {
         let mut verdicts = migration.verdicts.iter();
         let lost = verdicts.find(|one| one.object == "Ingress shop/a" && one.setting == setting);
         let text = lost.map(|one| one.text.as_str()).unwrap_or_default();
-        assert!(text.contains("that of Ingress shop/b applies"), "{text}");
+        assert!(
+            text.contains("the annotation of Ingress shop/b, which counts as older, applies"),
+            "{text}"
+        );
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn digest(endpoints: &Endpoints) -> Result<Digest, WireError> {
     Ok(Digest::of(Kind::Endpoints, &text))
 }
 
-/// Serialised without field names, since there may be very many.
+/// Serialized without field names, because there may be very many endpoints.
 fn plain(all: &[Endpoint]) -> Vec<EndpointRow> {
     all.iter().map(EndpointRow::from).collect()
 }

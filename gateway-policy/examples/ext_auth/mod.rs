@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName};
-use towergate_core::policy::InternalClient;
 use towergate_core::plan::{BackendProtocol, Text};
+use towergate_core::policy::InternalClient;
 use towergate_core::policy::{BuiltPolicy, PolicyLayer};
 use towergate_policy::ext_auth::{
     AnswerFields, AuthService, ExternalAuth, ExternalAuthPolicy, HttpAuthService,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use towergate_core::LocalReply;
-use towergate_core::policy::{BuiltPolicy, HeadPolicy, RequestHead};
 use towergate_core::policy::Live;
+use towergate_core::policy::{BuiltPolicy, HeadPolicy, RequestHead};
 
 use super::{AuthorizationRules, LocationMatch};
 use crate::geoip::{GeoDatabaseFiles, GeoFields};

@@ -85,8 +85,8 @@ impl CircuitBreaker {
                 defaults.pending,
             )?,
             requests,
-            // Another limit than the default states what the backend can serve, and holds for one connection as for
-            // many. The API server fills in the default, so that it cannot be told from an absent field.
+            // A limit other than the default states what the backend can serve, so one connection may use all of it.
+            // The API server fills in the default, so the default cannot be distinguished from an absent field.
             fair_requests: requests == defaults.requests,
             retries: limit(
                 "maxParallelRetries",

@@ -234,7 +234,7 @@ pub struct FileLog {
     pub path: String,
     /// Format as text, which [`LogLine`] parses; `None`: the default format.
     pub format: Option<String>,
-    /// An entry is written if one of them holds, or if there are none.
+    /// Conditions on entries. An entry is written if one of them holds, or if there are none.
     pub conditions: Vec<LogCondition>,
 }
 

@@ -27,7 +27,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 
-/// A service that is called like `auth_request` of nginx calls it.
+/// A service that receives check requests in the form of nginx's `auth_request`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct SubrequestService {
     /// Path and query of a check request.

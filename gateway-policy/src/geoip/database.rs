@@ -18,7 +18,7 @@ pub enum GeoDatabaseError {
     /// The file is not a MaxMind DB, or an entry is corrupt.
     #[error("{0}")]
     Format(#[from] maxminddb::MaxMindDbError),
-    /// The type of the database is not known, so it is not known which fields it has.
+    /// The type of the database, which determines its fields, is unknown.
     #[error(
         "database type {0:?} is not supported; supported: City, Country, Enterprise, ASN, ISP, Anonymous-IP"
     )]

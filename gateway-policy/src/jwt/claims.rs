@@ -1,4 +1,4 @@
-//! Claims by their path, and as values of header fields.
+//! Lookup of claims by path, and their conversion to values of header fields.
 
 use data_encoding::BASE64;
 use http::{HeaderName, HeaderValue};

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use http::{StatusCode, request};
 use towergate_core::LocalReply;
+use towergate_core::policy::Live;
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, FilledFields, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest,
     RequestHead, WaitingPolicy,
 };
-use towergate_core::policy::Live;
 
 use super::remote::RemoteKeySet;
 use super::{

@@ -16,8 +16,8 @@ use http::header::ACCEPT;
 use tokio::sync::Mutex;
 use towergate_core::Body;
 use towergate_core::conn::LogThrottle;
-use towergate_core::policy::{BuildContext, PolicyError};
 use towergate_core::policy::InternalClient;
+use towergate_core::policy::{BuildContext, PolicyError};
 
 use super::{KeySet, MAX_KEY_SET_LENGTH, RemoteKeys};
 use crate::error_chain::with_causes;

@@ -7,8 +7,8 @@ use http::Request;
 use towergate_core::Body;
 use towergate_core::plan::Traffic;
 use towergate_core::policy::BuildContext;
-use towergate_core::policy::Live;
 use towergate_core::policy::InternalClient;
+use towergate_core::policy::Live;
 use towergate_tls::connector::CryptoProvider;
 
 use super::{OidcProviderSettings, ProviderClient, ProviderFuture};

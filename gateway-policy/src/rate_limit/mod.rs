@@ -44,8 +44,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::RouteId;
-use towergate_core::policy::{BuildContext, BuiltPolicy};
 use towergate_core::policy::Live;
+use towergate_core::policy::{BuildContext, BuiltPolicy};
 
 use self::bucket::Bucket;
 use self::distinct::DistinctBuckets;

@@ -21,7 +21,7 @@ pub struct Selector {
     pub headers: Vec<HeaderRule>,
     /// Methods. One of them must match. Empty: every method.
     pub methods: Vec<MethodRule>,
-    /// Condition on the normalized path without the query.
+    /// Condition on the normalised path without the query.
     pub path: Option<PathRule>,
     /// Condition on the client address.
     pub source: Option<SourceRule>,

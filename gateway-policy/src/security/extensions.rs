@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`BASIC_AUTH_REALM`] | `basicAuth` | realm of the challenge |
 //! | [`CORS_RESPONSES`] | `cors` | `every-response`: see [`Cors::every_response`](towergate_core::filter::Cors) |
-//! | [`EXT_AUTH_SUBREQUEST`] | `extAuth.http` | [`SubrequestSettings`] as JSON: the service is called like nginx calls it |
+//! | [`EXT_AUTH_SUBREQUEST`] | `extAuth.http` | [`SubrequestSettings`] as JSON: check requests have the form of nginx |
 //! | [`AUTHORIZATION_BEFORE_AUTHENTICATION`] | `authorization` | `true`: it is evaluated before authentication |
 //!
 //! An annotation with an invalid value, without its section, or with an unknown name under the
@@ -28,8 +28,8 @@ pub const BASIC_AUTH_REALM: &str = "towergate.dev/basic-auth-realm";
 /// responses, as in ingress-nginx.
 pub const CORS_RESPONSES: &str = "towergate.dev/cors-responses";
 
-/// Annotation of a SecurityPolicy: the service of `extAuth.http` is called like `auth_request` of nginx calls it, at the path of
-/// `pathOverride`. The value is a JSON object, [`SubrequestSettings`].
+/// Annotation of a SecurityPolicy: the service of `extAuth.http` receives check requests in the form of nginx's
+/// `auth_request`, at the path of `pathOverride`. The value is a JSON object, [`SubrequestSettings`].
 pub const EXT_AUTH_SUBREQUEST: &str = "towergate.dev/ext-auth-subrequest";
 
 /// Annotation of a SecurityPolicy: `true` evaluates `authorization` before authentication, as nginx does. Its rules must

@@ -24,9 +24,9 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
-use towergate_core::policy::{PreferredEndpoint, RespondingEndpoint, find_cookie};
 use towergate_core::plan::{EndpointAddress, PathMatch, Rule, Text};
 use towergate_core::policy::{BodyPolicy, BuildContext, PolicyError, PolicyRequest};
+use towergate_core::policy::{PreferredEndpoint, RespondingEndpoint, find_cookie};
 
 use crate::Policy;
 use crate::secret::SecretText;

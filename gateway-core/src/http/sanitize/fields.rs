@@ -35,8 +35,8 @@ pub(super) fn check_underscores(
     Ok(())
 }
 
-/// Rejects more fields than the HTTP/1 codec accepts. There, it counts them while it parses. As in Envoy, the fields that
-/// carry the method and the target are counted (RFC 9113, section 8.3.1).
+/// Rejects a head with more fields than the HTTP/1 codec accepts. Over HTTP/1, the codec itself counts them. As in Envoy,
+/// the fields that carry the method and the target are counted (RFC 9113, section 8.3.1).
 pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
     let uri = &head.uri;
     let pseudo = [

@@ -85,7 +85,7 @@ impl Decoder {
         Frame::data(joined.freeze())
     }
 
-    /// Decodes one element: a line, data or the trailers. `None`: another step may follow.
+    /// Decodes one element: a line, data or the trailers. `None`: the element yields no frame; call again.
     fn step(&mut self, bytes: &mut BytesMut) -> Result<Option<DecodedChunk>, Malformed> {
         match self.0 {
             // httparse accepts an empty line as size 0.

@@ -189,7 +189,7 @@ impl Provisioner {
             Some(Step::Keep) => return Ok(false),
             Some(Step::LeaveToOthers) => {
                 return Err(format!(
-                    "{what}: an object of this name exists that this controller did not create for the Gateway"
+                    "{what}: an object of this name already exists, and this controller did not create it for the Gateway"
                 ));
             }
             Some(Step::Replace) => {

@@ -86,7 +86,7 @@ fn has(live: &Value, wanted: &Value) -> bool {
 fn has_by(live: &Value, wanted: &Value, same: fn(&Value, &Value) -> bool) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
-            // The API server normalizes quantities: "1000m" becomes "1".
+            // The API server normalises quantities: "1000m" becomes "1".
             let has_quantities = match key.as_str() {
                 "resources" => wanted.is_object(),
                 "metrics" => wanted.is_array(),

@@ -64,7 +64,7 @@ fn adapt(patch: &mut Value) {
     remove_nulls_of_indexing(patch);
 }
 
-/// Removes the empty objects on the path to the pod if the patch has none.
+/// Removes the empty objects that indexing has added on the path to the pod, if the patch has none.
 fn remove_nulls_of_indexing(patch: &mut Value) {
     if patch["spec"]["template"]["spec"].is_null()
         && let Some(template) = patch["spec"]["template"].as_object_mut()

@@ -84,7 +84,7 @@ fn is_persistent(reader: &AnnotationReader<'_>) -> bool {
     reader.text("affinity-mode").map(str::trim) == Some("persistent")
 }
 
-/// `fits`: the attributes of the cookie are those of `sessionPersistence`.
+/// `fits`: `sessionPersistence` can set all attributes of the cookie.
 fn report_persistence(reader: &mut AnnotationReader<'_>, fits: bool) {
     if fits {
         let text = "`sessionPersistence`: the cookie names the endpoint. Its attributes are `Path` and `HttpOnly`, and clients receive a new cookie when traffic is moved to the gateway";

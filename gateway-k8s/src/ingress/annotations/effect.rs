@@ -1,4 +1,4 @@
-//! Annotations without an effect: beside others that decide, or with the value that is the default anyway.
+//! Annotations without an effect: another annotation takes precedence, or the value is the default.
 
 use super::AnnotationReader;
 use crate::ingress::settings::BackendProtocol;
@@ -20,8 +20,8 @@ const OFF_BY_DEFAULT: [&str; 12] = [
     "use-port-in-redirects",
 ];
 
-/// Annotations that also apply to requests that the guards of the Ingress deny: they decide before the guards, or on
-/// the host.
+/// Annotations that also apply to requests that the guards of the Ingress deny: they are evaluated before the guards,
+/// or apply to the host.
 const BEFORE_GUARDS: [&str; 16] = [
     "app-root",
     "auth-tls-match-cn",
@@ -41,7 +41,7 @@ const BEFORE_GUARDS: [&str; 16] = [
     "use-regex",
 ];
 
-/// Why an annotation has no effect, in ingress-nginx and here. `None`: it has one, or it is unknown.
+/// Why an annotation has no effect, in ingress-nginx and here. `None`: it has an effect, or is unknown.
 pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> {
     let settings = &reader.settings;
     let (text, _) = reader.values.get(name)?;

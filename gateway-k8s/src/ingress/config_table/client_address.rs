@@ -1,4 +1,4 @@
-//! Keys that decide from where the address of the client comes.
+//! Keys that determine the source of the client address.
 
 use super::ConfigValue;
 use crate::ingress::controller::ControllerConfig;
@@ -8,7 +8,7 @@ use crate::ingress::verdict::Finding;
 
 const FORWARDED: &[Aspect] = &[RequestHeaders, Status, ResponseHeaders, Calls, Body];
 
-/// From where the translation takes the address of the client.
+/// Source of the client address in the translation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum AddressSource {
     /// The peer of the connection.
@@ -53,7 +53,7 @@ impl AddressSource {
         match self {
             Self::Peer => "the address of the client is that of the connection".to_owned(),
             Self::ProxyProtocol => {
-                "`use-proxy-protocol` decides the address of the client: header fields are not used, which ingress-nginx prefers".to_owned()
+                "`use-proxy-protocol` determines the address of the client: header fields, which ingress-nginx prefers, are not used".to_owned()
             }
             Self::Header(name) => format!(
                 "`clientIPDetection.customHeader` takes the address of the client from `{name}` of every request: only the proxy may reach the gateway, because any other client can set the field and pass source ranges and rate limits. Restrict the networks of the load balancer"
@@ -94,7 +94,7 @@ pub(super) fn header(value: &ConfigValue<'_>) -> Finding {
             Finding::same("it is the default: `clientIPDetection.xForwardedFor`")
         }
         AddressSource::ProxyProtocol => Finding::differs(
-            "the PROXY header has the address of the client: the field is not used, which ingress-nginx prefers with `use-forwarded-headers`",
+            "the PROXY header has the address of the client: the field, which ingress-nginx prefers with `use-forwarded-headers`, is not used",
             FORWARDED,
         ),
         AddressSource::Peer => without_detection(),

@@ -7,12 +7,12 @@ use crate::ingress::verdict::Aspect::{
 };
 use crate::ingress::verdict::Finding;
 
-/// What decides which differences an installation has.
+/// Properties of an installation that determine its differences.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DefaultFacts<'a> {
     /// The controller's settings.
     pub(crate) config: &'a ControllerConfig,
-    /// Whether the redirect route removes no slash that ingress-nginx removes: `preserve-trailing-slash`, or no redirect.
+    /// Whether redirects keep a trailing slash in ingress-nginx too (`preserve-trailing-slash`), or there are none.
     pub(crate) keeps_slashes: bool,
     /// Whether hosts have HTTPS listeners of their own.
     pub(crate) has_own_listeners: bool,
@@ -37,7 +37,7 @@ pub(crate) fn defaults(facts: &DefaultFacts<'_>) -> Vec<(&'static str, Finding)>
     all.push(("hosts", hosts(facts.has_own_listeners)));
     all.extend(of_protocols(facts.config));
     if facts.redirects_by_server && facts.config.bool("hsts", true) {
-        let text = "redirects of `app-root` and `from-to-www-redirect` over HTTPS have it; ingress-nginx omits it there";
+        let text = "redirects of `app-root` and `from-to-www-redirect` over HTTPS have the field; ingress-nginx omits it there";
         let finding = Finding::differs(text, &[ResponseHeaders]);
         all.push(("Strict-Transport-Security", finding));
     }
@@ -55,10 +55,10 @@ fn forwarded_for(config: &ControllerConfig) -> (&'static str, Finding) {
             "the gateway appends the client's address to the field; ingress-nginx replaces it and passes the client's own field as `X-Original-Forwarded-For`"
         }
         (_, true) => {
-            "backends receive the client's address alone, as from ingress-nginx, which also passes the client's own field as `X-Original-Forwarded-For`"
+            "backends receive the client's address alone, as from ingress-nginx; ingress-nginx also passes the client's own field as `X-Original-Forwarded-For`"
         }
         (_, false) => {
-            "the gateway appends the address of the peer to the field, as ingress-nginx does, which also passes the client's own field as `X-Original-Forwarded-For`"
+            "the gateway appends the address of the peer to the field, as ingress-nginx does; ingress-nginx also passes the client's own field as `X-Original-Forwarded-For`"
         }
     };
     let finding = Finding::differs(text, &[RequestHeaders]);

@@ -52,7 +52,7 @@ const OFF_BY_WORD: [&str; 6] = [
     "ssl-session-cache",
 ];
 
-/// The verdict on a value that has no effect. `None`: it has one.
+/// The verdict on a value that has no effect. `None`: the value has an effect.
 pub(super) fn finding(value: &ConfigValue<'_>) -> Option<Finding> {
     let name = value.name;
     if value.text.is_empty() {

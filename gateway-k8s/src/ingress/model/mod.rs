@@ -99,7 +99,7 @@ impl<'a> IngressNginx<'a> {
         self.default_backend(location)
     }
 
-    /// Whether a Service has ready endpoints, as far as the manifests say.
+    /// Whether a Service has ready endpoints, as far as the manifests show.
     pub fn is_ready(&self, service: &ObjectKey) -> bool {
         self.is_alive(&BackendPort {
             service: service.clone(),

@@ -135,7 +135,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Low,
         Ignored,
         Differs(
-            "backends receive the certificate in `ssl-client-cert`; a client's own `ssl-client-cert` is removed, which ingress-nginx forwards",
+            "backends receive the certificate in `ssl-client-cert`; a client's own `ssl-client-cert` is removed; ingress-nginx forwards it",
             &[RequestHeaders],
         ),
     ),

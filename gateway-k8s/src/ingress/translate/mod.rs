@@ -82,13 +82,13 @@ pub(crate) const ACCESS_LABEL: &str = "shared-gateway-access";
 /// A direction of references that needs a ReferenceGrant.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Grant {
-    /// API group of the object that refers.
+    /// API group of the referring object.
     group: &'static str,
     /// Its kind.
     kind: &'static str,
     /// Its namespace.
     from: String,
-    /// Namespace of the object that is referred to.
+    /// Namespace of the referenced object.
     to: String,
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct Translator<'a> {
     verdicts: Vec<MigrationVerdict>,
     /// Indices of the verdicts on annotations, by object and annotation.
     annotation_verdicts: HashMap<(String, String), usize>,
-    /// Names that grants permit: kind and name of the object that is referred to.
+    /// Objects that grants permit: kind and name of each referenced object.
     grants: BTreeMap<Grant, BTreeSet<(&'static str, String)>>,
     /// Namespaces with routes.
     namespaces: BTreeSet<String>,

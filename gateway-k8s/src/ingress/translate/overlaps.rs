@@ -43,7 +43,7 @@ impl Translator<'_> {
                 (OverlapKind::Canary, Some(winner)) => {
                     let name = &self.servers.ingresses[winner].ingress.key;
                     let text = format!(
-                        "Ingress {name} is the canary of the same backend and counts as older: this one receives no requests, in ingress-nginx and here"
+                        "Ingress {name} is also a canary of this backend and takes precedence, because it counts as older: this Ingress receives no requests, in ingress-nginx and here"
                     );
                     self.replace_verdict(ingress, "canary", Finding::same(text));
                 }
@@ -84,7 +84,7 @@ impl Translator<'_> {
         }
     }
 
-    /// A verdict on what belongs to another Ingress.
+    /// The verdict on a path or default backend that belongs to another Ingress.
     fn lost(&self, ingress: usize, winner: usize, what: &str, relation: &str) -> Finding {
         let read = &self.servers.ingresses;
         let (own, other) = (read[ingress].ingress, read[winner].ingress);
@@ -112,13 +112,13 @@ impl Translator<'_> {
     fn without_effect(&mut self, ingress: usize, annotation: &str, host: &str, winner: usize) {
         let name = &self.servers.ingresses[winner].ingress.key;
         let text = format!(
-            ". It has no effect on host `{host}`, in ingress-nginx and here: that of Ingress {name} applies, which counts as older"
+            ". It has no effect on host `{host}`, in ingress-nginx and here: the annotation of Ingress {name}, which counts as older, applies"
         );
         self.extend_verdict(ingress, annotation, &text);
     }
 }
 
-/// Why `winner` takes precedence over `own`. An error: the files do not decide it.
+/// Why `winner` takes precedence over `own`. An error: the files do not determine it.
 fn precedence(own: &Ingress, winner: &Ingress) -> Result<String, String> {
     if own.created.is_empty() || winner.created.is_empty() {
         return Err(

@@ -21,7 +21,7 @@ pub(super) const PREFIXES: &[Aspect] = &[
 /// Ends of patterns that capture the path below a prefix, with the number of the group.
 const ENDS: [(&str, usize); 3] = [("(/|$)(.*)", 2), ("/?(.*)", 1), ("/(.*)", 1)];
 
-/// The prefix of a pattern and its replacement. `None`: the pattern does something else.
+/// The prefix of a pattern and its replacement. `None`: the rewrite does more than replace a prefix.
 fn prefix(path: &str, target: &str) -> Option<(String, String)> {
     let path = path.strip_prefix('^').unwrap_or(path);
     let (prefix, group) = ENDS

@@ -289,7 +289,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         if self.imposes(at, place, set) {
             return Err(Unusable {
                 field: "spec.proxyProtocol".to_owned(),
-                message: "a PROXY header applies to the whole port, which other listeners had before the ListenerSet".to_owned(),
+                message: "a PROXY header applies to the whole port, which other listeners used before the ListenerSet".to_owned(),
                 inadmissible: false,
                 help: None,
             });

@@ -79,7 +79,7 @@ pub(super) fn resolve(
     })
 }
 
-/// The fields that say where a session is kept, of either release of Gateway API.
+/// The fields that specify where a session is kept, of either release of Gateway API.
 struct CarrierFields<'w> {
     /// The field of the name.
     name_field: &'static str,

@@ -133,11 +133,11 @@ struct Uses<'p, 'a> {
 /// Where a policy applies.
 struct PolicyUse<'p, 'a> {
     policy: &'a SecurityPolicy,
-    /// Rules on which the policy is in force.
+    /// Rules for which the policy is in force.
     rules: Vec<PlacedRule<'p, 'a>>,
     /// Policies that replace it.
     replaced_by: BTreeSet<ObjectKey>,
-    /// Less specific policies whose access control it replaces by none.
+    /// Less specific policies with access control that it replaces without having access control itself.
     drops: BTreeMap<ObjectKey, &'a SecurityPolicy>,
 }
 

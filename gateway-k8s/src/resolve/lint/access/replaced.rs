@@ -50,8 +50,8 @@ pub(super) fn loses_access_control(
     authentication(candidate).next().is_some() || !authorizes && candidate.authorization.is_some()
 }
 
-/// Reports that a policy replaces the access control of others by none. Policies that are in force nowhere
-/// have a finding of their own.
+/// Reports that a policy without access control replaces policies that have it. Policies that are in force
+/// nowhere have a finding of their own.
 pub(super) fn check(
     used: &PolicyUse<'_, '_>,
     uses: &Uses<'_, '_>,
