@@ -1,7 +1,8 @@
 //! Compares an object with its desired state. Pure functions.
 //!
 //! The API server adds fields, so an object is up to date if it contains all desired fields. Removing a
-//! desired field changes the hash in the annotation of the object.
+//! desired field changes the hash in the annotation of the object. The API server omits some empty values,
+//! which are not compared if the object lacks them.
 
 use serde_json::Value;
 
@@ -82,6 +83,30 @@ fn has(live: &Value, wanted: &Value) -> bool {
     has_by(live, wanted, Value::eq)
 }
 
+/// Fields that the API server omits if they are false: in its types, false and absent are the same value. It keeps
+/// others, such as `automountServiceAccountToken` and `allowPrivilegeEscalation`.
+const OMITTED_IF_FALSE: [&str; 9] = [
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "paused",
+    "publishNotReadyAddresses",
+    "readOnly",
+    "stdin",
+    "stdinOnce",
+    "tty",
+];
+
+/// Whether the API server omits a field with this value. An empty object has a meaning, such as the type of a volume.
+fn is_omitted(key: &str, wanted: &Value) -> bool {
+    match wanted {
+        Value::Null => true,
+        Value::Bool(false) => OMITTED_IF_FALSE.contains(&key),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
 /// Compares recursively. `same` compares scalar values.
 fn has_by(live: &Value, wanted: &Value, same: fn(&Value, &Value) -> bool) -> bool {
     match (live, wanted) {
@@ -96,8 +121,10 @@ fn has_by(live: &Value, wanted: &Value, same: fn(&Value, &Value) -> bool) -> boo
                 true => quantity::same,
                 false => same,
             };
-            let live = live.get(key);
-            live.is_some_and(|live| has_by(live, wanted, same))
+            match live.get(key) {
+                Some(live) => has_by(live, wanted, same),
+                None => is_omitted(key, wanted),
+            }
         }),
         (Value::Array(live), Value::Array(wanted)) => {
             let mut pairs = live.iter().zip(wanted);
@@ -134,6 +161,33 @@ mod tests {
         live["metadata"]["uid"] = "u".into();
 
         assert_eq!(step(&live, &wanted), Step::Keep);
+    }
+
+    #[test]
+    fn values_that_the_api_server_omits_make_no_difference() {
+        let pod = |fields: Value| service(json!({ "template": { "spec": fields } }));
+        let live_without = |wanted: &Manifest| {
+            let mut live = wanted.body.clone();
+            live["spec"]["template"]["spec"] = json!({});
+            live
+        };
+
+        for omitted in [
+            json!({ "hostNetwork": false }),
+            json!({ "tolerations": [] }),
+            json!({ "priorityClassName": null }),
+        ] {
+            let wanted = pod(omitted);
+            assert_eq!(step(&live_without(&wanted), &wanted), Step::Keep);
+        }
+        for kept in [
+            json!({ "hostNetwork": true }),
+            json!({ "automountServiceAccountToken": false }),
+            json!({ "emptyDir": {} }),
+        ] {
+            let wanted = pod(kept);
+            assert_eq!(step(&live_without(&wanted), &wanted), Step::Apply);
+        }
     }
 
     #[test]
