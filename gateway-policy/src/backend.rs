@@ -120,7 +120,7 @@ api_struct! {
         /// Key-exchange groups.
         ecdh_curves: Vec<String> = "ecdhCurves",
         /// Signature algorithms.
-        signature_algorithms: Vec<String> = "signatureAlgorithms" Unsupported,
+        signature_algorithms: Vec<String> = "signatureAlgorithms",
         /// ALPN protocols. Default: that of the application protocol.
         alpn_protocols: Vec<String> = "alpnProtocols",
         /// Has no effect on connections to backends, as in Envoy Gateway.
@@ -139,7 +139,7 @@ api_struct! {
 }
 
 impl BackendTls {
-    /// Versions, cipher suites and key-exchange groups of connections.
+    /// Versions, cipher suites, key-exchange groups and signature schemes of connections.
     ///
     /// # Errors
     /// The first field with a value that is not supported, or versions in the wrong order.
@@ -150,6 +150,7 @@ impl BackendTls {
             max: self.max_version.as_ref(),
             ciphers: self.ciphers.as_deref(),
             curves: self.ecdh_curves.as_deref(),
+            signatures: self.signature_algorithms.as_deref(),
         };
         let limits = bounds.limits(at)?;
         match limits.min_version <= limits.max_version {

@@ -22,6 +22,7 @@ use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
 use crate::limits::TlsLimits;
 use crate::server_verifier::{AltNames, AnyCertificate, HandshakeVerifier};
+use crate::signature_schemes;
 use crate::trusted_leaf::{TrustedLeafVerifier, TrustedLeaves};
 
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
@@ -42,7 +43,7 @@ pub struct ClientTls {
     /// Whether any certificate is accepted. The connection is encrypted, but its peer is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_any_certificate: bool,
-    /// Versions, cipher suites and key-exchange groups.
+    /// Versions, cipher suites, key-exchange groups and signature schemes.
     #[serde(default, skip_serializing_if = "TlsLimits::is_default")]
     pub limits: TlsLimits,
 }
@@ -64,7 +65,8 @@ impl ClientTls {
     /// [`TlsError`] names the unusable setting.
     pub fn build(&self, provider: Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, TlsError> {
         self.server_name()?;
-        let verifier = self.verifier(&provider)?;
+        let schemes = signature_schemes::parse(&self.limits.signature_schemes)?;
+        let verifier = signature_schemes::restrict_verifier(self.verifier(&provider)?, &schemes);
         let builder = ClientConfig::builder_with_provider(self.limits.restrict(provider.clone())?)
             .with_protocol_versions(self.limits.versions()?)?
             .dangerous()
@@ -74,7 +76,8 @@ impl ClientTls {
             // Sent regardless of the CAs that the backend names, because there is only one client
             // certificate.
             Some(identity) => {
-                let identity = SingleCertAndKey::from(identity.load(&provider)?);
+                let identity = signature_schemes::restrict(identity.load(&provider)?, &schemes);
+                let identity = SingleCertAndKey::from(identity);
                 builder.with_client_cert_resolver(Arc::new(identity))
             }
         };
@@ -359,6 +362,7 @@ mod tests {
                 max_version,
                 ciphers: ciphers.iter().map(|name| (*name).to_owned()).collect(),
                 groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+                ..TlsLimits::default()
             },
             ..expecting(&[])
         };

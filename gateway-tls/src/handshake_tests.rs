@@ -6,6 +6,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::acceptor::AcceptError;
+use crate::client::ClientTls;
 use crate::limits::{TlsLimits, TlsVersion};
 use crate::server::{ResumptionState, UnknownName};
 use crate::testing::{
@@ -397,4 +398,37 @@ async fn an_expired_certificate_is_served() {
     let expired = Arc::new(Certificate::from_pem(cert, key).unwrap());
 
     assert_eq!(served(&[&expired], client(), "a.test").await, 0);
+}
+
+#[tokio::test]
+async fn a_client_accepts_only_signatures_of_the_configured_schemes() {
+    let rsa = certificate(&["a.test"], Key::Rsa);
+    let server = build(&settings(&[&rsa]));
+    let client = |schemes: &[&str], max_version: TlsVersion| {
+        let tls = ClientTls {
+            server_name: "a.test".to_owned(),
+            subject_alt_names: Vec::new(),
+            roots_pem: Some(TEST_CA.pem.clone()),
+            alpn: Vec::new(),
+            identity: None,
+            accept_any_certificate: false,
+            limits: TlsLimits {
+                max_version,
+                signature_schemes: schemes.iter().map(|name| (*name).to_owned()).collect(),
+                ..TlsLimits::default()
+            },
+        };
+        tls.build(default_provider()).unwrap()
+    };
+
+    for version in [TlsVersion::Tls12, TlsVersion::Tls13] {
+        for (schemes, accepted) in [
+            (&[][..], true),
+            (&["rsa_pss_rsae_sha384"], true),
+            (&["ecdsa_secp256r1_sha256"], false),
+        ] {
+            let outcome = handshake(&server, &client(schemes, version), "a.test").await;
+            assert_eq!(outcome.client.is_ok(), accepted, "{version:?} {schemes:?}");
+        }
+    }
 }

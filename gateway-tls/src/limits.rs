@@ -1,4 +1,4 @@
-//! Protocol versions, cipher suites and key-exchange groups of connections.
+//! Protocol versions, cipher suites, key-exchange groups and signature schemes of connections.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ static ONLY_TLS12: [&SupportedProtocolVersion; 1] = [&TLS12];
 static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
 static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
-/// Versions, cipher suites and groups that connections may negotiate.
+/// Versions, cipher suites, groups and signature schemes that connections may negotiate.
 ///
 /// ```
 /// use towergate_tls::limits::{TlsLimits, TlsVersion};
@@ -45,6 +45,9 @@ pub struct TlsLimits {
     pub ciphers: Vec<String>,
     /// Key-exchange groups by name (`X25519MLKEM768`, `X25519`, `P-256`, `P-384`); empty: the provider's.
     pub groups: Vec<String>,
+    /// Signature schemes of handshakes by IANA name, in order of preference; empty: the provider's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signature_schemes: Vec<String>,
 }
 
 impl Default for TlsLimits {
@@ -54,6 +57,7 @@ impl Default for TlsLimits {
             max_version: TlsVersion::Tls13,
             ciphers: Vec::new(),
             groups: Vec::new(),
+            signature_schemes: Vec::new(),
         }
     }
 }

@@ -63,9 +63,6 @@ pub struct ServerTls {
     pub stateless_resumption: bool,
     /// Reaction to a server name that no certificate covers.
     pub unknown_name: UnknownName,
-    /// Signature schemes of handshakes by IANA name, in order of preference; empty: the provider's. Default: empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub signature_schemes: Vec<String>,
     /// Requirements for client certificates; `None`: none are requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientAuth>,
@@ -92,7 +89,6 @@ impl Default for ServerTls {
             stateful_resumption: false,
             stateless_resumption: false,
             unknown_name: UnknownName::default(),
-            signature_schemes: Vec::new(),
             clients: None,
         }
     }
@@ -114,7 +110,7 @@ impl ServerTls {
         if self.certificates.is_empty() {
             return Err(TlsError::NoCertificate);
         }
-        let schemes = signature_schemes::parse(&self.signature_schemes)?;
+        let schemes = signature_schemes::parse(&self.limits.signature_schemes)?;
         let certificates = CertificateResolver::restricted(
             &self.certificates,
             self.unknown_name,
@@ -153,7 +149,7 @@ impl ServerTls {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Option<Arc<ClientVerifier>>, TlsError> {
         let clients = self.clients.as_ref();
-        let schemes = signature_schemes::parse(&self.signature_schemes)?;
+        let schemes = signature_schemes::parse(&self.limits.signature_schemes)?;
         let verifier = clients.map(|clients| clients.verifier(provider, schemes));
         Ok(verifier.transpose()?.map(Arc::new))
     }

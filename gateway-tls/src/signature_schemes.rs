@@ -1,7 +1,8 @@
 //! Signature schemes of handshakes (`signature_algorithms` of RFC 8446, section 4.2.3).
 //!
 //! A listener with a list of schemes signs its handshakes with these only, in the order of the list, and accepts no
-//! others from clients with certificates.
+//! others from clients with certificates. A connection to a backend with a list accepts no others from the backend, and
+//! signs with these only.
 //!
 //! ```
 //! use towergate_tls::signature_schemes::check_signature_scheme;
@@ -13,9 +14,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureAlgorithm,
+    SignatureScheme,
+};
 
 use crate::error::TlsError;
 
@@ -103,6 +108,87 @@ pub(crate) fn restrict(key: CertifiedKey, allowed: &[SignatureScheme]) -> Certif
             allowed: allowed.into(),
         }),
         ..key
+    }
+}
+
+/// Limits the signatures that `inner` accepts from a server to `allowed`, in this order; empty: no limit.
+pub(crate) fn restrict_verifier(
+    inner: Arc<dyn ServerCertVerifier>,
+    allowed: &[SignatureScheme],
+) -> Arc<dyn ServerCertVerifier> {
+    if allowed.is_empty() {
+        return inner;
+    }
+    let supported = inner.supported_verify_schemes();
+    let allowed = allowed.iter().copied();
+    Arc::new(RestrictedVerifier {
+        inner,
+        allowed: allowed
+            .filter(|scheme| supported.contains(scheme))
+            .collect(),
+    })
+}
+
+/// A verifier that accepts signatures of some schemes only.
+#[derive(Debug)]
+struct RestrictedVerifier {
+    inner: Arc<dyn ServerCertVerifier>,
+    allowed: Vec<SignatureScheme>,
+}
+
+impl RestrictedVerifier {
+    /// Rejects a signature of a scheme that was not offered.
+    fn check(&self, signed: &DigitallySignedStruct) -> Result<(), Error> {
+        match self.allowed.contains(&signed.scheme) {
+            true => Ok(()),
+            false => Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into()),
+        }
+    }
+}
+
+impl ServerCertVerifier for RestrictedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.inner
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check(dss)?;
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check(dss)?;
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.allowed.clone()
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.inner.requires_raw_public_keys()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.inner.root_hint_subjects()
     }
 }
 

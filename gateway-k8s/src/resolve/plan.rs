@@ -198,7 +198,6 @@ impl<'a> Builder<'_, 'a> {
             tls.stateful_resumption = wanted.stateful_resumption;
             tls.stateless_resumption = wanted.stateless_resumption;
             tls.clients.clone_from(&wanted.clients);
-            tls.signature_schemes.clone_from(&wanted.signature_schemes);
         }
         if state.clients.is_some() {
             tls.clients.clone_from(&state.clients);

@@ -75,10 +75,8 @@ api_struct! {
 /// TLS settings of a listener, apart from its certificates. The defaults are those of Envoy Gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlsParameters {
-    /// Versions, cipher suites and key-exchange groups that are offered.
+    /// Versions, cipher suites, key-exchange groups and signature schemes that are offered.
     pub limits: TlsLimits,
-    /// Signature schemes of handshakes by IANA name. Empty: those of rustls.
-    pub signature_schemes: Vec<String>,
     /// ALPN protocols. Empty: no ALPN. `None`: the listener's default.
     pub alpn: Option<Vec<String>>,
     /// Whether sessions are resumed by session ID.
@@ -161,6 +159,7 @@ impl ClientTls {
             max: max_version.as_ref(),
             ciphers: ciphers.as_deref(),
             curves: ecdh_curves.as_deref(),
+            signatures: signature_algorithms.as_deref(),
         };
         let limits = limits.limits(at)?;
         let alpn = alpn_protocols
@@ -176,10 +175,6 @@ impl ClientTls {
         } = resumption.unwrap_or_default();
         Ok(TlsParameters {
             limits,
-            signature_schemes: signature_schemes(
-                at.field("signatureAlgorithms"),
-                signature_algorithms.as_deref().unwrap_or_default(),
-            )?,
             alpn: alpn.transpose()?,
             stateful_resumption: stateful.is_some(),
             stateless_resumption: stateless.is_some(),
@@ -208,6 +203,7 @@ pub(crate) struct TlsBounds<'a> {
     pub(crate) max: Option<&'a TlsVersionBound>,
     pub(crate) ciphers: Option<&'a [String]>,
     pub(crate) curves: Option<&'a [String]>,
+    pub(crate) signatures: Option<&'a [String]>,
 }
 
 impl TlsBounds<'_> {
@@ -221,6 +217,10 @@ impl TlsBounds<'_> {
             max_version: max.unwrap_or(defaults.max_version),
             ciphers: suites(at.field("ciphers"), self.ciphers.unwrap_or_default())?,
             groups: groups(at.field("ecdhCurves"), self.curves.unwrap_or_default())?,
+            signature_schemes: signature_schemes(
+                at.field("signatureAlgorithms"),
+                self.signatures.unwrap_or_default(),
+            )?,
         })
     }
 }

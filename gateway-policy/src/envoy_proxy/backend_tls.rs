@@ -41,6 +41,9 @@ impl BackendTlsLimits {
         if own.groups.is_empty() {
             own.groups.clone_from(&all.groups);
         }
+        if own.signature_schemes.is_empty() {
+            own.signature_schemes.clone_from(&all.signature_schemes);
+        }
         if own.min_version > own.max_version {
             return None;
         }
@@ -65,16 +68,12 @@ impl EnvoyProxyBackendTls {
             max: self.max_version.as_ref(),
             ciphers: self.ciphers.as_deref(),
             curves: self.ecdh_curves.as_deref(),
+            signatures: self.signature_algorithms.as_deref(),
         };
         let limits = bounds.limits(at)?;
         if limits.min_version > limits.max_version {
             let message = "minVersion must be smaller or equal to maxVersion";
             return Err(FieldError::invalid(at, message));
-        }
-        let algorithms = self.signature_algorithms.as_deref().unwrap_or_default();
-        if let Some(first) = algorithms.first() {
-            let at = at.field("signatureAlgorithms");
-            return Err(FieldError::unsupported_value(at, first));
         }
         let alpn = self.alpn_protocols.clone().unwrap_or_default();
         Ok(BackendTlsLimits { limits, alpn })
@@ -132,8 +131,8 @@ mod tests {
             ),
             (r#"{"ciphers": ["NULL-MD5"]}"#, "spec.backendTLS.ciphers[0]"),
             (
-                r#"{"signatureAlgorithms": ["ed25519"]}"#,
-                "spec.backendTLS.signatureAlgorithms",
+                r#"{"signatureAlgorithms": ["ed25519", "rsa_pkcs1_sha1"]}"#,
+                "spec.backendTLS.signatureAlgorithms[1]",
             ),
         ] {
             let error = limits(text).expect_err(text);
@@ -143,7 +142,10 @@ mod tests {
 
     #[test]
     fn a_limit_of_the_backend_takes_precedence() {
-        let all = limits(r#"{"minVersion": "1.3", "ecdhCurves": ["P-256"]}"#).expect("supported");
+        let all = limits(
+            r#"{"minVersion": "1.3", "ecdhCurves": ["P-256"], "signatureAlgorithms": ["ECDSA+SHA256"]}"#,
+        )
+        .expect("supported");
         let mut own = backend();
         own.limits.groups = vec!["P-384".to_owned()];
 
@@ -151,6 +153,10 @@ mod tests {
 
         assert_eq!(restricted.limits.min_version, TlsVersion::Tls13);
         assert_eq!(restricted.limits.groups, ["P-384"]);
+        assert_eq!(
+            restricted.limits.signature_schemes,
+            ["ecdsa_secp256r1_sha256"]
+        );
     }
 
     #[test]

@@ -194,7 +194,7 @@ spec: {{ports: [{{port: 443}}]}}
 
     #[test]
     fn a_limit_that_is_not_supported_makes_tls_backends_unavailable_and_is_named() {
-        let (tls, error) = resolved("{signatureAlgorithms: [ed25519]}");
+        let (tls, error) = resolved("{signatureAlgorithms: [rsa_pkcs1_sha1]}");
 
         assert!(tls.is_none());
         let error = error.expect("a condition");
