@@ -27,6 +27,10 @@ pub(crate) const OWN_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];
 const LAST_SECONDS: u32 = 10;
 /// Name of the container of the data plane.
 pub(super) const CONTAINER: &str = "towergate";
+/// Variable with the zone of the node; empty where the cluster does not copy the label from the node.
+const ZONE_VARIABLE: &str = "TOWERGATE_ZONE";
+/// Label of pods that the admission plugin PodTopologyLabels copies from the node (Kubernetes 1.33, KEP-4742).
+const ZONE_LABEL: &str = "metadata.labels['topology.kubernetes.io/zone']";
 const CREDENTIALS: &str = "/etc/towergate/credentials";
 const STATE: &str = "/var/lib/towergate";
 
@@ -188,6 +192,10 @@ fn container(
         "name": CONTAINER,
         "image": options.image,
         "args": arguments(options, &family),
+        "env": [{
+            "name": ZONE_VARIABLE,
+            "valueFrom": { "fieldRef": { "fieldPath": ZONE_LABEL } },
+        }],
         "ports": [{ "name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP" }],
         "readinessProbe": {
             "httpGet": { "path": "/ready", "port": "health" },
@@ -224,9 +232,7 @@ fn container(
             given.security_context.as_ref(),
         );
         add_items(&mut container["volumeMounts"], &list(&given.volume_mounts));
-        if given.env.as_ref().is_some_and(|env| !env.is_empty()) {
-            container["env"] = json!(given.env);
-        }
+        add_items(&mut container["env"], &list(&given.env));
     }
     container
 }
@@ -248,10 +254,17 @@ fn arguments(options: &PlaneOptions, family: &IpFamily) -> Vec<String> {
         STATE,
     ];
     let own = own.map(str::to_owned).into_iter();
+    // An operator may know the zone otherwise.
+    let has_zone = options
+        .args
+        .iter()
+        .any(|argument| argument.starts_with("--zone"));
+    let zone = (!has_zone).then(|| format!("--zone=$({ZONE_VARIABLE})"));
     own.chain([
         format!("--health={any}:{HEALTH_PORT}"),
         format!("--drain-timeout={}s", options.drain_seconds),
     ])
+    .chain(zone)
     .chain(options.args.iter().cloned())
     .collect()
 }
