@@ -121,8 +121,12 @@ impl RuleMatches {
             let lost = one(&mut reader, written).err();
             found.lost = found.lost.max(lost);
         }
-        if found.matches.is_empty() || found.lost.is_some() {
-            found.matches = vec![Match::default()];
+        match found.lost {
+            // The other matches of the rule may be exact, and then precede those of other rules.
+            Some(LostPath::Expression) => found.matches.push(Match::default()),
+            Some(LostPath::Unknown) => found.matches = vec![Match::default()],
+            None if found.matches.is_empty() => found.matches = vec![Match::default()],
+            None => {}
         }
         found
     }

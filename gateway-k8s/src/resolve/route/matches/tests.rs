@@ -373,3 +373,19 @@ fn only_a_lost_expression_leaves_exact_paths_certain() {
     assert_eq!(prefix, Some(LostPath::Unknown));
     assert_eq!(unknown, Some(LostPath::Unknown));
 }
+
+#[test]
+fn exact_paths_beside_a_lost_expression_are_kept() {
+    let matches = [
+        json!({ "path": { "type": "Exact", "value": "/login" }, "method": "POST" }),
+        json!({ "path": { "type": "RegularExpression", "value": "*[" } }),
+    ];
+    let matches = matches.map(|one| serde_json::from_value::<HttpRouteMatch>(one).unwrap());
+
+    let found = RuleMatches::http(&matches, 0, &[]);
+
+    let exact = towergate_core::plan::PathMatch::Exact("/login".to_owned());
+    assert_eq!(found.lost, Some(LostPath::Expression));
+    assert!(found.matches.iter().any(|kept| kept.path == exact));
+    assert!(found.matches.contains(&Match::default()));
+}
