@@ -162,7 +162,11 @@ impl Ingresses {
             let hash = hash_of(&object.value.to_string());
             if in_memory != Some(hash) {
                 let (kind, key) = at.clone();
-                new.objects.push((kind, key, object.value.clone()));
+                let value = match &*kind {
+                    "ListenerSet" => open_to_all(object.value.clone()),
+                    _ => object.value.clone(),
+                };
+                new.objects.push((kind, key, value));
             }
             self.translated.insert(at, Some(hash));
         }
@@ -285,13 +289,13 @@ fn hash_of(text: &str) -> u64 {
     STATE.hash_one(text)
 }
 
-/// The Gateway with listeners for routes of all namespaces: every namespace may have Ingresses.
-fn open_to_all(mut gateway: Value) -> Value {
-    let listeners = gateway["spec"]["listeners"].as_array_mut();
+/// The Gateway or ListenerSet with listeners for routes of all namespaces: every namespace may have Ingresses.
+fn open_to_all(mut object: Value) -> Value {
+    let listeners = object["spec"]["listeners"].as_array_mut();
     for listener in listeners.into_iter().flatten() {
         listener["allowedRoutes"]["namespaces"] = json!({"from": "All"});
     }
-    gateway
+    object
 }
 
 #[cfg(test)]

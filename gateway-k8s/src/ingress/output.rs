@@ -29,10 +29,11 @@ pub struct OutputObjects {
 }
 
 /// Kinds in the order of a file: kinds that others refer to come first.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "Namespace",
     "GatewayClass",
     "Gateway",
+    "ListenerSet",
     "ClientTrafficPolicy",
     "Issuer",
     "ClusterIssuer",

@@ -86,7 +86,7 @@ pub struct Server {
     pub app_root: Option<String>,
     /// Index of the Ingress with `auth-tls-secret`.
     pub client_cert: Option<usize>,
-    /// Whether every request is answered 403, since the CA certificates of `auth-tls-secret` do not exist.
+    /// Whether every request receives 403, because the CA certificates of `auth-tls-secret` do not exist.
     pub refused: bool,
     /// Index of the Ingress with `ssl-passthrough` whose path is `/`.
     pub passthrough: Option<usize>,

@@ -7,6 +7,7 @@ mod ingress_spec;
 mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -253,6 +254,8 @@ impl Manifests {
 
     /// The Service of an address: its `clusterIP`, or one of its endpoints.
     pub(crate) fn service_of_address(&self, address: &str) -> Option<&ObjectKey> {
+        // Host names, which are frequent, need no search.
+        address.parse::<IpAddr>().ok()?;
         let by_ip = |(_, service): &(&ObjectKey, &InputService)| {
             service.cluster_ip.as_deref() == Some(address)
         };

@@ -1,6 +1,6 @@
 //! Issuers and Certificates of cert-manager.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::json;
 
@@ -57,8 +57,16 @@ impl Translator<'_> {
 
     /// Certificates that cert-manager creates for Ingresses with an annotation.
     fn annotated_issuers(&mut self) {
-        let ingresses: Vec<usize> = (0..self.servers.ingresses.len()).collect();
-        for number in ingresses {
+        let written: HashSet<(&str, &str)> = self
+            .manifests
+            .certificates
+            .iter()
+            .filter_map(|certificate| {
+                let secret = certificate.value["spec"]["secretName"].as_str()?;
+                Some((certificate.key.namespace.as_str(), secret))
+            })
+            .collect();
+        for number in 0..self.servers.ingresses.len() {
             let ingress = self.servers.ingresses[number].ingress;
             let annotation = |name: &str| ingress.annotations.get(name).map(|w| w.text.clone());
             let issuer = annotation("cert-manager.io/cluster-issuer")
@@ -71,11 +79,7 @@ impl Translator<'_> {
                 let Some(secret) = &tls.secret_name else {
                     continue;
                 };
-                let written = self.manifests.certificates.iter().any(|certificate| {
-                    certificate.key.namespace == ingress.key.namespace
-                        && certificate.value["spec"]["secretName"] == secret.as_str()
-                });
-                if written {
+                if written.contains(&(ingress.key.namespace.as_str(), secret.as_str())) {
                     continue;
                 }
                 let spec = json!({

@@ -8,6 +8,7 @@ use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUES
 use super::policies::{quantity, response_overrides, retry};
 use super::{ACCESS_LABEL, Translator, slug};
 use crate::ingress::config_table::AddressSource;
+use crate::ingress::servers::Server;
 use crate::ingress::settings::ProxySettings;
 use crate::ingress::value::{duration, list, size};
 use crate::objects::ObjectKey;
@@ -43,7 +44,7 @@ impl Translator<'_> {
             key
         });
         let mut known = HashSet::from([first.clone()]);
-        let mut all = vec![first];
+        let mut others = Vec::new();
         let own: BTreeSet<&str> = self
             .servers
             .servers
@@ -57,11 +58,11 @@ impl Translator<'_> {
             }
             for secret in secrets {
                 if known.insert(secret.clone()) && !self.is_unusable(secret) {
-                    all.push(secret.clone());
+                    others.push(secret.clone());
                 }
             }
         }
-        self.certificates = all;
+        self.certificates = self.place_host_listeners(first, others);
     }
 
     /// Writes the Gateway and its policies.
@@ -74,60 +75,78 @@ impl Translator<'_> {
         let mut listeners = vec![json!({
             "name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": access,
         })];
-        let mut sections = vec![("http".to_owned(), "http", None)];
         let shared = self.certificates.clone();
-        let refs: Vec<Value> = shared
-            .iter()
-            .map(|secret| self.certificate_ref(secret))
-            .collect();
+        let refs = self.certificate_refs("https", &shared);
         listeners.push(json!({
             "name": "https", "port": 443, "protocol": "HTTPS", "allowedRoutes": access,
             "tls": {"mode": "Terminate", "certificateRefs": refs},
         }));
-        sections.push(("https".to_owned(), "https", None));
         let servers = self.servers.servers.clone();
         for server in &servers {
-            let name = slug(&server.host);
-            if let Some(ingress) = server.client_cert {
-                let secrets = self.servers.certificates.get(&server.host).cloned();
-                let secrets = secrets
-                    .map(|all| {
-                        all.into_iter()
-                            .filter(|s| !self.is_unusable(s))
-                            .collect::<Vec<_>>()
-                    })
-                    .filter(|s| !s.is_empty())
-                    .unwrap_or_else(|| shared.clone());
-                let refs: Vec<Value> = secrets.iter().map(|s| self.certificate_ref(s)).collect();
-                let section = format!("https-{name}");
-                listeners.push(json!({
-                    "name": section, "port": 443, "protocol": "HTTPS", "hostname": server.host,
-                    "allowedRoutes": access,
-                    "tls": {"mode": "Terminate", "certificateRefs": refs},
-                }));
-                let settings = self.servers.ingresses[ingress].settings.clone();
-                sections.push((section, "https", settings.client_cert.clone()));
-            }
-            if server.passthrough.is_some() {
-                listeners.push(json!({
-                    "name": format!("tls-{name}"), "port": 443, "protocol": "TLS",
-                    "hostname": server.host, "allowedRoutes": access,
-                    "tls": {"mode": "Passthrough"},
-                }));
-            }
+            self.own_listeners(server, &access, &mut listeners);
         }
+        listeners.extend(self.certificate_listeners(&access));
         listeners.extend(self.stream_listeners(&access));
-        let spec = json!({"gatewayClassName": self.options.class, "listeners": listeners});
-        self.output.add("Gateway", &key, spec, &BTreeSet::new());
-        for (section, scheme, client_cert) in sections {
-            self.client_traffic(&section, scheme, client_cert.as_ref());
+        self.client_traffic_policies(&servers);
+        let mut spec = json!({"gatewayClassName": self.options.class});
+        if self.host_listeners.has_sets() {
+            spec["allowedListeners"] = json!({"namespaces": {"from": "Same"}});
         }
+        spec["listeners"] = self.write_listener_sets(listeners).into();
+        self.output.add("Gateway", &key, spec, &BTreeSet::new());
         self.backend_traffic();
+    }
+
+    /// Adds the listeners of a host with client certificates or TLS passthrough.
+    fn own_listeners(&mut self, server: &Server, access: &Value, listeners: &mut Vec<Value>) {
+        let name = slug(&server.host);
+        if server.client_cert.is_some() {
+            let section = format!("https-{name}");
+            let own = self.servers.certificates.contains_key(&server.host);
+            let secrets = match own {
+                true => self.host_certificates(&server.host),
+                false => self.certificates.clone(),
+            };
+            let refs = self.certificate_refs(&section, &secrets);
+            listeners.push(json!({
+                "name": section, "port": 443, "protocol": "HTTPS", "hostname": server.host,
+                "allowedRoutes": access,
+                "tls": {"mode": "Terminate", "certificateRefs": refs},
+            }));
+        }
+        if server.passthrough.is_some() {
+            listeners.push(json!({
+                "name": format!("tls-{name}"), "port": 443, "protocol": "TLS",
+                "hostname": server.host, "allowedRoutes": access,
+                "tls": {"mode": "Passthrough"},
+            }));
+        }
+    }
+
+    /// Writes the ClientTrafficPolicy of each listener for HTTP and HTTPS.
+    fn client_traffic_policies(&mut self, servers: &[Server]) {
+        self.client_traffic("http", "http", None);
+        self.client_traffic("https", "https", None);
+        for server in servers {
+            if let Some(ingress) = server.client_cert {
+                let settings = self.servers.ingresses[ingress].settings.clone();
+                let section = format!("https-{}", slug(&server.host));
+                self.client_traffic(&section, "https", settings.client_cert.as_ref());
+            }
+        }
+        let names: Vec<String> = self
+            .host_listeners
+            .iter()
+            .map(|(_, name)| name.clone())
+            .collect();
+        for section in names {
+            self.client_traffic(&section, "https", None);
+        }
     }
 
     /// Whether a Secret is known to contain no certificate. ingress-nginx then uses the default
     /// certificate.
-    fn is_unusable(&self, secret: &ObjectKey) -> bool {
+    pub(super) fn is_unusable(&self, secret: &ObjectKey) -> bool {
         let complete = !self.manifests.endpoint_owners.is_empty();
         match self.manifests.secrets.get(secret) {
             None => complete,
@@ -138,13 +157,13 @@ impl Translator<'_> {
         }
     }
 
-    /// A reference of the Gateway to a Secret.
-    fn certificate_ref(&mut self, secret: &ObjectKey) -> Value {
+    /// A reference of the Gateway or of a ListenerSet to a Secret.
+    pub(super) fn certificate_ref(&mut self, kind: &'static str, secret: &ObjectKey) -> Value {
         let namespace = self.options.gateway.namespace.clone();
         let mut reference = json!({"kind": "Secret", "name": secret.name});
         if secret.namespace != namespace {
             reference["namespace"] = secret.namespace.clone().into();
-            let from = ("gateway.networking.k8s.io", "Gateway", namespace.as_str());
+            let from = ("gateway.networking.k8s.io", kind, namespace.as_str());
             self.permit(from, ("Secret", secret));
         }
         reference
@@ -159,11 +178,15 @@ impl Translator<'_> {
     ) {
         let gateway = self.options.gateway.clone();
         let port = if scheme == "https" { "443" } else { "80" };
+        let (kind, target) = match self.host_listeners.set_of(section) {
+            Some(set) => ("ListenerSet", set.name.clone()),
+            None => ("Gateway", gateway.name.clone()),
+        };
         let mut spec = json!({
             "targetRefs": [{
                 "group": "gateway.networking.k8s.io",
-                "kind": "Gateway",
-                "name": gateway.name,
+                "kind": kind,
+                "name": target,
                 "sectionName": section,
             }],
         });

@@ -16,6 +16,7 @@ mod examples;
 mod fallback;
 mod form_verdicts;
 mod gateway;
+mod host_listeners;
 mod local_replies;
 mod locations;
 mod matches;
@@ -79,6 +80,9 @@ pub struct Migration {
 /// Label of namespaces whose routes the Gateway accepts.
 pub(crate) const ACCESS_LABEL: &str = "shared-gateway-access";
 
+/// Largest number of objects that a ReferenceGrant names (Gateway API).
+const MAX_GRANTED: usize = 16;
+
 /// A direction of references that needs a ReferenceGrant.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Grant {
@@ -110,6 +114,8 @@ pub(crate) struct Translator<'a> {
     namespaces: BTreeSet<String>,
     /// Certificates of the shared HTTPS listener, the default certificate first.
     certificates: Vec<ObjectKey>,
+    /// Listeners of single hosts.
+    host_listeners: host_listeners::HostListeners,
     /// Secret that the caller makes.
     default_certificate: Option<ObjectKey>,
     /// Statuses that ingress-nginx turns into 500.
@@ -145,6 +151,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         grants: BTreeMap::new(),
         namespaces: BTreeSet::new(),
         certificates: Vec::new(),
+        host_listeners: host_listeners::HostListeners::default(),
         default_certificate: None,
         as_500: annotations::errors::statuses_without_page(&config, manifests),
     };
@@ -303,8 +310,16 @@ impl Translator<'_> {
         self.annotation_verdicts.get(&(object, setting)).copied()
     }
 
-    /// A reference to the shared Gateway.
+    /// A reference to the shared Gateway, or to the ListenerSet that contains the listener.
     fn parent(&self, section: Option<&str>) -> Value {
+        if let Some(section) = section
+            && let Some(set) = self.host_listeners.set_of(section)
+        {
+            return json!({
+                "group": "gateway.networking.k8s.io", "kind": "ListenerSet",
+                "name": set.name, "namespace": set.namespace, "sectionName": section,
+            });
+        }
         let gateway = &self.options.gateway;
         let mut parent = json!({"name": gateway.name, "namespace": gateway.namespace});
         if let Some(section) = section {
@@ -339,17 +354,18 @@ impl Translator<'_> {
                 .map(|(kind, name)| json!({"group": "", "kind": kind, "name": name}))
                 .collect();
             let name = format!("{}-of-{}", grant.kind.to_ascii_lowercase(), grant.from);
-            let key = ObjectKey::new(&*grant.to, name);
-            let spec = json!({
-                "from": [{"group": grant.group, "kind": grant.kind, "namespace": grant.from}],
-                "to": to,
-            });
-            let why = format!(
+            let why = BTreeSet::from([format!(
                 "a {} of namespace {} refers to objects of this namespace",
                 grant.kind, grant.from
-            );
-            self.output
-                .add("ReferenceGrant", &key, spec, &BTreeSet::from([why]));
+            )]);
+            for to in to.chunks(MAX_GRANTED) {
+                let key = self.output.free_name("ReferenceGrant", &grant.to, &name);
+                let spec = json!({
+                    "from": [{"group": grant.group, "kind": grant.kind, "namespace": grant.from}],
+                    "to": to,
+                });
+                self.output.add("ReferenceGrant", &key, spec, &why);
+            }
         }
     }
 

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::local_replies::RedirectAddress;
 use super::matches::path_match;
-use super::routes::{Listeners, MAX_MATCHES, MAX_RULES, add_header_match, one_label};
+use super::routes::{
+    Listeners, MAX_HOSTNAMES, MAX_MATCHES, add_header_match, of_hostnames, one_label,
+};
 use super::{Translator, slug};
 use crate::ingress::servers::{Location, Server};
 use crate::ingress::value::url;
@@ -77,7 +79,7 @@ impl Translator<'_> {
             "Hosts of Ingresses with TLS: ssl-redirect, force-ssl-redirect".to_owned(),
         ]);
         let hosts: Vec<String> = redirects.hosts.into_iter().collect();
-        for hosts in hosts.chunks(MAX_RULES) {
+        for hosts in hosts.chunks(MAX_HOSTNAMES) {
             let key = self
                 .output
                 .free_name("HTTPRoute", &namespace, "https-redirect");
@@ -90,17 +92,15 @@ impl Translator<'_> {
         }
         for (names, paths) in redirects.paths {
             let name = format!("https-redirect-{}", slug(&names[0]));
-            let key = self.output.free_name("HTTPRoute", &namespace, &name);
-            let rules: Vec<Value> = paths
-                .chunks(MAX_MATCHES)
-                .map(|matches| json!({"matches": matches, "filters": filters}))
-                .collect();
-            let mut spec = json!({"parentRefs": parents, "rules": rules});
             let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
-            if !names.is_empty() {
-                spec["hostnames"] = json!(names);
+            for matches in paths.chunks(MAX_MATCHES) {
+                let rules = json!([{"matches": matches, "filters": filters}]);
+                let spec = json!({"parentRefs": parents, "rules": rules});
+                for spec in of_hostnames(spec, &names) {
+                    let key = self.output.free_name("HTTPRoute", &namespace, &name);
+                    self.output.add("HTTPRoute", &key, spec, &why);
+                }
             }
-            self.output.add("HTTPRoute", &key, spec, &why);
         }
         for (from, to) in redirects.names {
             let why = BTreeSet::from(["from-to-www-redirect".to_owned()]);
@@ -115,8 +115,12 @@ impl Translator<'_> {
                 };
                 let name = format!("redirect-{section}-{}", slug(&from));
                 let key = self.output.free_name("HTTPRoute", &namespace, &name);
+                let listener = match section {
+                    "https" => self.https_section(&from),
+                    _ => section.to_owned(),
+                };
                 let spec = json!({
-                    "parentRefs": [self.parent(Some(section))],
+                    "parentRefs": [self.parent(Some(&listener))],
                     "hostnames": [from],
                     "rules": [rule.json()],
                 });

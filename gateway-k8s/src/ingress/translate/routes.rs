@@ -14,6 +14,10 @@ use crate::ingress::servers::Server;
 pub(super) const MAX_RULES: usize = 16;
 /// Largest number of matches of a rule.
 pub(super) const MAX_MATCHES: usize = 64;
+/// Largest number of matches of all rules of a route.
+const MAX_ROUTE_MATCHES: usize = 127;
+/// Largest number of hostnames of a route.
+pub(super) const MAX_HOSTNAMES: usize = 16;
 
 /// Listeners of a route.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -156,8 +160,7 @@ impl Translator<'_> {
                     add_header_match(matching, &host);
                 }
             }
-            for rules in chunks(groups) {
-                let key = self.output.free_name(draft.kind, &draft.namespace, &name);
+            let specs = chunks(groups).into_iter().flat_map(|rules| {
                 let rules: Vec<Value> = match draft.kind {
                     "GRPCRoute" => rules
                         .iter()
@@ -165,10 +168,10 @@ impl Translator<'_> {
                         .collect(),
                     _ => rules.iter().map(TranslatedRule::json).collect(),
                 };
-                let mut spec = json!({"parentRefs": parents, "rules": rules});
-                if !hostnames.is_empty() {
-                    spec["hostnames"] = json!(hostnames);
-                }
+                of_hostnames(json!({"parentRefs": parents, "rules": rules}), &hostnames)
+            });
+            for spec in specs {
+                let key = self.output.free_name(draft.kind, &draft.namespace, &name);
                 self.output.add(draft.kind, &key, spec, &draft.comments);
                 let target = json!({
                     "group": "gateway.networking.k8s.io",
@@ -207,19 +210,31 @@ impl Translator<'_> {
 
     /// Listeners of a route by name.
     fn sections(&self, server: &Server, listeners: Listeners) -> Vec<String> {
-        let https = match server.client_cert {
-            Some(_) => format!("https-{}", slug(&server.host)),
-            None => "https".to_owned(),
-        };
         let mut sections = Vec::new();
         if listeners != Listeners::Https {
             sections.push("http".to_owned());
         }
         if listeners != Listeners::Http {
-            sections.push(https);
+            sections.extend(self.https_sections(server));
         }
         sections
     }
+}
+
+/// `spec` of the routes for all `hostnames`: one, unless there are more than a route may have. Without hostnames, one for
+/// all hosts.
+pub(super) fn of_hostnames(spec: Value, hostnames: &[String]) -> Vec<Value> {
+    if hostnames.is_empty() {
+        return vec![spec];
+    }
+    let portions = hostnames.chunks(MAX_HOSTNAMES);
+    portions
+        .map(|hostnames| {
+            let mut spec = spec.clone();
+            spec["hostnames"] = json!(hostnames);
+            spec
+        })
+        .collect()
 }
 
 /// The match of `Host` for a host with a wildcard, which stands for one label in ingress-nginx and for several in
@@ -266,8 +281,13 @@ fn chunks(groups: Vec<Vec<TranslatedRule>>) -> Vec<Vec<TranslatedRule>> {
     }
     let mut routes: Vec<Vec<TranslatedRule>> = vec![Vec::new()];
     for group in merged {
-        let last = routes.last().map_or(0, Vec::len);
-        if last + group.len() > MAX_RULES && last > 0 {
+        let last = routes.last().map(Vec::as_slice).unwrap_or_default();
+        let matches = |rules: &[TranslatedRule]| -> usize {
+            rules.iter().map(|rule| rule.matches.len()).sum()
+        };
+        let is_full = last.len() + group.len() > MAX_RULES
+            || matches(last) + matches(&group) > MAX_ROUTE_MATCHES;
+        if is_full && !last.is_empty() {
             routes.push(Vec::new());
         }
         if let Some(route) = routes.last_mut() {

@@ -1,0 +1,244 @@
+//! Listeners of single hosts, and the ListenerSets that contain them.
+//!
+//! A host with client certificates or with TLS passthrough has its own listener. If there are more certificates than one
+//! listener may have, each host with its own certificate has one, too. The Gateway contains these listeners unless there
+//! are more than a Gateway may have; then ListenerSets of its namespace do.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+
+use super::{Translator, slug};
+use crate::ingress::servers::Server;
+use crate::objects::ObjectKey;
+
+/// Largest number of listeners of a Gateway or ListenerSet (Gateway API).
+pub(super) const MAX_LISTENERS: usize = 64;
+/// Largest number of certificates of a listener (Gateway API).
+pub(super) const MAX_CERTIFICATES: usize = 64;
+
+/// The listeners of single hosts.
+#[derive(Debug, Default)]
+pub(super) struct HostListeners {
+    /// Names of HTTPS listeners with certificates of the host, by host.
+    https: BTreeMap<String, String>,
+    /// ListenerSets by the name of the listener. The other listeners are those of the Gateway.
+    sets: HashMap<String, ObjectKey>,
+}
+
+impl HostListeners {
+    /// Listeners for `hosts`. Names of listeners are unique.
+    pub(super) fn of_certificates(hosts: &BTreeSet<String>) -> Self {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        let https = hosts.iter().map(|host| {
+            let base = format!("https-{}", slug(host));
+            let mut numbered = (2..).map(|number| format!("{base}-{number}"));
+            let name = match names.contains(&base) {
+                true => numbered.find(|name| !names.contains(name)),
+                false => None,
+            };
+            let name = name.unwrap_or(base);
+            names.insert(name.clone());
+            (host.clone(), name)
+        });
+        Self {
+            https: https.collect(),
+            sets: HashMap::new(),
+        }
+    }
+
+    /// The listener with the certificates of a host. A wildcard has those of the names below it.
+    pub(super) fn of_host(&self, host: &str) -> Option<&str> {
+        let parent = || {
+            let (_, parent) = host.split_once('.')?;
+            self.https.get(&format!("*.{parent}"))
+        };
+        self.https.get(host).or_else(parent).map(String::as_str)
+    }
+
+    /// The hosts with the names of their listeners.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.https.iter()
+    }
+
+    /// Whether some listeners are those of ListenerSets.
+    pub(super) fn has_sets(&self) -> bool {
+        !self.sets.is_empty()
+    }
+
+    /// The ListenerSet of a listener. `None`: it is a listener of the Gateway.
+    pub(super) fn set_of(&self, listener: &str) -> Option<&ObjectKey> {
+        self.sets.get(listener)
+    }
+}
+
+impl Translator<'_> {
+    /// Decides which hosts have a listener of their own, and where it is. `first` is the default certificate, `others`
+    /// are all others. Returns the certificates of the shared listener.
+    pub(super) fn place_host_listeners(
+        &mut self,
+        first: ObjectKey,
+        others: Vec<ObjectKey>,
+    ) -> Vec<ObjectKey> {
+        let mut kept = others;
+        if kept.len() >= MAX_CERTIFICATES {
+            let stay = self.certificates_of_several_names();
+            let names = self.names_with_https();
+            let certificates = self.servers.certificates.iter();
+            let apart = certificates.filter(|(host, secrets)| {
+                let mut secrets = secrets.iter();
+                names.contains(*host)
+                    && secrets.any(|one| !stay.contains(one) && !self.is_unusable(one))
+            });
+            let hosts: BTreeSet<String> = apart.map(|(host, _)| host.clone()).collect();
+            self.host_listeners = HostListeners::of_certificates(&hosts);
+            kept.retain(|secret| stay.contains(secret));
+        }
+        let names = self.host_listener_names();
+        let others = 2 + self.stream_listeners(&Value::Null).len();
+        if others + names.len() > MAX_LISTENERS {
+            let gateway = &self.options.gateway;
+            for (number, names) in names.chunks(MAX_LISTENERS).enumerate() {
+                let set = format!("{}-hosts-{}", gateway.name, number + 1);
+                let set = ObjectKey::new(&*gateway.namespace, set);
+                let sets = &mut self.host_listeners.sets;
+                sets.extend(names.iter().map(|name| (name.clone(), set.clone())));
+            }
+        }
+        kept.insert(0, first);
+        kept
+    }
+
+    /// Certificates that stay on the shared listener if there are too many: those of wildcards and of several hosts, so
+    /// that a client can use a connection for all of its names. Fewer of them if even these are too many.
+    fn certificates_of_several_names(&self) -> BTreeSet<ObjectKey> {
+        let mut wildcards = BTreeSet::new();
+        let mut uses: BTreeMap<&ObjectKey, usize> = BTreeMap::new();
+        for (host, secrets) in &self.servers.certificates {
+            for secret in secrets.iter().filter(|secret| !self.is_unusable(secret)) {
+                *uses.entry(secret).or_default() += 1;
+                if host.starts_with("*.") {
+                    wildcards.insert(secret.clone());
+                }
+            }
+        }
+        let several = uses.into_iter().filter(|(_, hosts)| *hosts > 1);
+        let several: BTreeSet<ObjectKey> = several.map(|(secret, _)| secret.clone()).collect();
+        let both = several.union(&wildcards).cloned().collect();
+        let choices = [both, wildcards, BTreeSet::new()].into_iter();
+        let mut fitting = choices.filter(|choice: &BTreeSet<_>| choice.len() < MAX_CERTIFICATES);
+        fitting.next().unwrap_or_default()
+    }
+
+    /// Names whose routes are attached to an HTTPS listener for certificates.
+    fn names_with_https(&self) -> BTreeSet<String> {
+        let servers = self.servers.servers.iter();
+        let servers = servers.filter(|one| one.client_cert.is_none() && one.passthrough.is_none());
+        servers
+            .flat_map(|server| {
+                let names = std::iter::once(&server.host).chain(&server.aliases);
+                names.chain(&server.redirect_from).cloned()
+            })
+            .collect()
+    }
+
+    /// Names of all listeners of single hosts.
+    fn host_listener_names(&self) -> Vec<String> {
+        let own = self.servers.servers.iter().flat_map(|server| {
+            let name = slug(&server.host);
+            let client = server.client_cert.map(|_| format!("https-{name}"));
+            let passed = server.passthrough.map(|_| format!("tls-{name}"));
+            client.into_iter().chain(passed)
+        });
+        let https = self.host_listeners.iter().map(|(_, name)| name.clone());
+        own.chain(https).collect()
+    }
+
+    /// HTTPS listeners for the names of a host.
+    pub(super) fn https_sections(&self, server: &Server) -> Vec<String> {
+        if server.client_cert.is_some() {
+            return vec![format!("https-{}", slug(&server.host))];
+        }
+        let mut sections: Vec<String> = Vec::new();
+        for name in std::iter::once(&server.host).chain(&server.aliases) {
+            let section = self.https_section(name);
+            if !sections.iter().any(|known| *known == section) {
+                sections.push(section);
+            }
+        }
+        sections
+    }
+
+    /// The HTTPS listener of a name.
+    pub(super) fn https_section(&self, name: &str) -> String {
+        let own = self.host_listeners.of_host(name);
+        own.unwrap_or("https").to_owned()
+    }
+
+    /// Adds the listeners for the certificates of single hosts.
+    pub(super) fn certificate_listeners(&mut self, access: &Value) -> Vec<Value> {
+        let hosts: Vec<(String, String)> = self
+            .host_listeners
+            .iter()
+            .map(|(host, name)| (host.clone(), name.clone()))
+            .collect();
+        let mut listeners = Vec::new();
+        for (host, name) in hosts {
+            let secrets = self.host_certificates(&host);
+            let refs = self.certificate_refs(&name, &secrets);
+            listeners.push(json!({
+                "name": name, "port": 443, "protocol": "HTTPS", "hostname": host,
+                "allowedRoutes": access,
+                "tls": {"mode": "Terminate", "certificateRefs": refs},
+            }));
+        }
+        listeners
+    }
+
+    /// Certificates of the listener of a host: its own, or the default certificate.
+    pub(super) fn host_certificates(&self, host: &str) -> Vec<ObjectKey> {
+        let own = self.servers.certificates.get(host).into_iter().flatten();
+        let own: Vec<ObjectKey> = own.filter(|one| !self.is_unusable(one)).cloned().collect();
+        match own.is_empty() {
+            true => self.certificates.iter().take(1).cloned().collect(),
+            false => own,
+        }
+    }
+
+    /// References of a listener to its certificates.
+    pub(super) fn certificate_refs(&mut self, listener: &str, secrets: &[ObjectKey]) -> Vec<Value> {
+        let kind = match self.host_listeners.set_of(listener) {
+            Some(_) => "ListenerSet",
+            None => "Gateway",
+        };
+        let secrets = secrets.iter().take(MAX_CERTIFICATES);
+        secrets
+            .map(|secret| self.certificate_ref(kind, secret))
+            .collect()
+    }
+
+    /// Moves the listeners of ListenerSets out of those of the Gateway, and writes the ListenerSets.
+    pub(super) fn write_listener_sets(&mut self, listeners: Vec<Value>) -> Vec<Value> {
+        let mut sets: BTreeMap<ObjectKey, Vec<Value>> = BTreeMap::new();
+        let mut kept = Vec::new();
+        for listener in listeners {
+            let name = listener["name"].as_str().unwrap_or_default();
+            match self.host_listeners.set_of(name) {
+                Some(set) => sets.entry(set.clone()).or_default().push(listener),
+                None => kept.push(listener),
+            }
+        }
+        let gateway = self.options.gateway.name.clone();
+        let why = BTreeSet::from([
+            "Listeners of single hosts, of which a Gateway may have 64 at most".to_owned(),
+        ]);
+        for (key, listeners) in sets {
+            let parent = json!({
+                "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway,
+            });
+            let spec = json!({"parentRef": parent, "listeners": listeners});
+            self.output.add("ListenerSet", &key, spec, &why);
+        }
+        kept
+    }
+}
