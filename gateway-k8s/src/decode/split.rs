@@ -1,8 +1,8 @@
 //! Splits a file into its YAML documents, each with its first line.
 //!
 //! A `---` line (YAML 1.2.2, section 9.1.2) cannot be part of a value. Splitting therefore needs no
-//! parser, and a malformed document does not hide the next one. JSON has no `---` lines and is one
-//! document.
+//! parser, and a malformed document does not hide the next one. JSON has no `---` lines: an object that begins on a new
+//! line after the end of another is a document, as kubectl reads a stream of objects.
 
 /// A document of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +32,9 @@ pub(crate) fn split(text: &str) -> Vec<Document<'_>> {
         } else if marker(line, "...").is_some() {
             documents.push(begin.until(text, offset));
             begin = Cut::new(number + 1, next);
+        } else if line.starts_with('{') && is_object(&text[begin.offset..offset]) {
+            documents.push(begin.until(text, offset));
+            begin = Cut::new(number, offset);
         }
         offset = next;
     }
@@ -68,6 +71,13 @@ fn marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     }
     let rest = rest.trim();
     Some(if rest.starts_with('#') { "" } else { rest })
+}
+
+/// Whether the text may be a whole JSON object. Within one, a line that ends in `}` is not followed by one that begins with
+/// `{`: a comma is between them.
+fn is_object(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with('{') && text.ends_with('}')
 }
 
 fn has_content(text: &str) -> bool {
@@ -107,6 +117,26 @@ mod tests {
     fn empty_documents_comments_and_directives_are_left_out() {
         assert_eq!(cut("# only\n---\n---\n\n---\n# a\n"), []);
         assert_eq!(cut("%YAML 1.2\n---\na: 1\n...\n# bye\n"), [(3, "a: 1\n")]);
+    }
+
+    #[test]
+    fn json_objects_that_follow_each_other_are_documents() {
+        assert_eq!(
+            cut("{\"a\":1}\n{\"b\":2}\n"),
+            [(1, "{\"a\":1}\n"), (2, "{\"b\":2}\n")]
+        );
+        let pretty = "{\n  \"a\": {\n  }\n}\n\n{\n  \"b\": 1\n}";
+        assert_eq!(
+            cut(pretty),
+            [(1, "{\n  \"a\": {\n  }\n}\n\n"), (6, "{\n  \"b\": 1\n}")]
+        );
+        for one in [
+            "{\"items\": [\n{},\n{}\n]}",
+            "[\n{}\n,\n{}]",
+            "a: {}\n{b: 1}\n",
+        ] {
+            assert_eq!(cut(one), [(1, one)]);
+        }
     }
 
     #[test]

@@ -378,7 +378,9 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
     }
 }
 
-/// The value of an unquoted scalar (YAML 1.2.2, section 10.3.2).
+/// The value of an unquoted scalar (YAML 1.2.2, section 10.3.2). Numbers are those of kubectl, whose parser also has the
+/// forms of YAML 1.1: underscores, `0b1`, and octal numbers such as `0644`.
+#[derive(Debug, PartialEq)]
 enum Plain {
     Null,
     Bool(bool),
@@ -399,12 +401,28 @@ impl Plain {
             _ => {}
         }
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-        let radix = |prefix, radix| u64::from_str_radix(text.strip_prefix(prefix)?, radix).ok();
-        if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)) {
-            return Self::Unsigned(value);
-        }
         if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             return Self::Text;
+        }
+        match text.contains('_') {
+            true => Self::number(&text.replace('_', "")),
+            false => Self::number(text),
+        }
+    }
+
+    /// The value of a text that begins like a number.
+    fn number(text: &str) -> Self {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        if let Some(value) = with_radix(digits) {
+            return match negative {
+                false => Self::Unsigned(value),
+                true => 0_i64
+                    .checked_sub_unsigned(value)
+                    .map_or(Self::Text, Self::Signed),
+            };
         }
         if let Ok(value) = text.parse() {
             return Self::Unsigned(value);
@@ -423,6 +441,20 @@ impl Plain {
             Self::Null | Self::Text => format!("`{text}`"),
         }
     }
+}
+
+/// The value of digits with a prefix that sets the radix. A leading zero is the prefix of octal digits.
+fn with_radix(digits: &str) -> Option<u64> {
+    let (prefix, rest) = digits.split_at_checked(2)?;
+    let (rest, radix) = match prefix {
+        "0x" | "0X" => (rest, 16),
+        "0o" | "0O" => (rest, 8),
+        "0b" | "0B" => (rest, 2),
+        _ => (digits.strip_prefix('0')?, 8),
+    };
+    // A sign after the prefix is not a number.
+    let is_digit = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+    is_digit.then(|| u64::from_str_radix(rest, radix).ok())?
 }
 
 /// Converts a scalar to JSON. `plain`: the scalar is unquoted.

@@ -1,4 +1,4 @@
-//! Records of HTTP/2 requests whose body is malformed or whose stream the client resets.
+//! Records of incomplete heads, and of HTTP/2 requests whose body is malformed or whose stream the client resets.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod lab;
@@ -47,6 +47,27 @@ async fn records(frames: &[Vec<u8>]) -> Vec<(u16, String, String)> {
     }
     lab::rest(&mut client).await;
     lab.records()
+}
+
+/// The records of an HTTP/1 connection that the client closes after these bytes.
+async fn records_of_closed(bytes: &[u8]) -> Vec<(u16, String, String)> {
+    let lab = Lab::new().await;
+    let mut client = lab.connect();
+    client.write_all(bytes).await.unwrap();
+    tokio::time::sleep(QUIET).await;
+    drop(client);
+    tokio::time::sleep(QUIET).await;
+    lab.records()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_within_a_head_or_after_an_empty_line_leaves_a_record() {
+    let left = record("DC", "downstream_remote_disconnect");
+    for (bytes, expected) in [(&b"GET / HT"[..], &left[..]), (b"\r\n", &left), (b"", &[])] {
+        let found = records_of_closed(bytes).await;
+
+        assert_eq!(found, expected, "{}", bytes.escape_ascii());
+    }
 }
 
 fn record(flags: &str, details: &str) -> Vec<(u16, String, String)> {
