@@ -36,14 +36,22 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
         .map(|path| path.display().to_string())
         .collect();
     let paths = paths.join(", ");
-    Some(if loaded.files.is_empty() {
+    // Files with comments only contain no object, and nothing to report.
+    let is_empty = loaded.diagnostics.is_empty() && loaded.objects == Objects::default();
+    Some(if loaded.files.is_empty() || is_empty {
         Diagnostic::warning(
             FindingCode::NoManifest,
             match paths.is_empty() {
                 true => "no manifest on standard input".to_owned(),
                 false => format!("no manifest in {paths}"),
             },
-            "pass files that end in .yaml, .yml or .json, or a folder of them; hidden files are skipped",
+            match (paths.is_empty(), loaded.files.is_empty()) {
+                (true, _) => "write manifests in YAML or JSON to standard input",
+                (false, true) => {
+                    "pass files that end in .yaml, .yml or .json, or a folder of them; hidden files are skipped"
+                }
+                (false, false) => "the files contain no object; add one, or pass other files",
+            },
         )
     } else {
         Diagnostic::warning(
@@ -185,6 +193,13 @@ mod tests {
     #[test]
     fn nothing_to_serve_is_a_warning() {
         assert_eq!(codes(None, &[], &[]), [FindingCode::NoManifest]);
+        for empty in ["", "# a comment\n", "---\n# a comment\n---\n"] {
+            assert_eq!(
+                codes(Some(empty), &[], &[]),
+                [FindingCode::NoManifest],
+                "{empty:?}"
+            );
+        }
         assert_eq!(codes(Some(SERVICE), &[], &[]), [FindingCode::NoGateway]);
         assert!(codes(Some(GATEWAY), &[], &[]).is_empty());
     }

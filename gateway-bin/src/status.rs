@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use towergate_k8s::{FindingCode, yaml};
+use towergate_k8s::{Diagnostic, FindingCode, yaml};
 
 use crate::args::ManifestArgs;
 use crate::check::{NO_ECHO, loader, read_stdin};
@@ -20,19 +20,24 @@ pub(crate) fn status(args: &ManifestArgs) -> Outcome {
     let Some(reading) = loader.read(true, |_| Some(NO_ECHO)) else {
         return Ok(ExitCode::SUCCESS);
     };
-    for diagnostic in &reading.unreadable {
+    let empty = reading.diagnostics.iter().filter(|d| is_empty(d));
+    for diagnostic in reading.unreadable.iter().chain(empty) {
         eprintln!("towergate: {}", crate::render::brief(diagnostic));
     }
     print(documents(&reading).as_bytes())?;
     Ok(ExitCode::from(exit_status(&reading)))
 }
 
-/// 2 if a file is unreadable, 1 if an object is unreadable and therefore has no status.
+/// Whether there is no manifest at all.
+fn is_empty(diagnostic: &Diagnostic) -> bool {
+    diagnostic.code == FindingCode::NoManifest
+}
+
+/// 2 if a file is unreadable or there is no manifest, 1 if an object is unreadable and therefore has no status.
 fn exit_status(reading: &Reading) -> u8 {
-    if reading
-        .unreadable
-        .iter()
-        .any(|d| d.code == FindingCode::Unreadable)
+    let mut unreadable = reading.unreadable.iter();
+    if unreadable.any(|d| d.code == FindingCode::Unreadable)
+        || reading.diagnostics.iter().any(is_empty)
     {
         return crate::USAGE;
     }

@@ -84,6 +84,7 @@ pub(crate) struct DynamicResolverArgs {
     #[arg(
         long = "dynamic-resolver-allow",
         value_name = "CIDR",
+        value_parser = network,
         requires = "enabled"
     )]
     pub(crate) allowed: Vec<IpNet>,
@@ -92,9 +93,15 @@ pub(crate) struct DynamicResolverArgs {
     #[arg(
         long = "dynamic-resolver-deny",
         value_name = "CIDR",
+        value_parser = network,
         requires = "enabled"
     )]
     pub(crate) denied: Vec<IpNet>,
+}
+
+/// Parses a network in CIDR notation, without leading zeros.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    towergate_policy::parse_cidr(text).ok_or("expected a network such as 10.1.0.0/16")
 }
 
 impl DynamicResolverArgs {

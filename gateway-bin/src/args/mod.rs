@@ -79,7 +79,7 @@ Examples:
     /// with their parents, policies with their ancestors. `-` reads manifests from standard input. Conditions have no
     /// lastTransitionTime, because files carry no history: equal manifests give equal output. Unreadable objects are
     /// reported on standard error. Exit status: 0 if all objects are readable, 1 if one is not, 2 if a file or folder
-    /// cannot be read.
+    /// cannot be read or there is no manifest at all.
     #[command(display_name = "towergate")]
     Status(ManifestArgs),
     /// Print the configuration of the service that counts requests for global rate limits.
@@ -252,6 +252,19 @@ mod tests {
 
             let expected = concat!("towergate ", env!("CARGO_PKG_VERSION"), "\n");
             assert_eq!(error.to_string(), expected, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn networks_are_in_cidr_notation_without_leading_zeros() {
+        for flag in ["--dynamic-resolver-allow", "--dynamic-resolver-deny"] {
+            let with = |network| run(&["dir", "--dynamic-resolver", flag, network]);
+
+            assert!(with("10.1.0.0/16").is_ok());
+            for wrong in ["010.1.0.0/16", "10.1.0.0", "10.1.0.0/33", "host"] {
+                let error = with(wrong).expect_err("not a network");
+                assert!(error.contains("such as 10.1.0.0/16"), "{error}");
+            }
         }
     }
 

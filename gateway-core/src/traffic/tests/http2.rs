@@ -415,7 +415,7 @@ async fn read_head(stream: &mut TcpStream) {
     while kind != 1 {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await.unwrap();
-        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let length = usize::from(u16::from_be_bytes([head[1], head[2]]));
         stream.read_exact(&mut vec![0; length]).await.unwrap();
         kind = head[3];
     }
