@@ -163,11 +163,19 @@ fn tcp_idle(
     }
 }
 
-/// Reports that a proxy in front must not use HTTP/1.0, the default of older versions of nginx.
+/// Reports that a proxy in front must not use HTTP/1.0, the default of older versions of nginx. A proxy whose networks are
+/// listed is known.
 fn old_version(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
     let detection = policy.spec.client_ip_detection.as_ref();
     let field = match detection {
-        Some(detection) if detection.x_forwarded_for.is_some() => "xForwardedFor",
+        Some(detection)
+            if detection
+                .x_forwarded_for
+                .as_ref()
+                .is_some_and(believes_every_peer) =>
+        {
+            "xForwardedFor"
+        }
         Some(detection) if detection.custom_header.is_some() => "customHeader",
         Some(_) | None => return,
     };
