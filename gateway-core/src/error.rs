@@ -46,6 +46,9 @@ pub enum Error {
     /// The rule or its policy is invalid: it fails closed with this status.
     #[error("the configuration of the rule is invalid")]
     Failed(StatusCode),
+    /// A rewrite by values of the request does not result in a valid host or path.
+    #[error("the rewritten host or path is invalid")]
+    InvalidRewrite,
     /// The selected backendRef cannot be resolved.
     #[error("the backend reference is invalid")]
     InvalidBackend,
@@ -137,6 +140,7 @@ impl Error {
             Self::NoRoute => fixed(S::NOT_FOUND, "NR", "route_not_found"),
             Self::Misdirected => fixed(S::MISDIRECTED_REQUEST, "NR", "misdirected_request"),
             Self::Failed(status) => fixed(*status, "", "direct_response"),
+            Self::InvalidRewrite => fixed(S::INTERNAL_SERVER_ERROR, "", "invalid_rewrite"),
             Self::InvalidBackend => fixed(S::INTERNAL_SERVER_ERROR, "", "direct_response"),
             Self::InvalidShare => fixed(S::INTERNAL_SERVER_ERROR, "NC", "cluster_not_found"),
             Self::NoEndpoint => fixed(S::SERVICE_UNAVAILABLE, "", "direct_response"),
@@ -230,6 +234,7 @@ impl Error {
             Self::NoRoute
             | Self::Misdirected
             | Self::Failed(_)
+            | Self::InvalidRewrite
             | Self::InvalidBackend
             | Self::InvalidShare
             | Self::NoEndpoint
@@ -275,6 +280,7 @@ impl Error {
             | Self::RequestDuration(_)
             | Self::Misdirected
             | Self::Failed(_)
+            | Self::InvalidRewrite
             | Self::Retried { .. }
             | Self::UpgradeRefused => ("UF,URX", "remote_connection_failure"),
         }
@@ -288,6 +294,7 @@ impl Error {
             Self::NoRoute
             | Self::Misdirected
             | Self::Failed(_)
+            | Self::InvalidRewrite
             | Self::InvalidBackend
             | Self::InvalidShare
             | Self::NoEndpoint
@@ -348,5 +355,20 @@ fn upstream_timeout(details: &'static str) -> LocalReply {
 impl From<Error> for LocalReply {
     fn from(error: Error) -> Self {
         error.reply()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_that_fails_differs_from_an_invalid_rule_in_the_access_log() {
+        let invalid_rule = Error::Failed(StatusCode::INTERNAL_SERVER_ERROR).reply();
+        let failed_rewrite = Error::InvalidRewrite.reply();
+
+        assert_eq!(failed_rewrite.status, invalid_rule.status);
+        assert_eq!(&*invalid_rule.details, "direct_response");
+        assert_eq!(&*failed_rewrite.details, "invalid_rewrite");
     }
 }

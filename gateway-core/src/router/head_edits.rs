@@ -77,7 +77,7 @@ impl RequestContext<'_> {
             let envoy_headers = self.listener.settings.headers.envoy_headers;
             rewrite
                 .apply(head, &sanitized.authority, prefix.as_deref(), envoy_headers)
-                .map_err(|_| filter_failed())?;
+                .map_err(|_| Error::InvalidRewrite)?;
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl RequestContext<'_> {
     ) -> Result<(), Error> {
         let envoy_headers = self.listener.settings.headers.envoy_headers;
         let rewritten = rewrite.apply(head, &sanitized.authority, envoy_headers);
-        rewritten.map_err(|_| filter_failed())
+        rewritten.map_err(|_| Error::InvalidRewrite)
     }
 
     /// Step 9: the direct response, with the edits of the rule.

@@ -445,6 +445,7 @@ pub(super) fn outcome_of_error(error: &Error) -> Option<Outcome> {
         Error::NoRoute
         | Error::Misdirected
         | Error::Failed(_)
+        | Error::InvalidRewrite
         | Error::InvalidBackend
         | Error::InvalidShare
         | Error::NoEndpoint

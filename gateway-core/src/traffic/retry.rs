@@ -22,6 +22,7 @@ pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
         Error::NoRoute
         | Error::Misdirected
         | Error::Failed(_)
+        | Error::InvalidRewrite
         | Error::InvalidBackend
         | Error::InvalidShare
         | Error::NoEndpoint
