@@ -149,13 +149,21 @@ impl RuleResolver<'_, '_, '_> {
                 continue;
             }
             rule.respond = Some(500);
-            self.faults.add(RuleError {
+            let error = RuleError {
                 condition: ConditionType::Accepted,
                 reason: RouteReason::UnsupportedValue,
                 field: format!("spec.rules[{}]", rule.index),
                 message: "its requests may belong to a rule whose path is invalid".to_owned(),
                 rule: rule.index,
-            });
+            };
+            self.report.error(
+                FindingCode::RuleInvalid,
+                &self.route.subject(),
+                &*error.field,
+                &*error.message,
+                "correct the path of the other rule",
+            );
+            self.faults.add(error);
         }
     }
 
