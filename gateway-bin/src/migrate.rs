@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use towergate_k8s::ObjectKey;
+use towergate_k8s::finding::FindingCode;
 use towergate_k8s::ingress::proof_report::ProofReport;
 use towergate_k8s::ingress::{
-    Manifests, MigrateOptions, Migration, MigrationOutcome, report, translate,
+    Manifests, MigrateOptions, Migration, MigrationOutcome, findings, report, translate,
 };
 use towergate_k8s::source::find_manifests;
 
 use crate::args::{FailOn, MigrateArgs, ReportFormat};
 use crate::check::read_stdin;
-use crate::output_folder::write_files;
+use crate::output_folder::{MARKER, write_files};
 use crate::prove_against::{RequestBudget, prove_against};
 use crate::{Failure, Outcome, default_certificate, from_cluster, print, prove};
 
@@ -46,6 +47,9 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
         flags: args.nginx_flags.clone(),
     };
     let mut migration = translate(&manifests, &options);
+    if migration.served.is_empty() {
+        warn_of_class(&manifests, &migration);
+    }
     if let Some(folder) = &args.out {
         write(folder, &migration)?;
     }
@@ -65,6 +69,18 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     Ok(ExitCode::from(u8::from(
         failed || differs || !manifests.errors.is_empty(),
     )))
+}
+
+/// Warns that no Ingress has the class of the controller, with the classes in use.
+fn warn_of_class(manifests: &Manifests, migration: &Migration) {
+    let found = findings(manifests, migration, &migration.class);
+    let mut found = found.iter();
+    if let Some(finding) = found.find(|one| one.code == FindingCode::NoIngressOfClass) {
+        eprintln!(
+            "warning: {}; pass the class of the Ingresses with `--nginx-flag ingress-class=NAME`",
+            finding.message
+        );
+    }
 }
 
 /// Makes the proofs that the arguments request, and prints the report with them. In JSON and HTML, the proofs are part
@@ -109,7 +125,7 @@ fn report(
     Ok(proofs)
 }
 
-/// The manifests of the arguments, by file name. Files below `--out` are the result of an earlier run and are skipped.
+/// The manifests of the arguments, by file name. Files below `--out`, and others that an earlier run wrote, are skipped.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -131,6 +147,7 @@ pub(crate) fn read(
         return Err(format!("{}: {}", problem.file, problem.message).into());
     }
     let out = out.and_then(|out| fs::canonicalize(out).ok());
+    let mut translated = 0;
     for file in files {
         let ours = out
             .as_ref()
@@ -140,7 +157,14 @@ pub(crate) fn read(
         }
         let text = fs::read_to_string(&file)
             .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        if text.starts_with(MARKER) {
+            translated += 1;
+            continue;
+        }
         texts.push((file.display().to_string(), text));
+    }
+    if translated > 0 {
+        eprintln!("files that `towergate migrate` wrote are not read: {translated}");
     }
     Ok(texts)
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::Failure;
 
 /// First line of a file of a translation.
-const MARKER: &str =
+pub(crate) const MARKER: &str =
     "# Written by `towergate migrate`, which replaces or removes this file when it runs again.\n";
 
 /// Writes `files` into `folder`, and removes the other files of earlier runs. Returns the removed ones.

@@ -235,6 +235,69 @@ fn translations_without_differences_are_proved() {
     }
 }
 
+#[test]
+fn hosts_with_listeners_of_their_own_are_proved() {
+    let folder = Folder::new();
+    let hosts: String = (0..70)
+        .map(|host| {
+            format!(
+                "---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: web-{host}, namespace: shop}}
+spec:
+  ingressClassName: nginx
+  tls: [{{hosts: [h{host}.test], secretName: tls-{host}}}]
+  rules:
+  - host: h{host}.test
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web-{host}, port: {{number: 80}}}}}}}}]}}
+"
+            )
+        })
+        .collect();
+    folder.write("in.yaml", &hosts);
+
+    let (text, code) = migrate(&[folder.path().to_str().unwrap(), "--prove"]);
+
+    assert!(text.contains(" 0 different"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn ingresses_of_another_class_only_are_a_warning_that_names_it() {
+    let folder = Folder::new();
+    folder.write(
+        "in.yaml",
+        &TWO_HOSTS.replace("ingressClassName: nginx", "ingressClassName: public"),
+    );
+
+    let output = run(
+        env!("CARGO_BIN_EXE_towergate"),
+        &["migrate", folder.path().to_str().unwrap()],
+    );
+
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let expected = "warning: no Ingress has class `nginx`, and 2 have another class or none; classes in use: public";
+    assert!(stderr.contains(expected), "{stderr}");
+}
+
+#[test]
+fn a_translation_in_the_same_folder_is_not_read() {
+    let folder = Folder::new();
+    folder.write("in/ingresses.yaml", TWO_HOSTS);
+    let out = folder.path().join("out");
+    migrate(&[
+        folder.path().join("in").to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+
+    let (text, code) = migrate(&[folder.path().to_str().unwrap(), "--prove"]);
+
+    assert!(text.contains(" 0 different"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+}
+
 /// A server that answers every request with `response`, and its address.
 fn server(response: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

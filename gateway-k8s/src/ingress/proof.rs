@@ -333,7 +333,7 @@ pub fn prepare(objects: &OutputObjects) -> String {
     for object in objects.iter() {
         let mut value = object.value.clone();
         match object.kind.as_str() {
-            "Gateway" => plain_listeners(&mut value),
+            "Gateway" | "ListenerSet" => plain_listeners(&mut value),
             "BackendTrafficPolicy" => {
                 if let Some(spec) = value["spec"].as_object_mut() {
                     spec.remove("rateLimit");
@@ -360,8 +360,8 @@ pub fn has_https(objects: &OutputObjects) -> bool {
     })
 }
 
-fn plain_listeners(gateway: &mut Value) {
-    let listeners = gateway["spec"]["listeners"].as_array_mut();
+fn plain_listeners(object: &mut Value) {
+    let listeners = object["spec"]["listeners"].as_array_mut();
     for listener in listeners.into_iter().flatten() {
         if listener["protocol"] == "HTTPS"
             && let Some(listener) = listener.as_object_mut()

@@ -32,6 +32,13 @@ const CLIENT_VERIFY: &str = "ssl-client-verify";
 /// Secret with the certificate that clients without a known server name receive.
 const DEFAULT_CERTIFICATE: &str = "default-certificate";
 
+/// The target of a ClientTrafficPolicy.
+struct ListenerTarget {
+    /// Name of the policy.
+    name: String,
+    reference: Value,
+}
+
 impl Translator<'_> {
     /// The certificates of the shared HTTPS listener.
     pub(crate) fn collect_certificates(&mut self) {
@@ -125,22 +132,43 @@ impl Translator<'_> {
 
     /// Writes the ClientTrafficPolicy of each listener for HTTP and HTTPS.
     fn client_traffic_policies(&mut self, servers: &[Server]) {
-        self.client_traffic("http", "http", None);
-        self.client_traffic("https", "https", None);
+        for section in ["http", "https"] {
+            self.client_traffic(&self.listener_target(section), section, None);
+        }
         for server in servers {
             if let Some(ingress) = server.client_cert {
                 let settings = self.servers.ingresses[ingress].settings.clone();
                 let section = format!("https-{}", slug(&server.host));
-                self.client_traffic(&section, "https", settings.client_cert.as_ref());
+                let target = self.listener_target(&section);
+                self.client_traffic(&target, "https", settings.client_cert.as_ref());
             }
         }
-        let names: Vec<String> = self
-            .host_listeners
-            .iter()
-            .map(|(_, name)| name.clone())
-            .collect();
-        for section in names {
-            self.client_traffic(&section, "https", None);
+        let (listeners, sets) = self.host_listeners.certificate_targets();
+        for section in listeners {
+            self.client_traffic(&self.listener_target(&section), "https", None);
+        }
+        for set in sets {
+            let reference = json!({
+                "group": "gateway.networking.k8s.io", "kind": "ListenerSet", "name": set.name,
+            });
+            let name = set.name;
+            self.client_traffic(&ListenerTarget { name, reference }, "https", None);
+        }
+    }
+
+    /// A listener, as the target of a policy.
+    fn listener_target(&self, section: &str) -> ListenerTarget {
+        let gateway = &self.options.gateway.name;
+        let (kind, name) = match self.host_listeners.set_of(section) {
+            Some(set) => ("ListenerSet", &set.name),
+            None => ("Gateway", gateway),
+        };
+        ListenerTarget {
+            name: format!("{gateway}-{section}"),
+            reference: json!({
+                "group": "gateway.networking.k8s.io", "kind": kind, "name": name,
+                "sectionName": section,
+            }),
         }
     }
 
@@ -169,27 +197,16 @@ impl Translator<'_> {
         reference
     }
 
-    /// The ClientTrafficPolicy of a listener.
+    /// The ClientTrafficPolicy of a listener, or of the listeners of a ListenerSet.
     fn client_traffic(
         &mut self,
-        section: &str,
+        target: &ListenerTarget,
         scheme: &str,
         client_cert: Option<&crate::ingress::settings::ClientCert>,
     ) {
         let gateway = self.options.gateway.clone();
         let port = if scheme == "https" { "443" } else { "80" };
-        let (kind, target) = match self.host_listeners.set_of(section) {
-            Some(set) => ("ListenerSet", set.name.clone()),
-            None => ("Gateway", gateway.name.clone()),
-        };
-        let mut spec = json!({
-            "targetRefs": [{
-                "group": "gateway.networking.k8s.io",
-                "kind": kind,
-                "name": target,
-                "sectionName": section,
-            }],
-        });
+        let mut spec = json!({"targetRefs": [target.reference]});
         let mut comments = BTreeSet::new();
         if self.config.bool("use-proxy-protocol", false) {
             spec["proxyProtocol"] = json!({"optional": false});
@@ -250,7 +267,7 @@ impl Translator<'_> {
             }
             comments.insert("auth-tls-secret".to_owned());
         }
-        let key = ObjectKey::new(&*gateway.namespace, format!("{}-{section}", gateway.name));
+        let key = ObjectKey::new(&*gateway.namespace, &*target.name);
         self.output
             .add("ClientTrafficPolicy", &key, spec, &comments);
     }

@@ -56,6 +56,19 @@ impl HostListeners {
         self.https.get(host).or_else(parent).map(String::as_str)
     }
 
+    /// Listeners of the Gateway for certificates of single hosts, and the ListenerSets of all others.
+    pub(super) fn certificate_targets(&self) -> (Vec<String>, BTreeSet<ObjectKey>) {
+        let mut listeners = Vec::new();
+        let mut sets = BTreeSet::new();
+        for name in self.https.values() {
+            match self.set_of(name) {
+                Some(set) => drop(sets.insert(set.clone())),
+                None => listeners.push(name.clone()),
+            }
+        }
+        (listeners, sets)
+    }
+
     /// The hosts with the names of their listeners.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
         self.https.iter()
@@ -94,12 +107,18 @@ impl Translator<'_> {
             self.host_listeners = HostListeners::of_certificates(&hosts);
             kept.retain(|secret| stay.contains(secret));
         }
-        let names = self.host_listener_names();
-        let others = 2 + self.stream_listeners(&Value::Null).len();
-        if others + names.len() > MAX_LISTENERS {
-            let gateway = &self.options.gateway;
+        let own = self.own_listener_names();
+        let https: Vec<String> = self.host_listeners.https.values().cloned().collect();
+        let room = MAX_LISTENERS.saturating_sub(2 + self.stream_listeners(&Value::Null).len());
+        let (own_apart, https_apart) = match own.len() {
+            number if number + https.len() <= room => (&own[..0], &https[..0]),
+            number if number <= room => (&own[..0], &https[..]),
+            _ => (&own[..], &https[..]),
+        };
+        let gateway = &self.options.gateway;
+        for (what, names) in [("own", own_apart), ("hosts", https_apart)] {
             for (number, names) in names.chunks(MAX_LISTENERS).enumerate() {
-                let set = format!("{}-hosts-{}", gateway.name, number + 1);
+                let set = format!("{}-{what}-{}", gateway.name, number + 1);
                 let set = ObjectKey::new(&*gateway.namespace, set);
                 let sets = &mut self.host_listeners.sets;
                 sets.extend(names.iter().map(|name| (name.clone(), set.clone())));
@@ -142,16 +161,16 @@ impl Translator<'_> {
             .collect()
     }
 
-    /// Names of all listeners of single hosts.
-    fn host_listener_names(&self) -> Vec<String> {
-        let own = self.servers.servers.iter().flat_map(|server| {
+    /// Names of the listeners of hosts with client certificates or TLS passthrough.
+    fn own_listener_names(&self) -> Vec<String> {
+        let servers = self.servers.servers.iter();
+        let names = servers.flat_map(|server| {
             let name = slug(&server.host);
             let client = server.client_cert.map(|_| format!("https-{name}"));
             let passed = server.passthrough.map(|_| format!("tls-{name}"));
             client.into_iter().chain(passed)
         });
-        let https = self.host_listeners.iter().map(|(_, name)| name.clone());
-        own.chain(https).collect()
+        names.collect()
     }
 
     /// HTTPS listeners for the names of a host.

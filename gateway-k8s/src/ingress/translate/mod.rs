@@ -69,6 +69,8 @@ pub struct Migration {
     pub objects: OutputObjects,
     /// The verdict on each setting, by object and name.
     pub verdicts: Vec<MigrationVerdict>,
+    /// Name of the class of Ingresses that the controller serves by its name.
+    pub class: String,
     /// The translated Ingresses: those of the class.
     pub served: BTreeSet<ObjectKey>,
     /// Secret of the self-signed certificate for clients without a known server name, which the
@@ -172,6 +174,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         default_certificate: translator.default_certificate,
         objects: translator.output,
         verdicts,
+        class: config.class_name().to_owned(),
         served,
     }
 }
