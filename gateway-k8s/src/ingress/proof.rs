@@ -327,13 +327,19 @@ fn observation(found: &Observed) -> String {
 }
 
 /// The manifests of a translation for the proof: listeners without TLS, and no rate limits, which would
-/// count the generated requests.
+/// count the generated requests. Listeners of single hosts are left out, because plain listeners of a port share their
+/// settings; their routes belong to the shared listener.
 pub fn prepare(objects: &OutputObjects) -> String {
     let mut text = String::new();
+    let gateway = objects.iter().find(|object| object.kind == "Gateway");
+    let gateway = gateway.map(|object| object.key.clone()).unwrap_or_default();
     for object in objects.iter() {
         let mut value = object.value.clone();
         match object.kind.as_str() {
-            "Gateway" | "ListenerSet" => plain_listeners(&mut value),
+            "ListenerSet" => continue,
+            "ClientTrafficPolicy" if is_of_host(&value["spec"]["targetRefs"][0]) => continue,
+            "Gateway" => plain_listeners(&mut value),
+            "HTTPRoute" | "GRPCRoute" => share_parents(&mut value, &gateway),
             "BackendTrafficPolicy" => {
                 if let Some(spec) = value["spec"].as_object_mut() {
                     spec.remove("rateLimit");
@@ -360,9 +366,37 @@ pub fn has_https(objects: &OutputObjects) -> bool {
     })
 }
 
-fn plain_listeners(object: &mut Value) {
-    let listeners = object["spec"]["listeners"].as_array_mut();
-    for listener in listeners.into_iter().flatten() {
+/// Whether a reference names a listener for HTTPS of a single host.
+fn is_of_host(reference: &Value) -> bool {
+    let section = reference["sectionName"].as_str().unwrap_or_default();
+    reference["kind"] == "ListenerSet" || section.starts_with(HOST_LISTENER)
+}
+
+/// Start of the names of listeners for HTTPS of a single host.
+const HOST_LISTENER: &str = "https-";
+
+/// Attaches a route to the shared listener in place of those of single hosts.
+fn share_parents(route: &mut Value, gateway: &ObjectKey) {
+    let Some(parents) = route["spec"]["parentRefs"].as_array_mut() else {
+        return;
+    };
+    for parent in parents.iter_mut().filter(|parent| is_of_host(parent)) {
+        *parent = json!({
+            "name": gateway.name, "namespace": gateway.namespace, "sectionName": "https",
+        });
+    }
+    parents.dedup();
+}
+
+fn plain_listeners(gateway: &mut Value) {
+    let Some(listeners) = gateway["spec"]["listeners"].as_array_mut() else {
+        return;
+    };
+    listeners.retain(|listener| {
+        let name = listener["name"].as_str().unwrap_or_default();
+        !name.starts_with(HOST_LISTENER)
+    });
+    for listener in listeners {
         if listener["protocol"] == "HTTPS"
             && let Some(listener) = listener.as_object_mut()
         {
