@@ -181,7 +181,7 @@ impl Translator<'_> {
         let mut sections: Vec<String> = Vec::new();
         for name in std::iter::once(&server.host).chain(&server.aliases) {
             let section = self.https_section(name);
-            if !sections.iter().any(|known| *known == section) {
+            if !sections.contains(&section) {
                 sections.push(section);
             }
         }
