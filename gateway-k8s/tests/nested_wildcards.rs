@@ -174,7 +174,7 @@ proptest! {
             let own = |host: &&str| matches(hostname, host);
             !HOSTS.iter().filter(|host| own(host)).any(|host| found.contains(host))
         };
-        let has_empty = hostnames.iter().any(|name| is_empty(&name));
+        let has_empty = hostnames.iter().any(is_empty);
         prop_assert!(!shadowed || has_empty, "{}", &text);
         prop_assert!(shadowed || !accepted || !found.is_empty(), "{}", &text);
     }
