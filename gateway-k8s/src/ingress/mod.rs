@@ -41,6 +41,8 @@ mod controller;
 #[cfg(test)]
 mod default_backend_tests;
 mod findings;
+#[cfg(test)]
+mod guard_tests;
 pub mod input;
 pub mod model;
 mod nginx_conf;

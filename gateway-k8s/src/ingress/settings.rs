@@ -88,6 +88,24 @@ pub struct IngressSettings {
 }
 
 impl IngressSettings {
+    /// Whether requests to the locations of both Ingresses pass the same checks: source ranges, authentication, limits.
+    pub(crate) fn has_guards_of(&self, other: &Self) -> bool {
+        let guards = |of: &Self| {
+            (
+                of.allow.clone(),
+                of.deny.clone(),
+                of.satisfy_any,
+                of.basic_auth.clone(),
+                of.external_auth.clone(),
+                of.digest_auth,
+                of.match_subject.clone(),
+                of.limits.clone(),
+                of.denied.clone(),
+            )
+        };
+        guards(self) == guards(other)
+    }
+
     /// Status that the locations of the Ingress return instead of calling their backend. `None`:
     /// the backend is called. ingress-nginx also returns 503 and 403; 500 is stricter than
     /// ingress-nginx.

@@ -3,10 +3,12 @@
 //! `/app(/|$)(.*)` with `rewrite-target: /$2` is the way to remove a prefix in ingress-nginx. The
 //! equivalent in Gateway API is a path prefix with `ReplacePrefixMatch`. It is used if it fits
 //! every path of the host; otherwise all of them stay regular expressions, because their order is
-//! by length.
+//! by length. They also stay if the paths have different guards: `/LOGIN` and `/loginx` do not match
+//! the prefix `/login`, and would then be served with the guards of another path.
 
 use super::Translator;
 use crate::ingress::servers::{Location, Server};
+use crate::ingress::settings::IngressSettings;
 use crate::ingress::verdict::{Aspect, ExampleExchange, Finding};
 
 /// What differs if patterns become prefixes.
@@ -67,10 +69,24 @@ fn is_literal(path: &str) -> bool {
 }
 
 impl Translator<'_> {
+    /// Whether some requests of the host pass guards that others do not.
+    fn has_different_guards(&self, server: &Server) -> bool {
+        let default = IngressSettings::default();
+        let settings = |location| self.servers.settings(location).unwrap_or(&default);
+        let mut locations = server.locations.iter();
+        let Some(first) = locations.next() else {
+            return false;
+        };
+        locations.any(|location| !settings(location).has_guards_of(settings(first)))
+    }
+
     /// The server with prefixes instead of regular expressions, if that is possible for all its paths.
     pub(crate) fn prefix_form(&mut self, server: &Server) -> Server {
         let mut changed = server.clone();
         if !server.regex {
+            return changed;
+        }
+        if self.has_different_guards(server) {
             return changed;
         }
         let mut rewrites = false;
