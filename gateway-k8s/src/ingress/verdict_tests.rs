@@ -459,3 +459,24 @@ fn verification_of_a_backend_is_kept_for_canaries_and_external_names() {
         "{text}"
     );
 }
+
+#[test]
+fn hosts_that_differ_in_punctuation_keep_their_own_client_certificates() {
+    let host = |name: &str, host: &str| {
+        let ca = [("auth-tls-secret", name)];
+        ingress(name, &ca, "/").replace("a.test", host)
+    };
+    let migration = migrate(&(host("one", "a.b.test") + &host("two", "a-b.test")));
+
+    let policies = migration.objects.iter();
+    let policies = policies.filter(|object| object.kind == "ClientTrafficPolicy");
+    let files = migration.objects.files();
+    let text: String = files.into_values().collect();
+    assert_eq!(policies.count(), 4, "http, https, and one for each host");
+    for listener in ["https-a-b-test", "https-a-b-test-2"] {
+        assert!(
+            text.contains(&format!("sectionName: {listener}\n")),
+            "{text}"
+        );
+    }
+}

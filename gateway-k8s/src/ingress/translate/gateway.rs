@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUEST_BODY};
 
 use super::policies::{quantity, response_overrides, retry};
-use super::{ACCESS_LABEL, Translator, slug};
+use super::{ACCESS_LABEL, Translator};
 use crate::ingress::config_table::AddressSource;
 use crate::ingress::servers::Server;
 use crate::ingress::settings::ProxySettings;
@@ -106,7 +106,7 @@ impl Translator<'_> {
 
     /// Adds the listeners of a host with client certificates or TLS passthrough.
     fn own_listeners(&mut self, server: &Server, access: &Value, listeners: &mut Vec<Value>) {
-        let name = slug(&server.host);
+        let name = self.host_slugs.of(&server.host);
         if server.client_cert.is_some() {
             let section = format!("https-{name}");
             let own = self.servers.certificates.contains_key(&server.host);
@@ -138,7 +138,7 @@ impl Translator<'_> {
         for server in servers {
             if let Some(ingress) = server.client_cert {
                 let settings = self.servers.ingresses[ingress].settings.clone();
-                let section = format!("https-{}", slug(&server.host));
+                let section = format!("https-{}", self.host_slugs.of(&server.host));
                 let target = self.listener_target(&section);
                 self.client_traffic(&target, "https", settings.client_cert.as_ref());
             }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use super::{Translator, slug};
+use super::Translator;
+use super::host_slugs::HostSlugs;
 use crate::ingress::servers::Server;
 use crate::objects::ObjectKey;
 
@@ -27,19 +28,11 @@ pub(super) struct HostListeners {
 }
 
 impl HostListeners {
-    /// Listeners for `hosts`. Names of listeners are unique.
-    pub(super) fn of_certificates(hosts: &BTreeSet<String>) -> Self {
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        let https = hosts.iter().map(|host| {
-            let base = format!("https-{}", slug(host));
-            let mut numbered = (2..).map(|number| format!("{base}-{number}"));
-            let name = match names.contains(&base) {
-                true => numbered.find(|name| !names.contains(name)),
-                false => None,
-            };
-            let name = name.unwrap_or(base);
-            names.insert(name.clone());
-            (host.clone(), name)
+    /// Listeners for `hosts`.
+    fn of_certificates(hosts: BTreeSet<String>, slugs: &HostSlugs) -> Self {
+        let https = hosts.into_iter().map(|host| {
+            let name = format!("https-{}", slugs.of(&host));
+            (host, name)
         });
         Self {
             https: https.collect(),
@@ -104,7 +97,7 @@ impl Translator<'_> {
                     && secrets.any(|one| !stay.contains(one) && !self.is_unusable(one))
             });
             let hosts: BTreeSet<String> = apart.map(|(host, _)| host.clone()).collect();
-            self.host_listeners = HostListeners::of_certificates(&hosts);
+            self.host_listeners = HostListeners::of_certificates(hosts, &self.host_slugs);
             kept.retain(|secret| stay.contains(secret));
         }
         let own = self.own_listener_names();
@@ -165,7 +158,7 @@ impl Translator<'_> {
     fn own_listener_names(&self) -> Vec<String> {
         let servers = self.servers.servers.iter();
         let names = servers.flat_map(|server| {
-            let name = slug(&server.host);
+            let name = self.host_slugs.of(&server.host);
             let client = server.client_cert.map(|_| format!("https-{name}"));
             let passed = server.passthrough.map(|_| format!("tls-{name}"));
             client.into_iter().chain(passed)
@@ -176,7 +169,7 @@ impl Translator<'_> {
     /// HTTPS listeners for the names of a host.
     pub(super) fn https_sections(&self, server: &Server) -> Vec<String> {
         if server.client_cert.is_some() {
-            return vec![format!("https-{}", slug(&server.host))];
+            return vec![format!("https-{}", self.host_slugs.of(&server.host))];
         }
         let mut sections: Vec<String> = Vec::new();
         for name in std::iter::once(&server.host).chain(&server.aliases) {

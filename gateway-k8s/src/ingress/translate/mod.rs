@@ -17,6 +17,7 @@ mod fallback;
 mod form_verdicts;
 mod gateway;
 mod host_listeners;
+mod host_slugs;
 mod local_replies;
 mod locations;
 mod matches;
@@ -116,6 +117,8 @@ pub(crate) struct Translator<'a> {
     namespaces: BTreeSet<String>,
     /// Certificates of the shared HTTPS listener, the default certificate first.
     certificates: Vec<ObjectKey>,
+    /// Parts of object names for hosts.
+    host_slugs: host_slugs::HostSlugs,
     /// Listeners of single hosts.
     host_listeners: host_listeners::HostListeners,
     /// Secret that the caller makes.
@@ -137,6 +140,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     let served = read.iter().map(|read| read.ingress.key.clone()).collect();
     let mut servers = servers::build(read, &config);
     refuse_unverifiable(&mut servers);
+    let host_slugs = host_slugs::HostSlugs::of_servers(&servers);
     let mut translator = Translator {
         manifests,
         config: &config,
@@ -153,6 +157,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         grants: BTreeMap::new(),
         namespaces: BTreeSet::new(),
         certificates: Vec::new(),
+        host_slugs,
         host_listeners: host_listeners::HostListeners::default(),
         default_certificate: None,
         as_500: annotations::errors::statuses_without_page(&config, manifests),
@@ -410,31 +415,6 @@ impl Translator<'_> {
             self.output
                 .add_value("Namespace", &key, value, &BTreeSet::new());
         }
-    }
-}
-
-/// A DNS host as the name of an object.
-pub(crate) fn slug(host: &str) -> String {
-    let host = match host.strip_prefix("*.") {
-        Some(rest) => format!("wildcard-{rest}"),
-        None => host.to_owned(),
-    };
-    let name: String = host
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .take(200)
-        .collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() {
-        "default".to_owned()
-    } else {
-        name.to_owned()
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::Translator;
 use super::local_replies::RedirectAddress;
 use super::matches::path_match;
 use super::routes::{
     Listeners, MAX_HOSTNAMES, MAX_MATCHES, add_header_match, of_hostnames, one_label,
 };
-use super::{Translator, slug};
 use crate::ingress::servers::{Location, Server};
 use crate::ingress::value::url;
 
@@ -91,7 +91,7 @@ impl Translator<'_> {
             self.output.add("HTTPRoute", &key, spec, &why);
         }
         for (names, paths) in redirects.paths {
-            let name = format!("https-redirect-{}", slug(&names[0]));
+            let name = format!("https-redirect-{}", self.host_slugs.of(&names[0]));
             let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
             for matches in paths.chunks(MAX_MATCHES) {
                 let rules = json!([{"matches": matches, "filters": filters}]);
@@ -113,7 +113,7 @@ impl Translator<'_> {
                     Listeners::Https => "https",
                     Listeners::Both | Listeners::Http => "http",
                 };
-                let name = format!("redirect-{section}-{}", slug(&from));
+                let name = format!("redirect-{section}-{}", self.host_slugs.of(&from));
                 let key = self.output.free_name("HTTPRoute", &namespace, &name);
                 let listener = match section {
                     "https" => self.https_section(&from),

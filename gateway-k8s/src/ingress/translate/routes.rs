@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::Translator;
 use super::locations::RouteDraft;
 use super::policies::Annotations;
 use super::redirects::Redirects;
-use super::{Translator, slug};
 use crate::ingress::servers::Server;
 
 /// Largest number of rules of a route (Gateway API).
@@ -143,7 +143,7 @@ impl Translator<'_> {
         hostnames.extend(server.aliases.iter().cloned());
         hostnames.retain(|host| !host.is_empty());
         for (index, draft) in drafts.into_iter().enumerate() {
-            let base = slug(&server.host);
+            let base = self.host_slugs.of(&server.host);
             let name = match index {
                 0 => base,
                 _ => format!("{base}-{}", draft.ingress),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Translator, slug};
+use super::Translator;
 use crate::ingress::controller::object_key;
 use crate::ingress::servers::BackendPort;
 use crate::ingress::verdict::{Aspect, Finding, MigrationVerdict, SettingKind};
@@ -35,7 +35,7 @@ impl Translator<'_> {
             let read = self.servers.ingresses[ingress].clone();
             let reference =
                 self.backend_ref(&backend, ingress, &Default::default(), &BTreeSet::new());
-            let name = slug(&server.host);
+            let name = self.host_slugs.of(&server.host);
             let spec = json!({
                 "parentRefs": [self.parent(Some(&format!("tls-{name}")))],
                 "hostnames": [server.host],
