@@ -4,7 +4,8 @@ use super::RouteContext;
 use super::limit::{LimitMetadata, RateLimit, RateLimitRule};
 use super::limit_rule::{ParsedRule, metadata_key};
 use crate::FieldError;
-use crate::global_rate_limit::{GlobalLimitRule, GlobalRateLimit};
+use crate::global_rate_limit::{GlobalLimitRule, GlobalRateLimit, LimitCost};
+use crate::request_metadata::EXT_AUTHZ;
 
 const RULES: &str = "spec.rateLimit.global.rules";
 
@@ -60,6 +61,14 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<GlobalLimitRule, FieldError
         headers,
         limit_from: limit_from.transpose()?,
         request_cost,
-        response_cost,
+        response_cost: response_cost.map(cost_of_response),
     })
+}
+
+/// The cost of a response. A value that no policy sets would never be counted, so 1 replaces it.
+fn cost_of_response(written: LimitCost) -> LimitCost {
+    match written {
+        LimitCost::Metadata(key) if key.namespace != EXT_AUTHZ => LimitCost::Fixed(1),
+        written => written,
+    }
 }

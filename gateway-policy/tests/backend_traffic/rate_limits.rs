@@ -216,8 +216,9 @@ fn limits_and_costs_of_a_global_limit_may_be_in_metadata() {
     };
     let expected = GlobalLimitRule {
         limit_from: Some(key.clone()),
-        request_cost: Some(LimitCost::Metadata(key.clone())),
-        response_cost: Some(LimitCost::Metadata(key)),
+        request_cost: Some(LimitCost::Metadata(key)),
+        // No policy sets values of this namespace.
+        response_cost: Some(LimitCost::Fixed(1)),
         ..GlobalLimitRule::new(3, LimitUnit::Hour)
     };
     assert_eq!(limit.rules, [expected]);
