@@ -65,7 +65,7 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
         let mut settings = migration.verdicts.iter().filter(|one| one.is_setting());
         settings.any(|verdict| verdict.outcome >= limit)
     });
-    let differs = proofs.iter().any(ProofReport::has_unexplained);
+    let differs = proofs.iter().any(ProofReport::has_failed);
     Ok(ExitCode::from(u8::from(
         failed || differs || !manifests.errors.is_empty(),
     )))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, interval};
 use towergate_k8s::ingress::Manifests;
-use towergate_k8s::ingress::comparison::{compare_live, is_sendable};
+use towergate_k8s::ingress::comparison::{add_live_comparison, is_sendable};
 use towergate_k8s::ingress::model::IngressNginx;
 use towergate_k8s::ingress::proof;
 use towergate_k8s::ingress::proof_report::ProofReport;
@@ -77,10 +77,7 @@ pub(crate) fn prove_against(
         for request in &sent {
             pace.tick().await;
             let (expected, found) = tokio::join!(old.send(request), new.send(request));
-            proof.compared += 1;
-            proof
-                .differences
-                .extend(compare_live(request, &expected, &found));
+            add_live_comparison(&mut proof, request, &expected, &found);
         }
         proof.sort();
         Ok(proof)

@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::ExitCode;
 
-use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live};
+use towergate_k8s::ingress::comparison::{LiveAnswer, add_live_comparison};
 use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
 use towergate_k8s::ingress::proof;
 use towergate_k8s::ingress::proof_report::{Difference, ProofReport};
@@ -80,7 +80,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
         _ => return Err("--against: expected one or two addresses".into()),
     };
     print(proof.text().as_bytes())?;
-    Ok(ExitCode::from(u8::from(proof.has_unexplained())))
+    Ok(ExitCode::from(u8::from(proof.has_failed())))
 }
 
 /// Selects the requests of the log.
@@ -154,9 +154,7 @@ async fn with_gateway(
         pace.tick().await;
         let request = over(new, kept);
         let (expected, found) = tokio::join!(old.send(&request), new.send(&request));
-        proof.compared += 1;
-        let difference = compare_live(&request, &expected, &found);
-        proof.differences.extend(difference);
+        add_live_comparison(&mut proof, &request, &expected, &found);
     }
     proof.sort();
     proof
@@ -183,27 +181,21 @@ async fn with_log(
         pace.tick().await;
         let request = over(new, kept);
         let found = new.send(&request).await;
-        proof.compared += 1;
-        proof
-            .differences
-            .extend(differs_from_log(&request, kept, &found));
+        add_log_comparison(&mut proof, &request, kept, found);
     }
     proof.sort();
     proof
 }
 
-fn differs_from_log(
+/// Compares a response with the log. A request without a response is not compared, and the proof fails.
+fn add_log_comparison(
+    proof: &mut ProofReport,
     request: &ModelRequest,
     kept: &ReplayRequest,
-    found: &Result<LiveAnswer, String>,
-) -> Option<Difference> {
-    let found = match found {
-        Ok(answer) if kept.statuses.contains_key(&answer.status) => return None,
-        Ok(answer) => answer.status.to_string(),
-        Err(error) => error.clone(),
-    };
+    found: Result<LiveAnswer, String>,
+) {
     let statuses: Vec<String> = kept.statuses.keys().map(u16::to_string).collect();
-    Some(Difference {
+    let difference = |found: String| Difference {
         request: proof::describe(request),
         expected: format!(
             "{} in the log, line {}",
@@ -212,5 +204,15 @@ fn differs_from_log(
         ),
         found,
         explained_by: Vec::new(),
-    })
+    };
+    match found {
+        Ok(answer) => {
+            proof.compared += 1;
+            if !kept.statuses.contains_key(&answer.status) {
+                let found = answer.status.to_string();
+                proof.differences.push(difference(found));
+            }
+        }
+        Err(error) => proof.unanswered.push(difference(error)),
+    }
 }

@@ -348,6 +348,32 @@ fn running_gateways_are_compared() {
 }
 
 #[test]
+fn a_gateway_that_does_not_listen_fails_the_proof() {
+    // The listener is gone when the program connects, so nothing answers.
+    let closed = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let against = format!("{},{}", closed(), closed());
+    let input = input("canary-weight");
+
+    let (text, status) = migrate(&[
+        "--prove-against",
+        &against,
+        "--prove-rate",
+        "1000",
+        "--prove-requests",
+        "3",
+        &input,
+    ]);
+
+    assert_eq!(status, Some(1));
+    assert!(text.contains("0 requests compared, 0 different"), "{text}");
+    let expected = "not compared: 3, because a gateway gave no response";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
 fn an_unknown_annotation_has_a_suggestion_and_no_ingress_is_an_error() {
     let folder = Folder::new();
     folder.write(

@@ -19,7 +19,7 @@
 //!     http10: false,
 //!     certificate: None,
 //! };
-//! let answer = |status| Ok(LiveAnswer { status, headers: Vec::new(), received: None });
+//! let answer = |status| LiveAnswer { status, headers: Vec::new(), received: None };
 //!
 //! assert_eq!(compare_live(&request, &answer(200), &answer(200)), None);
 //! assert!(compare_live(&request, &answer(200), &answer(404)).is_some());
@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use super::model::ModelRequest;
 use super::proof::{STRANGER, describe};
-use super::proof_report::Difference;
+use super::proof_report::{Difference, ProofReport};
 use super::value::url;
 
 /// Fields that differ from response to response.
@@ -133,40 +133,58 @@ pub fn is_sendable(request: &ModelRequest, allowed: &[String]) -> bool {
         && request.body_len == 0
 }
 
-/// Compares two responses to `request`. `Err` is a request without a response. `None`: they are equal.
-pub fn compare_live(
+/// Adds the comparison of the responses of ingress-nginx and of the new gateway to `proof`. `Err` is a request without a
+/// response: it is not compared, and the proof fails.
+pub fn add_live_comparison(
+    proof: &mut ProofReport,
     request: &ModelRequest,
     old: &Result<LiveAnswer, String>,
     new: &Result<LiveAnswer, String>,
-) -> Option<Difference> {
-    let (expected, found) = match (old, new) {
+) {
+    match (old, new) {
         (Ok(old), Ok(new)) => {
-            let (mut before, mut after) = (fields(old), fields(new));
-            if let (Some(old), Some(new)) = (&old.received, &new.received) {
-                add_received(&mut before, old);
-                add_received(&mut after, new);
-            }
-            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-            let differing: Vec<&String> = names
-                .into_iter()
-                .filter(|name| before.get(*name) != after.get(*name))
-                .collect();
-            if old.status == new.status && differing.is_empty() {
-                return None;
-            }
-            (
-                summary(old.status, &before, &differing),
-                summary(new.status, &after, &differing),
-            )
+            proof.compared += 1;
+            proof.differences.extend(compare_live(request, old, new));
         }
-        (Err(_), Err(_)) => return None,
-        (Ok(old), Err(error)) => (old.status.to_string(), error.clone()),
-        (Err(error), Ok(new)) => (error.clone(), new.status.to_string()),
-    };
+        _ => proof.unanswered.push(Difference {
+            request: describe(request),
+            expected: status_or_error(old),
+            found: status_or_error(new),
+            explained_by: Vec::new(),
+        }),
+    }
+}
+
+fn status_or_error(answer: &Result<LiveAnswer, String>) -> String {
+    match answer {
+        Ok(answer) => answer.status.to_string(),
+        Err(error) => error.clone(),
+    }
+}
+
+/// Compares two responses to `request`. `None`: they are equal.
+pub fn compare_live(
+    request: &ModelRequest,
+    old: &LiveAnswer,
+    new: &LiveAnswer,
+) -> Option<Difference> {
+    let (mut before, mut after) = (fields(old), fields(new));
+    if let (Some(old), Some(new)) = (&old.received, &new.received) {
+        add_received(&mut before, old);
+        add_received(&mut after, new);
+    }
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differing: Vec<&String> = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .collect();
+    if old.status == new.status && differing.is_empty() {
+        return None;
+    }
     Some(Difference {
         request: describe(request),
-        expected,
-        found,
+        expected: summary(old.status, &before, &differing),
+        found: summary(new.status, &after, &differing),
         explained_by: Vec::new(),
     })
 }
@@ -249,15 +267,15 @@ mod tests {
         }
     }
 
-    fn answer(status: u16, headers: &[(&str, &str)]) -> Result<LiveAnswer, String> {
+    fn answer(status: u16, headers: &[(&str, &str)]) -> LiveAnswer {
         let headers = headers.iter();
-        Ok(LiveAnswer {
+        LiveAnswer {
             status,
             headers: headers
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             received: None,
-        })
+        }
     }
 
     #[test]
@@ -296,9 +314,9 @@ mod tests {
     #[test]
     fn what_echo_backends_received_is_compared() {
         let echo = |body: &str| {
-            let mut answer = answer(200, &[]).expect("an answer");
+            let mut answer = answer(200, &[]);
             answer.received = ReceivedRequest::parse(body.as_bytes());
-            Ok(answer)
+            answer
         };
         let old =
             echo(r#"{"path": "/b?x", "headers": {"X-Real-Ip": ["192.0.2.1"], "A": ["1", "2"]}}"#);
@@ -317,11 +335,26 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_only_one_side_answers_is_a_difference() {
-        let failed = Err("connection refused".to_owned());
+    fn a_request_without_a_response_is_not_compared_and_fails_the_proof() {
+        let failed = || Err("no response: connection refused".to_owned());
+        let answered = || Ok(answer(200, &[]));
+        for (old, new, compared) in [
+            (failed(), failed(), 0),
+            (answered(), failed(), 0),
+            (failed(), answered(), 0),
+            (answered(), answered(), 1),
+        ] {
+            let mut proof = ProofReport::new("Running gateways");
 
-        assert!(compare_live(&get(), &answer(200, &[]), &failed).is_some());
-        assert_eq!(compare_live(&get(), &failed, &failed), None);
+            add_live_comparison(&mut proof, &get(), &old, &new);
+
+            assert_eq!(proof.compared, compared);
+            assert_eq!(proof.has_failed(), compared == 0);
+            let text = proof.text();
+            assert_eq!(text.contains("connection refused"), compared == 0, "{text}");
+            let summary = format!("0 different, {} not compared", 1 - compared);
+            assert!(text.contains(&summary), "{text}");
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct Difference {
 pub struct ProofReport {
     /// What was compared.
     pub title: String,
-    /// Number of requests that were compared.
+    /// Number of requests that were compared. Requests without a response of one side do not count.
     pub compared: usize,
     /// Number of requests that were not compared, by reason.
     pub not_compared: BTreeMap<&'static str, usize>,
@@ -89,7 +89,15 @@ pub struct ProofReport {
     pub assumed_services: Vec<String>,
     /// The differences, the smallest request first.
     pub differences: Vec<Difference>,
+    /// Requests to which a gateway gave no response: they prove nothing, and the proof fails.
+    pub unanswered: Vec<Difference>,
 }
+
+/// Why requests without a response are not compared.
+pub(crate) const NO_RESPONSE: &str = "a gateway gave no response";
+
+/// Largest number of requests without a response that a report for people lists.
+pub(crate) const LISTED_UNANSWERED: usize = 3;
 
 impl ProofReport {
     /// A proof without requests.
@@ -110,6 +118,11 @@ impl ProofReport {
         if number > 0 {
             *self.not_compared.entry(reason).or_default() += number;
         }
+    }
+
+    /// Whether the proof fails: a difference is described by no verdict, or a gateway gave no response.
+    pub fn has_failed(&self) -> bool {
+        self.has_unexplained() || !self.unanswered.is_empty()
     }
 
     /// Whether a difference is described by no verdict.
@@ -145,7 +158,7 @@ impl ProofReport {
             "{} compared, {} different{explained}, {} not compared",
             counted(self.compared, "request", "requests"),
             self.differences.len(),
-            self.not_compared.values().sum::<usize>()
+            self.not_compared.values().sum::<usize>() + self.unanswered.len()
         )
     }
 
@@ -155,6 +168,10 @@ impl ProofReport {
         for (reason, number) in &self.not_compared {
             let _ = writeln!(text, "  not compared: {number}, because {reason}");
         }
+        if !self.unanswered.is_empty() {
+            let number = self.unanswered.len();
+            let _ = writeln!(text, "  not compared: {number}, because {NO_RESPONSE}");
+        }
         if !self.assumed_services.is_empty() {
             let _ = writeln!(
                 text,
@@ -162,7 +179,8 @@ impl ProofReport {
                 self.assumed_services.join(", ")
             );
         }
-        for difference in &self.differences {
+        let unanswered = self.unanswered.iter().take(LISTED_UNANSWERED);
+        for difference in self.differences.iter().chain(unanswered) {
             let Difference {
                 request,
                 expected,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{DEFAULTS, Groups, counted, groups, phrase, place};
 use crate::ingress::Migration;
-use crate::ingress::proof_report::ProofReport;
+use crate::ingress::proof_report::{Difference, LISTED_UNANSWERED, NO_RESPONSE, ProofReport};
 use crate::ingress::verdict::{ExampleExchange, MigrationOutcome, MigrationVerdict, count};
 
 const HEAD: &str = "<!DOCTYPE html>
@@ -152,6 +152,13 @@ fn proof(out: &mut String, report: &ProofReport) {
             escape(reason)
         );
     }
+    if !report.unanswered.is_empty() {
+        let number = report.unanswered.len();
+        let _ = writeln!(
+            out,
+            "<li>not compared: {number}, because {NO_RESPONSE}</li>"
+        );
+    }
     if !report.assumed_services.is_empty() {
         let names = escape(&report.assumed_services.join(", "));
         let _ = writeln!(
@@ -160,11 +167,13 @@ fn proof(out: &mut String, report: &ProofReport) {
         );
     }
     out.push_str("</ul>\n");
-    if report.differences.is_empty() {
+    let unanswered = report.unanswered.iter().take(LISTED_UNANSWERED);
+    let rows: Vec<&Difference> = report.differences.iter().chain(unanswered).collect();
+    if rows.is_empty() {
         return;
     }
     out.push_str("<table>\n<tr><th>Request</th><th>Responses</th></tr>\n");
-    for difference in &report.differences {
+    for difference in rows {
         let explained = match difference.explained_by.is_empty() {
             true => String::new(),
             false => {
