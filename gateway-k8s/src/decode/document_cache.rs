@@ -135,6 +135,12 @@ fn add<S: Clone>(
         }
         return Ok(());
     };
+    if kind == "Namespace"
+        && let Some(merged) = merged_labels(first, object)
+    {
+        store.insert(key, Arc::new(merged));
+        return Ok(());
+    }
     let fault = format!(
         "{kind} {key} is already defined in {}:{}",
         first.origin.file, first.origin.line
@@ -156,6 +162,22 @@ fn add<S: Clone>(
     }
     diagnostic.object = Some(key);
     Err(Box::new(diagnostic))
+}
+
+/// A Namespace with the labels of two documents, as it is after both are applied. `None`: a label has two values.
+fn merged_labels<S: Clone>(first: &Object<S>, second: &Object<S>) -> Option<Object<S>> {
+    let mut merged = first.clone();
+    for (name, value) in &second.meta.labels {
+        let known = merged
+            .meta
+            .labels
+            .entry(name.clone())
+            .or_insert_with(|| value.clone());
+        if known != value {
+            return None;
+        }
+    }
+    Some(merged)
 }
 
 /// Adds an unnamed policy under a name that no valid object can have. Its targets fail

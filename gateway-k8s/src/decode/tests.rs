@@ -191,6 +191,28 @@ fn of_two_objects_of_one_name_the_first_counts() {
 }
 
 #[test]
+fn two_documents_of_a_namespace_are_one_object_unless_a_label_has_two_values() {
+    let namespace = |labels: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: a, labels: {{{labels}}}}}\n---\n"
+        )
+    };
+    let text = [namespace("x: '1', y: '2'"), namespace("y: '2', z: '3'")].concat();
+
+    let decoded = decode("a.yaml", &text);
+
+    assert_eq!(codes(&decoded), []);
+    let merged = &decoded.objects.namespaces[&ObjectKey::new("", "a")];
+    let labels: Vec<&str> = merged.meta.labels.keys().map(|name| &**name).collect();
+    assert_eq!(labels, ["x", "y", "z"]);
+
+    let text = [namespace("x: '1'"), namespace("x: '2'")].concat();
+    let conflicting = decode("a.yaml", &text);
+
+    assert_eq!(codes(&conflicting), [(FindingCode::DuplicateObject, 4, 1)]);
+}
+
+#[test]
 fn kinds_of_others_give_one_note_each() {
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n";
     let text = format!("{deployment}{deployment}apiVersion: cert-manager.io/v1\nkind: Issuer\n");
