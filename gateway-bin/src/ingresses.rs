@@ -38,6 +38,7 @@ pub(crate) fn translate_files(files: &[PathBuf], class: &str) -> TranslatedIngre
     let options = MigrateOptions {
         gateway: ObjectKey::new("ingress-nginx", class),
         flags: vec![format!("ingress-class={class}")],
+        only_class: Some(class.to_owned()),
         ..MigrateOptions::default()
     };
     let migration = translate(&manifests, &options);

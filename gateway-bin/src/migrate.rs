@@ -45,6 +45,7 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
         gateway: ObjectKey::new(namespace, name),
         class: args.gateway_class.clone(),
         flags: args.nginx_flags.clone(),
+        only_class: None,
     };
     let mut migration = translate(&manifests, &options);
     if migration.served.is_empty() {

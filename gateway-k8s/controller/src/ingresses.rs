@@ -186,6 +186,7 @@ impl Ingresses {
             gateway: self.options.gateway.clone(),
             class: self.options.gateway_class.clone(),
             flags: vec![format!("ingress-class={}", self.options.class)],
+            only_class: Some(self.options.class.clone()),
         };
         translate(&self.manifests, &options)
     }

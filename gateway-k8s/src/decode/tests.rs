@@ -209,7 +209,7 @@ fn two_documents_of_a_namespace_are_one_object_unless_a_label_has_two_values() {
     let text = [namespace("x: '1'"), namespace("x: '2'")].concat();
     let conflicting = decode("a.yaml", &text);
 
-    assert_eq!(codes(&conflicting), [(FindingCode::DuplicateObject, 4, 1)]);
+    assert_eq!(codes(&conflicting), [(FindingCode::DuplicateObject, 5, 1)]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::input::{Manifests, Written};
+use super::config_table;
+use super::input::{ControllerArgs, Data, Manifests, Written};
 use super::table::Risk;
 use super::value::boolean;
 use super::verdict::SourcePlace;
@@ -14,6 +15,28 @@ pub(crate) const PREFIX: &str = "nginx.ingress.kubernetes.io";
 
 /// Value of `spec.controller` of ingress-nginx's IngressClasses.
 const CONTROLLER: &str = "k8s.io/ingress-nginx";
+
+/// Default of `ingress-class`.
+const CLASS: &str = "nginx";
+
+/// Variable of the controller's container with its namespace.
+const POD_NAMESPACE: &str = "$(POD_NAMESPACE)";
+
+/// Names of the ConfigMap in manifests that are older than the Helm chart.
+const OLD_NAMES: [&str; 2] = ["nginx-configuration", "nginx-ingress-controller"];
+
+/// Keys that restrict access on every host.
+const GUARDS: [&str; 9] = [
+    "block-cidrs",
+    "block-referers",
+    "block-user-agents",
+    "denylist-source-range",
+    "enable-modsecurity",
+    "global-auth-url",
+    "location-snippet",
+    "server-snippet",
+    "whitelist-source-range",
+];
 
 /// The controller's settings.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +53,10 @@ pub struct ControllerConfig {
     pub flags_file: Arc<str>,
     /// Command-line flags without dashes.
     pub flags: BTreeMap<String, Written>,
+    /// Name of the only class whose Ingresses are served. `None`: those that the controller selects.
+    pub only_class: Option<String>,
+    /// Workloads with different classes whose flags are combined. Empty: there is one controller.
+    pub combined: Vec<String>,
     /// Names of the flags that the manifests do not contain.
     pub given: BTreeSet<String>,
 }
@@ -38,25 +65,37 @@ impl ControllerConfig {
     /// Finds the controller of `manifests`. `given` are flags of the command line, which take precedence.
     pub(crate) fn find(manifests: &Manifests, given: &[(String, Written)]) -> Self {
         let mut config = Self::default();
-        for controller in &manifests.controllers {
+        let controllers = controllers_of_class(manifests, given);
+        for controller in &controllers {
             config.flags_object.clone_from(&controller.object);
             config.flags_file = Arc::clone(&controller.file);
-            config.flags.extend(controller.flags.clone());
+            let flags = controller.flags.iter();
+            config.flags.extend(flags.map(|(name, written)| {
+                let text = written.text.replace(POD_NAMESPACE, &controller.namespace);
+                let line = written.line;
+                (name.clone(), Written { text, line })
+            }));
+        }
+        if controllers
+            .iter()
+            .any(|one| class_flags(one) != class_flags(controllers[0]))
+        {
+            config.combined = controllers.iter().map(|one| one.object.clone()).collect();
         }
         config.flags.extend(given.iter().cloned());
         config.given = given.iter().map(|(name, _)| name.clone()).collect();
-        let namespace = manifests
-            .controllers
+        let namespace = controllers
             .last()
             .map_or("ingress-nginx", |controller| &controller.namespace);
         let key = match config.flag("configmap") {
-            Some(named) => {
-                let named = named.replace("$(POD_NAMESPACE)", namespace);
-                Some(object_key(&named, namespace))
-            }
+            Some(named) => Some(object_key(
+                &named.replace(POD_NAMESPACE, namespace),
+                namespace,
+            )),
             None => Some(ObjectKey::new(namespace, "ingress-nginx-controller"))
                 .filter(|key| manifests.config_maps.contains_key(key))
-                .or_else(|| labelled(manifests)),
+                .or_else(|| labelled(manifests))
+                .or_else(|| only_settings(manifests)),
         };
         let found = key.and_then(|key| Some((manifests.config_maps.get(&key)?, key)));
         if let Some((data, key)) = found {
@@ -143,7 +182,7 @@ impl ControllerConfig {
 
     /// Name of the IngressClass that is valid without an object.
     pub(crate) fn class_name(&self) -> &str {
-        self.flag("ingress-class").unwrap_or("nginx")
+        self.flag("ingress-class").unwrap_or(CLASS)
     }
 
     /// Where a key of the ConfigMap is written.
@@ -161,6 +200,95 @@ pub(crate) fn object_key(text: &str, namespace: &str) -> ObjectKey {
         Some((namespace, name)) => ObjectKey::new(namespace, name),
         None => ObjectKey::new(namespace, text),
     }
+}
+
+/// The values of `controller-class` and `ingress-class` of a controller.
+fn class_flags(controller: &ControllerArgs) -> (&str, &str) {
+    let flag = |name: &str, default| {
+        let written = controller.flags.get(name);
+        written.map_or(default, |written| written.text.as_str())
+    };
+    (
+        flag("controller-class", CONTROLLER),
+        flag("ingress-class", CLASS),
+    )
+}
+
+/// The controllers of the class that the flags `given` name. All of them, if the flags name none or no controller has
+/// the class.
+fn controllers_of_class<'a>(
+    manifests: &'a Manifests,
+    given: &[(String, Written)],
+) -> Vec<&'a ControllerArgs> {
+    let all: Vec<&ControllerArgs> = manifests.controllers.iter().collect();
+    let flag = |wanted: &str| {
+        let mut given = given.iter().filter(|(name, _)| name == wanted);
+        given.next_back().map(|(_, written)| written.text.as_str())
+    };
+    let class = flag("ingress-class");
+    let of_object = class.and_then(|class| manifests.classes.get(class));
+    let value = flag("controller-class").or(of_object.map(|class| class.controller.as_str()));
+    let by_value = |one: &&ControllerArgs| value == Some(class_flags(one).0);
+    let by_name = |one: &&ControllerArgs| class == Some(class_flags(one).1);
+    let select = |has: &dyn Fn(&&ControllerArgs) -> bool| -> Vec<&'a ControllerArgs> {
+        all.iter().copied().filter(|one| has(one)).collect()
+    };
+    let mut found = select(&|one| by_value(one) && by_name(one));
+    if found.is_empty() {
+        found = select(&by_value);
+    }
+    if found.is_empty() {
+        found = select(&by_name);
+    }
+    match found.is_empty() {
+        true => all,
+        false => found,
+    }
+}
+
+/// ConfigMaps that contain settings of a controller, other than `used` and those that a controller names, and whether
+/// they restrict access.
+pub(crate) fn unused_settings<'a>(
+    manifests: &'a Manifests,
+    used: &str,
+) -> impl Iterator<Item = (&'a ObjectKey, &'a Data, bool)> {
+    let named: BTreeSet<ObjectKey> = manifests
+        .controllers
+        .iter()
+        .filter_map(|one| {
+            let flag = one.flags.get("configmap")?;
+            let named = flag.text.replace(POD_NAMESPACE, &one.namespace);
+            Some(object_key(&named, &one.namespace))
+        })
+        .collect();
+    let maps = manifests.config_maps.iter();
+    let unused =
+        maps.filter(move |(key, _)| !named.contains(*key) && format!("ConfigMap {key}") != used);
+    unused.filter_map(|(key, data)| {
+        let guards = data
+            .values
+            .keys()
+            .any(|name| GUARDS.contains(&name.as_str()));
+        (guards || is_settings(key, data)).then_some((key, data, guards))
+    })
+}
+
+/// The ConfigMap of a controller of older manifests, if there is only one.
+fn only_settings(manifests: &Manifests) -> Option<ObjectKey> {
+    let maps = manifests.config_maps.iter();
+    let mut found = maps.filter(|(key, data)| is_settings(key, data));
+    let (key, _) = found.next()?;
+    found.next().is_none().then(|| key.clone())
+}
+
+/// Whether the name or the labels are those of a controller's ConfigMap, and a key is that of a setting.
+fn is_settings(key: &ObjectKey, data: &Data) -> bool {
+    let name = data.labels.get("app.kubernetes.io/name");
+    let is_named = OLD_NAMES.contains(&&*key.name)
+        || name.is_some_and(|name| name == "ingress-nginx")
+        || key.name.ends_with("ingress-nginx-controller");
+    let mut keys = data.values.keys();
+    is_named && keys.any(|name| config_table::key(name).is_some())
 }
 
 /// The ConfigMap of the Helm chart under another name.

@@ -70,8 +70,9 @@ fn no_ingress(manifests: &Manifests, class: &str) -> Diagnostic {
     let mut without = 0;
     for ingress in &manifests.ingresses {
         let annotation = ingress.annotations.get("kubernetes.io/ingress.class");
-        let named = annotation.map(|written| written.text.as_str());
-        match named.or(ingress.spec.ingress_class_name.as_deref()) {
+        let annotation = annotation.map(|written| written.text.as_str());
+        let annotation = annotation.filter(|name| !name.is_empty());
+        match ingress.spec.ingress_class_name.as_deref().or(annotation) {
             Some(name) => classes.extend([name]),
             None => without += 1,
         }
@@ -111,6 +112,7 @@ mod tests {
         manifests.add("web.yaml", manifest);
         let options = MigrateOptions {
             flags: vec!["ingress-class=nginx".to_owned()],
+            only_class: Some("nginx".to_owned()),
             ..MigrateOptions::default()
         };
         let migration = translate(&manifests, &options);

@@ -39,6 +39,8 @@ pub mod comparison;
 mod config_table;
 mod controller;
 #[cfg(test)]
+mod controller_input_tests;
+#[cfg(test)]
 mod default_backend_tests;
 mod findings;
 #[cfg(test)]

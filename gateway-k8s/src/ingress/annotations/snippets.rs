@@ -88,7 +88,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             snippet(reader, name, text);
         }
     }
-    if reader.has("auth-snippet") {
+    if reader.has("auth-snippet") && reader.has("auth-url") {
         let text = "requests to the authentication server cannot be edited";
         reader.found("auth-snippet", Finding::impossible(text, ANY));
     }

@@ -3,6 +3,7 @@
 //! Every document is decoded separately, with the line of each annotation and key. Objects of kinds
 //! that the translation does not use are ignored.
 
+mod helm;
 mod ingress_spec;
 mod removal;
 
@@ -20,6 +21,7 @@ pub use self::ingress_spec::{
     IngressSpec, IngressTls,
 };
 
+use self::helm::ChartRelease;
 use super::verdict::SourcePlace;
 use crate::decode::{Node, NodeValue, parse_tree, scalar, split_documents};
 use crate::objects::ObjectKey;
@@ -133,6 +135,17 @@ pub struct ControllerArgs {
     pub file: Arc<str>,
 }
 
+/// A field with settings of the controller that is not read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct UnreadSettings {
+    /// Object with the field, such as `HelmRelease ingress-nginx/ingress-nginx`.
+    pub object: String,
+    /// Name of the field.
+    pub field: String,
+    /// Place of the field.
+    pub place: SourcePlace,
+}
+
 /// An object that is copied with changes, such as an Issuer of cert-manager.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherObject {
@@ -167,8 +180,10 @@ pub struct Manifests {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Controllers.
     pub controllers: Vec<ControllerArgs>,
-    /// `controller.config` of Helm values.
+    /// ConfigMap of Helm values.
     pub helm_config: Option<Data>,
+    /// Settings of the controller in a form that is not read.
+    pub unread: Vec<UnreadSettings>,
     /// Issuers and ClusterIssuers of cert-manager.
     pub issuers: Vec<OtherObject>,
     /// Certificates of cert-manager.
@@ -277,7 +292,7 @@ impl Reader<'_> {
     fn document(&self, into: &mut Manifests, node: &Rc<Node>) {
         let kind = node.field("kind").and_then(|kind| kind.text());
         let Some(kind) = kind else {
-            self.helm_values(into, node);
+            self.chart_values(into, node, &ChartRelease::of_file());
             return;
         };
         if let (true, Some(items)) = (kind.ends_with("List"), node.field("items"))
@@ -287,24 +302,43 @@ impl Reader<'_> {
             return;
         }
         let version = node.field("apiVersion").and_then(|version| version.text());
-        let (group, _) = version
+        let (group, version) = version
             .unwrap_or_default()
             .split_once('/')
             .unwrap_or_default();
-        self.object(into, node, group, kind);
+        self.object(into, node, (group, version), kind);
     }
 
-    fn object(&self, into: &mut Manifests, node: &Rc<Node>, group: &str, kind: &str) {
+    fn object(
+        &self,
+        into: &mut Manifests,
+        node: &Rc<Node>,
+        (group, version): (&str, &str),
+        kind: &str,
+    ) {
         let value = json(node);
         let meta = value["metadata"].clone();
         let name = meta["name"].as_str().unwrap_or_default();
         let namespace = meta["namespace"].as_str().unwrap_or("default");
         let key = ObjectKey::new(namespace, name);
-        let place = SourcePlace {
-            file: self.file.to_string(),
-            line: self.line(node),
-        };
+        let place = self.place(self.line(node));
         match (group, kind) {
+            ("extensions" | "networking.k8s.io", "Ingress" | "IngressClass")
+                if group == "extensions" || version.contains("beta") =>
+            {
+                let object = match kind {
+                    "Ingress" => key.to_string(),
+                    _ => name.to_owned(),
+                };
+                let message = format!(
+                    "{kind} {object} has the version {group}/{version}, which Kubernetes 1.22 removed: convert it to networking.k8s.io/v1"
+                );
+                into.errors.push(InputError {
+                    kind: InputErrorKind::InvalidIngress,
+                    place,
+                    message,
+                });
+            }
             ("networking.k8s.io", "Ingress") => match self.ingress(node, &value, key) {
                 Ok(ingress) => into.add_ingress(ingress),
                 Err(error) => {
@@ -342,6 +376,9 @@ impl Reader<'_> {
             ("apps", "Deployment" | "DaemonSet") => {
                 self.controller(into, node, kind, &key);
             }
+            ("helm.toolkit.fluxcd.io", "HelmRelease")
+            | ("helm.cattle.io", "HelmChart" | "HelmChartConfig")
+            | ("argoproj.io", "Application") => self.chart_object(into, node, kind, &key),
             ("cert-manager.io", "Issuer" | "ClusterIssuer" | "Certificate") => {
                 let object = OtherObject {
                     kind: kind.to_owned(),
@@ -417,38 +454,6 @@ impl Reader<'_> {
         }
     }
 
-    /// Values of the Helm chart: a document without a kind that has `controller.config` or
-    /// `controller.extraArgs`.
-    fn helm_values(&self, into: &mut Manifests, node: &Rc<Node>) {
-        let Some(controller) = node.field("controller") else {
-            return;
-        };
-        if let Some(config) = controller.field("config") {
-            into.helm_config = Some(Data {
-                values: self.written(Some(config)),
-                labels: BTreeMap::new(),
-                file: Arc::clone(self.file),
-            });
-        }
-        let mut flags = self.written(controller.field("extraArgs"));
-        let watches = controller.field("watchIngressWithoutClass");
-        if let Some(value) = watches.filter(|value| value.text() == Some("true")) {
-            let written = Written {
-                text: "true".to_owned(),
-                line: self.line(value),
-            };
-            flags.insert("watch-ingress-without-class".to_owned(), written);
-        }
-        if !flags.is_empty() {
-            into.controllers.push(ControllerArgs {
-                object: "Helm values".to_owned(),
-                namespace: "ingress-nginx".to_owned(),
-                flags,
-                file: Arc::clone(self.file),
-            });
-        }
-    }
-
     /// The scalars of a map, with their lines.
     fn written(&self, map: Option<&Rc<Node>>) -> BTreeMap<String, Written> {
         let Some(NodeValue::Map(entries)) = map.map(|map| &map.value) else {
@@ -462,6 +467,13 @@ impl Reader<'_> {
             Some((key.text.clone(), written))
         });
         scalars.collect()
+    }
+
+    fn place(&self, line: usize) -> SourcePlace {
+        SourcePlace {
+            file: self.file.to_string(),
+            line,
+        }
     }
 
     fn line(&self, node: &Node) -> usize {

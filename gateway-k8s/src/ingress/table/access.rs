@@ -110,7 +110,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-snippet",
         Critical,
         Ignored,
-        Read("nginx configuration for requests to the authentication server"),
+        Read("without `auth-url`, or with snippets off, it has no effect"),
     ),
     row(
         "auth-tls-error-page",

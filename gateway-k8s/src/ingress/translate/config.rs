@@ -53,6 +53,7 @@ impl Translator<'_> {
             });
         }
         self.verdicts.extend(verdicts);
+        self.settings_that_are_not_read();
         self.stream_verdicts();
         self.defaults();
     }

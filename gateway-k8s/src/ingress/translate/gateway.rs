@@ -51,6 +51,8 @@ impl Translator<'_> {
             key
         });
         let mut known = HashSet::from([first.clone()]);
+        // Copies of a certificate in several namespaces, such as one for a wildcard, are one certificate.
+        let mut contents: HashSet<&[u8]> = self.certificate_of(&first).into_iter().collect();
         let mut others = Vec::new();
         let own: BTreeSet<&str> = self
             .servers
@@ -64,12 +66,24 @@ impl Translator<'_> {
                 continue;
             }
             for secret in secrets {
-                if known.insert(secret.clone()) && !self.is_unusable(secret) {
+                if !known.insert(secret.clone()) || self.is_unusable(secret) {
+                    continue;
+                }
+                if self
+                    .certificate_of(secret)
+                    .is_none_or(|content| contents.insert(content))
+                {
                     others.push(secret.clone());
                 }
             }
         }
         self.certificates = self.place_host_listeners(first, others);
+    }
+
+    /// The certificates of a Secret, as PEM. `None`: the files do not contain it.
+    fn certificate_of(&self, secret: &ObjectKey) -> Option<&[u8]> {
+        let data = self.manifests.secrets.get(secret)?;
+        data.values.get("tls.crt").map(Vec::as_slice)
     }
 
     /// Writes the Gateway and its policies.

@@ -11,6 +11,7 @@ mod alias_hosts;
 mod backend_rules;
 mod backends;
 mod certificates;
+mod class;
 mod config;
 mod examples;
 mod fallback;
@@ -28,6 +29,7 @@ mod prefixes;
 mod redirects;
 mod routes;
 mod streams;
+mod unread;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -51,6 +53,9 @@ pub struct MigrateOptions {
     pub class: String,
     /// Flags of the controller that the manifests do not contain, as `name=value`.
     pub flags: Vec<String>,
+    /// Name of the only class whose Ingresses are translated. `None`: those that the controller selects, by the
+    /// controller of their class.
+    pub only_class: Option<String>,
 }
 
 impl Default for MigrateOptions {
@@ -59,6 +64,7 @@ impl Default for MigrateOptions {
             gateway: ObjectKey::new("gateway", "shared"),
             class: "eg".to_owned(),
             flags: Vec::new(),
+            only_class: None,
         }
     }
 }
@@ -134,7 +140,8 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         .iter()
         .map(|text| super::input::flag(text))
         .collect();
-    let config = ControllerConfig::find(manifests, &flags);
+    let mut config = ControllerConfig::find(manifests, &flags);
+    config.only_class.clone_from(&options.only_class);
     let mut verdicts = Vec::new();
     let read = read_all(manifests, &config, &mut verdicts);
     let served = read.iter().map(|read| read.ingress.key.clone()).collect();
@@ -206,7 +213,7 @@ pub(crate) fn read_all<'a>(
 ) -> Vec<ReadIngress<'a>> {
     let mut read = Vec::new();
     for ingress in &manifests.ingresses {
-        match class(ingress, manifests, config) {
+        match class::select(ingress, manifests, config) {
             Ok(()) => {
                 let (settings, found) = annotations::read(ingress, config, manifests);
                 verdicts.extend(found);
@@ -219,46 +226,6 @@ pub(crate) fn read_all<'a>(
         }
     }
     read
-}
-
-/// Whether an Ingress belongs to the controller.
-fn class(
-    ingress: &Ingress,
-    manifests: &Manifests,
-    config: &ControllerConfig,
-) -> Result<(), Finding> {
-    let annotation = ingress.annotations.get("kubernetes.io/ingress.class");
-    let annotation = annotation.map(|written| written.text.as_str());
-    let other = |name: &str| {
-        let text =
-            format!("class `{name}` belongs to another controller: the Ingress is not translated");
-        Err(Finding::same(text))
-    };
-    // The annotation takes precedence, as in the controller.
-    if let Some(name) = annotation.filter(|name| !name.is_empty()) {
-        return if name == config.class_name() {
-            Ok(())
-        } else {
-            other(name)
-        };
-    }
-    if let Some(name) = &ingress.spec.ingress_class_name {
-        return match manifests.classes.get(name) {
-            Some(class) if config.is_ours(&class.controller) => Ok(()),
-            None if name == config.class_name() => Ok(()),
-            Some(_) | None => other(name),
-        };
-    }
-    let default = manifests
-        .classes
-        .values()
-        .find(|class| class.is_default)
-        .is_some_and(|class| config.is_ours(&class.controller));
-    if default || config.is_set("watch-ingress-without-class") {
-        return Ok(());
-    }
-    let text = "no class: ingress-nginx ignores the Ingress, and so does the translation. Set `ingressClassName`, or pass --nginx-flag watch-ingress-without-class=true";
-    Err(Finding::decision(text, &[]))
 }
 
 /// A verdict on a field of an Ingress.
