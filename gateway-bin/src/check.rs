@@ -18,7 +18,7 @@ use crate::{Failure, Outcome, print};
 pub(crate) const NO_ECHO: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
 
-/// The path that stands for standard input, and the name that diagnostics show for it.
+/// The path that selects standard input, and the name of standard input in diagnostics.
 const STDIN: (&str, &str) = ("-", "<stdin>");
 /// Largest manifest on standard input, in bytes.
 const MAX_INPUT: u64 = 64 * 1024 * 1024;

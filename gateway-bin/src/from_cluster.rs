@@ -65,7 +65,7 @@ fn not_started(program: &Path, error: &std::io::Error) -> String {
     }
 }
 
-/// The plugin beside this program, or that of PATH.
+/// The plugin in the folder of this program, or else the one in PATH.
 fn plugin() -> PathBuf {
     let here = std::env::current_exe().ok();
     let beside = here.and_then(|path| Some(path.parent()?.join(PLUGIN)));

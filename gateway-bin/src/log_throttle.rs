@@ -34,7 +34,7 @@ pub(crate) struct LogThrottle<O> {
 enum Warning<'a> {
     /// Connections to the port lack the required PROXY protocol header, for this reason.
     MissingProxyHeader(u16, &'static str),
-    /// Connections to the port have a PROXY protocol header. This part of it is invalid.
+    /// Connections to the port have a PROXY protocol header in which this part is invalid.
     InvalidProxyHeader(u16, &'static str),
     /// Clients of the listener use HTTP/1.0.
     OldVersion(&'a ListenerId),
@@ -52,7 +52,7 @@ impl<O> LogThrottle<O> {
         }
     }
 
-    /// Whether `warning` is due `now` seconds after the start. If so, it counts as logged.
+    /// Whether `warning` is due `now` seconds after the start. If it is due, it is recorded as logged.
     fn due(&self, warning: Warning<'_>, now: u64) -> bool {
         let mut hasher = DefaultHasher::new();
         warning.hash(&mut hasher);

@@ -46,7 +46,7 @@ pub(crate) fn write_files(
     Ok(stale)
 }
 
-/// Files of earlier runs besides `current`, in alphabetical order.
+/// Files of earlier runs that are not in `current`, in alphabetical order.
 fn stale(folder: &Path, current: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let unreadable = |error| format!("{} cannot be read: {error}", folder.display());
     let mut stale = Vec::new();

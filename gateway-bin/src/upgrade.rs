@@ -49,8 +49,8 @@ impl Upgrade {
     /// Once this process is ready: replaces the previous one, and can be replaced.
     ///
     /// # Errors
-    /// If the socket for the next process cannot be created, or the admin endpoints cannot be served. The previous
-    /// process continues then.
+    /// If the socket for the next process cannot be created, or the admin endpoints cannot be served. In that case
+    /// the previous process continues.
     pub(crate) fn complete_if_ready(
         &mut self,
         admin: &Arc<Admin>,

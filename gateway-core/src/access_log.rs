@@ -46,7 +46,7 @@ pub trait AccessLog: Send + Sync + 'static {
     }
 }
 
-/// Names of header fields that an access log writes, besides those with their own member in [`Entry`].
+/// Names of header fields that an access log writes, except those with their own member in [`Entry`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoggedFields {
     /// Fields of the request, as it is forwarded.
@@ -143,7 +143,7 @@ pub struct Entry {
     pub server_name: Option<String>,
     /// TLS of the client connection. `None`: plain text, or not terminated by the gateway.
     pub tls: Option<LoggedTls>,
-    /// Values of the header fields that the access log requests. `None`: it requests none.
+    /// Values of the header fields that the access log requests. `None`: no field is requested.
     pub fields: Option<Box<LoggedValues>>,
     /// Matched rule.
     pub rule: Option<Arc<RuleName>>,

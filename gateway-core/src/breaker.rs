@@ -31,7 +31,7 @@ pub(crate) struct CircuitBreaker {
     endpoints: Option<Box<Endpoints>>,
 }
 
-/// Divisor of the free requests: their quotient is the number that one connection may hold.
+/// Divisor of the free requests. The quotient is the number of requests that one connection may use.
 const SHARE_OF_CONNECTION: u32 = 4;
 
 type Endpoints = Mutex<HashMap<EndpointAddress, Arc<AtomicU32>>>;
@@ -111,8 +111,8 @@ impl CircuitBreaker {
     /// Takes one unit for a request on a connection that carries several at a time; `None` if a limit is reached.
     ///
     /// With `fair_requests`, a connection may hold at most a quarter of the requests that are free, counting its latest
-    /// request as free, and always one request. A single connection gets 205 of 1024; 12 connections that take all they
-    /// can leave 113 free, and new connections are still served.
+    /// request as free, and always one request. A single connection gets 205 of 1024. If 12 connections each take
+    /// their maximum, 113 remain free, so new connections are still served.
     pub(crate) fn acquire_shared(
         self: &Arc<Self>,
         connection: &Arc<ConnectionRequests>,

@@ -52,13 +52,13 @@ pub enum Error {
     /// The selected backendRef cannot be resolved.
     #[error("the backend reference is invalid")]
     InvalidBackend,
-    /// As `InvalidBackend`, in a rule with another, usable backend.
+    /// Like `InvalidBackend`, but another backend of the rule is usable.
     #[error("the backend reference is invalid")]
     InvalidShare,
     /// The backend has no endpoint.
     #[error("the backend has no endpoint")]
     NoEndpoint,
-    /// As `NoEndpoint`, in a rule with another, usable backend.
+    /// Like `NoEndpoint`, but another backend of the rule is usable.
     #[error("the backend has no endpoint")]
     EmptyShare,
     /// All endpoints are unhealthy, and the policy does not allow their use.

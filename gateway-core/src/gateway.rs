@@ -151,7 +151,7 @@ pub struct Gateway {
     state: Mutex<State>,
 }
 
-/// State that changes with the plan, besides the snapshot.
+/// State that changes with the plan, in addition to the snapshot.
 #[derive(Default)]
 struct State {
     slots: Vec<Slot>,

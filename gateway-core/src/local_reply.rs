@@ -40,7 +40,7 @@ pub struct LocalReply {
     pub status: StatusCode,
     /// Body. A gRPC client receives it as `grpc-message`.
     pub body: Bytes,
-    /// Header fields besides `content-length`. Default of `content-type`, if there is a body:
+    /// Header fields, except `content-length`. Default of `content-type`, if there is a body:
     /// `text/plain`.
     pub headers: HeaderList,
     /// Envoy's response flags. Default: none.

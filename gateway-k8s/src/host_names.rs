@@ -44,7 +44,8 @@ pub fn all(objects: &Objects) -> BTreeSet<String> {
     backends.chain(policies).map(|name| name.host).collect()
 }
 
-/// A warning for each field with a host for which `reason` states why it has no address.
+/// A warning for each field whose host has no address; `reason` returns the cause, or `None` for a host with an
+/// address.
 pub fn unresolved(objects: &Objects, reason: impl Fn(&str) -> Option<String>) -> Vec<Diagnostic> {
     let warning = |name: &HostName| {
         let reason = reason(&name.host)?;
@@ -103,7 +104,7 @@ fn of_backend(spec: &BackendSpec) -> impl Iterator<Item = HostName> {
     })
 }
 
-/// The hosts of the URLs that the gateway calls. With `backendRefs` it calls these instead.
+/// The hosts of the URLs that the gateway calls; with `backendRefs` it calls the backends instead.
 fn of_policy(spec: &SecurityPolicySpec) -> Vec<HostName> {
     let mut names = Vec::new();
     let mut add = |field: String, url: &Option<String>, effect| {

@@ -165,7 +165,7 @@ pub struct Objects {
 
 impl Objects {
     /// Removes the policies of a file that have placeholder names: their last good versions are in
-    /// service. An empty `kind` stands for every kind.
+    /// service. An empty `kind` selects every kind.
     pub(crate) fn remove_nameless_policies(&mut self, kind: &str, file: &str) {
         macro_rules! remove {
             ($($field:ident: $kind:literal),*) => {$(

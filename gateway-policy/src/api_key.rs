@@ -1,7 +1,7 @@
 //! API keys (SecurityPolicy `apiKeyAuth`).
 //!
-//! The first place with a non-empty key decides, whether the key is valid or not. Keys are looked
-//! up by their SHA-256 digest, so the duration of a look-up reveals nothing about a key.
+//! The first place with a non-empty key is used, even if the key is invalid. Keys are looked up by
+//! their SHA-256 digest, so the duration of a look-up reveals nothing about a key.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

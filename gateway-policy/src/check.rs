@@ -120,9 +120,9 @@ pub enum FieldLimit {
 pub enum FieldClass {
     /// The gateway does not support the field: the policy is rejected and fails closed.
     Unsupported,
-    /// The gateway does not support the field, and without it nothing is less protected, disclosed
-    /// or lost: the policy is applied without it, with a warning. Fields of access control, limits
-    /// and TLS validation never have this class.
+    /// The gateway does not support the field, but its absence weakens no protection and discloses or loses
+    /// no data: the policy is applied without it, with a warning. Fields of access control, limits and TLS
+    /// validation never have this class.
     Ignored,
     /// The sibling of this name replaces the field. The policy is applied, with a warning.
     Deprecated(&'static str),

@@ -14,9 +14,9 @@ use towergate_core::policy::{HeadPolicy, RequestHead};
 /// The origins whose pages may send requests with unsafe methods.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct CsrfProtection {
-    /// Origins besides the host of the request.
+    /// Allowed origins, in addition to the host of the request.
     pub additional: Vec<SourceOrigin>,
-    /// Share of requests that are not refused, as numerator and denominator. Default: none.
+    /// Share of requests that are forwarded even if the check fails, as numerator and denominator. Default: none.
     pub shadow: Option<(u32, u32)>,
 }
 

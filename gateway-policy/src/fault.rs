@@ -1,6 +1,6 @@
 //! Injection of faults: delays and failures of a share of the requests, for tests.
 //!
-//! A delay is not part of the request timeout: it stands for a slow network before the gateway.
+//! A delay is not part of the request timeout: it simulates a slow network in front of the gateway.
 
 use std::time::Duration;
 

@@ -188,10 +188,10 @@ pub(crate) fn pick_suites(
 /// Whether the server's order of `ours` avoids AES-256 for a client that offers `suites`: the client
 /// prefers AES-256 and also offers AES-128.
 ///
-/// The client chooses between AES and ChaCha20, because the choice depends on its hardware. The
-/// choice between the two key lengths of AES does not, but SHA-384, which belongs to the longer
-/// key, makes a handshake a fifth more expensive. A client that requires 256 bits offers no other
-/// length.
+/// The client chooses between AES and ChaCha20, because the choice depends on its hardware. The choice
+/// between AES-128 and AES-256 does not depend on hardware, but SHA-384, which the suites with AES-256
+/// use, makes a handshake a fifth more expensive. A client that requires 256 bits does not offer
+/// AES-128.
 pub(crate) fn has_shorter_key(suites: &[CipherSuite], ours: &[SupportedCipherSuite]) -> bool {
     let is_ours = |suite: &CipherSuite| ours.iter().any(|our| our.suite() == *suite);
     let first = suites.iter().copied().find(is_ours);

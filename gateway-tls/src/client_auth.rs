@@ -54,8 +54,8 @@ use crate::version_one::VersionOneVerifier;
 /// Requirements for client certificates.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientAuth {
-    /// CA certificates as PEM. May be empty in the modes that accept unverified certificates; no client is
-    /// identified then.
+    /// CA certificates as PEM. May be empty in the modes that accept unverified certificates; in that case no client
+    /// is identified.
     pub roots_pem: String,
     /// Treatment of clients without a valid certificate.
     pub mode: ClientAuthMode,
@@ -339,8 +339,7 @@ impl ChainVerifier {
             let failure = CertificateError::ExpiredRevocationList;
             return Err(Error::InvalidCertificate(failure));
         }
-        // If a chain with expired certificates was ever valid, it was valid at the expiry of one of
-        // them.
+        // A chain with expired certificates was valid at some time only if it was valid when one of them expired.
         let chain = std::iter::once(leaf).chain(rest);
         let ends = chain.filter_map(not_after).filter(|end| *end < now);
         let mut verified = ends

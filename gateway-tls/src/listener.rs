@@ -80,7 +80,7 @@ impl TlsListener {
                 accepted = self.listener.accept(), if self.handshakes.len() < Self::PENDING => {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
-                        // Mostly too many open files: an immediate retry would fail as well.
+                        // The usual cause is too many open files: an immediate retry would fail too.
                         Err(_) => sleep(Duration::from_millis(100)).await,
                     }
                 }

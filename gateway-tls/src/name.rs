@@ -35,7 +35,7 @@ pub enum NamePattern {
     /// Exactly this name, in lower case, without a trailing dot.
     Exact(String),
     /// Every name that ends in a dot and this suffix: `example.com` for `*.example.com`. As in Gateway
-    /// API, the asterisk stands for one or more labels.
+    /// API, the asterisk matches one or more labels.
     Wildcard(String),
     /// Every name, and requests without a name.
     Any,

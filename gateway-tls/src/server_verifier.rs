@@ -1,5 +1,5 @@
-//! Verification of the certificates of backends where that of rustls does not suffice: any certificate, and
-//! names other than the one of the connection.
+//! Verification of backend certificates in the cases that rustls does not cover: any certificate is
+//! accepted, or the certificate must have another name than the server name of the connection.
 //!
 //! [`HandshakeVerifier`] verifies the signatures of the handshake; a [`CertificateCheck`] decides on the
 //! certificate.

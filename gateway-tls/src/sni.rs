@@ -14,8 +14,8 @@
 //! none of the certificates for its name does not receive one for another name: the handshake
 //! fails.
 //!
-//! The *listener* is selected earlier, by [`NameMap`](crate::NameMap), in which a wildcard stands
-//! for one or more labels.
+//! The *listener* is selected earlier, by [`NameMap`](crate::NameMap), in which a wildcard matches one or more
+//! labels.
 //!
 //! ```
 //! use std::sync::Arc;

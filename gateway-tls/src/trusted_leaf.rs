@@ -38,8 +38,8 @@ impl TrustedLeaves {
         self.0.is_empty()
     }
 
-    /// Verifies validity in time and purpose of a certificate, but not its names. `None`: it is not among
-    /// these, so its chain must be verified.
+    /// Verifies validity in time and purpose of a certificate, but not its names. `None`: the certificate is not one
+    /// of these CA certificates, so its chain must be verified.
     pub(crate) fn verify(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -46,7 +46,7 @@ pub(crate) struct ControllerClient {
     outcomes: mpsc::UnboundedSender<VersionOutcome>,
     /// The configuration passed to the control loop last.
     last: Option<(u64, Desired)>,
-    /// Time of the next attempt to apply `last`. `None`: it is fully in service.
+    /// Time of the next attempt to apply `last`. `None`: `last` is fully in service.
     retry_at: Option<Instant>,
     retry: Duration,
     state: Option<StateFile>,

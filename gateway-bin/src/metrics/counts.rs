@@ -62,7 +62,7 @@ pub(super) struct ListenerCounts {
 #[derive(Debug, Default)]
 pub(super) struct StreamCounts {
     pub(super) ended: u64,
-    /// Those that reached no backend.
+    /// Connections or sessions that reached no backend.
     pub(super) failed: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
@@ -107,7 +107,8 @@ pub(super) const BOUNDS: [f64; 19] = [
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub(super) struct Histogram {
-    /// The sum in milliseconds. In the same cache line as the buckets of short durations, which are the most frequent.
+    /// The sum in milliseconds. It shares a cache line with the buckets of short durations, which are counted most
+    /// often.
     pub(super) sum: f64,
     /// Counts per bucket, not cumulative. The last bucket has no bound.
     pub(super) buckets: [u64; BOUNDS.len() + 1],

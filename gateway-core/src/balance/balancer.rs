@@ -25,7 +25,7 @@ pub struct Balancer {
     counters: Box<[RoundRobinCounter]>,
     /// Load reports of the endpoints, if the rule is utilization.
     loads: Option<Arc<EndpointLoads>>,
-    /// Shares of zones, if they matter.
+    /// Shares of zones; `None`: the zone of an endpoint has no effect.
     zones: Option<Box<ZoneRule>>,
     /// The latest Maglev table and the endpoint set it was built from.
     table: ArcSwapOption<(Arc<EndpointSet>, Arc<Maglev>)>,
@@ -83,8 +83,8 @@ impl Balancer {
         }
     }
 
-    /// Sets the time until a new endpoint receives its full share of the requests. Consistent hashing has no such
-    /// time. Default: none.
+    /// Sets the time until a new endpoint receives its full share of the requests. It has no effect on consistent
+    /// hashing. Default: none.
     #[must_use]
     pub fn slow_start(mut self, window: Option<Duration>) -> Self {
         let hashes = matches!(self.rule, LoadBalancer::ConsistentHash { .. });
@@ -236,8 +236,8 @@ impl ZoneRule {
     }
 }
 
-/// Share of its requests that an endpoint of this age receives: it grows linearly, and is never less than a tenth,
-/// as in Envoy.
+/// Fraction of its full share that an endpoint of this age receives. It grows linearly and is at least a tenth, as in
+/// Envoy.
 fn slow_start_share(age: Duration, window: Duration) -> f64 {
     (age.as_secs_f64() / window.as_secs_f64()).clamp(0.1, 1.0)
 }

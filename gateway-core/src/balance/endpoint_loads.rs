@@ -159,7 +159,7 @@ impl EndpointLoads {
         Weights::new(scaled)
     }
 
-    /// The weight of an endpoint; `None`: it has not reported for long enough, or no longer.
+    /// The weight of an endpoint; `None`: it has not sent reports for `blackout` yet, or its last report has expired.
     fn weight(&self, load: &EndpointLoad) -> Option<f64> {
         let reported = self
             .now()

@@ -37,7 +37,7 @@ const MAPS: [(u64, &str); 3] = [
 pub struct LoadReport(Vec<(String, f64)>);
 
 impl LoadReport {
-    /// The report in header fields or trailers; `None`: there is none, or it is malformed.
+    /// The report in header fields or trailers; `None`: the report is absent or malformed.
     pub fn of_fields(fields: &HeaderMap) -> Option<Self> {
         if let Some(binary) = fields.get(BINARY_FIELD) {
             return Self::decode_base64(binary.to_str().ok()?);
@@ -168,7 +168,7 @@ impl LoadReport {
 enum FieldValue<'b> {
     Double(f64),
     Bytes(&'b [u8]),
-    /// Of a type that the message does not use.
+    /// A value of a type that the message does not use.
     Other,
 }
 

@@ -3,7 +3,7 @@
 //! The shares become weights of endpoints, so that every algorithm respects them.
 //!
 //! A preferred zone receives as many requests as its endpoints can take without a larger share than those of other
-//! zones, as in Envoy. Envoy knows the zones of all gateways; here each zone with endpoints is taken to have the
+//! zones, as in Envoy. Envoy knows the zones of all gateways; here each zone with endpoints is assumed to have the
 //! same number of gateways.
 
 use std::collections::BTreeMap;

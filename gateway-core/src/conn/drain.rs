@@ -49,7 +49,7 @@ impl Drain {
         Self::default()
     }
 
-    /// A drain that also starts when this one starts. [`Self::drained`] of this one includes it.
+    /// A drain that also starts when this one starts. [`Self::drained`] of this one also waits for the child.
     pub fn child(&self) -> Self {
         Self(Arc::new(Inner {
             parent: Some(self.clone()),

@@ -106,7 +106,7 @@ pub async fn read<Io: AsyncRead + Unpin>(
     deadline: Instant,
 ) -> Result<ProxyPreamble, ProxyError> {
     let mut reading = pin!(read_untimed(io, mode));
-    // Most headers are available at once. Then no timer is created.
+    // Most headers are available at once and need no timer.
     if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
         return read;
     }
@@ -266,7 +266,7 @@ impl ProxyListener {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
                         Err(error) => {
-                            // In most cases too many open files: an immediate retry would spin.
+                            // The usual cause is too many open files: an immediate retry would spin.
                             tracing::warn!(%error, "accepting a connection failed");
                             sleep(Duration::from_millis(100)).await;
                         }

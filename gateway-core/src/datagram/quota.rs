@@ -3,7 +3,7 @@
 //! Each session uses a file descriptor. Half of the process's limit is reserved for connections. Of the
 //! other half, three quarters are shared by all sockets on a first-come, first-served basis, and one
 //! quarter is divided equally among them: forged clients on one port cannot exclude the clients of another
-//! port, even if its socket has no session to evict.
+//! port, even if the socket of the other port has no session to evict.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};

@@ -135,7 +135,8 @@ pub(super) struct ClientSession {
     record: StreamRecord,
     observer: Arc<dyn Observer>,
     port: u16,
-    /// Not part of `session`, which the reply task may keep for a moment after the session ends.
+    /// Kept outside `session`, because the reply task may keep `session` for a moment after the
+    /// session ends.
     _permits: (SessionPermit, QuotaPermit),
 }
 

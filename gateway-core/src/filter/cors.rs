@@ -63,9 +63,8 @@ pub struct Cors {
     /// Cache lifetime of a preflight response in seconds. Default: the default of the browser.
     pub max_age: Option<u32>,
     /// Respond as Envoy does. Default: `false`. Responses contain the origin of the request instead
-    /// of `*`, and no `Vary`. A preflight from an origin that is not allowed receives the methods
-    /// and fields without an allowed origin. `Access-Control-Expose-Headers` may be `*` with
-    /// credentials.
+    /// of `*`, and no `Vary`. The response to a preflight from an origin that is not allowed contains the allowed
+    /// methods and fields, but no allowed origin. `Access-Control-Expose-Headers` may be `*` with credentials.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_envoy: bool,
     /// Respond as ingress-nginx does. Default: `false`. Every response to an allowed origin has all

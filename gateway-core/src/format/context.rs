@@ -56,7 +56,7 @@ pub struct FormatTls<'a> {
     pub version: &'a str,
     /// Cipher suite by its IANA name.
     pub cipher: &'a str,
-    /// Verified certificate of the client. `None`: it has none.
+    /// Verified certificate of the client. `None`: no certificate was verified.
     #[cfg(feature = "gateway")]
     pub client: Option<&'a towergate_tls::ClientCertificate>,
 }

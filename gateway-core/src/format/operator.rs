@@ -38,7 +38,7 @@ pub(super) enum HeaderSource {
     Scheme,
 }
 
-/// Whether a path has its query.
+/// Whether the value of a path operator includes the query.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PathQuery {
     /// With the query.

@@ -19,7 +19,8 @@ pub(super) trait Transcoder {
     /// The reply to an invalid body. Later calls start anew.
     fn data(&mut self, piece: Bytes) -> Result<Option<Bytes>, LocalReply>;
 
-    /// The last frame, at the end of the body or in place of its trailers. `None`: there is none.
+    /// The last frame, at the end of the body or in place of its trailers. `None`: the body has no
+    /// last frame.
     ///
     /// # Errors
     /// The reply to an invalid body. Later calls start anew.

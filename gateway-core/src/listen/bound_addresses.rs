@@ -43,7 +43,7 @@ impl BoundAddresses {
         }
         let socket = Socket::new(Domain::for_address(address), kind, None)?;
         if kind == Type::STREAM {
-            // Connections in TIME_WAIT do not occupy the address. A listening socket does.
+            // A listening socket occupies the address; connections in TIME_WAIT do not.
             socket.set_reuse_address(true)?;
         }
         if address.is_ipv6() {

@@ -115,7 +115,7 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// The addresses that could not be bound; all sockets are unchanged then.
+    /// The addresses that could not be bound; in that case all sockets are unchanged.
     pub fn reconcile(&mut self, ports: &[WantedPort]) -> Result<(), Vec<BindError>> {
         let (bound, errors) = self.bind_new(ports);
         if !errors.is_empty() {

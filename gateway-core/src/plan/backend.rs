@@ -47,7 +47,7 @@ pub struct Backend {
     pub fallback: bool,
     /// Addresses that the gateway may reach if the endpoint is the host of each request; `None`:
     /// the endpoints are those of `id` or `hosts`. The port is the request's port, by default 80,
-    /// or 443 with TLS. An empty server name in `tls` stands for the host.
+    /// or 443 with TLS. An empty server name in `tls` means the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<Arc<DynamicTargets>>,
 }

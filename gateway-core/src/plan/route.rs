@@ -237,11 +237,11 @@ impl Default for Traffic {
     }
 }
 
-/// Use of CONNECT requests. In either case the tunnel ends at a backend of the rule; the target of the request has no
-/// influence on it.
+/// Use of CONNECT requests. In both modes the tunnel leads to a backend of the rule, regardless of the target of the
+/// request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ConnectMode {
-    /// The backend receives the CONNECT request, and its response decides.
+    /// The backend receives the CONNECT request and accepts or rejects it.
     Forward,
     /// The gateway accepts the request, and the backend receives the bytes of the tunnel.
     Terminate,
@@ -252,9 +252,9 @@ pub enum ConnectMode {
 pub struct Retry {
     /// Maximum number of retries after the first attempt. Default: 2, as in Envoy Gateway.
     pub retries: u32,
-    /// Number of attempts after which the backends of the next priority are picked: those with
-    /// [`fallback`](super::Backend::fallback), and then again the others. `None`: retries keep the backend of the first
-    /// attempt. Default: `None`.
+    /// Number of attempts after which retries switch to the other priority: from the normal backends to those with
+    /// [`fallback`](super::Backend::fallback), and back. `None`: retries keep the backend of the first attempt.
+    /// Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts_per_priority: Option<NonZeroU32>,
     /// Conditions for a retry.

@@ -32,7 +32,7 @@ pub struct StreamRoute {
     pub access: Option<StreamAccess>,
 }
 
-/// Clients that may connect: the first rule whose networks contain the client's address decides.
+/// Clients that may connect: the first rule whose networks contain the client's address applies.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct StreamAccess {
     /// The rules, in order.

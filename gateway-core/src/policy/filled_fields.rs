@@ -12,7 +12,7 @@ use http_body::Body as _;
 use crate::Body;
 use crate::trailers_body::TrailersBody;
 
-/// The names of the fields that policies have filled in a request. In the extensions of its head.
+/// The names of the fields that policies have filled in a request, stored in the extensions of its head.
 #[derive(Clone, Debug, Default)]
 pub struct FilledFields(Vec<HeaderName>);
 

@@ -50,7 +50,7 @@ enum RouteOutcome<'a> {
     Unrouted(SanitizedRequest),
     /// The request is a health check of the listener.
     HealthCheck(Sanitized),
-    /// A reply that does not depend on a rule. `None`: it has been taken.
+    /// A reply that does not depend on a rule. `None`: the reply has been taken.
     Replied(Option<LocalReply>),
 }
 

@@ -264,7 +264,7 @@ impl Snapshot {
 }
 
 impl From<ConnectionAddrs> for ConnInfo {
-    /// A plain connection with these addresses, which the gateway has not accepted itself.
+    /// A plain-text connection with these addresses, accepted outside the gateway.
     fn from(ends: ConnectionAddrs) -> Self {
         Self::new(ends, usize::MAX, ends.local.port(), None)
     }

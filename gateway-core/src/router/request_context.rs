@@ -106,7 +106,7 @@ impl<'a> RequestContext<'a> {
         if !chain.is_empty() {
             let mut cursor = ChainCursor::default();
             if self.run_policies(&mut cursor, routed, &mut parts, &mut state)? {
-                // Boxed: only rules with a policy that waits pay for it.
+                // Boxed, so that only rules with a waiting policy need memory for this future.
                 let waited =
                     Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await;
                 if let Err(reply) = waited {
@@ -155,7 +155,7 @@ impl<'a> RequestContext<'a> {
             }
         };
         if !clean.sanitized.expects_continue {
-            // Boxed, like other paths of few requests.
+            // Boxed, because few requests take this path.
             Box::pin(exchange.drain_request()).await;
         }
         Err(error.into())

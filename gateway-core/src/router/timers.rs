@@ -1,4 +1,4 @@
-//! Time limits of a request on the client's side. Those of its attempts are in `traffic`; see
+//! Time limits of a request on the client's side. The limits of its attempts are in `traffic`; see
 //! [`time_limits`](crate::time_limits) for all of them.
 
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! Responses to malformed and incomplete HTTP/1 requests.
 //!
 //! hyper itself responds to requests that it cannot parse, without a body and without a hook. Its
-//! response is recognizable because it is written while no response of the gateway is in progress. The
+//! response is recognisable because it is written while no response of the gateway is in progress. The
 //! stream withholds it ([`status_of`]), and after hyper has returned the connection, [`classify`] determines
 //! the error, which has Envoy's response.
 

@@ -82,7 +82,7 @@ impl<Io> InstrumentedIo<Io> {
         self.framer.is_within_head()
     }
 
-    /// Whether the client sends too many tiny chunks. No more bytes are read from it then.
+    /// Whether the client sends too many tiny chunks. In that case no more bytes are read from the client.
     pub(super) fn has_tiny_chunk_flood(&self) -> bool {
         self.has_tiny_chunk_flood
     }

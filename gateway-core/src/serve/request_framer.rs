@@ -120,7 +120,8 @@ impl RequestFramer {
         self.malformed
     }
 
-    /// Whether scanning has stopped after a request with an upgrade: its response decides what follows.
+    /// Whether scanning has stopped after a request with an upgrade: its response determines whether the
+    /// following bytes are HTTP.
     pub(super) fn is_switching(&self) -> bool {
         matches!(self.state, State::Switching)
     }

@@ -79,8 +79,8 @@ pub(super) enum Phase {
 
 /// A request body that is certainly incomplete (HTTP/1 only).
 ///
-/// The length of the head is unknown, so the body is only certainly incomplete while less than its
-/// length has been received since the head began.
+/// The length of the head is unknown. The body is therefore known to be incomplete only while fewer bytes than its
+/// length have been received since the head began.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct IncompleteBody {
     /// Value of `received` from which on the body may be complete.

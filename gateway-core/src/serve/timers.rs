@@ -167,7 +167,7 @@ fn next_expiry(
         Phase::Idle | Phase::ReadingHead { .. } if state.received < timeouts.preamble_len => {
             after(0, timeouts.first_bytes, Expiry::FirstBytes)
         }
-        // The end of the response has not been accepted; see `write`. A closing connection has its own limit.
+        // The client has not accepted the end of the response; see `write`. A closing connection has its own limit.
         Phase::Idle if state.blocked_since.is_some() || sent.closing_since.is_some() => None,
         Phase::Idle => after(state.idle_since, timeouts.idle, Expiry::Idle),
         Phase::ReadingHead { since, .. } => {

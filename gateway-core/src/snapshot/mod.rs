@@ -97,7 +97,7 @@ pub(crate) struct RuleSnapshot {
     pub(crate) forwarder: Forwarder,
 }
 
-/// Steps for a request besides forwarding it. Most rules have no steps, and share one instance.
+/// Steps for a request other than forwarding it. Most rules have no steps, and share one instance.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     /// Status of the rule's responses, unless policies replace them: the rule is invalid.

@@ -173,8 +173,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
     }
 }
 
-/// The settings of connections. If the idle timeout of a rule exceeds that of its listener, it is used for
-/// the connection, and the timer of each request applies the exact value.
+/// The settings of connections. If the idle timeout of a rule exceeds that of its listener, the connection
+/// uses the timeout of the rule, and the timer of each request applies the exact value.
 fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<ListenerSettings> {
     let own = settings.timeouts.stream_idle;
     let routes = sharers.iter().flat_map(|listener| &listener.routes);

@@ -131,7 +131,7 @@ impl<'a> Forwarding<'a> {
         let terminates = traffic.connect == Some(ConnectMode::Terminate)
             && self.context.upgrade == Some(&Upgrade::Connect);
         let mut forwarded = match &traffic.retry {
-            // Boxed: other requests need no memory for it.
+            // Boxed, so that the futures of other requests stay small.
             _ if terminates => Box::pin(self.open_tunnel(permit)).await,
             Some(retry) if retry.retries > 0 => {
                 // Boxed: requests without retries need no memory for this future.
@@ -175,8 +175,8 @@ impl<'a> Forwarding<'a> {
         }
     }
 
-    /// Computes the hash of the request if its load balancer needs one. Returns the cookie that was generated
-    /// for it.
+    /// Computes the hash of the request if its load balancer needs one. Returns the cookie that was generated for the
+    /// hash.
     fn compute_hash(&mut self) -> Option<HeaderValue> {
         if let Some(hashed) = self.picked.hashed.take() {
             self.hash = hashed.hash;

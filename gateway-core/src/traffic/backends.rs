@@ -33,7 +33,7 @@ pub struct Backends {
     pub(super) traffic: Arc<Traffic>,
     backend_refs: Box<[BackendRef]>,
     weights: Weights,
-    /// Weights of the backends of last resort; `None`: there are none.
+    /// Weights of the backends of last resort; `None`: the rule has no backend of last resort.
     fallback: Option<Box<Weights>>,
     /// Pools of all backendRefs.
     pub(super) pools: Box<[Arc<Pool>]>,
@@ -287,7 +287,7 @@ impl Backends {
         &self.backend_refs[index]
     }
 
-    /// The key of consistent hashing, if it also decides between several backendRefs.
+    /// The key of consistent hashing, if it also selects one of several backendRefs.
     pub(super) fn shared_hash_key(&self) -> Option<&HashKey> {
         match &self.traffic.load_balancer {
             LoadBalancer::ConsistentHash { key, .. } if self.backend_refs.len() > 1 => Some(key),
@@ -311,8 +311,9 @@ impl Backends {
     }
 
     /// Picks a backendRef for a retry with the other priority: one of last resort if `tried` is a normal one, and
-    /// vice versa. `None`: there is none, or the picked one cannot receive a request that was prepared for `tried`: it
-    /// has no healthy endpoints, one of the two has filters, or its endpoint is the host of the request.
+    /// vice versa. `None`: the rule has no backendRef of the other priority, or the picked one cannot receive a
+    /// request that was prepared for `tried`, because it has no healthy endpoints, one of the two has filters, or its
+    /// endpoint is the host of the request.
     pub(super) fn pick_other_priority(
         &self,
         tried: &BackendRef,
@@ -346,8 +347,8 @@ impl Backends {
     }
 
     /// Decides whether a request goes to the backends of last resort. The other backends receive all requests
-    /// while at least 100/140 of their endpoints are healthy, and a proportional share of them below (Envoy's
-    /// overprovisioning factor).
+    /// while at least 100/140 of their endpoints are healthy, and a proportional share of the requests below that
+    /// (Envoy's overprovisioning factor).
     fn falls_back(&self) -> bool {
         let routes = self
             .backend_refs

@@ -411,7 +411,7 @@ impl FailureRate {
     }
 }
 
-/// Counts a failure and returns whether it is the `limit`-th consecutive one; the count restarts then.
+/// Counts a failure and returns whether it is the `limit`-th consecutive one; in that case the count restarts.
 fn is_nth(row: &AtomicU32, limit: u32) -> bool {
     let nth = limit > 0 && row.fetch_add(1, Relaxed) + 1 >= limit;
     if nth {

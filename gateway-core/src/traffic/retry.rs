@@ -7,7 +7,7 @@ use http::response;
 use crate::error::Error;
 use crate::plan::{Retry, RetryOn};
 
-/// Returns whether `error` is retried. Errors caused by the client or by a limit never are.
+/// Returns whether `error` is retried. Errors caused by the client or by a limit are never retried.
 pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
     let any = on.reset || on.server_error || on.gateway_error;
     match error {

@@ -189,7 +189,8 @@ impl Http1 {
     /// Continues to send the request; errors are ignored.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, upload: &mut Upload) {
         if let Driver::Codec(codec) = &mut self.driver {
-            // The response decides. A failed upload only prevents the reuse of the connection.
+            // The response is the result of the request. A failed upload only prevents the reuse of the
+            // connection.
             let _ = codec.poll_send(cx, upload);
         }
     }

@@ -57,7 +57,7 @@ impl HyperConnection {
     }
 
     /// Returns whether the connection is open and ready for a request. The socket is read even without
-    /// cooperative budget: unsolicited bytes must not be taken for the next response.
+    /// cooperative budget: unsolicited bytes must not be interpreted as the next response.
     pub(super) fn is_ready(&mut self) -> bool {
         let idle = std::future::poll_fn(|cx| self.poll_driver(cx));
         let idle = pin!(tokio::task::unconstrained(idle));

@@ -83,8 +83,8 @@ impl Pool {
     }
 
     /// A pool of the same transport for connections whose PROXY header contains a client's
-    /// addresses. They carry only this client's requests, and are closed with the pool. `None`:
-    /// there is no such header.
+    /// addresses. They carry only this client's requests, and are closed with the pool. `None`: connections
+    /// of the pool have no PROXY header, or the client is unknown.
     pub(crate) fn of_client(
         &self,
         client: impl FnOnce() -> Option<Addresses>,
@@ -163,7 +163,7 @@ impl Pool {
     /// # Errors
     /// As [`Self::checkout`].
     pub(crate) async fn open_checkout(&self, to: &ConnectTarget<'_>) -> Result<Checkout, Error> {
-        // Boxed: most requests find a connection and need no memory for opening one.
+        // Boxed: most requests find an open connection, so their futures need no memory for opening one.
         match self.transport.protocol {
             BackendProtocol::Http1 => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),
             BackendProtocol::Http2 => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
@@ -372,8 +372,8 @@ const MAX_SWEEP: Duration = Duration::from_secs(1);
 
 /// Closes idle connections of a shard at intervals until none is left.
 ///
-/// If its runtime shuts down, it is dropped before it has finished. The connections of the shard cannot work
-/// without that runtime and are closed then.
+/// If its runtime shuts down, the sweeper is dropped before it has finished, and the connections of the
+/// shard are closed: they cannot work without that runtime.
 struct Sweeper {
     pool: Weak<Pool>,
     shard: usize,

@@ -41,7 +41,7 @@ impl UpstreamSocket {
         }
     }
 
-    /// Local IP address and port; `None`: there is none.
+    /// Local IP address and port; `None` for a Unix domain socket.
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(tcp) => tcp.local_addr().ok(),

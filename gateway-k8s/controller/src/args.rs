@@ -153,7 +153,7 @@ impl Args {
         })
     }
 
-    /// Addresses that Backends of type `DynamicResolver` may reach; `None`: they are rejected.
+    /// Addresses that Backends of type `DynamicResolver` may reach; `None`: the type is rejected.
     pub(crate) fn dynamic_targets(&self) -> Option<DynamicTargets> {
         self.dynamic_resolver.then(|| DynamicTargets {
             allowed: self.dynamic_resolver_allow.clone(),

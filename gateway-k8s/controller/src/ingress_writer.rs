@@ -27,8 +27,8 @@ const MAX_NOTE: usize = 1024;
 pub(crate) struct IngressWrites {
     /// The Gateway of the Ingresses.
     pub(crate) gateway: Option<Value>,
-    /// `metadata.uid` and `metadata.generation` of the Gateway in the cluster. `None`: it does not exist. A change makes
-    /// the writer apply the Gateway again, so that a Gateway that was deleted or edited is restored.
+    /// `metadata.uid` and `metadata.generation` of the Gateway in the cluster. `None`: the Gateway does not exist. A
+    /// change makes the writer apply the Gateway again, so that a Gateway that was deleted or edited is restored.
     pub(crate) observed: Option<(String, i64)>,
     /// Settings that cannot be served, by Ingress.
     pub(crate) impossible: BTreeMap<ObjectKey, Vec<String>>,

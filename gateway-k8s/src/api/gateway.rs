@@ -147,7 +147,7 @@ objects! {
 
     /// TLS of clients.
     pub struct FrontendTlsConfig {
-        /// Settings of ports without their own.
+        /// Settings of ports that have no settings of their own.
         pub default: Option<FrontendTls>,
         /// Settings of single ports.
         pub per_port: Vec<FrontendTlsOfPort>,

@@ -3,9 +3,9 @@
 objects! {
     /// `spec` of a ReferenceGrant, which covers targets in its own namespace.
     pub struct ReferenceGrantSpec {
-        /// Objects that may refer; any of these.
+        /// Objects that may refer. One entry must match.
         pub from: Vec<ReferenceGrantFrom>,
-        /// Objects that may be referred to; any of these.
+        /// Objects that may be referred to. One entry must match.
         pub to: Vec<ReferenceGrantTo>,
     }
 

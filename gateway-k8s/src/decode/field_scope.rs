@@ -1,7 +1,7 @@
 //! The part of a Gateway, ListenerSet or route that contains a field.
 //!
-//! An unreadable field makes the part that contains it fail closed. Its path, which is written as in messages of the
-//! API server, is read here only.
+//! An unreadable field makes the part that contains it fail closed. The path of the field has the form of messages
+//! of the API server. No other module parses it.
 
 /// The part of an object that contains a field. The variants are those that resolution treats differently.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -223,7 +223,8 @@ fn is_like(api_version: &str, group: &str) -> bool {
     is_part && written.split('.').count() + 1 >= known.len() || nearest(&written, [group]).is_some()
 }
 
-/// The kind that is meant by a `kind` with a misspelled group or a wrong number or case.
+/// The intended kind of an object with a misspelt group, or with a `kind` in the plural or in the
+/// wrong case.
 fn misspelled(api_version: &str, group: &str, name: &str) -> Option<&'static str> {
     let kinds = KINDS.iter().chain(&UNSUPPORTED_POLICIES);
     let is_same = |kind: &Kind, name: &str| kind.name.eq_ignore_ascii_case(name);

@@ -65,7 +65,7 @@ fn pem<'a>(secret: &'a SecretData, key: &str) -> Option<&'a str> {
     text.starts_with("-----BEGIN").then_some(text)
 }
 
-/// Whether a name of a certificate covers a host. A wildcard stands for one label.
+/// Whether a name of a certificate covers a host. A wildcard matches one label.
 fn is_valid_for(name: &NamePattern, host: &str) -> bool {
     match name {
         NamePattern::Exact(name) => name == host,

@@ -227,7 +227,7 @@ pub fn describe(request: &ModelRequest) -> String {
     text
 }
 
-/// Compares the two responses. `None`: they are equal, or an authentication server decides.
+/// Compares the two responses. `None`: the responses are equal, or depend on an authentication server.
 pub fn compare(
     request: &ModelRequest,
     expected: &ModelAnswer,
@@ -406,8 +406,8 @@ fn plain_listeners(gateway: &mut Value) {
     }
 }
 
-/// Services that the routes need and the manifests lack, with their ports, unless the manifests are those of a whole
-/// cluster, in which they do not exist.
+/// Services that the routes need and the manifests do not contain, with their ports. Empty if the manifests describe
+/// a whole cluster, because then these Services do not exist.
 fn missing(nginx: &IngressNginx<'_>) -> BTreeMap<ObjectKey, BTreeSet<u16>> {
     let mut missing: BTreeMap<ObjectKey, BTreeSet<u16>> = BTreeMap::new();
     if nginx.is_complete() {

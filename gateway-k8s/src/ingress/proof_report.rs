@@ -22,7 +22,7 @@ use super::report::counted;
 use super::settings::BackendProtocol;
 use super::verdict::{Aspect, ExampleExchange, MigrationOutcome, MigrationVerdict};
 
-/// Settings whose verdict can explain a difference of a proof: they decide on the response to a single request.
+/// Settings whose verdict can explain a difference of a proof: they affect the response to a single request.
 const EXPLAINING: [&str; 33] = [
     "app-root",
     "auth-secret",
@@ -71,7 +71,7 @@ pub struct Difference {
     /// The response of the data plane.
     #[serde(rename = "towergate")]
     pub found: String,
-    /// Settings whose verdicts describe the difference. Empty: none does.
+    /// Settings whose verdicts describe the difference. Empty: no verdict describes it.
     pub explained_by: Vec<String>,
 }
 
@@ -199,8 +199,8 @@ impl ProofReport {
     }
 }
 
-/// Why the two responses to a request cannot be compared, because they depend on more than the request. `None`: they
-/// can.
+/// Why the two responses to a request cannot be compared, because they depend on more than the request. `None`: the
+/// responses can be compared.
 pub fn not_comparable(
     nginx: &IngressNginx<'_>,
     request: &ModelRequest,

@@ -102,7 +102,7 @@ impl LeftOut {
 pub struct LeftOutLines {
     /// Number of lines.
     pub lines: usize,
-    /// The first of them, from 1.
+    /// Number of the first line, from 1.
     pub first_line: usize,
     /// A detail of the first line: its backend, its method, or the candidates for its host.
     pub example: String,
@@ -226,8 +226,8 @@ impl<'a> LogReader<'a> {
         *kept.statuses.entry(logged.status).or_default() += 1;
     }
 
-    /// Whether a request arrived over TLS, where the redirect to HTTPS shows it: a request that was not
-    /// redirected did.
+    /// Whether a request arrived over TLS, if the redirect to HTTPS reveals it: a request that was not
+    /// redirected arrived over TLS.
     fn scheme(&self, logged: &LoggedRequest, host: &str) -> Option<bool> {
         let nginx = self.nginx?;
         nginx

@@ -32,7 +32,7 @@ pub struct ReadIngress<'a> {
 pub struct BackendPort {
     /// The Service.
     pub service: ObjectKey,
-    /// Number or name of the port. Empty: the first.
+    /// Number or name of the port. Empty: the first port.
     pub port: String,
 }
 
@@ -41,9 +41,9 @@ pub struct BackendPort {
 pub struct CanaryBackend {
     /// Index of the Ingress.
     pub ingress: usize,
-    /// Its port of a Service.
+    /// The Service port that receives the requests.
     pub backend: BackendPort,
-    /// The part of the requests.
+    /// Which requests it receives.
     pub canary: Canary,
 }
 
@@ -146,7 +146,7 @@ pub enum OverlapKind {
 pub struct Servers<'a> {
     /// Ingresses in service, oldest first.
     pub ingresses: Vec<ReadIngress<'a>>,
-    /// Servers by host. The first has no host.
+    /// Servers by host. The first one serves all hosts without their own server.
     pub servers: Vec<Server>,
     /// Secrets of TLS sections by host, in the order of the Ingresses.
     pub certificates: BTreeMap<String, Vec<ObjectKey>>,

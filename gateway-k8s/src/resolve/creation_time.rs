@@ -5,7 +5,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::api::meta::ObjectMeta;
 
-/// When an object was created, in order of precedence. Two texts may stand for the same time: `Z` and `+00:00`, other
+/// When an object was created, in order of precedence. Two texts may denote the same time: `Z` and `+00:00`, other
 /// offsets, fractions of a second.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum CreationTime {

@@ -9,7 +9,7 @@ use crate::api::core::EndpointSlice;
 use crate::api::meta::ObjectMeta;
 use crate::objects::{Object, ObjectKey, Objects};
 
-/// Label with the Service of an EndpointSlice.
+/// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The objects, with indexes over them.

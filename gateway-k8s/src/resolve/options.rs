@@ -109,7 +109,7 @@ pub struct BackendUse {
     /// a cluster they lead to the data plane itself, with its admin endpoints, and to its node and
     /// the metadata service of the cloud.
     pub loopback: bool,
-    /// Addresses that Backends of type `DynamicResolver` may reach. `None`: they are rejected. Default: `None`.
+    /// Addresses that Backends of type `DynamicResolver` may reach. `None`: the type is rejected. Default: `None`.
     pub dynamic: Option<Arc<DynamicTargets>>,
     /// Folders on the machine of the data plane whose Unix domain sockets endpoints may be. Default: none.
     pub socket_folders: Vec<PathBuf>,

@@ -118,8 +118,8 @@ struct Builder<'b, 'a> {
     guards: HashMap<InForceKey, Option<Arc<Vec<Policy>>>>,
 }
 
-/// Policies in force for a rule on a listener. An inner `None` stands for a policy that cannot be
-/// enforced, so the rule fails closed.
+/// Policies in force for a rule on a listener. An inner `None` is a policy that cannot be enforced, so the rule
+/// fails closed.
 #[derive(Default)]
 struct RuleEffect {
     key: (

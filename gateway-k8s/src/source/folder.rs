@@ -64,7 +64,7 @@ impl Folder {
         }
     }
 
-    /// Reports no Ingresses as passed over: the caller translates and serves them.
+    /// Reports no finding `passed-over` for Ingresses: the caller translates and serves them.
     #[must_use]
     pub fn with_ingresses_served(mut self, served: bool) -> Self {
         self.ingresses_are_served = served;

@@ -20,7 +20,7 @@ pub struct PolicyStatus {
 pub struct Ancestor {
     /// A Gateway, ListenerSet or listener.
     pub ancestor_ref: ParentReference,
-    /// Conditions of the policy there.
+    /// Conditions of the policy for this ancestor.
     pub conditions: Conditions<PolicyReason>,
 }
 

@@ -20,7 +20,7 @@ pub struct RouteStatus {
 pub struct Parent {
     /// The parentRef as written. An API server has set group and kind.
     pub parent_ref: ParentReference,
-    /// Conditions of the route there.
+    /// Conditions of the route for this parent.
     pub conditions: Conditions<RouteReason>,
 }
 

@@ -148,7 +148,7 @@ impl Catalog {
     }
 }
 
-/// The catalog, and the schema of an object; `None`: its kind has none.
+/// The catalog, and the schema of an object; `None`: the kind has no schema.
 pub(super) fn find(kind: &str, api_version: &str) -> Option<(&'static Catalog, SchemaIndex)> {
     let catalog = &*CATALOG;
     let versions = catalog.kinds.get(kind)?;

@@ -42,7 +42,7 @@ pub use frame::{FrameReader, Kind, MAX_FRAME, write_frame};
 pub use message::{Hello, Outcome, Problem, VersionReport};
 pub use name::{CONTROLLER_NAME, SHARED, plane_of_uri, plane_uri};
 
-/// Version of the protocol and release of the plans. Both sides must use the same.
+/// Version of the protocol and release of the plans. Both sides must have the same version and release.
 pub const PROTOCOL: &str = concat!("1+", env!("CARGO_PKG_VERSION"));
 
 /// The header that carries [`PROTOCOL`], in both directions.

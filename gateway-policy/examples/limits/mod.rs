@@ -32,7 +32,7 @@ pub(crate) fn from_values() -> LocalRateLimit {
     }
 }
 
-/// The spec of a ClientTrafficPolicy: source of the client address, normalization of paths.
+/// The spec of a ClientTrafficPolicy: source of the client address, normalisation of paths.
 const CLIENTS: &str = r#"{
     "clientIPDetection": {"xForwardedFor": {"numTrustedHops": 1}},
     "path": {"escapedSlashesAction": "RejectRequest"}

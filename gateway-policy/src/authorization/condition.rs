@@ -291,7 +291,7 @@ fn scheme(subject: &Subject<'_>) -> &'static str {
     }
 }
 
-/// The line of a field; `None`: it is not present, has several lines, or is not UTF-8.
+/// The value of a header field; `None`: the field is absent, has several lines, or is not UTF-8.
 fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut lines = headers.get_all(name).iter();
     let line = lines.next().filter(|_| lines.next().is_none())?;

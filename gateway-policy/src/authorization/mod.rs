@@ -1,4 +1,5 @@
-//! Authorization (SecurityPolicy `authorization`): rules in order, the first that matches decides.
+//! Authorization (SecurityPolicy `authorization`): a list of rules, of which the first that matches
+//! applies.
 //!
 //! All parts of a rule that are set must match. If no rule matches a request, the default action
 //! applies: `Deny`, unless the policy sets another one. Denied requests receive the body of Envoy's
@@ -44,7 +45,8 @@ pub struct AuthorizationRules {
 /// A rule.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AccessRule {
-    /// The rule's name, which printed plans and `/config` show. The access log has none, as in Envoy.
+    /// The rule's name, which printed plans and `/config` show. The access log does not contain it,
+    /// as in Envoy.
     pub name: String,
     /// Action on requests that match.
     pub access: Access,
@@ -52,7 +54,7 @@ pub struct AccessRule {
     pub principal: PrincipalMatch,
     /// Operation of the request.
     pub operation: OperationMatch,
-    /// A further condition. `None`: there is none.
+    /// An additional condition. `None`: no condition.
     pub condition: Option<Condition>,
 }
 

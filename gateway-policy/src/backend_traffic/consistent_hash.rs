@@ -86,7 +86,8 @@ impl ConsistentHash {
         }
     }
 
-    /// Converts the section. An input of another type, left by a merge, is ignored.
+    /// Converts the section. After a merge, it may contain the input of another type, which is
+    /// ignored.
     pub(super) fn balancer(&self, at: FieldPath<'_>) -> Result<Plan, FieldError> {
         let Self {
             kind,

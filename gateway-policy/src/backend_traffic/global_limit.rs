@@ -9,7 +9,7 @@ use crate::request_metadata::EXT_AUTHZ;
 
 const RULES: &str = "spec.rateLimit.global.rules";
 
-/// The global rate limit. `None`: the policy has none.
+/// The global rate limit. `None`: the policy has no global limit.
 pub(super) fn global_limit(
     limit: Option<&RateLimit>,
     context: RouteContext<'_>,

@@ -202,7 +202,8 @@ fn query_rule(field: &str, param: &QuerySelector) -> Result<QueryRule, FieldErro
     let name = name.as_deref().filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| FieldError::invalid(field, "name is required"))?;
     let mut test = value_test(field, kind.as_ref(), value.as_deref(), *invert)?;
-    // Requests are compared decoded, so a value with escapes must be decoded in the same way.
+    // Query parameters of requests are decoded before they are compared, so the configured value is
+    // decoded in the same way.
     if let ValueTest::Is {
         value: TextMatch::Exact(text),
         ..

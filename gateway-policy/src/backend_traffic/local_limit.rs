@@ -11,7 +11,7 @@ use crate::rate_limit::{Limit, LimitRule, LocalRateLimit};
 
 const RULES: &str = "spec.rateLimit.local.rules";
 
-/// The local rate limit. `None`: the policy has none.
+/// The local rate limit. `None`: the policy has no local limit.
 pub(super) fn rate_limit(
     limit: Option<&RateLimit>,
     context: RouteContext<'_>,

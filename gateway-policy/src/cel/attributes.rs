@@ -17,7 +17,7 @@ macro_rules! attribute_table {
             pub(crate) const ATTRIBUTES: &'static [(&'static str, CelType)] =
                 &[$(($name, $kind)),+];
 
-            /// The value of an attribute. `None`: it is not present, or its value is not certain.
+            /// The value of an attribute. `None`: the attribute is absent, or its value is uncertain.
             fn value(&self, name: &str) -> Option<Value<'_>> {
                 let $this = self;
                 match name {

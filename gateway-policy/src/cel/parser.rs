@@ -331,7 +331,8 @@ impl Parser {
     }
 }
 
-/// The property that a field name stands for: reserved words and other characters are escaped.
+/// The property that a field name denotes: field names escape reserved words and special
+/// characters.
 fn property(name: &str) -> String {
     let word = name.strip_prefix("__").and_then(|n| n.strip_suffix("__"));
     match word {

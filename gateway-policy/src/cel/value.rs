@@ -37,7 +37,7 @@ pub enum Value<'a> {
 
 /// A map whose values are computed when an expression uses them, such as the header fields of a request.
 pub trait AttributeSet: fmt::Debug {
-    /// The value of an attribute; `None`: it is not present, or its value is not certain.
+    /// The value of an attribute; `None`: the attribute is absent, or its value is uncertain.
     fn attribute(&self, name: &str) -> Option<Value<'_>>;
 
     /// Whether an attribute is present. A present attribute may be without a value.
@@ -106,7 +106,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether it is a list that holds `item`, or a map with that key; `None`: it is neither.
+    /// Whether the list contains `item`, or the map has the key `item`; `None`: the value is neither a
+    /// list nor a map.
     pub(super) fn contains(&self, item: &Value<'_>) -> Option<bool> {
         match (self, item) {
             (Self::Object(object), Value::Text(key)) => Some(object.contains_key(&**key)),

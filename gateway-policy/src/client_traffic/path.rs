@@ -1,4 +1,4 @@
-//! `path`: normalization of request paths.
+//! `path`: normalisation of request paths.
 
 use towergate_core::plan;
 

@@ -72,7 +72,7 @@ api_struct! {
     pub struct Toggle {}
 }
 
-/// TLS settings of a listener, apart from its certificates. The defaults are those of Envoy Gateway.
+/// TLS settings of a listener, without its certificates. The defaults are those of Envoy Gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlsParameters {
     /// Versions, cipher suites, key-exchange groups and signature schemes that are offered.

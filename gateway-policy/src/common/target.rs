@@ -125,7 +125,7 @@ macro_rules! impl_targets {
                 $crate::check::Report::of(self).violations
             }
 
-            /// The fields to warn of, whether or not the policy is valid.
+            /// The fields that cause a warning, in valid and in invalid policies.
             pub fn remarks(&self) -> $crate::check::FieldRemarks {
                 $crate::check::Report::of(self).into_remarks()
             }

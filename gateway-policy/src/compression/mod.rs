@@ -124,7 +124,8 @@ impl BodyPolicy for ResponseCompression {
 }
 
 /// Compresses a response if it is compressible, has a body, and is long enough for the chosen compressor.
-/// `min_length` is the least one of all compressors: from there, the response depends on `Accept-Encoding`.
+/// `min_length` is the smallest minimum length of all compressors: a response of at least this length depends on
+/// `Accept-Encoding`.
 fn compress(response: &mut Response<Body>, chosen: Option<Compressor>, min_length: u64) {
     if !is_compressible(response, min_length) {
         return;
@@ -144,7 +145,7 @@ fn compress(response: &mut Response<Body>, chosen: Option<Compressor>, min_lengt
     vary_by_encoding(headers);
     if let Some((coding, encoder)) = encoder {
         headers.remove(CONTENT_LENGTH);
-        // Ranges of the backend are those of the body without a coding.
+        // Ranges that the backend supports apply to the body without a coding.
         headers.remove(ACCEPT_RANGES);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         // A strong validator promises equal bytes (RFC 9110, section 8.8.1).
@@ -159,7 +160,7 @@ fn compress(response: &mut Response<Body>, chosen: Option<Compressor>, min_lengt
     }
 }
 
-/// Whether a response may be compressed, apart from what the client accepts.
+/// Whether a response may be compressed, regardless of the codings that the client accepts.
 fn is_compressible(response: &Response<Body>, min_length: u64) -> bool {
     let headers = response.headers();
     response.status() != StatusCode::SWITCHING_PROTOCOLS

@@ -57,7 +57,7 @@ impl FromStr for LogCondition {
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
         let expression = Expression::compile(text, &ENTRY)?;
-        // Other literals that are also names of fields are harmless.
+        // Literals that are valid field names but not used as such only add fields that no condition reads.
         let literals = expression.literals();
         let names = |variable: &str| match expression.uses(variable, "headers") {
             true => literals

@@ -142,7 +142,7 @@ impl RequestChanges {
     /// Applies the changes to a request head.
     ///
     /// # Errors
-    /// The path or query is invalid. Nothing is changed then.
+    /// The path or query is invalid; the head is unchanged.
     pub fn apply_to_head(&self, head: &mut request::Parts) -> Result<(), ServiceError> {
         if let Some(path) = self.changed_path(&head.uri)? {
             let mut parts = std::mem::take(&mut head.uri).into_parts();

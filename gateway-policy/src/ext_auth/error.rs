@@ -1,11 +1,11 @@
-//! Why a service did not decide on a request.
+//! Reasons for which a service did not allow or deny a request.
 
 use http::StatusCode;
 use towergate_core::policy::CallError;
 
 use crate::unary_call::UnaryCallError;
 
-/// The reason why a service did not decide on a request.
+/// The reason for which a service did not allow or deny a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {

@@ -35,11 +35,11 @@ const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-r
 pub struct HttpAuthService {
     /// Path of the check request.
     pub path: ServicePath,
-    /// Fields of an answer that allows, which the backend receives.
+    /// Header fields of an allowing answer that the backend receives.
     pub headers_to_backend: AnswerFields,
 }
 
-/// Fields of an answer that allows, which the backend receives.
+/// Header fields of an allowing answer that the backend receives.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum AnswerFields {
     /// These fields. The client's own fields are removed even if the response lacks them.

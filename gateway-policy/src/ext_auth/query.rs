@@ -19,7 +19,7 @@ const VALUE: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-/// The same for a name, which `=` also ends.
+/// The same for a name, in which `=` must be escaped too.
 const NAME: &AsciiSet = &VALUE.add(b'=');
 
 /// Changes of the parameters of a query string.

@@ -291,7 +291,7 @@ impl SubrequestService {
         Ok(Verdict::Deny(reply))
     }
 
-    /// `Location` of the sign-in page. `None`: there is none, or it cannot be part of a header field.
+    /// `Location` of the sign-in page. `None`: no page is configured, or its address is invalid in a header field.
     fn sign_in_address(&self, head: &request::Parts) -> Option<HeaderValue> {
         let text = self
             .settings

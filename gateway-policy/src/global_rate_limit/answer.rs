@@ -58,7 +58,7 @@ impl Decision {
     }
 }
 
-/// The field that the service adds; `None`: it is invalid, or frames the message.
+/// The header field that the service adds; `None`: the field is invalid, or frames the message.
 fn field(header: &message::HeaderValue) -> Option<(HeaderName, HeaderValue)> {
     let value = if header.value.is_empty() {
         &header.raw_value[..]

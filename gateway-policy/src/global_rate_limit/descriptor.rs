@@ -1,4 +1,4 @@
-//! Descriptors of a request, which the service receives: one for each rule that matches.
+//! Descriptors of a request: the service receives one for each rule that matches.
 
 use std::hash::DefaultHasher;
 use std::net::IpAddr;
@@ -39,7 +39,8 @@ impl DescriptorEntry {
 }
 
 impl GlobalLimitRule {
-    /// The entries of rule `index` for a request; `None`: it does not match. `owner` is the first entry.
+    /// The entries of rule `index` for a request; `None`: the rule does not match. `owner` is the first
+    /// entry.
     pub(super) fn entries(
         &self,
         index: usize,

@@ -47,11 +47,11 @@ pub struct GlobalRateLimit {
     pub policy: String,
     /// Whether responses have the `x-ratelimit-*` fields, unless the rule overrides it.
     pub headers: bool,
-    /// Rules. Each that matches a request counts it.
+    /// Rules. Each rule that matches a request counts the request.
     pub rules: Vec<GlobalLimitRule>,
 }
 
-/// The service that counts, which the operator names.
+/// The rate limit service that the operator names.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct RateLimitService {
     /// Host name or IP address.
@@ -142,7 +142,7 @@ pub enum LimitCost {
 }
 
 impl LimitCost {
-    /// The number for a request; `None`: it has no valid value.
+    /// The number for a request; `None`: the request has no valid value.
     fn of(&self, head: &request::Parts) -> Option<u32> {
         match self {
             Self::Fixed(cost) => Some(*cost),

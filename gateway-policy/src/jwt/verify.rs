@@ -1,4 +1,4 @@
-//! Claims that a token must have to be accepted by a provider, besides a valid signature.
+//! Claims that a token must have to be accepted by a provider, in addition to a valid signature.
 
 use std::time::{Duration, SystemTime};
 

@@ -44,8 +44,8 @@ impl<T> Fetched<T> {
         }
     }
 
-    /// The document. If it is due, one caller awaits `fetch`. Other callers use the last document,
-    /// or wait if there is none. `None` if it could not be fetched.
+    /// The document. If a fetch is due, one caller awaits `fetch`. Other callers use the last document, or
+    /// wait if there is none. `None` if it could not be fetched.
     pub(super) async fn load(
         &self,
         what: &str,
@@ -95,7 +95,7 @@ impl<T> Fetched<T> {
         Some(error.to_string())
     }
 
-    /// Makes the document due if the last fetch was more than `age` ago. Returns whether it is due.
+    /// Schedules a fetch if the last one was more than `age` ago. Returns whether a fetch is due.
     pub(super) fn expire(&self, age: Duration) -> bool {
         let last = self.last.load(Ordering::Acquire);
         if self.elapsed().saturating_sub(last) > milliseconds(age) {

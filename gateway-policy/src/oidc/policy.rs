@@ -155,7 +155,7 @@ impl OidcPolicy {
         }
     }
 
-    /// The reply to a request that fails with `error`, which the log states if the provider caused it.
+    /// The reply to a request that fails with `error`. If the provider caused the error, the error is logged.
     fn fail(&self, error: &OidcError) -> LocalReply {
         self.failures.record(error, || self.provider.fault());
         error.reply()

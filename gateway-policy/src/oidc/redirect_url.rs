@@ -1,7 +1,7 @@
 //! The URL to which a provider sends the browser back.
 //!
 //! Scheme and host may have operators for header fields of the request, such as
-//! `%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback`. The path has none, because it
+//! `%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback`. The path has no operators, because it
 //! identifies the callback.
 
 use http::{HeaderName, request};
@@ -121,7 +121,7 @@ impl RedirectUrl {
         }
     }
 
-    /// The host, as far as it does not depend on the request.
+    /// The host, and whether it depends on the request.
     pub fn host(&self) -> RedirectHost<'_> {
         // The first parts are the scheme and its separator.
         match self.origin.get(2..) {

@@ -52,7 +52,7 @@ pub struct OidcAuthentication {
     pub refresh_token_ttl: Option<Duration>,
     /// Time for a login, from the redirect to the callback.
     pub login_ttl: Duration,
-    /// Whether access and ID token are encrypted in cookies. Refresh tokens always are.
+    /// Whether access and ID token are encrypted in cookies. Refresh tokens are always encrypted.
     pub encrypt_tokens: bool,
 }
 
@@ -65,7 +65,7 @@ pub struct OidcProviderSettings {
     pub authorization: Option<String>,
     /// URL of the token endpoint; `None`: discovered.
     pub token: Option<String>,
-    /// URL of the endpoint for logout; `None`: discovered if one of the others is.
+    /// URL of the endpoint for logout; `None`: discovered if another endpoint is discovered.
     pub end_session: Option<String>,
     /// Backends that serve the provider; empty: the hosts of its URLs, which the data plane looks up.
     pub backends: Vec<WeightedBackend>,

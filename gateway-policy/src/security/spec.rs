@@ -130,8 +130,8 @@ impl SecurityPolicySpec {
             policies.push(Policy::Authorization(rules));
         }
         if self.targets().kinds().any(|kind| kind == Some(TCP_ROUTE)) {
-            // The policy's connections are closed, so the status must not report the policy as in
-            // force.
+            // If the policy is not supported on TCPRoutes, connections are closed, so the status must not
+            // report the policy as in force.
             stream_access(&policies)?;
         }
         Ok(policies)

@@ -106,8 +106,8 @@ pub(crate) fn named(
     })
 }
 
-/// Sanitizes the head of a CONNECT request (RFC 9110, section 9.3.6). Its target stays in authority form, which has an
-/// empty path, so that no rule for other requests has its path.
+/// Sanitizes the head of a CONNECT request (RFC 9110, section 9.3.6). Its target stays in authority form. This form
+/// has an empty path, which no rule for other requests matches.
 ///
 /// # Errors
 /// As [`request()`].

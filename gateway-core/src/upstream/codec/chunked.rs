@@ -149,7 +149,7 @@ impl Decoder {
 }
 
 /// Whether a chunk-size line, without its line end, has no control characters. httparse accepts them in
-/// extensions; another parser may take them for a line end.
+/// extensions; another parser may interpret them as a line end.
 fn is_text(line: &[u8]) -> bool {
     line.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
 }

@@ -308,13 +308,13 @@ impl Codec {
         }
     }
 
-    /// Returns whether another request can be sent, as far as is known without checking the socket.
+    /// Returns whether another request can be sent, without checking the socket.
     pub(super) fn is_reusable(&self) -> bool {
         self.keep_alive && self.is_sent() && self.is_received() && self.read.is_empty()
     }
 
     /// Checks that the backend has neither closed the connection nor sent bytes. The socket is read even
-    /// without cooperative budget: unsolicited bytes must not be taken for the next response.
+    /// without cooperative budget: unsolicited bytes must not be interpreted as the next response.
     pub(super) fn is_quiet(&mut self) -> bool {
         if let Some(socket) = self.stream.plain_socket() {
             let nothing = socket.try_read(&mut [0]);

@@ -20,7 +20,7 @@ const PAGE: u32 = 500;
 const CONCURRENT: usize = 8;
 /// Replacement of a private key. The translation reads only the first line.
 const REMOVED_KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----\nremoved by kubectl-towergate\n";
-/// Copy of an object that kubectl stores in it.
+/// Annotation in which kubectl stores a copy of the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A kind that is listed.
@@ -124,7 +124,7 @@ async fn list(client: &Client, kind: &ListedKind) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// A Secret without private keys. `None`: it does not exist.
+/// A Secret without private keys. `None`: the Secret does not exist.
 async fn secret(client: &Client, namespace: String, name: String) -> Result<Option<Value>, Error> {
     let resource = listed("", "Secret", "secrets").resource();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);

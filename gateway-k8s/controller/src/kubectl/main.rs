@@ -140,7 +140,7 @@ fn migrate(manifests: &str, options: &[OsString]) -> Result<ExitCode, CommandErr
         .map_or(ExitCode::from(2), ExitCode::from))
 }
 
-/// `towergate` beside this program, or that of PATH.
+/// `towergate` in the folder of this program, or else the one in PATH.
 fn program() -> PathBuf {
     let here = std::env::current_exe().ok();
     let beside = here.and_then(|path| Some(path.parent()?.join("towergate")));

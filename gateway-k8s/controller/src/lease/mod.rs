@@ -140,7 +140,7 @@ impl Election {
         self.renewed = Some(began);
     }
 
-    /// The time until which this controller leads. `None`: it does not lead.
+    /// The time until which this controller leads. `None`: it is not the leader.
     fn leads_until(&self) -> Option<Instant> {
         self.renewed.map(|renewed| renewed + DEADLINE)
     }

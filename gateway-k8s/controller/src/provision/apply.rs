@@ -66,7 +66,7 @@ impl Provisioner {
         }
     }
 
-    /// Watches the provisioned objects until the process exits. Followers do the same; nothing is written.
+    /// Watches the provisioned objects until the process exits, on followers too. Writes nothing.
     pub(crate) async fn follow(&self) {
         let kinds = self.kinds().iter();
         let kinds = kinds.map(|kind| self.cache.follow(self.client.clone(), *kind));

@@ -17,7 +17,7 @@ impl Observed {
     /// Reads the state from the Service and the Deployment or DaemonSet of a Gateway.
     pub(super) fn of(service: Option<&Value>, deployment: Option<&Value>) -> Self {
         let pods = |field: &str| deployment.and_then(|found| found["status"][field].as_u64());
-        // `numberAvailable` is that of a DaemonSet.
+        // A DaemonSet has `numberAvailable`.
         let available = pods("availableReplicas").or_else(|| pods("numberAvailable"));
         let available = available.is_some_and(|number| number > 0);
         Self {

@@ -85,7 +85,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity from a certificate. `None`: it names no plane, or more than one.
+    /// Reads the identity from a certificate. `None`: the certificate names no plane, or more than one.
     pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
         let names = leaf.subject_alternative_name().ok().flatten()?;

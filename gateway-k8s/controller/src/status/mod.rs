@@ -33,7 +33,7 @@ pub(crate) struct Id {
 }
 
 impl Id {
-    /// The identity of an object. `None`: its kind is not watched.
+    /// The identity of an object. `None`: the kind is not watched.
     pub(crate) fn new(kind: &str, object: ObjectKey) -> Option<Self> {
         let kind = KINDS.iter().position(|known| known.name == kind)?;
         Some(Self { kind, object })

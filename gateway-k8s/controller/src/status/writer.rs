@@ -76,7 +76,7 @@ impl Wanted {
 enum Outcome {
     /// The status is stored.
     Done(ObservedObject),
-    /// The object was deleted or has changed. The next resolution decides.
+    /// The object was deleted or has changed. The next resolution determines its status.
     Obsolete,
     /// This controller is no longer the leader.
     Deposed,

@@ -156,8 +156,8 @@ fn balancing(reader: &mut AnnotationReader<'_>) {
     reader.found("upstream-hash-by", finding);
 }
 
-/// The type of `loadBalancer` for a value of `load-balance`, `None` for the default, and the verdict. `None`: it is
-/// no algorithm.
+/// The type of `loadBalancer` for a value of `load-balance` (inner `None`: the default), and the verdict. Outer
+/// `None`: the value names no algorithm.
 pub(crate) fn load_balance(text: &str) -> Option<(Option<&'static str>, Finding)> {
     match text {
         "round_robin" => Some((None, Finding::same("`RoundRobin`"))),

@@ -80,7 +80,7 @@ pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> 
         .map(|other| format!("it has no effect without `{other}`, in ingress-nginx and here"))
 }
 
-/// The Ingress of the main backend decides for its canaries, except on their balancing.
+/// The settings of the main backend's Ingress apply to its canaries, except those of load balancing.
 fn of_canary(name: &str) -> Option<String> {
     let balances = name.starts_with("upstream-hash-by")
         || name.starts_with("session-cookie")
@@ -103,7 +103,7 @@ fn is_off(name: &str, text: &str) -> bool {
     }
 }
 
-/// The annotation without which another one has no effect, if it is missing.
+/// The missing annotation without which `name` has no effect.
 fn beside(reader: &AnnotationReader<'_>, name: &str) -> Option<&'static str> {
     let settings = &reader.settings;
     let is_true = |name| reader.text(name).map(str::trim).and_then(boolean) == Some(true);

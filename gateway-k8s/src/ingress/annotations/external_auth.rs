@@ -230,8 +230,8 @@ pub(crate) fn is_sign_in(text: &str) -> bool {
     template(text).is_some_and(|template| url(&template.replace(['{', '}'], "")).is_some())
 }
 
-/// An address with the placeholders of an address template instead of nginx variables. `None`: it has a variable
-/// without a placeholder.
+/// An address with the placeholders of an address template instead of nginx variables. `None`: a variable has no
+/// corresponding placeholder.
 fn template(text: &str) -> Option<String> {
     const VARIABLES: [(&str, &str); 7] = [
         ("pass_access_scheme", "{scheme}"),

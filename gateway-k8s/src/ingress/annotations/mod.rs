@@ -259,8 +259,8 @@ impl<'a> AnnotationReader<'a> {
         }
     }
 
-    /// Whether the manifests are those of a whole cluster, so that an object that they lack does
-    /// not exist.
+    /// Whether the manifests describe a whole cluster, so that an object that they do not contain
+    /// does not exist.
     pub(crate) fn is_complete(&self) -> bool {
         !self.manifests.endpoint_owners.is_empty()
     }

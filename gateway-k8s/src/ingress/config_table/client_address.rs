@@ -17,7 +17,7 @@ pub(crate) enum AddressSource {
     ProxyProtocol,
     /// A header field of its own, such as `CF-Connecting-IP`, from any peer.
     Header(String),
-    /// `X-Forwarded-For`, from these networks.
+    /// `X-Forwarded-For`, if the peer is in one of these networks.
     Trusted(Vec<String>),
     /// The last entry of `X-Forwarded-For`, from any peer.
     OneHop,

@@ -39,7 +39,7 @@ const OFF_BY_DEFAULT: [&str; 31] = [
     "watch-namespace-selector",
 ];
 
-/// Keys of numbers for which 0 means that there is no limit.
+/// Numeric keys whose value 0 means no limit.
 const UNLIMITED_AT_ZERO: [&str; 2] = ["limit-rate", "limit-rate-after"];
 
 /// Keys that `off` turns off, as it is by default.

@@ -1,8 +1,8 @@
 //! A model of ingress-nginx: its response to a request.
 //!
-//! The model follows the phases of nginx: server, location, redirects, guards, backend. It decides
-//! on the request's head only. It is intentionally simple. Tests compare it with recorded responses,
-//! and the translation is compared with it.
+//! The model follows the phases of nginx: server, location, redirects, guards, backend. It reads only the
+//! head of the request. It is intentionally simple. Tests compare it with recorded responses, and the
+//! translation is compared with it.
 //!
 //! Not modelled: rate limits (they depend on earlier requests), the responses of authentication servers
 //! and backends, retries, compression, and error pages.
@@ -89,7 +89,8 @@ impl<'a> IngressNginx<'a> {
         Some(find_location(server, &uri).0)
     }
 
-    /// Whether the manifests are those of a whole cluster, so that an object that they lack does not exist.
+    /// Whether the manifests describe a whole cluster, so that an object that they do not contain does not
+    /// exist.
     pub fn is_complete(&self) -> bool {
         !self.manifests.endpoint_owners.is_empty()
     }
@@ -99,7 +100,7 @@ impl<'a> IngressNginx<'a> {
         self.default_backend(location)
     }
 
-    /// Whether a Service has ready endpoints, as far as the manifests show.
+    /// Whether a Service has ready endpoints, according to the manifests.
     pub fn is_ready(&self, service: &ObjectKey) -> bool {
         self.is_alive(&BackendPort {
             service: service.clone(),
@@ -554,7 +555,7 @@ fn is_preflight(cors: &CorsSettings, request: &ModelRequest) -> bool {
         })
 }
 
-/// Whether the canary receives the request. `None`: its weight decides.
+/// Whether the canary receives the request. `None`: it depends on the weight of the canary.
 fn takes(backend: &CanaryBackend, request: &ModelRequest) -> Option<bool> {
     let canary = &backend.canary;
     let by_weight = match canary.weight {

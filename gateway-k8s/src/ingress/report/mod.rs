@@ -126,7 +126,7 @@ fn write_place(out: &mut String, verdict: &MigrationVerdict) {
     let _ = writeln!(out, "    {}{value}{place}", verdict.object);
 }
 
-/// The place of a verdict: `file:line`, or `file` if the line is unknown. Empty: it is in no file.
+/// The place of a verdict: `file:line`, or `file` if the line is unknown. Empty: the setting is in no file.
 fn place(verdict: &MigrationVerdict) -> String {
     match (verdict.place.file.as_str(), verdict.place.line) {
         ("", _) => String::new(),

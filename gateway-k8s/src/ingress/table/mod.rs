@@ -47,7 +47,8 @@ pub(crate) enum Invalid {
 /// The verdict of a row.
 #[derive(Clone, Copy, Debug)]
 enum Row {
-    /// The family's reader decides. This text is used if the reader supplies none.
+    /// The family's reader determines the verdict. This text is used if the reader supplies no
+    /// text.
     Read(&'static str),
     /// Always translated without a difference.
     Nothing(&'static str),

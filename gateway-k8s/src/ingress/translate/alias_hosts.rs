@@ -9,8 +9,9 @@ use crate::ingress::servers::Server;
 use crate::ingress::verdict::Finding;
 
 impl Translator<'_> {
-    /// Removes the names of a host that ingress-nginx redirects where it does not redirect the host, or the reverse,
-    /// and returns the host that they form. `None`: there are none.
+    /// Separates the aliases of a host that ingress-nginx redirects although it does not redirect the host, or the
+    /// reverse: removes them from `server`, and returns a host with these aliases. `None`: all aliases behave like the
+    /// host.
     pub(super) fn aliases_apart(&mut self, server: &mut Server) -> Option<Server> {
         let depends = server.locations.iter().any(|location| {
             let settings = self.servers.settings(location);

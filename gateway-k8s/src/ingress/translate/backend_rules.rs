@@ -114,7 +114,7 @@ impl Translator<'_> {
             Some(json!({"name": name, "value": value}))
         }));
         if settings.backend.vhost.is_some() {
-            // The rewrite of the host adds it.
+            // The gateway adds this field when it rewrites the host.
             removed.push("X-Forwarded-Host".to_owned());
         }
         removed.extend(certificate.iter().map(|(name, _)| (*name).to_owned()));
@@ -188,7 +188,8 @@ impl Translator<'_> {
     }
 }
 
-/// Header fields about the client certificate, with the values that the backend receives. The client's own are removed.
+/// Header fields about the client certificate, with the values that the backend receives. The client's own fields are
+/// removed.
 fn client_certificate_fields(client: &ClientCert) -> Vec<(&'static str, Option<&'static str>)> {
     let whole = client
         .passes_certificate
@@ -271,7 +272,7 @@ fn named_values(fields: &[(String, String)]) -> Vec<Value> {
         .collect()
 }
 
-/// Edits of header fields. `None`: there are none.
+/// Edits of header fields. `None`: no field is set or removed.
 fn header_edits(set: Vec<Value>, removed: Vec<String>) -> Option<Map<String, Value>> {
     let mut edits = Map::new();
     if !set.is_empty() {

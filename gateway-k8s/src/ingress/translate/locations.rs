@@ -49,7 +49,7 @@ pub(super) struct RouteDraft {
     pub(super) policies: RoutePolicies,
     /// Name of the first Ingress.
     pub(super) ingress: String,
-    /// The rules of each location, which stay together: their order decides between equal matches.
+    /// The rules of each location, which stay together: of rules with equal matches, the first one applies.
     pub(super) groups: Vec<Vec<TranslatedRule>>,
     pub(super) comments: BTreeSet<String>,
 }

@@ -80,9 +80,8 @@ pub struct Migration {
     pub class: String,
     /// The translated Ingresses: those of the class.
     pub served: BTreeSet<ObjectKey>,
-    /// Secret of the self-signed certificate for clients without a known server name, which the
-    /// caller creates, because it does not follow from the manifests. `None`:
-    /// `default-ssl-certificate` names one.
+    /// Secret of the self-signed certificate for clients without a known server name. The caller creates it, because
+    /// its content does not follow from the manifests. `None`: `default-ssl-certificate` names a certificate.
     pub default_certificate: Option<ObjectKey>,
 }
 
@@ -127,7 +126,7 @@ pub(crate) struct Translator<'a> {
     host_slugs: host_slugs::HostSlugs,
     /// Listeners of single hosts.
     host_listeners: host_listeners::HostListeners,
-    /// Secret that the caller makes.
+    /// Secret of the self-signed certificate, which the caller creates.
     default_certificate: Option<ObjectKey>,
     /// Statuses that ingress-nginx turns into 500.
     as_500: Vec<u16>,

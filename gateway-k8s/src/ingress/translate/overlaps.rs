@@ -108,7 +108,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Adds to the verdict on an annotation that another Ingress decides for a host.
+    /// Adds to the verdict on `annotation` that the Ingress `winner` takes precedence for `host`.
     fn without_effect(&mut self, ingress: usize, annotation: &str, host: &str, winner: usize) {
         let name = &self.servers.ingresses[winner].ingress.key;
         let text = format!(

@@ -251,8 +251,8 @@ fn status_override(matching: &Value, status: u64) -> Value {
 /// `responseOverride` of the Gateway's policy, or of a policy that replaces 429 by `limited`. `as_500` are statuses that
 /// ingress-nginx turns into 500.
 ///
-/// Envoy returns 503 for a backend that fails, ingress-nginx 502. Responses without content are those of a backend
-/// without endpoints, for which ingress-nginx also returns 503.
+/// Envoy returns 503 for a backend that fails, ingress-nginx 502. A 503 without content means that the backend has no
+/// endpoints; ingress-nginx also returns 503 for it.
 pub(crate) fn response_overrides(limited: Option<u64>, as_500: &[u16]) -> Value {
     let of_nginx = |status: u64| match as_500.iter().any(|code| u64::from(*code) == status) {
         true => 500,

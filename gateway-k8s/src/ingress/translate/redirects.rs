@@ -16,7 +16,7 @@ use crate::ingress::value::url;
 /// Hosts that share redirect routes.
 #[derive(Debug, Default)]
 pub(super) struct Redirects {
-    /// Hosts that redirect to HTTPS. An empty name: all others.
+    /// Hosts that redirect to HTTPS. An empty name: all other hosts.
     pub(super) hosts: BTreeSet<String>,
     /// Hosts that redirect some of their paths to HTTPS.
     pub(super) paths: Vec<(Vec<String>, Vec<Value>)>,

@@ -237,8 +237,8 @@ pub(super) fn of_hostnames(spec: Value, hostnames: &[String]) -> Vec<Value> {
         .collect()
 }
 
-/// The match of `Host` for a host with a wildcard, which stands for one label in ingress-nginx and for several in
-/// Gateway API. `None`: another host, or one with further names.
+/// The match of `Host` for a host with a wildcard, which matches one label in ingress-nginx and one or more in Gateway
+/// API. `None`: another host, or one with further names.
 pub(super) fn one_label(server: &Server) -> Option<Value> {
     let parent = server.host.strip_prefix("*.")?;
     let parent = parent.replace('.', "\\.");

@@ -1,7 +1,7 @@
 //! `spec.tls.backend`: the client certificate that a Gateway presents to TLS backends.
 //!
 //! If the certificate is not usable, the Gateway does not connect to TLS backends: a backend with optional
-//! client certificates would take the Gateway for an anonymous client.
+//! client certificates would treat the Gateway as an anonymous client.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use crate::status::{ConditionType, ListenerSetReason, ListenerSetStatus};
 #[derive(Debug)]
 pub(crate) struct ListenerSetState<'a> {
     pub(crate) object: &'a Object<ListenerSetSpec>,
-    /// Set if the Gateway does not accept the ListenerSet.
+    /// The reason for which the Gateway does not accept the ListenerSet; `None`: it is accepted.
     refused: Option<NotAccepted>,
 }
 

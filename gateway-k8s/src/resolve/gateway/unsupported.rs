@@ -13,7 +13,7 @@ use crate::finding::FindingCode;
 use crate::objects::Object;
 use crate::status::{ConditionType, Conditions, GatewayReason, ListenerReason};
 
-/// Checks a Gateway apart from its listeners. Returns `false` if it cannot be served.
+/// Checks a Gateway without its listeners. Returns `false` if it cannot be served.
 pub(super) fn check_gateway(
     index: &ObjectIndex<'_>,
     conditions: &mut Conditions<GatewayReason>,

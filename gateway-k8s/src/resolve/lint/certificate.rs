@@ -137,7 +137,7 @@ fn day(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Whether a certificate covers a hostname. A wildcard in a certificate stands for one label (RFC 9525,
+/// Whether a certificate covers a hostname. A wildcard in a certificate matches one label (RFC 9525,
 /// section 6.3).
 fn covered(host: &NamePattern, certificates: &[std::sync::Arc<Certificate>]) -> bool {
     let mut names = certificates

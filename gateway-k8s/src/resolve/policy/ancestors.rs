@@ -92,9 +92,9 @@ pub(super) fn warn(
     }
 }
 
-/// The remarks that apply beside these objects. Traces of routes require an EnvoyProxy that turns tracing
-/// on, which has a warning of its own; without one, the settings of a policy would have no effect in Envoy
-/// Gateway either.
+/// The remarks that apply in a configuration with these objects. Traces of routes require an EnvoyProxy
+/// that turns tracing on, which has a warning of its own; without one, the settings of a policy would have
+/// no effect in Envoy Gateway either.
 pub(crate) fn applicable(mut remarks: FieldRemarks, objects: &Objects) -> FieldRemarks {
     let traced = |proxy: &Object<EnvoyProxySpec>| {
         let telemetry = proxy.spec.telemetry.as_ref();

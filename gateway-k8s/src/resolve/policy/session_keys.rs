@@ -8,8 +8,8 @@ use super::super::object_index::ObjectIndex;
 use super::object_data::{error, read};
 use crate::objects::ObjectKey;
 
-/// Keys of `owner`, derived from the session keys in `secret`; none without a Secret. A data plane has the keys of its
-/// own policies and routes alone. Errors contain `field`.
+/// Keys of `owner`, derived from the session keys in `secret`; none without a Secret. A data plane has only the keys
+/// of its own policies and routes. Errors contain `field`.
 ///
 /// # Errors
 /// The Secret does not exist, or has no key of the required length.

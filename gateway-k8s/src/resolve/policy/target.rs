@@ -362,7 +362,7 @@ pub(super) fn has_unreadable_targets(misread: &[SchemaViolation], targets: Targe
             "targetRef" => targets.single.is_none(),
             "targetRefs" => targets.list.is_empty(),
             "targetSelectors" => targets.selectors.is_empty(),
-            // A misspelt field may stand for one of these.
+            // A misspelt field may be one of `FIELDS`.
             other => !other.contains(['.', '[']) && nearest(other, FIELDS).is_some(),
         }
     })

@@ -50,7 +50,7 @@ pub(super) struct ResolvedBackend {
 }
 
 impl ResolvedBackend {
-    /// The host name that all endpoints share; `None`: they have none.
+    /// The host name that all endpoints share; `None`: the endpoints have no host name.
     ///
     /// # Errors
     /// The endpoints have different host names.
@@ -65,7 +65,8 @@ impl ResolvedBackend {
         }
     }
 
-    /// Rejects a Backend of type DynamicResolver next to other backendRefs. `is_alone`: the rule has no other.
+    /// Rejects a Backend of type DynamicResolver next to other backendRefs. `is_alone`: the rule has no other
+    /// backendRef.
     pub(super) fn check_alone(self, is_alone: bool) -> Result<Self, BackendError> {
         if self.backend.dynamic.is_some() && !is_alone {
             let message = "a Backend of type DynamicResolver excludes other backendRefs";

@@ -31,8 +31,8 @@ pub(super) fn endpoints_of(
     found
 }
 
-/// The endpoints of a port of a Service, by port name: those that are ready, or else those that are
-/// terminating and still serve.
+/// The endpoints of a port of a Service, by port name: the ready endpoints, or, if none is ready, the
+/// terminating endpoints that still serve.
 fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
     let mut by_state: BTreeMap<bool, Vec<Endpoint>> = BTreeMap::new();
     for slice in slices {

@@ -1,4 +1,4 @@
-//! The filter `ExternalAuth` (GEP-1494): a service decides on each request of a rule.
+//! The filter `ExternalAuth` (GEP-1494): a service allows or denies each request of a rule.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) fn resolve(
     })
 }
 
-/// Checks the filter apart from its backend.
+/// Checks the filter without its backend.
 ///
 /// # Errors
 /// As [`resolve`].

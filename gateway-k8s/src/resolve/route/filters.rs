@@ -29,7 +29,7 @@ pub(super) struct Filters {
     redirect: Option<Redirect>,
     rewrite: Option<Rewrite>,
     cors: Option<Cors>,
-    /// Services that decide on requests, whose backends are not resolved yet.
+    /// External authorization services whose backends are not resolved yet.
     pub(super) external_auth: Vec<WantedExternalAuth>,
     /// Mirrors whose backends are not resolved yet.
     pub(super) mirrors: Vec<WantedMirror>,
@@ -55,7 +55,7 @@ pub(super) struct WantedMirror {
 pub(super) struct WantedExternalAuth {
     /// Index of the filter.
     pub(super) at: usize,
-    /// The filter, which is valid apart from its backend.
+    /// The filter. It is valid; its backend has not been checked.
     pub(super) settings: ExternalAuth,
 }
 

@@ -306,7 +306,8 @@ impl RuleErrors {
         self.all.push(error);
     }
 
-    /// Adds an error, and reports it. An error that only concerns endpoints is a warning there.
+    /// Adds an error to the rule and to the report. In the report, an error that only concerns
+    /// endpoints is a warning.
     fn report(
         &mut self,
         report: &mut Report,

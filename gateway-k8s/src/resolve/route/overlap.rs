@@ -15,7 +15,7 @@ use crate::status::{ConditionType, RouteReason};
 /// Rules of routes that serve CONNECT requests only on a listener: route, index of the rule, Gateway, listener.
 pub(in super::super) type ConnectRules = HashSet<(RouteIndex, usize, GatewayIndex, ListenerIndex)>;
 
-/// Gateway, listener, hostname, and specificity of the hostname as written, which decides first.
+/// Gateway, listener, hostname, and specificity of the written hostname, which is compared first.
 type Place<'a> = (GatewayIndex, ListenerIndex, &'a NamePattern, (u8, usize));
 
 /// Sets the condition of routes with a match that another route also has, for the same hostname of

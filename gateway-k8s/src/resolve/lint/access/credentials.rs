@@ -105,7 +105,7 @@ fn provider_urls(spec: &SecurityPolicySpec) -> Vec<(String, &'static str, &str)>
     urls
 }
 
-/// Whether a URL has no TLS, and a host other than the one on which the data plane runs.
+/// Whether a URL has no TLS and its host is not the machine of the data plane.
 fn leaves_host_in_plain_text(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else {
         return false;

@@ -14,7 +14,7 @@ enum Name {
     Invalid {
         /// As an exact string, which has the higher precedence.
         exact: TextMatch,
-        /// Every name that it may stand for; `None`: no part of it is certain.
+        /// Every name that the match may stand for; `None`: no part of the name is certain.
         loose: Option<TextMatch>,
     },
 }

@@ -16,7 +16,7 @@ enum PathType {
 }
 
 impl PathType {
-    /// `None`: there is no such type.
+    /// Parses the type of a path match. `None`: the type is unknown.
     fn parse(word: Option<&str>) -> Option<Self> {
         match word.unwrap_or("PathPrefix") {
             "PathPrefix" => Some(Self::Prefix),
@@ -111,7 +111,8 @@ fn of_unknown_type(value: &str) -> Option<Readings<PathMatch>> {
     (!all.is_empty()).then_some(Readings::Several(all))
 }
 
-/// Every path with the literal beginning of an invalid expression; `None`: it has none.
+/// Every path that starts with the literal text of an invalid expression; `None`: it does not start
+/// with literal text.
 fn of_broken_expression(expression: &str) -> Option<PathMatch> {
     let literal = literal_start(expression);
     if literal.len() < 2 || !literal.starts_with('/') {

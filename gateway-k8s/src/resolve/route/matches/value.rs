@@ -43,7 +43,7 @@ impl MatchReader<'_> {
             }
             let value = self.value(&field, entry);
             let Some(name) = name else {
-                // The other parts of the match decide.
+                // Without a valid name, only the other parts of the match apply.
                 loose.get_or_insert_with(|| exact.clone());
                 continue;
             };
