@@ -10,7 +10,7 @@ use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Severity;
 use towergate_k8s::ingress::MigrationOutcome;
 use towergate_k8s::resolve::{BackendUse, Parity, process_parameters};
-use towergate_k8s::source::{Folder, Kept, keep_last_good, read_again};
+use towergate_k8s::source::{Folder, RetainedObject, keep_last_good, read_again};
 use towergate_k8s::{
     Diagnostic, FindingCode, ObjectKey, Objects, Resolution, ResolveOptions, resolve,
 };
@@ -41,7 +41,7 @@ pub(crate) struct ManifestLoader {
     fingerprint: Option<u64>,
     last: Objects,
     /// Objects of `last` that are unreadable now.
-    kept: Vec<Kept>,
+    kept: Vec<RetainedObject>,
 }
 
 /// The result of reading the manifests.
@@ -56,7 +56,7 @@ pub(crate) struct Reading {
     /// Diagnostics of objects that are unreadable, which appear in no status.
     pub(crate) unreadable: Vec<Diagnostic>,
     /// Objects that became readable again.
-    pub(crate) recovered: Vec<Kept>,
+    pub(crate) recovered: Vec<RetainedObject>,
     /// Number of settings of Ingresses by outcome of the translation. Empty: no Ingresses are served.
     pub(crate) ingress_settings: Vec<(MigrationOutcome, usize)>,
 }

@@ -44,13 +44,13 @@ enum Status {
 }
 
 /// Expected output of `check` and `status`.
-struct Told {
+struct Expected {
     status: Status,
     /// Finding: severity, code, file, and the content of the line.
     check: (&'static str, &'static str, &'static str, &'static str),
 }
 
-impl Told {
+impl Expected {
     fn holds(&self, folder: &Folder) {
         match self.status {
             Status::Says(kind, name, condition, status, reason) => {
@@ -190,7 +190,7 @@ fn mistake_1_the_namespace_is_not_labelled() {
     let (first, second) = text.rsplit_once("  labels:").unwrap();
     assert!(second.contains("shared-gateway-access"));
     folder.write("namespaces.yaml", first);
-    let told = Told {
+    let expected = Expected {
         status: Status::Says(
             "HTTPRoute",
             "echo",
@@ -205,7 +205,7 @@ fn mistake_1_the_namespace_is_not_labelled() {
             "- name: shared",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, backend) = start(&folder);
 
     let (response, _) = ask(&gateway, &[], "/");
@@ -218,7 +218,7 @@ fn mistake_1_the_namespace_is_not_labelled() {
 fn mistake_2_the_parent_has_no_namespace() {
     let folder = working("proxy");
     edit(&folder, "route.yaml", "      namespace: gateway\n", "");
-    let told = Told {
+    let expected = Expected {
         status: Status::Nothing("HTTPRoute", "echo"),
         check: (
             "error",
@@ -227,7 +227,7 @@ fn mistake_2_the_parent_has_no_namespace() {
             "- name: shared",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, backend) = start(&folder);
 
     let (response, _) = ask(&gateway, &[], "/");
@@ -243,7 +243,7 @@ fn mistake_3_no_certificate_covers_the_hostname() {
     let folder = working("proxy");
     let secret = tls_secret("gateway", "team-a-tls", "other.example.com");
     folder.write("secret.yaml", &secret);
-    let told = Told {
+    let expected = Expected {
         status: Status::AllAccepted,
         check: (
             "warning",
@@ -252,7 +252,7 @@ fn mistake_3_no_certificate_covers_the_hostname() {
             "- team-a.example.com",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, backend) = start(&folder);
 
     let [_, https] = gateway.connect_to(HOST);
@@ -267,7 +267,7 @@ fn mistake_3_no_certificate_covers_the_hostname() {
 fn mistake_3_the_certificate_is_missing_altogether() {
     let folder = working("proxy");
     folder.remove("secret.yaml");
-    let told = Told {
+    let expected = Expected {
         status: Status::Says(
             "Gateway",
             "shared",
@@ -282,7 +282,7 @@ fn mistake_3_the_certificate_is_missing_altogether() {
             "certificateRefs:",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, backend) = start(&folder);
 
     let (response, status) = ask(&gateway, &[], "/");
@@ -299,7 +299,7 @@ fn mistake_3_the_certificate_is_missing_altogether() {
 fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
     let folder = working("direct");
     folder.remove("client-traffic-policy.yaml");
-    let told = Told {
+    let expected = Expected {
         status: Status::AllAccepted,
         check: (
             "note",
@@ -308,7 +308,7 @@ fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
             "name: shared",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
 
     direct_mode_without_policy(&folder);
 }
@@ -333,7 +333,7 @@ fn direct_mode_without_policy(folder: &Folder) {
 /// Gateway reports it.
 #[test]
 fn mistake_5_the_policy_is_in_another_namespace() {
-    let told = Told {
+    let expected = Expected {
         status: Status::Nothing("ClientTrafficPolicy", "shared"),
         check: (
             "error",
@@ -347,8 +347,8 @@ fn mistake_5_the_policy_is_in_another_namespace() {
         with_policy("direct", from, to),
         with_policy("proxy", from, to),
     );
-    told.holds(&direct);
-    told.holds(&proxy);
+    expected.holds(&direct);
+    expected.holds(&proxy);
 
     direct_mode_without_policy(&direct);
     proxy_mode_without_policy(&proxy);
@@ -358,7 +358,7 @@ fn mistake_5_the_policy_is_in_another_namespace() {
 #[test]
 fn mistake_6_the_proxy_header_is_optional() {
     let folder = with_policy("direct", "optional: false", "optional: true");
-    let told = Told {
+    let expected = Expected {
         status: Status::AllAccepted,
         check: (
             "warning",
@@ -367,7 +367,7 @@ fn mistake_6_the_proxy_header_is_optional() {
             "optional: true",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, backend) = start(&folder);
 
     let (response, _) = ask(&gateway, &[], "/m6");
@@ -384,7 +384,7 @@ fn mistake_6_the_proxy_header_is_optional() {
 #[test]
 fn mistake_7_the_load_balancer_is_bypassed() {
     let folder = working("direct");
-    let told = Told {
+    let expected = Expected {
         status: Status::AllAccepted,
         check: (
             "note",
@@ -393,7 +393,7 @@ fn mistake_7_the_load_balancer_is_bypassed() {
             "proxyProtocol:",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, backend) = start(&folder);
 
     let (tls, tls_status) = ask(&gateway, &[], "/");
@@ -418,7 +418,7 @@ fn mistake_7_the_load_balancer_is_bypassed() {
 fn mistake_8_the_policy_is_forgotten_in_proxy_mode() {
     let folder = working("proxy");
     folder.remove("client-traffic-policy.yaml");
-    let told = Told {
+    let expected = Expected {
         status: Status::AllAccepted,
         check: (
             "note",
@@ -427,7 +427,7 @@ fn mistake_8_the_policy_is_forgotten_in_proxy_mode() {
             "name: shared",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
 
     proxy_mode_without_policy(&folder);
 }
@@ -450,7 +450,7 @@ fn proxy_mode_without_policy(folder: &Folder) {
 #[test]
 fn mistake_9_no_proxy_stands_in_front() {
     let folder = working("proxy");
-    let told = Told {
+    let expected = Expected {
         status: Status::AllAccepted,
         check: (
             "note",
@@ -459,7 +459,7 @@ fn mistake_9_no_proxy_stands_in_front() {
             "xForwardedFor:",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, _backend) = start(&folder);
 
     let (response, _) = ask(&gateway, &[], "/m9");
@@ -478,7 +478,7 @@ fn mistake_9_no_proxy_stands_in_front() {
 #[test]
 fn mistake_10_the_number_of_hops_is_wrong() {
     let folder = with_policy("proxy", "numTrustedHops: 1", "numTrustedHops: 2");
-    let told = Told {
+    let expected = Expected {
         status: Status::AllAccepted,
         check: (
             "note",
@@ -487,7 +487,7 @@ fn mistake_10_the_number_of_hops_is_wrong() {
             "numTrustedHops: 2",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (gateway, _backend) = start(&folder);
 
     let args = ["-H", "X-Forwarded-For: 198.51.100.66, 203.0.113.7"];
@@ -504,7 +504,7 @@ fn mistake_11_two_ways_to_find_the_client() {
         "  clientIPDetection:\n",
         "  clientIPDetection:\n    customHeader:\n      name: X-Real-IP\n",
     );
-    let told = Told {
+    let expected = Expected {
         status: Status::Says(
             "ClientTrafficPolicy",
             "shared",
@@ -519,7 +519,7 @@ fn mistake_11_two_ways_to_find_the_client() {
             "clientIPDetection:",
         ),
     };
-    told.holds(&folder);
+    expected.holds(&folder);
     let (text, code) = command(&folder, "check", &[]);
     let rule = "exactly one of xForwardedFor, customHeader, or directSourceIP must be set";
     assert!(text.contains(rule), "{text}");

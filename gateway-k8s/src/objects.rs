@@ -73,7 +73,7 @@ pub struct Object<S> {
     /// Invalid and unknown fields that may restrict access. The parts of the object that contain
     /// them fail closed: a rule of a route, a route, a listener, a grant, the targets of a policy.
     /// Other unknown fields are ignored.
-    pub misread: Vec<SchemaViolation>,
+    pub unreadable_fields: Vec<SchemaViolation>,
     /// Origin.
     pub origin: Origin,
 }

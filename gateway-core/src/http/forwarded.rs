@@ -26,7 +26,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_ip::{ClientIpRule, X_FORWARDED_FOR};
-use super::names::Names;
+use super::header_presence::HeaderPresence;
 use crate::Error;
 use crate::conn::ConnInfo;
 use crate::http::settings::{ListenerSettings, RequestIdMode};
@@ -76,7 +76,7 @@ pub fn apply(
     conn: &ConnInfo,
     settings: &ListenerSettings,
 ) -> Result<(), Error> {
-    let names = Names::of(headers);
+    let names = HeaderPresence::of(headers);
     apply_named(headers, names, conn, settings)
 }
 
@@ -86,7 +86,7 @@ pub fn apply(
 /// As [`apply`].
 pub(crate) fn apply_named(
     headers: &mut HeaderMap,
-    names: Names,
+    names: HeaderPresence,
     conn: &ConnInfo,
     settings: &ListenerSettings,
 ) -> Result<(), Error> {
@@ -96,24 +96,24 @@ pub(crate) fn apply_named(
     let edge = *rule == ClientIpRule::Peer;
     let scheme = if conn.tls.is_some() { "https" } else { "http" };
     let proto = proto(headers, scheme, edge);
-    if names.has(Names::X_ENVOY) {
+    if names.has(HeaderPresence::X_ENVOY) {
         clean(headers, edge);
     }
     if !appended(rule) {
         join(headers, &X_FORWARDED_FOR);
-    } else if names.has(Names::X_FORWARDED_FOR) {
+    } else if names.has(HeaderPresence::X_FORWARDED_FOR) {
         append(headers, &text(conn, seen_by_backend(conn)));
     } else {
         headers.insert(X_FORWARDED_FOR, text(conn, seen_by_backend(conn)));
     }
     if edge {
         headers.insert(X_ENVOY_EXTERNAL_ADDRESS, text(conn, conn.peer.ip()));
-    } else if names.has(Names::X_ENVOY) && !settings.keep_external_address {
+    } else if names.has(HeaderPresence::X_ENVOY) && !settings.keep_external_address {
         headers.remove(X_ENVOY_EXTERNAL_ADDRESS);
     }
     request_id(headers, settings.headers.request_id, edge);
     let client = conn.tls.as_ref().and_then(|tls| tls.client.as_deref());
-    if client.is_some() || names.has(Names::X_FORWARDED_CLIENT_CERT) {
+    if client.is_some() || names.has(HeaderPresence::X_FORWARDED_CLIENT_CERT) {
         client_cert::apply(headers, client, &settings.headers);
     }
     proto

@@ -9,7 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGR
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
 
 use super::framing::{self, BadCoding, BadLength};
-use super::names::Names;
+use super::header_presence::HeaderPresence;
 use super::upgrade::{Upgrade, has_token};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -17,7 +17,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// Whether the head has a field of the connection.
 pub(crate) fn has_connection_fields(headers: &HeaderMap) -> bool {
-    Names::of(headers).has(Names::HOP_BY_HOP)
+    HeaderPresence::of(headers).has(HeaderPresence::HOP_BY_HOP)
 }
 
 /// `Connection` names a field that clients must not remove.
@@ -134,8 +134,8 @@ pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
     }
-    let names = Names::of(headers);
-    if names.has(Names::FRAMING) {
+    let names = HeaderPresence::of(headers);
+    if names.has(HeaderPresence::FRAMING) {
         check_framing(headers)?;
     }
     let status = head.status.as_u16();
@@ -143,14 +143,14 @@ pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(
         check_switch(headers, asked)?;
     } else if !(200..600).contains(&status) {
         return Err(ProtocolError("status"));
-    } else if names.has(Names::CONNECTION | Names::UPGRADE) {
+    } else if names.has(HeaderPresence::CONNECTION | HeaderPresence::UPGRADE) {
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
     }
     if status == 101 || status == 204 {
         headers.remove(CONTENT_LENGTH);
     }
-    if names.has(Names::HOP_BY_HOP) {
+    if names.has(HeaderPresence::HOP_BY_HOP) {
         headers.remove(KEEP_ALIVE);
         headers.remove(PROXY_CONNECTION);
         headers.remove(TRANSFER_ENCODING);

@@ -7,7 +7,7 @@
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::names::Names;
+use super::header_presence::HeaderPresence;
 use crate::text::TextMatch;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -28,7 +28,7 @@ impl Upgrade {
     /// Several protocols yield `,`, which no rule allows. So do several `Upgrade` lines, except empty ones
     /// (RFC 9110, section 5.6.1.2).
     pub fn take(headers: &mut HeaderMap, ignored: &[TextMatch]) -> Option<Self> {
-        if !Names::of(headers).has(Names::HOP_BY_HOP) {
+        if !HeaderPresence::of(headers).has(HeaderPresence::HOP_BY_HOP) {
             return None;
         }
         headers.remove(HTTP2_SETTINGS);

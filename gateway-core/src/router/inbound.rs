@@ -19,7 +19,7 @@ use crate::conn::ConnInfo;
 use crate::format::FormatRequest;
 use crate::grpc_web::WebEncoding;
 use crate::http::grpc::is_grpc;
-use crate::http::names::Names;
+use crate::http::header_presence::HeaderPresence;
 use crate::http::{Sanitized, Upgrade};
 use crate::policy::ResponseEffects;
 use crate::snapshot::PortSnapshot;
@@ -64,8 +64,8 @@ impl<'a> InboundRequest<'a> {
     ) -> Self {
         // hyper stores the connection of an upgrade in the extensions.
         let connection = head.extensions.remove();
-        let names = Names::of(&head.headers);
-        let typed = names.has(Names::CONTENT_TYPE);
+        let names = HeaderPresence::of(&head.headers);
+        let typed = names.has(HeaderPresence::CONTENT_TYPE);
         let grpc = typed && is_grpc(&head.headers);
         let last = head.version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
         let listener = listener_of(port, conn, Some(&head));
@@ -193,7 +193,7 @@ pub(super) fn asks_keep_alive(headers: &HeaderMap) -> bool {
 fn match_route<'a>(
     context: &RequestContext<'a>,
     head: &mut request::Parts,
-    names: Names,
+    names: HeaderPresence,
     exchange: &mut Exchange,
 ) -> RouteOutcome<'a> {
     let clean = match context.sanitize(head, names, exchange) {

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::{Shared, health_reply};
 use crate::conn::ConnInfo;
 use crate::http::client_ip::ClientIp;
-use crate::http::names::Names;
+use crate::http::header_presence::HeaderPresence;
 use crate::http::sanitize::{self, Sanitized};
 use crate::http::{Upgrade, client_ip, forwarded};
 use crate::plan::{Filter, RouteKind};
@@ -63,7 +63,7 @@ impl<'a> RequestContext<'a> {
     pub(super) fn sanitize(
         &self,
         head: &mut request::Parts,
-        names: Names,
+        names: HeaderPresence,
         exchange: &mut Exchange,
     ) -> Result<SanitizedRequest, LocalReply> {
         let settings = &self.listener.settings;
@@ -77,7 +77,7 @@ impl<'a> RequestContext<'a> {
         self.edit_head(&settings.headers.early, head, exchange);
         let names = match settings.headers.early.is_empty() {
             true => names,
-            false => Names::of(&head.headers),
+            false => HeaderPresence::of(&head.headers),
         };
         let client = self.detect_client(head, names, exchange)?;
         Ok(SanitizedRequest { sanitized, client })
@@ -215,7 +215,7 @@ impl<'a> RequestContext<'a> {
     fn detect_client(
         &self,
         head: &mut request::Parts,
-        names: Names,
+        names: HeaderPresence,
         exchange: &mut Exchange,
     ) -> Result<ClientIp, LocalReply> {
         let settings = &self.listener.settings;

@@ -14,7 +14,7 @@ use crate::address_pool::Pool;
 use crate::args::{Args, Mode};
 use crate::ca::{PlaneFolder, Trust};
 use crate::ingress_writer::{self, IngressWrites};
-use crate::lease::{Keeper, Place, Told};
+use crate::lease::{Keeper, Leadership, Place};
 use crate::metrics::Metrics;
 use crate::planes::{self, Inputs, Planes, SHARED};
 use crate::provision::{self, PlaneOptions, Provisioner};
@@ -102,18 +102,22 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     })?;
     tracing::info!(%admin, listen = %args.listen, controller = args.controller_name, "started");
 
-    let (keeper, told) = Keeper::new(client.clone(), &lease, identity(args));
+    let (keeper, leadership) = Keeper::new(client.clone(), &lease, identity(args));
     let (end, ended) = oneshot::channel::<()>();
     let keeper = tokio::spawn(keeper.run(async move {
         // The sender is dropped at shutdown.
         let _ = ended.await;
     }));
-    let (tell_authority, authority) = watch::channel(None);
+    let (authority_sender, authority) = watch::channel(None);
     let serving = serve_planes(
         args,
         &client,
         &lease,
-        (told.leads.clone(), tell_authority, Arc::clone(&metrics)),
+        (
+            leadership.leads.clone(),
+            authority_sender,
+            Arc::clone(&metrics),
+        ),
         (listener, publisher.clone()),
     );
     let provisioner = Arc::new(Provisioner::new(
@@ -125,7 +129,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         Mode::Shared => Planes::shared(pool(args)),
         Mode::Provisioned => Planes::Provisioned(Arc::clone(&provisioner)),
     };
-    let inputs = (provisioner, told, authority);
+    let inputs = (provisioner, leadership, authority);
     let (channels, [writer, runner]) = channels(args, (&client, &watching), &metrics, inputs);
     let own_session_keys = match &args.session_keys {
         Some(_) => None,
@@ -149,19 +153,19 @@ fn channels(
     args: &Args,
     (client, watching): (&Client, &Client),
     metrics: &Arc<Metrics>,
-    (provisioner, told, authority): (
+    (provisioner, leadership, authority): (
         Arc<Provisioner>,
-        Told,
+        Leadership,
         watch::Receiver<Option<Arc<CertificateAuthority>>>,
     ),
 ) -> (Channels, [JoinHandle<()>; 2]) {
-    let Told { leads, until } = told;
+    let Leadership { leads, until } = leadership;
     let controller = args.controller_name.clone();
     let metrics_of = Arc::clone(metrics);
     let (due, answers, writer) =
         Writer::start(client.clone(), controller, until.clone(), metrics_of);
     let (to_run, gateways) = watch::channel(None);
-    let (tell_known, known) = watch::channel(false);
+    let (known_sender, known) = watch::channel(false);
     let made = provisioner.changes();
     let (of_ingresses, wanted) = watch::channel(IngressWrites::default());
     if args.ingress_class.is_some() {
@@ -173,7 +177,7 @@ fn channels(
         leads: leads.clone(),
         until,
     };
-    let runner = tokio::spawn(planes::run(provisioner, inputs, tell_known));
+    let runner = tokio::spawn(planes::run(provisioner, inputs, known_sender));
     let channels = Channels {
         events: crate::watch::start(watching, metrics, args.ingress_class.is_some()),
         leads,
@@ -257,10 +261,10 @@ fn provision_mode(args: &Args) -> Result<provision::Mode, Failure> {
         (Mode::Shared, _) => Ok(provision::Mode::Shared),
         (Mode::Provisioned, None) => Err("--mode provisioned needs --data-plane".into()),
         (Mode::Provisioned, Some(path)) => {
-            let told =
+            let failed =
                 |error: &dyn std::fmt::Display| format!("--data-plane {}: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
-            let options = PlaneOptions::read(&text).map_err(|error| told(&error))?;
+            let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+            let options = PlaneOptions::read(&text).map_err(|error| failed(&error))?;
             Ok(provision::Mode::Provisioned(Box::new(options)))
         }
     }

@@ -197,10 +197,12 @@ fn add_apart<S: Clone>(
         false => format!(" {within}"),
     };
     object.meta.name = format!("{name} ({file}:{line}{within})");
-    object.misread.extend(fault.map(|message| SchemaViolation {
-        field: "metadata.name".to_owned(),
-        message,
-    }));
+    object
+        .unreadable_fields
+        .extend(fault.map(|message| SchemaViolation {
+            field: "metadata.name".to_owned(),
+            message,
+        }));
     store.insert(object.key(), object);
 }
 

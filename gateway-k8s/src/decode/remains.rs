@@ -2,7 +2,7 @@
 //!
 //! Without the policy its targets would be unprotected. Therefore a document that is probably a
 //! policy always yields an object: with the readable part of its name and targets, and with the
-//! error in [`Object::misread`](crate::objects::Object), which makes its targets fail closed.
+//! error in [`Object::unreadable_fields`](crate::objects::Object), which makes its targets fail closed.
 //!
 //! | error | object |
 //! |---|---|
@@ -193,7 +193,10 @@ mod tests {
     fn policies(text: &str) -> Vec<(String, Vec<String>)> {
         let Decoded { objects, .. } = decode("a.yaml", text);
         let policies = objects.security_policies.values().map(|policy| {
-            let fields = policy.misread.iter().map(|fault| fault.field.clone());
+            let fields = policy
+                .unreadable_fields
+                .iter()
+                .map(|fault| fault.field.clone());
             (policy.key().to_string(), fields.collect())
         });
         policies.collect()
@@ -227,7 +230,7 @@ mod tests {
             let decoded = decode("a.yaml", &text);
             let found = decoded.objects.security_policies.values().next().unwrap();
             assert_eq!(found.key().to_string(), name);
-            assert_eq!(found.misread[0].field, field, "{metadata}");
+            assert_eq!(found.unreadable_fields[0].field, field, "{metadata}");
             assert_eq!(found.spec.targets().list.len(), 1);
             let help = &decoded.diagnostics[0].help;
             assert!(help.contains("receive 500"), "{help}");
@@ -263,7 +266,7 @@ mod tests {
             );
 
             let found = decoded.objects.security_policies.values().next().unwrap();
-            assert!(!found.misread.is_empty(), "{spec}");
+            assert!(!found.unreadable_fields.is_empty(), "{spec}");
             assert_eq!(found.spec.targets().refs().count(), 0);
         }
     }
@@ -311,7 +314,7 @@ mod tests {
             let decoded = decode("a.yaml", &text);
 
             let found = decoded.objects.extension_policies.values().next().unwrap();
-            assert_eq!(found.misread.is_empty(), left_out, "{spec}");
+            assert_eq!(found.unreadable_fields.is_empty(), left_out, "{spec}");
             let [diagnostic] = &decoded.diagnostics[..] else {
                 panic!("{:?}", decoded.diagnostics)
             };

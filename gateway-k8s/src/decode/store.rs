@@ -62,16 +62,16 @@ fn object<S: DeserializeOwned>(
 ) -> Option<Read<S>> {
     let path = if head.kind.spec { "spec" } else { "" };
     let readable = readable::read::<S>(body, path);
-    let mut misread: Vec<SchemaViolation> = head.faults.clone();
+    let mut unreadable_fields: Vec<SchemaViolation> = head.faults.clone();
     let closing = readable.unknown.iter();
     let closing = closing.filter(|field| unknown::closed(head.kind.id, &field.path).is_some());
-    misread.extend(closing.map(unknown_field));
+    unreadable_fields.extend(closing.map(unknown_field));
     if head.kind.strict_fields() {
         reader.unknown_fields(&head, readable.unknown.into_iter());
     }
     let partly = head.kind.may_be_read_partly() || readable.errors.is_empty();
     for error in readable.errors {
-        misread.push(SchemaViolation {
+        unreadable_fields.push(SchemaViolation {
             field: error.path.clone(),
             message: error.message.clone(),
         });
@@ -84,13 +84,16 @@ fn object<S: DeserializeOwned>(
         let violations = validate::violations(head.kind.name, head.api_version, node);
         for violation in violations {
             // A type error for this field has already been reported, in more detail.
-            if misread.iter().any(|known| known.field == violation.field) {
+            if unreadable_fields
+                .iter()
+                .any(|known| known.field == violation.field)
+            {
                 continue;
             }
             reader.violation(&head, &violation);
-            misread.push(violation);
+            unreadable_fields.push(violation);
         }
-        if !misread.is_empty() && !head.kind.may_be_read_partly() {
+        if !unreadable_fields.is_empty() && !head.kind.may_be_read_partly() {
             spec = None;
         }
     }
@@ -102,7 +105,7 @@ fn object<S: DeserializeOwned>(
         api_version: head.api_version.to_owned(),
         meta: head.meta,
         spec: spec?,
-        misread,
+        unreadable_fields,
         origin: head.origin,
     };
     Some((Arc::new(object), head.place))

@@ -91,7 +91,9 @@ impl<S> Store<S> {
         mut keep: impl FnMut(&ObjectKey, &Object<S>) -> bool,
     ) {
         for (key, object) in &other.0 {
-            let better = |now: &Object<S>| !now.misread.is_empty() && object.misread.is_empty();
+            let better = |now: &Object<S>| {
+                !now.unreadable_fields.is_empty() && object.unreadable_fields.is_empty()
+            };
             if self.get(key).is_none_or(better) && keep(key, object) {
                 self.0.insert(key.clone(), object.clone());
             }

@@ -31,7 +31,10 @@ impl<'a> Grants<'a> {
     pub(super) fn new(grants: &'a Store<ReferenceGrantSpec>) -> Self {
         let mut by_namespace: HashMap<_, Vec<_>> = HashMap::new();
         // An unknown field may be a name that restricts the grant.
-        for grant in grants.values().filter(|grant| grant.misread.is_empty()) {
+        for grant in grants
+            .values()
+            .filter(|grant| grant.unreadable_fields.is_empty())
+        {
             let namespace = grant.meta.namespace.as_str();
             by_namespace.entry(namespace).or_default().push(&grant.spec);
         }
@@ -75,7 +78,7 @@ mod tests {
             api_version: "gateway.networking.k8s.io/v1beta1".to_owned(),
             meta: meta.unwrap(),
             spec: serde_json::from_value(spec).unwrap(),
-            misread: Vec::new(),
+            unreadable_fields: Vec::new(),
             origin: Origin::default(),
         };
         [(ObjectKey::new("backends", "grant"), grant)].into()
@@ -133,10 +136,12 @@ mod tests {
             "to": [{ "group": "", "kind": "Service" }],
         }));
         for grant in store.values_mut() {
-            grant.misread.push(towergate_policy::SchemaViolation {
-                field: "spec.to[0].nmae".to_owned(),
-                message: "the field is not known".to_owned(),
-            });
+            grant
+                .unreadable_fields
+                .push(towergate_policy::SchemaViolation {
+                    field: "spec.to[0].nmae".to_owned(),
+                    message: "the field is not known".to_owned(),
+                });
         }
 
         assert!(!permitted(&store, "HTTPRoute", "apps", "web"));

@@ -34,7 +34,7 @@ pub(super) fn claim(index: &ObjectIndex<'_>, gateways: &mut Gateways<'_>, report
             }
             let port = bound(index, listener.spec.port);
             let taken = match is_reserved(index, port, listener) {
-                true => Err(Taken::Reserved),
+                true => Err(SocketConflict::Reserved),
                 false => sockets.take(&gateway.bind, port, listener),
             };
             if let Err(taken) = taken {
@@ -79,7 +79,7 @@ struct Claim {
 
 /// Reason that a listener does not get its socket.
 #[derive(Clone, Copy, Debug)]
-enum Taken {
+enum SocketConflict {
     Protocol,
     Hostname,
     Whole,
@@ -94,7 +94,7 @@ impl Sockets {
         bind: &[IpAddr],
         port: u16,
         listener: &ListenerState<'_>,
-    ) -> Result<(), Taken> {
+    ) -> Result<(), SocketConflict> {
         let Some(family) = listener.protocol.map(ListenerProtocol::family) else {
             return Ok(());
         };
@@ -103,7 +103,7 @@ impl Sockets {
             .iter()
             .filter_map(|address| self.groups.get(&(*address, port)));
         if groups.into_iter().any(|group| group != bind) {
-            return Err(Taken::Address);
+            return Err(SocketConflict::Address);
         }
         let claim = self
             .claims
@@ -113,13 +113,13 @@ impl Sockets {
                 hostnames: HashSet::new(),
             });
         if claim.family != family {
-            return Err(Taken::Protocol);
+            return Err(SocketConflict::Protocol);
         }
         if !claim.hostnames.insert(listener.hostname.clone()) {
             return Err(match family {
                 // Connections to two such listeners cannot be distinguished.
-                ProtocolFamily::Tcp | ProtocolFamily::Udp => Taken::Whole,
-                ProtocolFamily::Http | ProtocolFamily::Tls => Taken::Hostname,
+                ProtocolFamily::Tcp | ProtocolFamily::Udp => SocketConflict::Whole,
+                ProtocolFamily::Http | ProtocolFamily::Tls => SocketConflict::Hostname,
             });
         }
         for address in bind {
@@ -131,7 +131,7 @@ impl Sockets {
     }
 }
 
-impl Taken {
+impl SocketConflict {
     fn message(self, port: u16) -> String {
         let what = match self {
             Self::Protocol => "uses it for another protocol",

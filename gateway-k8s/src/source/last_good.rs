@@ -15,7 +15,7 @@ use super::Loaded;
 
 /// An object whose last valid version is in service.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Kept {
+pub struct RetainedObject {
     /// Kind.
     pub kind: &'static str,
     /// Name.
@@ -24,7 +24,7 @@ pub struct Kept {
     pub file: String,
 }
 
-impl Display for Kept {
+impl Display for RetainedObject {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}", self.kind, self.key)
     }
@@ -32,18 +32,18 @@ impl Display for Kept {
 
 /// Adds to `loaded` the objects of `last` that could not be decoded, and returns them. The effects in
 /// their diagnostics are replaced accordingly.
-pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
+pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<RetainedObject> {
     let broken: Vec<&Diagnostic> = loaded.diagnostics.iter().filter(|d| refuses(d)).collect();
     if broken.is_empty() {
         return Vec::new();
     }
-    let mut kept: Vec<Kept> = Vec::new();
+    let mut kept: Vec<RetainedObject> = Vec::new();
     loaded.objects.fill_from(last, |kind, key, origin| {
         let keep = broken
             .iter()
             .any(|diagnostic| is_about(diagnostic, kind, key, &origin.file));
         if keep {
-            kept.push(Kept {
+            kept.push(RetainedObject {
                 kind,
                 key: key.clone(),
                 file: origin.file.as_ref().to_owned(),
@@ -52,8 +52,12 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
         keep
     });
     for diagnostic in loaded.diagnostics.iter_mut().filter(|d| refuses(d)) {
-        let about = |kept: &&Kept| is_about(diagnostic, kept.kind, &kept.key, &kept.file);
-        let about: Vec<String> = kept.iter().filter(about).map(Kept::to_string).collect();
+        let about = |kept: &&RetainedObject| is_about(diagnostic, kept.kind, &kept.key, &kept.file);
+        let about: Vec<String> = kept
+            .iter()
+            .filter(about)
+            .map(RetainedObject::to_string)
+            .collect();
         if !about.is_empty() {
             diagnostic.outlive(&about);
             loaded
@@ -65,12 +69,17 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
 }
 
 /// Returns the objects of `before` that are valid again: present and no longer in `kept`.
-pub fn read_again(before: &[Kept], kept: &[Kept], objects: &Objects) -> Vec<Kept> {
+pub fn read_again(
+    before: &[RetainedObject],
+    kept: &[RetainedObject],
+    objects: &Objects,
+) -> Vec<RetainedObject> {
     let mut again = Vec::new();
     if before.is_empty() {
         return again;
     }
-    let same = |one: &Kept, kind: &str, key: &ObjectKey| one.kind == kind && one.key == *key;
+    let same =
+        |one: &RetainedObject, kind: &str, key: &ObjectKey| one.kind == kind && one.key == *key;
     // The closure is called for every object.
     Objects::default().fill_from(objects, |kind, key, _| {
         if !kept.iter().any(|one| same(one, kind, key)) {
@@ -129,7 +138,7 @@ mod tests {
         )
     }
 
-    fn names(kept: &[Kept]) -> Vec<&str> {
+    fn names(kept: &[RetainedObject]) -> Vec<&str> {
         kept.iter().map(|kept| kept.key.name.as_str()).collect()
     }
 
@@ -243,7 +252,11 @@ mod tests {
         let last = decode("a", &policy("3")).objects;
         let mut now = load(&[("a", &policy("many"))]);
         let key = ObjectKey::new("n", "x");
-        assert!(!now.objects.client_traffic_policies[&key].misread.is_empty());
+        assert!(
+            !now.objects.client_traffic_policies[&key]
+                .unreadable_fields
+                .is_empty()
+        );
 
         assert_eq!(names(&keep_last_good(&last, &mut now)), ["x"]);
 

@@ -13,4 +13,4 @@ mod folder;
 mod last_good;
 
 pub use folder::{Folder, Loaded, find_manifests};
-pub use last_good::{Kept, keep_last_good, read_again};
+pub use last_good::{RetainedObject, keep_last_good, read_again};

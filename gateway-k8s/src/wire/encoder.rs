@@ -115,7 +115,7 @@ pub struct Peer {
 #[derive(Debug)]
 enum Has {
     /// As the receiver reported it.
-    Told(Vec<Digest>),
+    Reported(Vec<Digest>),
     /// The version that was sent to the receiver.
     Sent(Arc<Picture>),
 }
@@ -124,7 +124,7 @@ impl Peer {
     /// A receiver without a plan.
     pub fn empty() -> Self {
         Self {
-            plan: Has::Told(Vec::new()),
+            plan: Has::Reported(Vec::new()),
             endpoints: None,
         }
     }
@@ -133,7 +133,7 @@ impl Peer {
     pub fn new(hello: Hello, current: &Version) -> Self {
         let same = |told| digest(&current.endpoints).is_ok_and(|ours| ours == told);
         Self {
-            plan: Has::Told(hello.parts),
+            plan: Has::Reported(hello.parts),
             endpoints: hello
                 .endpoints
                 .is_some_and(same)
@@ -155,7 +155,7 @@ impl Peer {
                 sent = before.entries.iter().map(|entry| entry.digest).collect();
                 Some(&sent)
             }
-            Has::Told(digests) => Some(digests),
+            Has::Reported(digests) => Some(digests),
         };
         let mut tail = Vec::new();
         let mut missing = Vec::new();

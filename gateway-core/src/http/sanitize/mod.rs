@@ -48,10 +48,10 @@ use http::{HeaderMap, Method, StatusCode, Version, request};
 
 use super::client_ip::ClientIpRule;
 use super::framing::{self, BadCoding, BadLength};
+use super::header_presence::HeaderPresence;
 use super::hop_by_hop::{self, BadNomination};
 use super::host::Authority;
 use super::lenient;
-use super::names::Names;
 use super::upgrade::Upgrade;
 use crate::LocalReply;
 use crate::http::settings::ListenerSettings;
@@ -82,7 +82,7 @@ pub fn request(
     settings: &ListenerSettings,
     tls: bool,
 ) -> Result<Sanitized, LocalReply> {
-    let names = Names::of(&head.headers);
+    let names = HeaderPresence::of(&head.headers);
     named(head, names, settings, tls)
 }
 
@@ -92,7 +92,7 @@ pub fn request(
 /// As [`request()`].
 pub(crate) fn named(
     head: &mut request::Parts,
-    names: Names,
+    names: HeaderPresence,
     settings: &ListenerSettings,
     tls: bool,
 ) -> Result<Sanitized, LocalReply> {
@@ -113,7 +113,7 @@ pub(crate) fn named(
 /// As [`request()`].
 pub(crate) fn connect(
     head: &mut request::Parts,
-    names: Names,
+    names: HeaderPresence,
     settings: &ListenerSettings,
 ) -> Result<Sanitized, LocalReply> {
     let version = head.version;
@@ -125,12 +125,12 @@ pub(crate) fn connect(
 
 fn clean_connect(
     head: &mut request::Parts,
-    names: Names,
+    names: HeaderPresence,
     settings: &ListenerSettings,
 ) -> Result<Sanitized, LocalReply> {
     let version = head.version;
     check_fields(head, names, settings)?;
-    if names.has(Names::FRAMING) {
+    if names.has(HeaderPresence::FRAMING) {
         // The request has no content (RFC 9112, section 6.3).
         return Err(LocalReply::malformed("http1.codec_error"));
     }
@@ -138,11 +138,12 @@ fn clean_connect(
     if version < Version::HTTP_11 {
         return Err(LocalReply::malformed("http1.codec_error"));
     }
-    if names.has(Names::HOP_BY_HOP) {
+    if names.has(HeaderPresence::HOP_BY_HOP) {
         strip_connection(head, settings)?;
     }
     let authority = target::settle_authority(&mut head.headers, Some(target), version, settings)?;
-    let expects_continue = names.has(Names::EXPECT) && fields::take_expect(&mut head.headers)?;
+    let expects_continue =
+        names.has(HeaderPresence::EXPECT) && fields::take_expect(&mut head.headers)?;
     head.version = Version::HTTP_11;
     Ok(Sanitized {
         authority,
@@ -155,11 +156,11 @@ fn clean_connect(
 /// Checks that fields are valid and not too many.
 fn check_fields(
     head: &mut request::Parts,
-    names: Names,
+    names: HeaderPresence,
     settings: &ListenerSettings,
 ) -> Result<(), LocalReply> {
     lenient::check(head)?;
-    if names.has(Names::UNDERSCORE) {
+    if names.has(HeaderPresence::UNDERSCORE) {
         fields::check_underscores(
             &mut head.headers,
             head.version,
@@ -175,30 +176,31 @@ fn check_fields(
 
 fn clean(
     head: &mut request::Parts,
-    names: Names,
+    names: HeaderPresence,
     settings: &ListenerSettings,
     tls: bool,
 ) -> Result<Sanitized, LocalReply> {
     let version = head.version;
     check_fields(head, names, settings)?;
     check_method(head)?;
-    if names.has(Names::FRAMING) {
+    if names.has(HeaderPresence::FRAMING) {
         check_framing(&mut head.headers)?;
     }
     let target = target::split_target(head, tls)?;
     check_version(version, settings)?;
 
-    let upgrade = match names.has(Names::HOP_BY_HOP) {
+    let upgrade = match names.has(HeaderPresence::HOP_BY_HOP) {
         true => strip_connection(head, settings)?,
         false => None,
     };
     let authority =
         target::settle_authority(&mut head.headers, target.authority, version, settings)?;
-    let expects_continue = names.has(Names::EXPECT) && fields::take_expect(&mut head.headers)?;
-    if names.has(Names::REFERER) {
+    let expects_continue =
+        names.has(HeaderPresence::EXPECT) && fields::take_expect(&mut head.headers)?;
+    if names.has(HeaderPresence::REFERER) {
         fields::drop_bad_referer(&mut head.headers);
     }
-    if names.has(Names::COOKIE) && is_multiplexed(version) {
+    if names.has(HeaderPresence::COOKIE) && is_multiplexed(version) {
         fields::join_cookies(&mut head.headers);
     }
     target::settle_path(head, target.path, settings)?;

@@ -454,7 +454,7 @@ fn a_connect_request_has_a_host_with_a_port_as_its_target_and_no_content() {
         ("CONNECT u@db.test:80 HTTP/1.1\nhost: db.test:80", None),
     ] {
         let mut head = decode(text);
-        let names = Names::of(&head.headers);
+        let names = HeaderPresence::of(&head.headers);
 
         let sanitized = connect(&mut head, names, &settings("plain"));
 

@@ -26,7 +26,7 @@ pub(crate) struct Place {
 
 /// The outputs of leader election.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct Leadership {
     /// Whether this controller leads.
     pub(crate) leads: watch::Receiver<bool>,
     /// Time until which it leads, for tasks that write.
@@ -44,7 +44,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Creates a keeper with the identity `me`, and its outputs.
-    pub(crate) fn new(client: Client, place: &Place, me: String) -> (Self, Told) {
+    pub(crate) fn new(client: Client, place: &Place, me: String) -> (Self, Leadership) {
         let (leads, receiver) = watch::channel(false);
         let (until, known) = watch::channel(None);
         let keeper = Self {
@@ -54,11 +54,11 @@ impl Keeper {
             leads,
             until,
         };
-        let told = Told {
+        let leadership = Leadership {
             leads: receiver,
             until: Leads(known),
         };
-        (keeper, told)
+        (keeper, leadership)
     }
 
     /// Runs until `end` completes, then releases the Lease.

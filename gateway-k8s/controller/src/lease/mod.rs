@@ -7,7 +7,7 @@
 
 mod keeper;
 
-pub(crate) use keeper::{Keeper, Place, Told};
+pub(crate) use keeper::{Keeper, Leadership, Place};
 
 use std::time::Duration;
 

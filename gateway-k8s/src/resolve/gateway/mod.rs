@@ -165,7 +165,7 @@ impl<'a> GatewayState<'a> {
         state.check_listeners(index);
         state.check_names();
         conflict::check(&mut state.listeners);
-        state.check_misread();
+        state.check_unreadable_fields();
         for listener in &mut state.listeners {
             frontend.check(listener);
             listener.finish();
@@ -197,8 +197,8 @@ impl<'a> GatewayState<'a> {
 
     /// Rejects the listeners that an invalid field affects, unless they are already rejected for
     /// another reason.
-    fn check_misread(&mut self) {
-        let own = &self.object.misread;
+    fn check_unreadable_fields(&mut self) {
+        let own = &self.object.unreadable_fields;
         let shared = own.iter();
         let shared: Vec<SchemaViolation> = shared
             .filter(|fault| {
@@ -210,10 +210,13 @@ impl<'a> GatewayState<'a> {
         let valid = self.listeners.iter_mut();
         for listener in valid.filter(|listener| listener.is_valid()) {
             match listener.set {
-                None => unsupported::check_misread(own, listener),
+                None => unsupported::check_unreadable_fields(own, listener),
                 Some(set) => {
-                    unsupported::check_misread(&self.sets[set].object.misread, listener);
-                    unsupported::check_misread(&shared, listener);
+                    unsupported::check_unreadable_fields(
+                        &self.sets[set].object.unreadable_fields,
+                        listener,
+                    );
+                    unsupported::check_unreadable_fields(&shared, listener);
                 }
             }
         }

@@ -118,8 +118,8 @@ fn find<'a>(
     let Some(object) = objects.envoy_proxies.get(&key) else {
         return Err(format!("EnvoyProxy {key} not found"));
     };
-    let misread = object.misread.first().map(ToString::to_string);
-    match misread.or_else(|| object.spec.error()) {
+    let unreadable_fields = object.unreadable_fields.first().map(ToString::to_string);
+    match unreadable_fields.or_else(|| object.spec.error()) {
         Some(error) => Err(format!("EnvoyProxy {key}: {error}")),
         None => Ok(object),
     }

@@ -105,10 +105,13 @@ pub(super) fn check_filters(listener: &mut ListenerState<'_>) {
 }
 
 /// Rejects a listener that has an unknown field, or to which an unknown field of its object may apply: the
-/// field may restrict the accepted routes or require client certificates. `misread` are the unreadable
-/// fields of the object.
-pub(super) fn check_misread(misread: &[SchemaViolation], listener: &mut ListenerState<'_>) {
-    let fault = misread
+/// field may restrict the accepted routes or require client certificates. `unreadable_fields` are
+/// those of the object.
+pub(super) fn check_unreadable_fields(
+    unreadable_fields: &[SchemaViolation],
+    listener: &mut ListenerState<'_>,
+) {
+    let fault = unreadable_fields
         .iter()
         .find(|fault| match FieldScope::of(&fault.field) {
             FieldScope::Listener(at) => at == listener.at,

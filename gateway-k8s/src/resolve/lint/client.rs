@@ -30,7 +30,7 @@ pub(super) fn check(
     for policy in index.objects.client_traffic_policies.values() {
         // Errors of policies are reported elsewhere.
         let targeted = targeted(policy, gateways);
-        if policy.misread.is_empty() && !targeted.is_empty() {
+        if policy.unreadable_fields.is_empty() && !targeted.is_empty() {
             proxy_protocol(policy, report);
             forwarded_for(policy, report);
             old_version(policy, report);
@@ -58,8 +58,9 @@ fn unknown(
     let policy = |listener: ListenerIndex| policies.client.policy(at, listener);
     let is_silent = |listener: &&ListenerIndex| {
         // Errors of policies are reported elsewhere.
-        policy(**listener)
-            .is_none_or(|policy| policy.misread.is_empty() && !policy.spec.sets_client_address())
+        policy(**listener).is_none_or(|policy| {
+            policy.unreadable_fields.is_empty() && !policy.spec.sets_client_address()
+        })
     };
     let silent: Vec<_> = all.iter().filter(is_silent).copied().collect();
     if silent.len() == all.len() {

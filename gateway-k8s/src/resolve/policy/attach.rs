@@ -132,7 +132,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                 PolicyTarget::Listener(..) | PolicyTarget::Rule(..) => {}
             }
         }
-        let message = match admitted(&policy.misread) {
+        let message = match admitted(&policy.unreadable_fields) {
             Ok(()) => TARGETS_UNREADABLE.to_owned(),
             Err(fault) => format!("{TARGETS_UNREADABLE}: {}", fault.message),
         };
@@ -298,7 +298,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
 
     /// Sets `Accepted` to false for a valid policy without effect.
     fn state_effect(&mut self, at: usize, ancestors: &[ParentReference]) {
-        if self.policies[at].misread.is_empty()
+        if self.policies[at].unreadable_fields.is_empty()
             && let Some(message) = S::without_effect()
         {
             let status = self.statuses.entry(at).or_default();

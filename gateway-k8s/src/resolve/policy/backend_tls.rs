@@ -52,13 +52,13 @@ impl<'a> Closing<'a> {
     /// The Services that `policy` may target in addition to those that it names explicitly.
     fn of(policy: &'a Object<BackendTlsPolicySpec>) -> Vec<Self> {
         let targets = &policy.spec.target_refs;
-        let misread = |target: &PolicyTargetReference| {
+        let is_unreadable = |target: &PolicyTargetReference| {
             target.name.is_empty()
                 || policy.meta.namespace == EVERY_NAMESPACE
                 || target.kind != OTHER_KIND && !KINDS.contains(&&*target.kind)
         };
-        let misread = targets.iter().filter(|target| misread(target));
-        let mut closing: Vec<_> = misread
+        let unreadable = targets.iter().filter(|target| is_unreadable(target));
+        let mut closing: Vec<_> = unreadable
             .map(|target| Self {
                 policy,
                 name: Some(&*target.name).filter(|name| !name.is_empty()),
@@ -68,7 +68,9 @@ impl<'a> Closing<'a> {
             let field = fault.field.strip_prefix("spec.").unwrap_or_default();
             !field.contains(['.', '[']) && nearest(field, ["targetRefs"]).is_some()
         };
-        if !policy.misread.is_empty() && (targets.is_empty() || policy.misread.iter().any(list)) {
+        if !policy.unreadable_fields.is_empty()
+            && (targets.is_empty() || policy.unreadable_fields.iter().any(list))
+        {
             closing.push(Self { policy, name: None });
         }
         closing
@@ -180,7 +182,7 @@ impl<'a> BackendTls<'a> {
     ) -> Result<Option<Settings>, String> {
         if let Some(closing) = self.closing.iter().find(|one| one.covers(service)) {
             let policy = closing.policy;
-            let cause = policy.misread.first().map(ToString::to_string);
+            let cause = policy.unreadable_fields.first().map(ToString::to_string);
             let cause = cause.unwrap_or_else(|| "the kind of a target is unknown".to_owned());
             let message = format!("a target of the policy cannot be read: {cause}");
             let settings = Err(invalid(message.clone()));
@@ -294,7 +296,7 @@ fn read(
     index: &ObjectIndex<'_>,
     policy: &Object<BackendTlsPolicySpec>,
 ) -> Result<Settings, InvalidBackendTls> {
-    if let Some(fault) = policy.misread.first() {
+    if let Some(fault) = policy.unreadable_fields.first() {
         return Err(invalid(fault.to_string()));
     }
     let validation = &policy.spec.validation;

@@ -325,7 +325,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
 
     fn effect(&self, at: usize, place: ListenerPlace) -> ClientEffect {
         let policy = self.policies[at];
-        admitted(&policy.misread)?;
+        admitted(&policy.unreadable_fields)?;
         let spec = &policy.spec;
         let hostname = only(self.hosts.get(&place));
         let mut refused = match spec.listener_settings(ListenerContext { hostname }) {

@@ -133,7 +133,7 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
         listener: &str,
     ) -> Result<S::Effect, Unusable> {
         let spec = &self.policy.spec;
-        admitted(&self.policy.misread)?;
+        admitted(&self.policy.unreadable_fields)?;
         if self.closed {
             return Err(Unusable::target(TARGETS_UNREADABLE.to_owned()));
         }
@@ -149,7 +149,7 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
         };
         match self.parent {
             Some(parent) => {
-                admitted(&parent.misread)?;
+                admitted(&parent.unreadable_fields)?;
                 let merged = spec.merged(&parent.spec, &parent.meta.namespace)?;
                 merged.effect(&context)
             }

@@ -133,7 +133,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
     ) -> FoundTargets {
         let mut selected = Vec::new();
         let mut closes = Vec::new();
-        let mut whole_namespace = has_unreadable_targets(&policy.misread, targets);
+        let mut whole_namespace = has_unreadable_targets(&policy.unreadable_fields, targets);
         for selector in targets.selectors {
             let mut found = Vec::new();
             match self.select(kind, &policy.meta, selector, &mut found) {
@@ -350,13 +350,16 @@ fn is_in(meta: &ObjectMeta, namespace: &str) -> bool {
 }
 
 /// Whether an invalid policy may have targets in addition to the readable ones.
-pub(super) fn has_unreadable_targets(misread: &[SchemaViolation], targets: Targets<'_>) -> bool {
+pub(super) fn has_unreadable_targets(
+    unreadable_fields: &[SchemaViolation],
+    targets: Targets<'_>,
+) -> bool {
     const FIELDS: [&str; 3] = ["targetRef", "targetRefs", "targetSelectors"];
-    if misread.is_empty() {
+    if unreadable_fields.is_empty() {
         return false;
     }
     let none = targets.refs().next().is_none() && targets.selectors.is_empty();
-    none || misread.iter().any(|fault| {
+    none || unreadable_fields.iter().any(|fault| {
         let field = fault.field.strip_prefix("spec.").unwrap_or_default();
         match field {
             "targetRef" => targets.single.is_none(),

@@ -99,7 +99,7 @@ impl Attachment {
         at: usize,
         report: &mut Report,
     ) {
-        if let Some(fault) = misread(route, at) {
+        if let Some(fault) = unreadable_field(route, at) {
             let message = fault.to_string();
             self.conditions.set(
                 ConditionType::Accepted,
@@ -205,13 +205,13 @@ impl Attachment {
 }
 
 /// The first unknown field that affects this parentRef or all of them.
-fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
+fn unreadable_field(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
     let concerns = |fault: &&SchemaViolation| match FieldScope::of(&fault.field) {
         FieldScope::Parent(own) => own == at,
         FieldScope::Rule(..) | FieldScope::EveryRule => false,
         _ => true,
     };
-    route.misread().iter().find(concerns)
+    route.unreadable_fields().iter().find(concerns)
 }
 
 /// Counts the route for its listeners. As in Envoy Gateway, an HTTPRoute counts even if all its rules are

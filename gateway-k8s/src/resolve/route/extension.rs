@@ -106,7 +106,7 @@ impl Extensions {
         route: RouteRef<'_>,
         filter: &Object<HttpRouteFilterSpec>,
     ) -> Result<(), ExtensionError> {
-        if let Some(violation) = filter.misread.first() {
+        if let Some(violation) = filter.unreadable_fields.first() {
             return invalid(violation.to_string());
         }
         let spec = &filter.spec;

@@ -114,13 +114,13 @@ impl<'a> RouteRef<'a> {
     }
 
     /// Unreadable fields; the parts that have them fail closed.
-    pub(super) fn misread(self) -> &'a [SchemaViolation] {
-        of_any!(self, route => &route.misread)
+    pub(super) fn unreadable_fields(self) -> &'a [SchemaViolation] {
+        of_any!(self, route => &route.unreadable_fields)
     }
 
     /// The unreadable fields of the rule at this index, and those that affect every rule.
-    fn misread_of_rule(self, rule: usize) -> impl Iterator<Item = &'a SchemaViolation> {
-        let faults = self.misread().iter();
+    fn unreadable_fields_of_rule(self, rule: usize) -> impl Iterator<Item = &'a SchemaViolation> {
+        let faults = self.unreadable_fields().iter();
         faults.filter(move |fault| FieldScope::of(&fault.field).affects_rule(rule))
     }
 

@@ -94,7 +94,7 @@ struct StreamResolver<'r, 'a, 'w> {
 
 impl StreamResolver<'_, '_, '_> {
     fn rule(&mut self, rule: &StreamRouteRule) -> StreamDraft {
-        let readable = self.misread();
+        let readable = self.has_readable_fields();
         let passed = self.weighted(&rule.backend_refs, true);
         let terminated = match self.tls.terminated {
             true => self.weighted(&rule.backend_refs, false),
@@ -120,11 +120,12 @@ impl StreamResolver<'_, '_, '_> {
         }
     }
 
-    /// Whether all fields of the rule are readable. The decoder has reported the others.
-    fn misread(&mut self) -> bool {
+    /// Whether all fields of the rule are readable. Adds those that are not to the errors of the route; the decoder has
+    /// reported them.
+    fn has_readable_fields(&mut self) -> bool {
         let rule = self.rule_index;
         let mut readable = true;
-        for fault in self.route.misread_of_rule(rule) {
+        for fault in self.route.unreadable_fields_of_rule(rule) {
             readable = false;
             self.faults.add(RuleError {
                 condition: ConditionType::Accepted,

@@ -64,7 +64,7 @@ pub(super) fn check(
             continue;
         }
         // An unreadable policy fails closed.
-        if !used.policy.misread.is_empty() {
+        if !used.policy.unreadable_fields.is_empty() {
             continue;
         }
         credentials::check(used, &subject, report);

@@ -68,7 +68,7 @@ fn configures_address(place: &Place<'_, '_>, inputs: Inputs<'_, '_>) -> bool {
     let own = client.policy(place.gateway, place.at);
     let detects = own.is_some_and(|policy| {
         // A listener with an unreadable policy fails closed.
-        !policy.misread.is_empty() || policy.spec.client_ip_detection.is_some()
+        !policy.unreadable_fields.is_empty() || policy.spec.client_ip_detection.is_some()
     });
     detects || expects_proxy_header(place, inputs)
 }

@@ -143,7 +143,7 @@ impl BackendObjects {
                         format!("the Backend is not accepted: {message}"),
                     );
                     // The decoder has reported invalid fields.
-                    if object.misread.is_empty() {
+                    if object.unreadable_fields.is_empty() {
                         let advice = FindingCode::BackendInvalid.advice();
                         report.error(
                             FindingCode::BackendInvalid,
@@ -180,7 +180,7 @@ impl BackendObject {
         object: &Object<BackendSpec>,
     ) -> Result<Self, BackendError> {
         let spec = &object.spec;
-        if let Some(violation) = object.misread.first() {
+        if let Some(violation) = object.unreadable_fields.first() {
             return match mixes_names_and_addresses(spec) {
                 true => fault(RouteReason::UnsupportedAddressType, violation.to_string()),
                 false => invalid(violation.to_string()),

@@ -66,19 +66,19 @@ pub(super) fn resolve(
         RouteRef::Http(http) if http.spec.rules.is_empty() => {
             vec![RuleParts::http(
                 (0, &HttpRouteRule::default()),
-                &http.misread,
+                &http.unreadable_fields,
             )]
         }
         RouteRef::Http(http) => {
             let rules = http.spec.rules.iter().enumerate();
             rules
-                .map(|rule| RuleParts::http(rule, &http.misread))
+                .map(|rule| RuleParts::http(rule, &http.unreadable_fields))
                 .collect()
         }
         RouteRef::Grpc(grpc) => {
             let rules = grpc.spec.rules.iter().enumerate();
             rules
-                .map(|rule| RuleParts::grpc(rule, &grpc.misread))
+                .map(|rule| RuleParts::grpc(rule, &grpc.unreadable_fields))
                 .collect()
         }
         RouteRef::Tls(_) | RouteRef::Tcp(_) | RouteRef::Udp(_) => Vec::new(),
@@ -199,7 +199,7 @@ impl RuleResolver<'_, '_, '_> {
     /// Resolves one rule.
     fn rule(&mut self, mut parts: RuleParts) -> RuleDraft {
         let before = self.faults.refusals();
-        self.misread();
+        self.report_unreadable_fields();
         self.check_filters(&parts.filters);
         let extensions = self.extensions(&parts.filters);
         let readable = parts.matches.faults.is_empty() && parts.matches.lost.is_none();
@@ -294,14 +294,14 @@ impl RuleResolver<'_, '_, '_> {
     ///
     /// A backendRef to a Service without port is an invalid reference: it affects its own share of
     /// the requests, with reason `PortNotSpecified`.
-    fn misread(&mut self) {
+    fn report_unreadable_fields(&mut self) {
         let rule = self.rule_index;
         let backend_refs = format!("spec.rules[{rule}].backendRefs[");
         let lacks_port = |fault: &SchemaViolation| {
             let place = fault.field.strip_prefix(&backend_refs);
             fault.message == PORT_REQUIRED && place.is_some_and(|place| !place.contains('.'))
         };
-        for fault in self.route.misread_of_rule(rule) {
+        for fault in self.route.unreadable_fields_of_rule(rule) {
             if lacks_port(fault) {
                 continue;
             }

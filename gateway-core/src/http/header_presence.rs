@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName};
 
 /// A set of field names and name patterns.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Names(u16);
+pub(crate) struct HeaderPresence(u16);
 
-impl Names {
+impl HeaderPresence {
     pub(crate) const CONNECTION: Self = Self(1);
     pub(crate) const UPGRADE: Self = Self(1 << 1);
     /// Other fields of one connection: `TE`, `Keep-Alive`, `Proxy-Connection`, `HTTP2-Settings`.
@@ -78,7 +78,7 @@ impl Names {
     }
 }
 
-impl BitOr for Names {
+impl BitOr for HeaderPresence {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
@@ -86,7 +86,7 @@ impl BitOr for Names {
     }
 }
 
-impl BitOrAssign for Names {
+impl BitOrAssign for HeaderPresence {
     fn bitor_assign(&mut self, other: Self) {
         *self = *self | other;
     }
@@ -99,29 +99,32 @@ mod tests {
 
     use super::*;
 
-    const KNOWN: [(&str, Names); 14] = [
-        ("connection", Names::CONNECTION),
-        ("upgrade", Names::UPGRADE),
-        ("te", Names::OTHER_HOP),
-        ("keep-alive", Names::OTHER_HOP),
-        ("proxy-connection", Names::OTHER_HOP),
-        ("http2-settings", Names::OTHER_HOP),
-        ("transfer-encoding", Names::TRANSFER_ENCODING),
-        ("content-length", Names::CONTENT_LENGTH),
-        ("content-type", Names::CONTENT_TYPE),
-        ("cookie", Names::COOKIE),
-        ("expect", Names::EXPECT),
-        ("referer", Names::REFERER),
-        ("x-forwarded-for", Names::X_FORWARDED_FOR),
-        ("x-forwarded-client-cert", Names::X_FORWARDED_CLIENT_CERT),
+    const KNOWN: [(&str, HeaderPresence); 14] = [
+        ("connection", HeaderPresence::CONNECTION),
+        ("upgrade", HeaderPresence::UPGRADE),
+        ("te", HeaderPresence::OTHER_HOP),
+        ("keep-alive", HeaderPresence::OTHER_HOP),
+        ("proxy-connection", HeaderPresence::OTHER_HOP),
+        ("http2-settings", HeaderPresence::OTHER_HOP),
+        ("transfer-encoding", HeaderPresence::TRANSFER_ENCODING),
+        ("content-length", HeaderPresence::CONTENT_LENGTH),
+        ("content-type", HeaderPresence::CONTENT_TYPE),
+        ("cookie", HeaderPresence::COOKIE),
+        ("expect", HeaderPresence::EXPECT),
+        ("referer", HeaderPresence::REFERER),
+        ("x-forwarded-for", HeaderPresence::X_FORWARDED_FOR),
+        (
+            "x-forwarded-client-cert",
+            HeaderPresence::X_FORWARDED_CLIENT_CERT,
+        ),
     ];
 
-    fn of(names: &[&str]) -> Names {
+    fn of(names: &[&str]) -> HeaderPresence {
         let line = |name: &&str| {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             (name, HeaderValue::from_static("x"))
         };
-        Names::of(&names.iter().map(line).collect())
+        HeaderPresence::of(&names.iter().map(line).collect())
     }
 
     #[test]
@@ -129,9 +132,12 @@ mod tests {
         for (name, expected) in KNOWN {
             assert_eq!(of(&["Accept", name, "X-Other"]), expected, "{name}");
         }
-        assert_eq!(of(&["X-Envoy-Foo"]), Names::X_ENVOY);
-        assert_eq!(of(&["a_b"]), Names::UNDERSCORE);
-        assert_eq!(of(&["x-envoy-a_b"]), Names::X_ENVOY | Names::UNDERSCORE);
+        assert_eq!(of(&["X-Envoy-Foo"]), HeaderPresence::X_ENVOY);
+        assert_eq!(of(&["a_b"]), HeaderPresence::UNDERSCORE);
+        assert_eq!(
+            of(&["x-envoy-a_b"]),
+            HeaderPresence::X_ENVOY | HeaderPresence::UNDERSCORE
+        );
     }
 
     proptest! {
@@ -149,7 +155,7 @@ mod tests {
                 let put_in = KNOWN.iter().any(|(n, f)| *f == flag && names.contains(n));
                 prop_assert_eq!(set.has(flag), put_in, "{}", name);
             }
-            prop_assert_eq!(set.has(Names::UNDERSCORE), other.contains('_'));
+            prop_assert_eq!(set.has(HeaderPresence::UNDERSCORE), other.contains('_'));
         }
     }
 }
