@@ -1,7 +1,11 @@
 //! Guards of ingress-nginx that the translation must not lose.
 
-use super::Migration;
-use super::verdict_tests::{ingress, migrate};
+use super::model::{IngressNginx, ModelAnswer};
+use super::proof::{Observed, STRANGER, requests};
+use super::proof_report::{Difference, explain};
+use super::settings::IngressSettings;
+use super::verdict_tests::{config, ingress, migrate};
+use super::{Manifests, Migration};
 
 /// A host with a path for everyone, one whose prefix is removed, and one with the annotations `guard`.
 fn guarded(guard: &[(&str, &str)]) -> String {
@@ -49,4 +53,124 @@ fn paths_with_equal_guards_become_prefixes() {
     let migration = migrate(&guarded(&[]));
 
     assert!(paths(&migration, "PathPrefix").contains(&"/wp-login".to_owned()));
+}
+
+#[test]
+fn other_spellings_of_a_guarded_path_are_proved_from_outside_of_its_source_range() {
+    let mut manifests = Manifests::default();
+    let text = guarded(&[("whitelist-source-range", "10.0.0.0/8")]);
+    manifests.add("in.yaml", &text);
+
+    let requests = requests(&IngressNginx::new(&manifests, &[]));
+
+    for target in ["/WP-LOGIN", "/wp-loginx"] {
+        let mut from_outside = requests.iter().filter(|one| one.client == STRANGER);
+        assert!(from_outside.any(|one| one.target == target), "{target}");
+    }
+}
+
+#[test]
+fn a_request_that_passes_by_a_guard_is_explained_by_no_verdict() {
+    let mut manifests = Manifests::default();
+    manifests.add("in.yaml", &guarded(&[("satisfy", "any")]));
+    let nginx = IngressNginx::new(&manifests, &[]);
+    let request = requests(&nginx).swap_remove(0);
+    let mut verdicts = migrate(&guarded(&[])).verdicts;
+    let rejected = ModelAnswer::Reply {
+        status: 403,
+        location: None,
+    };
+    let found = Observed {
+        status: 200,
+        backend: Some("shop/all".to_owned()),
+        ..Observed::default()
+    };
+    let mut difference = Difference::default();
+
+    explain(
+        &nginx,
+        &mut verdicts,
+        &request,
+        (&rejected, &found),
+        &mut difference,
+    );
+
+    assert!(difference.explained_by.is_empty());
+}
+
+/// The settings of an Ingress without annotations under a ConfigMap.
+fn under(keys: &[(&str, &str)]) -> IngressSettings {
+    let mut manifests = Manifests::default();
+    let text = format!("{}{}", config(keys), ingress("web", &[], "/"));
+    manifests.add("in.yaml", &text);
+    let nginx = IngressNginx::new(&manifests, &[]);
+    let locations = nginx.servers().iter().flat_map(|server| &server.locations);
+    let found = locations.filter_map(|location| nginx.settings(location).cloned());
+    found.last().unwrap_or_default()
+}
+
+#[test]
+fn blocked_networks_of_the_config_map_are_denied_unless_the_ingress_has_a_list() {
+    let blocked = [("block-cidrs", "192.0.2.0/24, 198.51.100.7")];
+    let listed = [blocked[0], ("denylist-source-range", "10.0.0.0/8")];
+
+    assert_eq!(under(&blocked).deny, ["192.0.2.0/24", "198.51.100.7/32"]);
+    assert_eq!(under(&listed).deny, ["10.0.0.0/8"]);
+    assert_eq!(
+        under(&[("block-cidrs", "everyone")]).denied.as_deref(),
+        Some("ConfigMap block-cidrs")
+    );
+}
+
+#[test]
+fn source_ranges_and_header_fields_of_global_snippets_become_settings() {
+    let settings = under(&[
+        ("location-snippet", "deny 192.0.2.1;"),
+        ("server-snippet", "add_header X-Srv 1;"),
+    ]);
+
+    assert_eq!(settings.deny, ["192.0.2.1/32"]);
+    let field = ("X-Srv".to_owned(), "1".to_owned());
+    assert_eq!(settings.response_headers, [field]);
+    assert_eq!(settings.denied, None);
+}
+
+#[test]
+fn a_guard_of_a_global_snippet_without_an_equivalent_closes_all_paths() {
+    for (key, text) in [
+        ("server-snippet", "if ($http_x_bad) { return 403; }"),
+        ("location-snippet", "access_by_lua_file /etc/guard.lua;"),
+        ("http-snippet", "include /etc/nginx/blocked.conf;"),
+        ("http-snippet", "auth_basic private;"),
+        ("location-snippet", "deny 192.0.2.1"),
+    ] {
+        assert_eq!(
+            under(&[(key, text)]).denied.as_deref(),
+            Some(&*format!("ConfigMap {key}")),
+            "{text}"
+        );
+    }
+    let other = "map $host $x { default 0; } server { listen 8080; return 403; }";
+    assert_eq!(under(&[("http-snippet", other)]).denied, None);
+}
+
+#[test]
+fn values_of_the_chart_permit_snippets_and_enable_passthrough_as_the_chart_does() {
+    let values = "---\ncontroller:\n  allowSnippetAnnotations: true\n  config: {annotations-risk-level: Critical}\n  extraArgs: {enable-ssl-passthrough: \"\"}\n";
+    let snippet = [
+        ("configuration-snippet", "more_set_headers \"X-A: b\";"),
+        ("ssl-passthrough", "true"),
+    ];
+    let mut manifests = Manifests::default();
+    manifests.add(
+        "in.yaml",
+        &format!("{values}{}", ingress("web", &snippet, "/")),
+    );
+
+    let nginx = IngressNginx::new(&manifests, &[]);
+
+    let server = nginx.servers().iter().find(|one| one.host == "a.test");
+    assert!(server.is_some_and(|one| one.passthrough.is_some()));
+    let settings = server.and_then(|one| nginx.settings(&one.locations[0]));
+    assert!(settings.is_some_and(|one| one.response_headers.len() == 1));
 }

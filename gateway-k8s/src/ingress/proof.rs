@@ -101,6 +101,7 @@ fn of_location(
         false => location.path.clone(),
     };
     let client = inside(settings);
+    let clients = clients(settings);
     let bare = path.trim_end_matches('/');
     let mut targets = vec![
         path.clone(),
@@ -120,17 +121,14 @@ fn of_location(
         } else {
             format!("/{target}")
         };
-        all.push(get(https, host, &target, client));
+        for client in &clients {
+            all.push(get(https, host, &target, *client));
+        }
     }
     for method in ["POST", "OPTIONS", "HEAD"] {
         let mut request = get(https, host, &path, client);
         request.method = method.to_owned();
         all.push(request);
-    }
-    if !settings.allow.is_empty() || !settings.deny.is_empty() {
-        all.push(get(https, host, &path, STRANGER));
-        let denied = settings.deny.first().and_then(|n| n.parse::<IpNet>().ok());
-        all.extend(denied.map(|network| get(https, host, &path, network.addr())));
     }
     if let Some(canary) = &location.canary {
         let canary = &canary.canary;
@@ -162,6 +160,18 @@ fn of_location(
 fn inside(settings: &IngressSettings) -> IpAddr {
     let allowed = settings.allow.first().and_then(|n| n.parse::<IpNet>().ok());
     allowed.map_or(STRANGER, |network| network.addr())
+}
+
+/// Client addresses inside and outside of the lists of an Ingress. Each path is requested by all of them, because a
+/// path that takes the requests of another one may have other lists.
+fn clients(settings: &IngressSettings) -> BTreeSet<IpAddr> {
+    let mut clients = BTreeSet::from([inside(settings)]);
+    if !settings.allow.is_empty() || !settings.deny.is_empty() {
+        clients.insert(STRANGER);
+        let denied = settings.deny.first().and_then(|n| n.parse::<IpNet>().ok());
+        clients.extend(denied.map(|network| network.addr()));
+    }
+    clients
 }
 
 /// The path with its first letter percent-encoded, without the first slash.

@@ -16,6 +16,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::annotations::global_snippets::OF_CONFIG_MAP;
 use super::model::{IngressNginx, ModelAnswer, ModelRequest};
 use super::proof::Observed;
 use super::report::counted;
@@ -210,6 +211,10 @@ pub fn not_comparable(
         return Some("the host verifies client certificates");
     }
     let settings = nginx.settings_of(request)?;
+    let cause = settings.denied.as_deref().unwrap_or_default();
+    if cause.starts_with(OF_CONFIG_MAP) {
+        return Some("a key of the ConfigMap that is not translated closes the path");
+    }
     if settings.backend.protocol != BackendProtocol::Http {
         return Some("the backend does not use plain HTTP");
     }
@@ -225,7 +230,8 @@ pub fn not_comparable(
     }
 }
 
-/// Names the verdicts that describe a difference, and gives them its request as their example.
+/// Names the verdicts that describe a difference, and gives them its request as their example. A request that a backend
+/// receives although ingress-nginx rejects it has no explanation.
 pub fn explain(
     nginx: &IngressNginx<'_>,
     verdicts: &mut [MigrationVerdict],
@@ -237,6 +243,9 @@ pub fn explain(
         (expected, found.status, nginx.has_backend(request))
     {
         difference.explained_by.push("error responses".to_owned());
+    }
+    if is_weaker(expected, found) {
+        return;
     }
     let Some(ingress) = nginx.ingress_of(request) else {
         return;
@@ -273,6 +282,19 @@ pub fn explain(
     }
     difference.explained_by.sort();
     difference.explained_by.dedup();
+}
+
+/// Whether a backend receives a request that ingress-nginx rejects. No verdict describes that: a translation is never
+/// less protected.
+fn is_weaker(expected: &ModelAnswer, found: &Observed) -> bool {
+    let rejected = matches!(
+        expected,
+        ModelAnswer::Reply {
+            status: 401 | 403,
+            ..
+        }
+    );
+    rejected && found.backend.is_some()
 }
 
 /// The parts of the exchange that differ.

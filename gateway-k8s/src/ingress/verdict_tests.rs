@@ -19,7 +19,7 @@ pub(super) fn ingress(name: &str, annotations: &[(&str, &str)], path: &str) -> S
     text
 }
 
-fn config(keys: &[(&str, &str)]) -> String {
+pub(super) fn config(keys: &[(&str, &str)]) -> String {
     let mut text = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: ingress-nginx-controller, namespace: ingress-nginx}\ndata:\n  a: b\n".to_owned();
     for (key, value) in keys {
         let _ = writeln!(text, "  {key}: '{value}'");

@@ -16,6 +16,7 @@ mod cors;
 mod effect;
 pub(crate) mod errors;
 pub(crate) mod external_auth;
+pub(crate) mod global_snippets;
 mod headers;
 mod limits;
 mod mirror;
@@ -59,15 +60,8 @@ pub(crate) fn read(
         let name = name.strip_prefix(prefix)?.strip_prefix('/')?;
         Some((name, (written.text.as_str(), written.line)))
     });
-    let mut reader = AnnotationReader {
-        ingress,
-        config,
-        manifests,
-        settings: IngressSettings::default(),
-        values: values.collect(),
-        findings: BTreeMap::new(),
-        causes: BTreeSet::new(),
-    };
+    let mut reader = AnnotationReader::empty(ingress, config, manifests);
+    reader.values = values.collect();
     reader.risks();
     reader.forbidden_values();
     redirects::read(&mut reader);
@@ -89,6 +83,19 @@ pub(crate) fn read(
 }
 
 impl<'a> AnnotationReader<'a> {
+    /// A reader without annotations.
+    fn empty(ingress: &'a Ingress, config: &'a ControllerConfig, manifests: &'a Manifests) -> Self {
+        Self {
+            ingress,
+            config,
+            manifests,
+            settings: IngressSettings::default(),
+            values: BTreeMap::new(),
+            findings: BTreeMap::new(),
+            causes: BTreeSet::new(),
+        }
+    }
+
     /// The value of an annotation. Empty values count as absent, as in the controller.
     pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         debug_assert!(table::annotation(name).is_some(), "{name}");

@@ -4,15 +4,15 @@
 //! directives are quoted with their lines. If one of them is a guard, the paths of the Ingress
 //! return 500.
 
-use super::AnnotationReader;
 use super::snippet_conditions;
+use super::{AnnotationReader, global_snippets};
 use crate::ingress::nginx_conf::{Directive, parse};
 use crate::ingress::settings::{Redirect, SnippetAction, SnippetLocation};
 use crate::ingress::table::Risk;
 use crate::ingress::value::{networks, size, url};
 use crate::ingress::verdict::{Aspect, Finding};
 
-const ANY: &[Aspect] = &[
+pub(super) const ANY: &[Aspect] = &[
     Aspect::Status,
     Aspect::ResponseHeaders,
     Aspect::Body,
@@ -80,18 +80,18 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             reader.drop_ingress(name, why);
         }
     }
-    if !allowed {
-        return;
-    }
-    for name in ["configuration-snippet", "server-snippet"] {
-        if let Some(text) = reader.text(name) {
-            snippet(reader, name, text);
+    if allowed {
+        for name in ["configuration-snippet", "server-snippet"] {
+            if let Some(text) = reader.text(name) {
+                snippet(reader, name, text);
+            }
+        }
+        if reader.has("auth-snippet") && reader.has("auth-url") {
+            let text = "requests to the authentication server cannot be edited";
+            reader.found("auth-snippet", Finding::impossible(text, ANY));
         }
     }
-    if reader.has("auth-snippet") && reader.has("auth-url") {
-        let text = "requests to the authentication server cannot be edited";
-        reader.found("auth-snippet", Finding::impossible(text, ANY));
-    }
+    global_snippets::read(reader);
 }
 
 fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
@@ -141,7 +141,7 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
     reader.found(name, Finding::impossible(text, ANY));
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
@@ -149,20 +149,25 @@ fn shorten(text: &str) -> String {
 }
 
 /// Whether a directive may reject requests.
-fn is_guard(directive: &Directive) -> bool {
+pub(super) fn is_guard(directive: &Directive) -> bool {
     let rejects = |code: &String| code.starts_with(['4', '5', '$']);
     let own = match directive.name.as_str() {
+        // The content of an included file is unknown.
         "deny" | "allow" | "auth_request" | "auth_basic" | "satisfy" | "limit_except"
-        | "limit_req" => true,
+        | "limit_req" | "include" | "internal" | "ssl_verify_client" => true,
         "return" => directive.args.first().is_some_and(rejects),
-        _ => directive.name.ends_with("_by_lua_block") || directive.name.starts_with("modsecurity"),
+        _ => directive.name.contains("_by_lua") || directive.name.starts_with("modsecurity"),
     };
     own || directive.block.iter().flatten().any(is_guard)
 }
 
 /// Converts a directive of a `server-snippet` or of a `configuration-snippet` to a setting. Returns `false` if that is
 /// not possible.
-fn apply(reader: &mut AnnotationReader<'_>, of_server: bool, directive: &Directive) -> bool {
+pub(super) fn apply(
+    reader: &mut AnnotationReader<'_>,
+    of_server: bool,
+    directive: &Directive,
+) -> bool {
     let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
     let settings = &mut reader.settings;
     match (directive.name.as_str(), &args[..]) {
@@ -339,9 +344,10 @@ pub(super) fn reply_of_block(block: &[Directive]) -> Option<SnippetAction> {
 /// A location whose block is one redirect or rejects everything.
 fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive]) -> bool {
     let (path, exact, regex) = match path {
-        ["=", path] => (*path, true, false),
-        ["~" | "~*", path] => (*path, false, true),
-        ["^~", path] | [path] => (*path, false, false),
+        ["=", path] => ((*path).to_owned(), true, false),
+        ["~", path] => ((*path).to_owned(), false, true),
+        ["~*", path] => (format!("(?i){path}"), false, true),
+        ["^~", path] | [path] => ((*path).to_owned(), false, false),
         _ => return false,
     };
     if !regex && !path.starts_with('/') {
@@ -351,7 +357,7 @@ fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive
         return false;
     };
     reader.settings.locations.push(SnippetLocation {
-        path: path.to_owned(),
+        path,
         exact,
         regex,
         action,

@@ -1,7 +1,7 @@
 //! Keys and flags whose verdict depends on their value, on other keys, or on objects.
 
 use super::ConfigValue;
-use crate::ingress::annotations::{backend, errors, proxy};
+use crate::ingress::annotations::{backend, errors, global_snippets, proxy};
 use crate::ingress::controller::object_key;
 use crate::ingress::value::{boolean, networks};
 use crate::ingress::verdict::Aspect::{Body, Calls, RequestHeaders, ResponseHeaders, Status, Tls};
@@ -174,6 +174,27 @@ pub(super) fn source_range(value: &ConfigValue<'_>) -> Finding {
             &[Status, Calls, Body, ResponseHeaders],
         ),
     }
+}
+
+/// `block-cidrs`.
+pub(super) fn blocked_networks(value: &ConfigValue<'_>) -> Finding {
+    match networks(value.text) {
+        Ok(_) => Finding::differs(
+            "SecurityPolicies of all routes whose Ingress has no list of its own, as in ingress-nginx; requests to unknown hosts receive 404 instead of 403",
+            &[Status, Calls, Body],
+        ),
+        Err(entry) => Finding::decision(
+            format!(
+                "`{entry}` is no network: the paths of all Ingresses without a list of their own return 500"
+            ),
+            &[Status, Calls, Body, ResponseHeaders],
+        ),
+    }
+}
+
+/// `location-snippet`, `server-snippet` and `http-snippet`.
+pub(super) fn snippet(value: &ConfigValue<'_>) -> Finding {
+    global_snippets::finding(value.config, value.manifests, value.name, value.text)
 }
 
 /// `custom-http-errors`.

@@ -30,13 +30,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         "annotations-risk-level",
         Same("applied when annotations are read"),
     ),
-    (
-        "block-cidrs",
-        Never(
-            "a SecurityPolicy of a route replaces that of the Gateway, so blocked addresses are not added to the lists of Ingresses: add them to `authorization` of each SecurityPolicy",
-            &[Status, Calls, Body],
-        ),
-    ),
+    ("block-cidrs", By(by_value::blocked_networks)),
     (
         "block-referers",
         Never(
@@ -143,7 +137,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("hsts-preload", By(by_value::of_hsts)),
     ("http-access-log-path", LOG),
     ("http-redirect-code", Same("status of the redirect route")),
-    ("http-snippet", SNIPPET),
+    ("http-snippet", By(by_value::snippet)),
     (
         "http2-max-concurrent-streams",
         Decide(
@@ -190,7 +184,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     ("limit-req-status-code", By(by_value::limit_status)),
     ("load-balance", By(by_value::load_balance)),
-    ("location-snippet", SNIPPET),
+    ("location-snippet", By(by_value::snippet)),
     ("log-format-escape-json", LOG),
     ("log-format-escape-none", LOG),
     ("log-format-stream", LOG),
@@ -316,7 +310,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("reuse-port", NGINX),
     ("server-name-hash-bucket-size", NGINX),
     ("server-name-hash-max-size", NGINX),
-    ("server-snippet", SNIPPET),
+    ("server-snippet", By(by_value::snippet)),
     (
         "server-tokens",
         Differs(

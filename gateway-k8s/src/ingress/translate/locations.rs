@@ -11,6 +11,7 @@ use super::policies::{PolicyScope, RoutePolicies};
 use super::redirects::redirect_target;
 use super::routes::{Listeners, TranslatedRule};
 use super::{ANSWER, Translator};
+use crate::ingress::annotations::global_snippets;
 use crate::ingress::servers::{Location, Server, listed_paths};
 use crate::ingress::settings::{BackendProtocol, IngressSettings, SnippetAction};
 use crate::ingress::verdict::Finding;
@@ -242,20 +243,34 @@ impl Translator<'_> {
         let port = port
             .and_then(|service| service.ports.first())
             .map_or(80, |port| port.port);
-        let rule = TranslatedRule {
+        let mut rule = TranslatedRule {
             matches: vec![json!({"path": {"type": "PathPrefix", "value": "/"}})],
             filters: Vec::new(),
             backends: vec![json!({"name": backend.service.name, "port": port})],
             session: None,
         };
         let comments = BTreeSet::from(["--default-backend-service".to_owned()]);
+        let global = global_snippets::without_ingress(self.config, self.manifests);
+        if global.denied.is_some() {
+            // A rule without backends returns 500.
+            rule.backends.clear();
+        }
+        let scope = PolicyScope {
+            auth: true,
+            own_backend: false,
+            https_only: false,
+        };
+        let policies = RoutePolicies {
+            security: self.security(&global, &backend.service, scope, &comments),
+            ..RoutePolicies::default()
+        };
         Draft {
             namespace: &namespace,
             ingress: "default-backend",
             comments: &comments,
             drafts,
         }
-        .add(Listeners::Both, vec![rule]);
+        .add_with(Listeners::Both, "HTTPRoute", policies, vec![rule]);
         self.namespaces.insert(namespace);
     }
 

@@ -112,7 +112,8 @@ impl Translator<'_> {
         }
     }
 
-    fn security(
+    /// The SecurityPolicy of a location.
+    pub(super) fn security(
         &mut self,
         settings: &IngressSettings,
         ingress: &ObjectKey,

@@ -1,0 +1,169 @@
+//! Snippets and `block-cidrs` of the ConfigMap, which apply to the paths of all Ingresses.
+//!
+//! The directives are those of the annotations. A guard without an equivalent closes all paths: they
+//! return 500.
+
+use super::AnnotationReader;
+use super::snippets::{ANY, apply, is_guard, shorten};
+use crate::ingress::controller::ControllerConfig;
+use crate::ingress::input::{Ingress, Manifests};
+use crate::ingress::nginx_conf::{Directive, parse};
+use crate::ingress::settings::IngressSettings;
+use crate::ingress::value::networks;
+use crate::ingress::verdict::{Aspect, Finding};
+
+/// The snippets of all locations, servers and the whole of nginx.
+const GLOBAL_SNIPPETS: [&str; 3] = ["location-snippet", "server-snippet", "http-snippet"];
+
+/// Begin of the name of a key that closes the paths of all Ingresses, in `IngressSettings::denied`.
+pub(crate) const OF_CONFIG_MAP: &str = "ConfigMap ";
+
+/// Blocks of an `http-snippet` whose content is not applied to requests of Ingresses.
+const OTHER_BLOCKS: [&str; 6] = ["geo", "map", "server", "split_clients", "types", "upstream"];
+
+/// The settings of a snippet, and what cannot be translated.
+struct GlobalSnippet {
+    settings: IngressSettings,
+    /// The directives that are left, each with its line.
+    left: Vec<String>,
+    /// Whether a directive that is left may reject requests.
+    guards: bool,
+}
+
+/// Adds the settings of the ConfigMap to those of an Ingress, which take precedence.
+pub(super) fn read(reader: &mut AnnotationReader<'_>) {
+    for name in GLOBAL_SNIPPETS {
+        if let Some(text) = reader.config.text(name) {
+            let snippet = global_snippet(reader.config, reader.manifests, name, text);
+            add(&mut reader.settings, snippet.settings, name);
+        }
+    }
+    block_cidrs(reader);
+}
+
+/// The settings of a location that belongs to no Ingress.
+pub(crate) fn without_ingress(config: &ControllerConfig, manifests: &Manifests) -> IngressSettings {
+    let ingress = Ingress::default();
+    let mut reader = AnnotationReader::empty(&ingress, config, manifests);
+    read(&mut reader);
+    reader.settings
+}
+
+/// The verdict on a snippet of the ConfigMap.
+pub(crate) fn finding(
+    config: &ControllerConfig,
+    manifests: &Manifests,
+    name: &str,
+    text: &str,
+) -> Finding {
+    let snippet = global_snippet(config, manifests, name, text);
+    if snippet.left.is_empty() {
+        let text = "its directives are filters and policies of the routes of all Ingresses; other requests, such as those to unknown hosts, do not have them";
+        return Finding::differs(text, &[Aspect::ResponseHeaders, Aspect::RequestHeaders]);
+    }
+    let mut text = format!("not translated: {}", snippet.left.join("; "));
+    if snippet.guards {
+        text.push_str(". These may reject requests, so the paths of all Ingresses return 500 until they are replaced by a SecurityPolicy");
+    }
+    Finding::impossible(text, ANY)
+}
+
+fn global_snippet(
+    config: &ControllerConfig,
+    manifests: &Manifests,
+    name: &str,
+    text: &str,
+) -> GlobalSnippet {
+    let ingress = Ingress::default();
+    let mut reader = AnnotationReader::empty(&ingress, config, manifests);
+    let mut left = Vec::new();
+    let mut guards = false;
+    match parse(text) {
+        Ok(directives) => {
+            for directive in &directives {
+                if !apply(&mut reader, true, directive) {
+                    guards |= is_guard_of(name, directive);
+                    left.push(format!(
+                        "line {}: `{}`",
+                        directive.line,
+                        shorten(&directive.text)
+                    ));
+                }
+            }
+        }
+        Err(line) => {
+            left.push(format!("line {line} cannot be read"));
+            guards = true;
+        }
+    }
+    let mut settings = reader.settings;
+    if guards {
+        settings.denied = Some(format!("{OF_CONFIG_MAP}{name}"));
+    }
+    GlobalSnippet {
+        settings,
+        left,
+        guards,
+    }
+}
+
+fn is_guard_of(name: &str, directive: &Directive) -> bool {
+    let other = name == "http-snippet" && OTHER_BLOCKS.contains(&directive.name.as_str());
+    !other && is_guard(directive)
+}
+
+/// Adds the settings of a snippet. nginx ignores the source ranges of servers and of the whole configuration in a
+/// location that has its own.
+fn add(settings: &mut IngressSettings, global: IngressSettings, name: &str) {
+    let has_lists = !settings.allow.is_empty() || !settings.deny.is_empty();
+    if name == "location-snippet" || !has_lists {
+        if settings.allow.is_empty() {
+            settings.allow = global.allow;
+        }
+        settings.deny.extend(global.deny);
+    }
+    if settings.denied.is_none() {
+        settings.denied = global.denied;
+    }
+    if settings.redirect.is_none() {
+        settings.redirect = global.redirect;
+    }
+    let vhost = &mut settings.backend.vhost;
+    *vhost = vhost.take().or(global.backend.vhost);
+    let (own, proxy) = (&mut settings.proxy, global.proxy);
+    own.body_size = own.body_size.or(proxy.body_size);
+    own.idle_timeout = own.idle_timeout.or(proxy.idle_timeout);
+    own.connect_timeout = own.connect_timeout.or(proxy.connect_timeout);
+    add_fields(&mut settings.response_headers, global.response_headers);
+    add_fields(&mut settings.request_headers, global.request_headers);
+    settings.hidden_headers.extend(global.hidden_headers);
+    let removed = &mut settings.removed_request_headers;
+    removed.extend(global.removed_request_headers);
+    settings.locations.extend(global.locations);
+}
+
+fn add_fields(own: &mut Vec<(String, String)>, global: Vec<(String, String)>) {
+    for (name, value) in global {
+        if !own
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(&name))
+        {
+            own.push((name, value));
+        }
+    }
+}
+
+/// `block-cidrs`: the `deny` of the whole configuration.
+fn block_cidrs(reader: &mut AnnotationReader<'_>) {
+    let settings = &mut reader.settings;
+    let Some(text) = reader.config.text("block-cidrs") else {
+        return;
+    };
+    if !settings.allow.is_empty() || !settings.deny.is_empty() {
+        return;
+    }
+    match networks(text) {
+        Ok(blocked) => settings.deny = blocked,
+        Err(_) => settings.denied = Some(format!("{OF_CONFIG_MAP}block-cidrs")),
+    }
+}
