@@ -135,6 +135,19 @@ fn values_in_other_charts_and_objects_are_read() {
 }
 
 #[test]
+fn values_of_a_second_file_keep_the_keys_of_the_first() {
+    let first = "controller: {config: {whitelist-source-range: 10.9.0.0/16, use-gzip: 'true'}}";
+    let second = "controller: {config: {use-gzip: 'false'}}";
+
+    let migration = migrate(&[INGRESS, first, second]);
+
+    assert!(written(&migration).contains("10.9.0.0/16"));
+    let found = verdict(&migration, "use-gzip").expect("a verdict");
+    assert_eq!(found.value, "false");
+    assert_eq!(found.place.file, "1.yaml and 2.yaml");
+}
+
+#[test]
 fn values_that_are_not_among_the_files_are_a_warning_that_names_the_object() {
     for text in [
         "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: ingress-nginx, namespace: infra}\nspec:\n  valuesFrom: [{kind: ConfigMap, name: values}]\n",

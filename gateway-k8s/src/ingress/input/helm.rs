@@ -217,59 +217,10 @@ impl Reader<'_> {
     fn render(&self, into: &mut Manifests, values: &Rc<Node>, release: &ChartRelease) {
         let empty = Rc::new(Node::empty_map(values.place));
         let controller = values.field("controller").unwrap_or(&empty);
-        let mut config = BTreeMap::new();
-        let mut flags = self.chart_flags(controller);
-        if let Some(value) = controller
-            .field("allowSnippetAnnotations")
-            .filter(|value| is_true(value))
-        {
-            config.insert(
-                "allow-snippet-annotations".to_owned(),
-                self.one("true", value),
-            );
-        }
-        let data = |values: BTreeMap<String, Written>| Data {
-            values,
-            labels: BTreeMap::new(),
-            file: Arc::clone(self.file),
-        };
-        for (field, key, suffix) in [
-            ("addHeaders", "add-headers", "custom-add-headers"),
-            (
-                "proxySetHeaders",
-                "proxy-set-headers",
-                "custom-proxy-headers",
-            ),
-        ] {
-            let Some(map) = controller.field(field) else {
-                continue;
-            };
-            let name = ObjectKey::new(&*release.namespace, format!("{CHART}-{suffix}"));
-            config.insert(key.to_owned(), self.one(&name.to_string(), map));
-            into.config_maps
-                .entry(name)
-                .or_insert_with(|| data(self.written(Some(map))));
-        }
-        for kind in ["tcp", "udp"] {
-            let Some(map) = values.field(kind) else {
-                continue;
-            };
-            let entries = self.written(Some(map));
-            if entries.is_empty() {
-                continue;
-            }
-            let name = ObjectKey::new(&*release.namespace, format!("{CHART}-{kind}"));
-            flags.insert(
-                format!("{kind}-services-configmap"),
-                self.one(&name.to_string(), map),
-            );
-            into.config_maps
-                .entry(name)
-                .or_insert_with(|| data(entries));
-        }
-        config.extend(self.written(controller.field("config")));
+        let config = self.chart_config(into, controller, release);
         if !config.is_empty() {
-            into.helm_config = Some(data(config));
+            let earlier = into.helm_config.take();
+            into.helm_config = Some(combined(earlier, self.data(config)));
         }
         self.chart_class(into, controller);
         if let Some(backend) = values.field("defaultBackend")
@@ -277,6 +228,8 @@ impl Reader<'_> {
         {
             self.unread(into, values, "defaultBackend", release);
         }
+        let mut flags = self.chart_flags(controller);
+        flags.extend(self.chart_ports(into, values, release));
         // The arguments follow the flags of the chart, so they take precedence.
         for (name, mut written) in self.written(controller.field("extraArgs")) {
             if written.text.is_empty() {
@@ -291,6 +244,79 @@ impl Reader<'_> {
                 flags,
                 file: Arc::clone(self.file),
             });
+        }
+    }
+
+    /// Keys of the controller's ConfigMap. Adds the ConfigMaps of header fields.
+    fn chart_config(
+        &self,
+        into: &mut Manifests,
+        controller: &Node,
+        release: &ChartRelease,
+    ) -> BTreeMap<String, Written> {
+        let mut config = BTreeMap::new();
+        if let Some(value) = controller
+            .field("allowSnippetAnnotations")
+            .filter(|value| is_true(value))
+        {
+            config.insert(
+                "allow-snippet-annotations".to_owned(),
+                self.one("true", value),
+            );
+        }
+        for (field, key, suffix) in [
+            ("addHeaders", "add-headers", "custom-add-headers"),
+            (
+                "proxySetHeaders",
+                "proxy-set-headers",
+                "custom-proxy-headers",
+            ),
+        ] {
+            let Some(map) = controller.field(field) else {
+                continue;
+            };
+            let name = ObjectKey::new(&*release.namespace, format!("{CHART}-{suffix}"));
+            config.insert(key.to_owned(), self.one(&name.to_string(), map));
+            let fields = self.written(Some(map));
+            let maps = &mut into.config_maps;
+            maps.entry(name).or_insert_with(|| self.data(fields));
+        }
+        config.extend(self.written(controller.field("config")));
+        config
+    }
+
+    /// Flags for the ports of `tcp` and `udp`. Adds their ConfigMaps.
+    fn chart_ports(
+        &self,
+        into: &mut Manifests,
+        values: &Node,
+        release: &ChartRelease,
+    ) -> BTreeMap<String, Written> {
+        let mut flags = BTreeMap::new();
+        for kind in ["tcp", "udp"] {
+            let Some(map) = values.field(kind) else {
+                continue;
+            };
+            let entries = self.written(Some(map));
+            if entries.is_empty() {
+                continue;
+            }
+            let name = ObjectKey::new(&*release.namespace, format!("{CHART}-{kind}"));
+            flags.insert(
+                format!("{kind}-services-configmap"),
+                self.one(&name.to_string(), map),
+            );
+            let maps = &mut into.config_maps;
+            maps.entry(name).or_insert_with(|| self.data(entries));
+        }
+        flags
+    }
+
+    fn data(&self, values: BTreeMap<String, Written>) -> Data {
+        Data {
+            values,
+            labels: BTreeMap::new(),
+            file: Arc::clone(self.file),
         }
     }
 
@@ -381,6 +407,21 @@ impl Reader<'_> {
             line: self.line(at),
         }
     }
+}
+
+/// The keys of two files of values, of which the later one takes precedence. Lines are unknown if the files differ.
+fn combined(earlier: Option<Data>, mut later: Data) -> Data {
+    let Some(earlier) = earlier else {
+        return later;
+    };
+    let mut all = earlier.values;
+    all.append(&mut later.values);
+    if earlier.file != later.file {
+        later.file = Arc::from(format!("{} and {}", earlier.file, later.file));
+        all.values_mut().for_each(|written| written.line = 0);
+    }
+    later.values = all;
+    later
 }
 
 fn is_true(value: &Rc<Node>) -> bool {
