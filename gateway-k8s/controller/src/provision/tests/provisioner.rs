@@ -105,7 +105,7 @@ async fn an_object_that_others_made_is_never_touched() {
     assert!(
         report.problems[0]
             .1
-            .contains("did not create for the Gateway"),
+            .contains("did not create it for the Gateway"),
         "{report:?}"
     );
     assert!(server.find(DEPLOYMENT).is_some());
