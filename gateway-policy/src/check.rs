@@ -12,7 +12,7 @@
 //!
 //! let spec: BackendTrafficPolicySpec = serde_json::from_str(
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
-//!         "retry": {"numRetries": -1}, "telemetry": {},
+//!         "retry": {"numRetries": -1}, "telemetry": {"tracing": {}},
 //!         "loadBalancer": {"type": "DynamicModule", "dynamicModule": {"name": "a", "lbPolicyName": "b"}}}"#,
 //! )?;
 //! let report = Report::of(&spec);
@@ -24,7 +24,7 @@
 //!     report.unsupported[0].to_string(),
 //!     "spec.loadBalancer.type: DynamicModule is not supported"
 //! );
-//! assert_eq!(report.ignored, ["spec.telemetry"]);
+//! assert_eq!(report.ignored, ["spec.telemetry.tracing"]);
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 

@@ -105,8 +105,8 @@ fn under(keys: &[(&str, &str)]) -> IngressSettings {
     manifests.add("in.yaml", &text);
     let nginx = IngressNginx::new(&manifests, &[]);
     let locations = nginx.servers().iter().flat_map(|server| &server.locations);
-    let found = locations.filter_map(|location| nginx.settings(location).cloned());
-    found.last().unwrap_or_default()
+    let mut found = locations.filter_map(|location| nginx.settings(location).cloned());
+    found.next_back().unwrap_or_default()
 }
 
 #[test]
