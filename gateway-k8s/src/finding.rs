@@ -122,7 +122,7 @@ finding_codes! {
         "name one of the listeners of the parent";
     NotAnObject = "not-an-object": "a document is not a Kubernetes object",
         "move the file out of the folder";
-    NotTranslated = "not-translated": "a setting of ingress-nginx has no translation",
+    NotTranslated = "not-translated": "an Ingress or a setting of ingress-nginx has no effect without a translation",
         "see the report of `towergate migrate`";
     OidcLogoutNotServed = "oidc-logout-not-served": "no rule under a SecurityPolicy serves the `logoutPath` of its `oidc`",
         "use a path that a route under the policy matches";

@@ -227,8 +227,8 @@ impl Decoder {
             };
             note.message = if kind == not_read::SETTINGS {
                 format!("{kind} not in force ({objects})")
-            } else if kind.starts_with("Ingress (") {
-                format!("{objects} of kind {kind} not served; `towergate migrate` translates them")
+            } else if note.code == FindingCode::NotTranslated {
+                format!("{objects} of kind {kind} not served")
             } else {
                 format!("{objects} of kind {kind} skipped: not for this gateway")
             };

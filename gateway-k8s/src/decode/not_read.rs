@@ -27,14 +27,19 @@ impl Reader {
             return;
         }
         let help = "translate it with `towergate migrate`, or remove the object";
-        let found = Diagnostic::warning(FindingCode::NotTranslated, "", help);
-        let mut found = found.placed(origin, place);
+        let mut found = self.not_translated(help).placed(origin, place);
         "ConfigMap".clone_into(&mut found.kind);
+        self.items
+            .push(Item::PassedOver(SETTINGS.to_owned(), Box::new(found)));
+    }
+
+    /// A finding about objects of ingress-nginx, which have no effect as they are.
+    fn not_translated(&self, help: &str) -> Diagnostic {
+        let mut found = Diagnostic::warning(FindingCode::NotTranslated, "", help);
         if self.strict {
             found.severity = Severity::Error;
         }
-        self.items
-            .push(Item::PassedOver(SETTINGS.to_owned(), Box::new(found)));
+        found
     }
 
     /// Reports a document that is not an object.
@@ -120,9 +125,20 @@ impl Reader {
                 }
             }
             Verdict::Read(_) | Verdict::List | Verdict::PassedOver => {
-                let mut note = Diagnostic::note(FindingCode::PassedOver, "").placed(origin, place);
-                name.clone_into(&mut note.kind);
                 let kind = format!("{name} ({api_version})");
+                let of_kubernetes = ["networking.k8s.io/", "extensions/"];
+                let is_ingress = name == "Ingress"
+                    && of_kubernetes
+                        .iter()
+                        .any(|group| api_version.starts_with(group));
+                let help =
+                    "translate them with `towergate migrate`, or serve them with `--ingress-class`";
+                let note = match is_ingress {
+                    true => self.not_translated(help),
+                    false => Diagnostic::note(FindingCode::PassedOver, ""),
+                };
+                let mut note = note.placed(origin, place);
+                name.clone_into(&mut note.kind);
                 if name == "Certificate" && api_version.starts_with("cert-manager.io/") {
                     self.items.extend(issued(node));
                 }
