@@ -52,7 +52,7 @@ fn names(manifests: &Manifests, secret: &ObjectKey) -> KnownNames {
         };
     };
     match (pem(data, "tls.crt"), pem(data, "tls.key")) {
-        (Some(chain), Some(key)) => match Certificate::from_pem(chain, key) {
+        (Some(chain), Some(key)) => match Certificate::from_pem_by(None, chain, key) {
             Ok(certificate) => KnownNames::Of(certificate.names),
             Err(_) => KnownNames::Unknown,
         },
