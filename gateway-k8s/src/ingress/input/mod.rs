@@ -216,6 +216,17 @@ pub struct InputError {
     pub message: String,
 }
 
+impl InputError {
+    /// An Ingress or IngressClass that cannot be read.
+    fn of_ingress(place: SourcePlace, message: String) -> Self {
+        Self {
+            kind: InputErrorKind::InvalidIngress,
+            place,
+            message,
+        }
+    }
+}
+
 /// Annotation that makes an IngressClass the default.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
@@ -333,21 +344,13 @@ impl Reader<'_> {
                 let message = format!(
                     "{kind} {object} has the version {group}/{version}, which Kubernetes 1.22 removed: convert it to networking.k8s.io/v1"
                 );
-                into.errors.push(InputError {
-                    kind: InputErrorKind::InvalidIngress,
-                    place,
-                    message,
-                });
+                into.errors.push(InputError::of_ingress(place, message));
             }
             ("networking.k8s.io", "Ingress") => match self.ingress(node, &value, key) {
                 Ok(ingress) => into.add_ingress(ingress),
                 Err(error) => {
                     let message = format!("Ingress {namespace}/{name}: {error}");
-                    into.errors.push(InputError {
-                        kind: InputErrorKind::InvalidIngress,
-                        place,
-                        message,
-                    });
+                    into.errors.push(InputError::of_ingress(place, message));
                 }
             },
             ("networking.k8s.io", "IngressClass") => {

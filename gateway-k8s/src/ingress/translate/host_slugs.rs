@@ -1,4 +1,4 @@
-//! Parts of object names that stand for hosts.
+//! Parts of object names that identify hosts.
 
 use std::collections::{BTreeSet, HashMap};
 
