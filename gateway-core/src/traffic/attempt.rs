@@ -30,21 +30,23 @@ use crate::upstream::{
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
-/// Number of connections that may be found closed before a byte of the request was sent.
+/// Maximum number of connections that one attempt may try if each is found closed before a byte of the
+/// request is sent.
 const MAX_UNSENT: u32 = 8;
 
-/// One request while it is forwarded. Its state is kept here and not in the futures of its steps, which stay
-/// small.
+/// One request while it is forwarded. The state of the request is a field here and not a local variable of
+/// the steps, so that the futures of the steps stay small.
 pub(crate) struct Forwarding<'a> {
     pub(super) picked: SelectedBackend<'a>,
     /// Connections with the protocol of the request.
     pub(super) pool: &'a Arc<Pool>,
-    /// Connections for this request alone, instead of `pool`.
+    /// Pool for this request only. Replaces `pool`.
     pub(super) own_pool: Option<Arc<Pool>>,
-    /// The host of the request, if it is the endpoint.
+    /// Host that the request names. `None` unless the backend is of type `DynamicResolver`, whose endpoint is
+    /// this host.
     pub(super) host: Option<Arc<DynamicHost>>,
     pub(super) context: ForwardContext<'a>,
-    /// The request; its head is prepared for the wire by the attempt.
+    /// The request. Each attempt prepares its head for the wire format of the backend.
     request: Request<Upload>,
     pub(super) deadline: Deadline,
     hash: Option<u64>,
@@ -59,7 +61,7 @@ impl<'a> SelectedBackend<'a> {
     /// Forwards a request.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// The cause, if no response is received.
     pub async fn forward(
         &self,
         context: &ForwardContext<'a>,
@@ -106,7 +108,8 @@ impl<'a> Forwarding<'a> {
     /// Forwards the request.
     ///
     /// # Errors
-    /// Why there is no response; [`Self::into_failure`] adds endpoint and attempts.
+    /// The cause, if no response is received. [`Self::into_failure`] adds the endpoint and the number of
+    /// attempts.
     pub(crate) async fn forward(&mut self) -> Result<Forwarded, Error> {
         self.check_upgrade()?;
         let breaker = &self.picked.forwarder.breaker;
@@ -123,7 +126,7 @@ impl<'a> Forwarding<'a> {
         };
         let route = self.picked.route;
         if let Some(hosts) = &route.dynamic {
-            // Boxed: other requests need no memory for the lookup.
+            // Boxed, so that requests without a lookup reserve no memory for this future.
             Box::pin(self.find_host(hosts)).await?;
         }
         let set_cookie = self.compute_hash();
@@ -134,7 +137,7 @@ impl<'a> Forwarding<'a> {
             // Boxed, so that the futures of other requests stay small.
             _ if terminates => Box::pin(self.open_tunnel(permit)).await,
             Some(retry) if retry.retries > 0 => {
-                // Boxed: requests without retries need no memory for this future.
+                // Boxed, so that requests without retries reserve no memory for this future.
                 Box::pin(self.send_with_retries(retry, permit)).await
             }
             _ => self.send_once(permit).await,
@@ -149,7 +152,7 @@ impl<'a> Forwarding<'a> {
         forwarded
     }
 
-    /// Finds the host that the request names, within the connect timeout.
+    /// Looks up the host that the request names. The connect timeout limits the lookup.
     async fn find_host(&mut self, hosts: &DynamicHosts) -> Result<(), Error> {
         let request = &self.request;
         let failed = |cause: &str| Error::HostNotResolved(cause.to_owned());
@@ -167,7 +170,8 @@ impl<'a> Forwarding<'a> {
         Ok(())
     }
 
-    /// The route of the host of the request, if it is the endpoint, or else that of the picked backendRef.
+    /// The route to the host that the request names, for a `DynamicResolver` backend; otherwise the route to
+    /// the picked backend.
     fn route(&self) -> &BackendRoute {
         match &self.host {
             Some(host) => &host.route,
@@ -175,8 +179,8 @@ impl<'a> Forwarding<'a> {
         }
     }
 
-    /// Computes the hash of the request if its load balancer needs one. Returns the cookie that was generated for the
-    /// hash.
+    /// Computes the hash of the request if its load balancer needs one. Returns the cookie for the response
+    /// if one was generated for the hash.
     fn compute_hash(&mut self) -> Option<HeaderValue> {
         if let Some(hashed) = self.picked.hashed.take() {
             self.hash = hashed.hash;
@@ -226,12 +230,14 @@ impl<'a> Forwarding<'a> {
         match self.attempt(limit).await {
             Ok(attempt) => {
                 let rule = self.picked.forwarder.backends.traffic.retry.as_ref();
-                // A rule with 0 retries: as in Envoy, a response that needs a retry has the flag of used-up retries.
+                // As in Envoy, the flag is also set if the rule has 0 retries: the response would be retried,
+                // but no retry is left.
                 let exhausted =
                     rule.is_some_and(|rule| retry::on_response(&rule.on, &attempt.response.head));
                 Ok(self.finish(attempt, permit, if exhausted { "URX" } else { "" }))
             }
-            // Without retries, the attempt timeout is a request timeout.
+            // Without retries, the attempt timeout limits the whole request, so its expiry is reported as a
+            // request timeout.
             Err(Error::AttemptTimeout) => Err(Error::Timeout),
             Err(error) => Err(error),
         }
@@ -329,7 +335,7 @@ impl<'a> Forwarding<'a> {
         self.deadline.run(now, None, None, &mut None, pause).await
     }
 
-    /// Result of the request after its last attempt.
+    /// Returns the result of the last attempt as the result of the request.
     fn finish_or_fail(
         &self,
         result: Result<AttemptResponse, Error>,
@@ -374,7 +380,7 @@ impl<'a> Forwarding<'a> {
             .map(|hosts| hosts.known());
         self.attempts += 1;
         if route.cluster.is_unanswered() {
-            // Boxed: only the first requests to a host wait for its addresses.
+            // Boxed, because waiting is rare: only the first requests to a host wait for its addresses.
             let limit = forwarder.backends.traffic.connect_timeout;
             Box::pin(wait_for_addresses(route, limit)).await;
         }
@@ -494,8 +500,8 @@ fn milliseconds(time: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Waits for the first addresses of a host, for at most `limit`. If none arrive, the cluster has no endpoint, and the
-/// pick of an endpoint fails.
+/// Waits up to `limit` for the first addresses of a host. If none arrive, the cluster has no endpoint, and
+/// picking one fails.
 pub(super) async fn wait_for_addresses(route: &BackendRoute, limit: Duration) {
     let _ = timeout(limit, route.cluster.first_answer()).await;
 }

@@ -1,4 +1,4 @@
-//! The response of one attempt, and what its endpoint learns from it.
+//! The response of one attempt, and the report of its result to balancer and outlier detection.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ impl AttemptResponse {
     }
 }
 
-/// Reports the result of an attempt to the load balancer and to the outlier detection of `route`. The load report of
-/// the endpoint is removed from the response unless reports are kept.
+/// Reports the result of an attempt to the load balancer and to the outlier detection of `route`. Removes the
+/// endpoint's load report from the response, unless the load balancer is configured to forward it.
 pub(super) fn report(
     route: &BackendRoute,
     endpoint: &EndpointAddress,

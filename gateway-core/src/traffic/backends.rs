@@ -37,7 +37,7 @@ pub struct Backends {
     fallback: Option<Box<Weights>>,
     /// Pools of all backendRefs.
     pub(super) pools: Box<[Arc<Pool>]>,
-    /// Keeps the endpoints that arrived before the rule.
+    /// Keeps endpoints that were received before the rule was built.
     _clusters: Arc<Clusters>,
 }
 
@@ -56,23 +56,27 @@ pub(super) struct BackendRef {
 pub(super) struct BackendRoute {
     pub(super) cluster: Arc<Cluster>,
     pub(super) balancer: Balancer,
-    /// Connections with the backend's own protocol.
+    /// Pool for the backend's own HTTP version.
     pub(super) pool: Arc<Pool>,
-    /// Connections with the other protocol, if the client's protocol is used.
+    /// Pool for the other HTTP version. `None` unless the rule uses the client's HTTP version for its
+    /// backends.
     other_pool: Option<Arc<Pool>>,
     /// Ejects endpoints that fail.
     pub(super) outlier: Option<Arc<OutlierDetector>>,
-    /// Used only while too few endpoints of the other backends are healthy.
+    /// Whether this is a backend of last resort: it is used only while too few endpoints of the other
+    /// backends are healthy.
     fallback: bool,
-    /// The hosts of requests. Each has its own route, which replaces this one.
+    /// Hosts that requests name, for a backend of type `DynamicResolver`. Each has its own route, which is
+    /// used instead of this one.
     pub(super) dynamic: Option<Arc<DynamicHosts>>,
 }
 
-/// Percentage of the healthy endpoints that is compared with all endpoints (Envoy `overprovisioning_factor`).
+/// Factor, in percent, for the number of healthy endpoints before it is compared with the number of all
+/// endpoints (Envoy `overprovisioning_factor`).
 const OVERPROVISIONING: usize = 140;
 
 impl BackendRoute {
-    /// The route to `backend` for the rule `key`.
+    /// Builds the route to `backend` for the rule `key`.
     fn new<K>(
         key: &K,
         backend: &Backend,
@@ -131,14 +135,15 @@ impl BackendRoute {
         }
     }
 
-    /// The pools of the connections.
+    /// All pools of this route.
     pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         [Some(&self.pool), self.other_pool.as_ref()]
             .into_iter()
             .flatten()
     }
 
-    /// The endpoints that count when backends of last resort are considered. Hosts of requests count as healthy.
+    /// Number of endpoints by health, from which the rule decides whether it uses backends of last resort. A
+    /// `DynamicResolver` backend counts as one healthy endpoint.
     fn endpoint_count(&self) -> EndpointCount {
         match &self.outlier {
             _ if self.dynamic.is_some() => EndpointCount::all_healthy(1),
@@ -151,7 +156,7 @@ impl BackendRoute {
         self.dynamic.is_some() || !self.cluster.endpoint_set().endpoints().is_empty()
     }
 
-    /// The connections for a request that the client has sent with `version`.
+    /// The pool for a request that the client sent with HTTP `version`.
     pub(super) fn pool(&self, version: Version) -> &Arc<Pool> {
         match &self.other_pool {
             Some(other) if other.transport().protocol == protocol_of(version) => other,
@@ -160,7 +165,7 @@ impl BackendRoute {
     }
 }
 
-/// The balancer of a backend. Load reports are those of all rules with the same settings.
+/// The balancer of a backend. Rules with the same settings share the load reports.
 fn balancer(backend: &Backend, traffic: &Traffic, live: &Live) -> Balancer {
     let zones = traffic.zones.clone();
     let balancer = Balancer::new(traffic.load_balancer.clone())
@@ -211,7 +216,7 @@ impl SharedKey {
 }
 
 impl Backends {
-    /// The backends of the rule `key`. Clusters, pools and detectors are those of `live`.
+    /// Returns the backends of the rule `key`. Clusters, pools and detectors are shared through `live`.
     pub(super) fn shared<K>(
         key: &K,
         traffic: &Arc<Traffic>,
@@ -295,10 +300,12 @@ impl Backends {
         }
     }
 
-    /// Picks a backendRef by weight, always the same for a hash; returns its index and its route.
+    /// Picks a backendRef by weight and returns its index and its route. Equal hashes pick the same
+    /// backendRef.
     ///
     /// # Errors
-    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is no backendRef, or the picked one
+    /// cannot be resolved.
     pub(super) fn pick(&self, hash: Option<u64>) -> Result<(usize, &BackendRoute), Error> {
         let fallback = self.fallback.as_ref().filter(|_| self.falls_back());
         let weights = fallback.map_or(&self.weights, |weights| &**weights);
@@ -310,10 +317,12 @@ impl Backends {
         }
     }
 
-    /// Picks a backendRef for a retry with the other priority: one of last resort if `tried` is a normal one, and
-    /// vice versa. `None`: the rule has no backendRef of the other priority, or the picked one cannot receive a
-    /// request that was prepared for `tried`, because it has no healthy endpoints, one of the two has filters, or its
-    /// endpoint is the host of the request.
+    /// Picks a backendRef for a retry with the other priority: one of last resort if `tried` is a normal one,
+    /// and vice versa.
+    ///
+    /// Returns `None` if the rule has no backendRef of the other priority. Also returns `None` if the picked
+    /// one cannot receive a request that was prepared for `tried`: it has no healthy endpoints, it is a
+    /// `DynamicResolver` backend, or one of the two has filters.
     pub(super) fn pick_other_priority(
         &self,
         tried: &BackendRef,
@@ -346,9 +355,9 @@ impl Backends {
         })
     }
 
-    /// Decides whether a request goes to the backends of last resort. The other backends receive all requests
-    /// while at least 100/140 of their endpoints are healthy, and a proportional share of the requests below that
-    /// (Envoy's overprovisioning factor).
+    /// Decides whether a request goes to the backends of last resort. While at least 100/140 of the endpoints
+    /// of the other backends are healthy, the other backends receive all requests. Below that, they receive a
+    /// proportional share (Envoy's overprovisioning factor).
     fn falls_back(&self) -> bool {
         let routes = self
             .backend_refs
@@ -415,7 +424,7 @@ impl Backends {
     }
 }
 
-/// Picks an index by weight, always the same for a hash.
+/// Picks an index by weight. Equal hashes pick the same index.
 fn pick_index(weights: &Weights, hash: Option<u64>) -> Option<usize> {
     match hash {
         Some(hash) => weights.pick_by(hash),
@@ -434,8 +443,8 @@ impl BackendRef {
     }
 }
 
-/// Builds the routes of the hosts of a backend. A host has its own pools, and is the server name unless `backend`
-/// has one.
+/// Returns the function that builds the route to a host of a `DynamicResolver` backend. Each host has its own
+/// pools. The TLS server name is the host, unless `backend` sets one.
 fn route_builder<K>(
     key: K,
     backend: &Backend,
@@ -462,8 +471,8 @@ where
     })
 }
 
-/// The outlier detector of a backend for the rule `key`, if its traffic settings enable outlier detection or
-/// active health checks.
+/// The outlier detector of a backend for the rule `key`. `None` unless its traffic settings enable outlier
+/// detection or active health checks.
 fn detector<K>(
     key: &K,
     backend: &Backend,

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The selection precedes the first byte: a client connection without a usable backend is closed before a
-//! byte is written to it. It is synchronous, except for a backend whose endpoint is the server name of the
-//! connection.
+//! byte is written to it. The selection is synchronous, unless the backend is of type `DynamicResolver`: the
+//! endpoint is then the TLS server name, which is looked up.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub(crate) struct SelectedEndpoint {
     index: usize,
     hash: Option<u64>,
     endpoint: Arc<LiveEndpoint>,
-    /// The host that the server name of the connection names, if it is the endpoint.
+    /// Host that the TLS server name of the connection names. `None` unless the backend is of type
+    /// `DynamicResolver`.
     host: Option<Arc<DynamicHost>>,
 }
 
@@ -73,7 +74,7 @@ impl SessionPermit {
     }
 }
 
-/// Why no connection was established.
+/// Error of [`Forwarder::connect`].
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) error: Error,
@@ -82,7 +83,7 @@ pub(crate) struct ConnectError {
 }
 
 impl Forwarder {
-    /// Picks a backend by weight and one of its endpoints, preferably not one of `tried`.
+    /// Picks a backend by weight, then one of its endpoints, preferably one that is not in `tried`.
     ///
     /// # Errors
     /// There is no endpoint, or the backendRef cannot be resolved.
@@ -96,11 +97,12 @@ impl Forwarder {
         self.selected(index, route, hash, tried)
     }
 
-    /// Like [`Self::select_endpoint`] for a connection with a server name, which is the endpoint if the backend is of
-    /// type `DynamicResolver`. It is looked up within the connect timeout.
+    /// Like [`Self::select_endpoint`], for a TLS connection. If the backend is of type `DynamicResolver`, the
+    /// endpoint is the server name of the connection, which is looked up within the connect timeout.
     ///
     /// # Errors
-    /// Also if the server name is absent, or has no permitted address.
+    /// As [`Self::select_endpoint`]. For a `DynamicResolver` backend also if the server name is absent or has
+    /// no permitted address.
     pub(crate) async fn select_by_name(
         &self,
         client: IpAddr,
@@ -113,7 +115,7 @@ impl Forwarder {
         };
         let failed = |cause: &str| Error::HostNotResolved(cause.to_owned());
         let name = server_name.ok_or_else(|| failed("the connection has no server name"))?;
-        // Boxed: other connections need no memory for the lookup.
+        // Boxed, so that connections without a lookup reserve no memory for this future.
         let find = Box::pin(hosts.find_host(name, TLS_PORT));
         let found = timeout(self.backends.traffic.connect_timeout, find).await;
         let host = found.map_err(|_| failed("the lookup timed out"))??;
@@ -124,7 +126,8 @@ impl Forwarder {
         })
     }
 
-    /// The hash that selects backend and endpoint for a client.
+    /// The hash of a client's address that selects backend and endpoint. `None` without consistent hashing by
+    /// source address.
     fn hash_of(&self, client: IpAddr) -> Option<u64> {
         match &self.backends.traffic.load_balancer {
             LoadBalancer::ConsistentHash {
@@ -155,11 +158,11 @@ impl Forwarder {
         })
     }
 
-    /// Connects to the selected endpoint for a connection of a client; if that fails, to another endpoint of the
-    /// backend.
+    /// Connects to the selected endpoint on behalf of a client connection. If that fails, connects to another
+    /// endpoint of the backend.
     ///
     /// # Errors
-    /// Why the last attempt failed.
+    /// The error of the last attempt.
     pub(crate) async fn connect(
         &self,
         selected: SelectedEndpoint,
@@ -180,7 +183,7 @@ impl Forwarder {
                 error,
                 endpoint: endpoint.clone(),
             };
-            // An endpoint selected by this forwarder has a route.
+            // Present: only endpoints of backendRefs with a route are selected.
             let route = match &host {
                 Some(host) => Ok(&host.route),
                 None => self.backends.route(index).ok_or(Error::InvalidBackend),
@@ -252,7 +255,7 @@ impl Forwarder {
         result
     }
 
-    /// The backend of a selected endpoint.
+    /// The backend to which a selected endpoint belongs.
     pub(crate) fn backend(&self, selected: &SelectedEndpoint) -> Option<&BackendId> {
         self.backends
             .route(selected.index)

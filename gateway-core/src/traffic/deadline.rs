@@ -13,7 +13,7 @@ use crate::time_limits::{Expired, ExpiresAt, earliest};
 use crate::upstream::UploadProgress;
 
 /// Request timeout over all attempts. It starts when the whole client request has been read and ends with the
-/// response head: a long download is not cut off.
+/// response head, so a long download is not cut off.
 #[derive(Debug)]
 pub(super) struct Deadline {
     limit: Option<Duration>,
@@ -24,7 +24,7 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// Creates the timeouts; only the maximum stream duration starts at once.
+    /// Creates the timeouts. The maximum stream duration starts at once, the request timeout later.
     pub(super) fn new(limit: Option<Duration>, stream: Option<Duration>) -> Self {
         Self {
             limit,
@@ -79,7 +79,7 @@ impl Deadline {
         .await
     }
 
-    /// The timeout that expires next, and when. The clock is read if `now` is `None` and needed.
+    /// The timeout that expires next, and when. Reads the clock only if `now` is `None` and a timeout starts.
     fn next(
         &mut self,
         now: Option<Instant>,

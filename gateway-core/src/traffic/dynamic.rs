@@ -6,9 +6,9 @@
 //!                                                  403 if none is permitted
 //! ```
 //!
-//! A host has its own cluster, pool and outlier detector, so that connections of one host never
-//! carry requests for another. It is looked up when a request needs it and its last answer has
-//! expired. The addresses are checked, not the name, so another spelling of a name or address does
+//! A host has its own cluster, pool and outlier detector, so that connections of one host never carry
+//! requests for another. A host is looked up when a request needs it and the last answer has expired.
+//! Permission depends on the addresses and not on the name, so another spelling of a name or an address does
 //! not change the result.
 //!
 //! Clients choose the hosts, so their number is limited: a new host evicts the least recently used
@@ -69,7 +69,7 @@ pub(super) struct DynamicHost {
 }
 
 impl DynamicHosts {
-    /// No hosts yet. `default_port`: port of requests whose authority has none.
+    /// Creates an empty set of hosts. `default_port`: port of requests whose authority has none.
     pub(super) fn new(
         targets: Arc<DynamicTargets>,
         (resolver, dns): (Arc<Resolver>, DnsSettings),
@@ -88,7 +88,7 @@ impl DynamicHosts {
         }
     }
 
-    /// The hosts at this time.
+    /// The hosts that are currently known.
     pub(super) fn known(&self) -> Arc<KnownHosts> {
         self.known.load_full()
     }
@@ -168,8 +168,8 @@ impl DynamicHosts {
 
     /// The permitted addresses of a host.
     async fn lookup(&self, name: &str) -> Result<ResolvedAddresses, Failure> {
-        // A trailing dot: the search domains of the system, such as those of a pod, must not apply
-        // to names from clients.
+        // The trailing dot makes the name absolute: the search domains of the system, such as those of a pod,
+        // must not apply to names from clients.
         let answer = match name.parse::<IpAddr>() {
             Ok(_) => self.resolver.lookup(name).await,
             Err(_) => {
@@ -239,7 +239,7 @@ impl KnownHosts {
 }
 
 impl DynamicHost {
-    /// Takes the result of a lookup at the time `now`.
+    /// Records the result of a lookup that completed at `now`.
     fn record(
         &self,
         addresses: &mut HostAddresses,

@@ -68,18 +68,18 @@ pub struct SelectedBackend<'a> {
     pub(super) forwarder: &'a Forwarder,
     pub(super) route: &'a BackendRoute,
     pub(super) backend_ref: &'a BackendRef,
-    /// The hash of the request, if the backendRef was picked by it.
+    /// Hash of the request. `None` unless consistent hashing picked the backendRef.
     pub(super) hashed: Option<Box<HashResult>>,
     /// The endpoint that a policy prefers. `None`: no policy needs the endpoint.
     pub(super) preferred: Option<PreferredEndpoint>,
-    /// Endpoints that a policy or a header prefers, in this order.
+    /// Endpoints that a policy or a header prefers, in order of preference.
     pub(super) wanted: Vec<EndpointAddress>,
 }
 
-/// A response and how it was obtained.
+/// A response, and details of how it was obtained.
 #[derive(Debug)]
 pub struct Forwarded {
-    /// The response. Its body returns the connection to the pool at its end.
+    /// The response. The connection returns to the pool at the end of the body.
     pub response: Response<Body>,
     /// Endpoint that returned the response.
     pub endpoint: EndpointAddress,
@@ -97,7 +97,7 @@ pub struct Forwarded {
     pub upgrade: Option<Tunnel>,
 }
 
-/// Why there is no response.
+/// Error of a request for which no response was received.
 #[derive(Debug)]
 pub struct ForwardError {
     /// The error.
@@ -115,7 +115,7 @@ impl From<ForwardError> for Error {
 }
 
 impl Forwarder {
-    /// Builds the forwarder of the rule `key`. Breaker, clusters and pools are those of `live`.
+    /// Builds the forwarder of the rule `key`. Breaker, clusters and pools are shared through `live`.
     pub fn new<K>(
         key: K,
         traffic: Arc<Traffic>,
@@ -155,11 +155,13 @@ impl Forwarder {
         }
     }
 
-    /// Picks a backendRef for the request with this head, from `client`: that of the preferred
-    /// endpoint, else one by weight; consistent hashing picks the same one for equal keys.
+    /// Picks a backendRef for a request with this head from `client`. If an endpoint that a policy or a
+    /// header prefers is healthy, its backendRef is picked; otherwise the weights decide. With consistent
+    /// hashing, equal keys pick the same backendRef.
     ///
     /// # Errors
-    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is no backendRef, or the picked one
+    /// cannot be resolved.
     pub fn pick(
         &self,
         client: Option<IpAddr>,
@@ -192,7 +194,7 @@ impl Forwarder {
     /// Forwards a request to a backend picked by weight. Filters of the backendRef are not applied.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// The cause, if no response is received.
     pub async fn forward(
         &self,
         context: &ForwardContext<'_>,

@@ -10,7 +10,8 @@
 //!                       call timeout      weighted backend    retries      HTTP/1, HTTP/2
 //! ```
 //!
-//! A client is built once for each snapshot and shared by all workers. It may be used in any tokio runtime.
+//! A client is built once for each snapshot and shared by all workers. The client may be used in any tokio
+//! runtime.
 
 use std::fmt;
 use std::hash::Hash;
@@ -36,7 +37,7 @@ use crate::plan::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Traffic, WeightedBackend,
 };
 
-/// Time for a call unless [`InternalClient::with_timeout`] sets another.
+/// Timeout of a call unless [`InternalClient::with_timeout`] sets another.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// HTTP client for services that the gateway itself calls.
@@ -97,7 +98,7 @@ pub struct CollectedBody {
     pub trailers: Option<HeaderMap>,
 }
 
-/// Why [`InternalClient::send_collected`] has no complete response.
+/// Error of [`InternalClient::send_collected`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -116,8 +117,8 @@ pub enum CallError {
 }
 
 impl InternalClient {
-    /// Builds a client for `backends` with the settings `traffic`. Endpoints, connections and
-    /// breaker counters are those of `live`; `key` identifies the breaker.
+    /// Builds a client for `backends` with the settings `traffic`. Endpoints, connections and breaker
+    /// counters are shared through `live`; `key` identifies the breaker.
     pub fn new<K>(
         key: K,
         traffic: Arc<Traffic>,
@@ -136,8 +137,8 @@ impl InternalClient {
         }
     }
 
-    /// A client for fixed addresses, with default settings and without TLS: for programs that use a policy without
-    /// a gateway.
+    /// Builds a client for fixed addresses, with default settings and without TLS. It is intended for
+    /// programs that use a policy without a gateway.
     pub fn of_addresses(
         addresses: &[SocketAddr],
         protocol: BackendProtocol,
@@ -164,14 +165,14 @@ impl InternalClient {
             weight: 1,
             zone: None,
         });
-        // The client holds its cluster, which keeps its endpoints.
+        // The endpoints outlive `clusters`: the client holds the cluster, which holds its endpoints.
         clusters.update(&Endpoints::from([(id, endpoints.collect())]));
         client
     }
 
-    /// Sets the time for a whole call, retries included: until the response head for [`Self::send`], until
-    /// the end of the body for [`Self::send_collected`]. Default: 10 seconds. The timeouts of the traffic
-    /// settings apply as well.
+    /// Sets the timeout of a whole call, including retries. Default: 10 seconds. The call ends with the
+    /// response head for [`Self::send`], and with the end of the body for [`Self::send_collected`]. The
+    /// timeouts of the traffic settings apply in addition.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -189,16 +190,16 @@ impl InternalClient {
     /// its end closes an HTTP/1 connection and resets an HTTP/2 stream.
     ///
     /// # Errors
-    /// Why there is no response; [`Error::Timeout`] if the call exceeded its timeout.
+    /// The cause, if no response is received; [`Error::Timeout`] if the call exceeded its timeout.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
         self.send_until(request, self.deadline()).await
     }
 
-    /// Sends a request and reads the response to its end. A body of more than `limit` bytes is an error,
-    /// and is not read further.
+    /// Sends a request and reads the response to its end. If the body exceeds `limit` bytes, reading stops
+    /// with an error.
     ///
     /// # Errors
-    /// Why there is no complete response.
+    /// The cause, if no complete response is received.
     pub async fn send_collected(
         &self,
         request: Request<Body>,
@@ -230,7 +231,7 @@ impl InternalClient {
             upgrade: None,
             connection: None,
         };
-        // Boxed: the future of a policy that calls a service stays small.
+        // Boxed, so that the future of a policy that calls a service stays small.
         let forwarding = Box::pin(self.forwarder.forward(&context, request));
         match timeout_at(deadline, forwarding).await {
             Ok(Ok(forwarded)) => Ok(forwarded.response),
@@ -240,7 +241,7 @@ impl InternalClient {
     }
 }
 
-/// Distinguishes the breaker of a client from that of a rule with the same key.
+/// Key of a client's breaker. Prevents that a rule with the same key shares the breaker.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct ClientKey<K>(K);
 

@@ -67,8 +67,8 @@ struct MirrorTarget {
     forwarder: Box<dyn Forward>,
 }
 
-/// Forwards copies. A rule has a forwarder, and its mirrors have others. Without this trait, types would nest so
-/// deeply that programs which embed the gateway need a `recursion_limit`.
+/// Forwards copies. A forwarder of a rule contains mirrors, and each mirror contains a forwarder. Without
+/// this trait, types would nest so deeply that programs that embed the gateway need a `recursion_limit`.
 trait Forward: fmt::Debug + Send + Sync {
     /// Resolves to the response body, if there is a response.
     fn forward<'a>(
@@ -131,7 +131,7 @@ impl Mirrors {
         Self(mirrors.into())
     }
 
-    /// Returns whether there are no mirrors.
+    /// Whether there are no mirrors.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -168,7 +168,7 @@ impl Mirrors {
     }
 }
 
-/// Identifies the breaker of a mirror.
+/// Key of a mirror's breaker.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct MirrorKey<K>(K, usize);
 
@@ -257,7 +257,7 @@ struct CopySender {
 struct CopyBody {
     frames: UnboundedReceiver<CopyFrame>,
     buffered: Arc<AtomicUsize>,
-    /// Remaining length, if known.
+    /// Remaining length in bytes, if known.
     left: Option<u64>,
     done: bool,
 }
@@ -281,7 +281,7 @@ fn copy_channel(body: &Body) -> (CopySender, CopyBody, CancellationToken) {
 }
 
 impl CopySender {
-    /// Sends a frame to the mirror; `false` if the mirror is gone or too far behind.
+    /// Sends a frame to the mirror. Returns `false` if the mirror task has ended or is too far behind.
     fn send(&self, frame: &Frame<Bytes>) -> bool {
         let frame = if let Some(data) = frame.data_ref() {
             let before = self.buffered.fetch_add(data.len(), Ordering::Relaxed);
@@ -299,7 +299,7 @@ impl CopySender {
 }
 
 impl Tee {
-    /// Ends all copies.
+    /// Ends the bodies of all copies.
     fn end(&mut self) {
         for copy in self.copies.drain(..) {
             // Fails if the mirror task has ended.

@@ -5,10 +5,10 @@
 //! pick    ──view────>     └───────────── ejection time has passed ──────────────> returned
 //! ```
 //!
-//! An [`OutlierDetector`] belongs to one backend of one rule. It is kept over configuration changes as long as
-//! its parameters are equal. It has no task, except those of a [`Prober`]: the first pick after an interval
-//! reviews the ejected endpoints. Requests only read an [`EndpointView`], which is replaced as a whole when the
-//! endpoints or their health change.
+//! An [`OutlierDetector`] belongs to one backend of one rule. It is kept over configuration changes as long
+//! as its parameters are equal. Only a [`Prober`] uses tasks: ejections are reviewed by the first pick after
+//! each interval. Requests only read an [`EndpointView`], which is replaced as a whole when the endpoints or
+//! their health change.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -29,7 +29,7 @@ use crate::plan::{EndpointAddress, OutlierDetection};
 const MAX_TIME: Duration = Duration::from_secs(300);
 /// Minimum number of requests in an interval for a failure rate to count.
 const MIN_REQUESTS: u32 = 50;
-/// Minimum number of endpoints with a failure rate for ejection by rate.
+/// Minimum number of endpoints that must have a failure rate before endpoints are ejected by rate.
 const MIN_ENDPOINTS: usize = 5;
 
 /// Outcome of an attempt.
@@ -113,9 +113,9 @@ struct FailureRate {
 struct EjectionRecord {
     /// Start of the current ejection.
     ejected: Option<Instant>,
-    /// Number of ejections; decremented in each interval without one.
+    /// Number of ejections, minus the number of intervals without an ejection; at least 0.
     times: u32,
-    /// The latest probes failed.
+    /// The latest active health checks failed.
     unhealthy: bool,
 }
 
@@ -168,7 +168,7 @@ impl OutlierDetector {
         self.view.load()
     }
 
-    /// Counts the outcome of an attempt.
+    /// Counts the outcome of an attempt, and ejects the endpoint if a limit is reached.
     pub(super) fn report(&self, address: &EndpointAddress, outcome: Outcome) {
         let view = self.view.load();
         let Some(counts) = view.counts.get(address) else {
@@ -249,7 +249,7 @@ impl OutlierDetector {
 
     /// Returns endpoints whose ejection time has passed, and ejects those whose failure rate is too high.
     fn review(&self, now: Instant) {
-        // Another caller is reviewing.
+        // Another caller holds the lock, and may be reviewing.
         let Ok(mut records) = self.records.try_lock() else {
             return;
         };
@@ -369,7 +369,7 @@ impl EjectionRecord {
         self.unhealthy || self.is_ejected()
     }
 
-    /// Advances by `intervals`. Returns whether the ejection ends.
+    /// Advances the ejection by `intervals` review intervals. Returns whether it ends.
     fn advance(&mut self, now: Instant, intervals: u64, base: Duration) -> bool {
         let Some(since) = self.ejected else {
             let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);
@@ -472,7 +472,7 @@ pub(super) fn outcome_of_response(head: &response::Parts) -> Outcome {
     let code = code.and_then(|code| code.trim().parse::<u32>().ok());
     Outcome::Response(match code {
         None => head.status.as_u16(),
-        // UNKNOWN, INTERNAL, DATA_LOSS
+        // UNKNOWN, INTERNAL, DATA_LOSS: failures of the server.
         Some(2 | 13 | 15) => 500,
         // UNIMPLEMENTED
         Some(12) => 501,

@@ -27,7 +27,7 @@ use crate::policy::FilledFields;
 /// the reply is that of [`Error::reply`].
 ///
 /// Redirects and prefix rewrites depend on the listener and on the match of a rule, which a service does not
-/// have: a backendRef with one of these filters is answered with 500.
+/// have: a request to a backendRef with one of these filters is answered with 500.
 ///
 /// The client address is the [`ClientIp`] in the request's extensions. Upgrades are not supported.
 ///
@@ -133,13 +133,15 @@ fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error>
             return rewritten.ok_or(failed);
         }
         Filter::Redirect(_) | Filter::Cors(_) | Filter::DirectResponse(_) => return Err(failed),
-        // Credentials are added after mirrors.
+        // Not applied to the request here: response fields are edited after the response, mirrors are sent by
+        // the caller, and credentials are added after mirrors.
         Filter::ResponseHeaders(_) | Filter::Mirror(_) | Filter::Credential(_) => {}
     }
     Ok(())
 }
 
-/// The authority of a request, from the sanitizer if the head has passed it.
+/// The authority of a request. If the sanitizer has processed the head, it is the authority that the
+/// sanitizer determined.
 fn authority_of(head: &request::Parts) -> Option<Authority> {
     match head.extensions.get::<Sanitized>() {
         Some(sanitized) => Some(sanitized.authority.clone()),
@@ -156,7 +158,7 @@ where
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    /// Always ready: the limits are those of the circuit breaker.
+    /// Always ready: only the circuit breaker limits requests.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }

@@ -29,8 +29,9 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Copies bytes between `client` and the backend until the tunnel is closed, has been idle for `idle`, or is open at
-    /// `deadline`. Must be spawned, as the client's side is available only after the response is sent.
+    /// Copies bytes between `client` and the backend until the tunnel is closed by a peer, has been idle for
+    /// `idle`, or reaches `deadline`. Must be spawned: the client's side becomes available only after the
+    /// response is sent.
     pub async fn copy(
         self,
         client: OnUpgrade,
@@ -48,9 +49,9 @@ impl Tunnel {
 
 /// Byte stream of a tunnel.
 pub(crate) enum TunnelIo {
-    /// That of a connection which becomes a tunnel with the response.
+    /// Stream of an HTTP connection that becomes a tunnel with the response.
     Upgrade(OnUpgrade),
-    /// That of a connection for the tunnel alone.
+    /// Stream of a connection that was opened for this tunnel.
     Connected(UpstreamIo),
 }
 

@@ -55,8 +55,8 @@ pub(super) fn raw(bytes: &str) -> Step {
 }
 
 impl Backend {
-    /// Starts a backend that runs the `n`-th script for the `n`-th request over all connections; the last
-    /// script repeats.
+    /// Starts a backend that runs the `n`-th script for the `n`-th request, counted over all connections. The
+    /// last script repeats.
     pub(super) async fn start(scripts: Vec<Vec<Step>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -135,8 +135,8 @@ async fn serve(
     }
 }
 
-/// Reads the next request with its body, which must have a length or be chunked. The body of a head with
-/// `x-early` is not read.
+/// Reads the next request with its body, which must have a length or be chunked. If the head has the field
+/// `x-early`, the body is not read.
 async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(end) = request_end(buffer) {

@@ -435,7 +435,7 @@ async fn send_frames(frames: Vec<u8>) -> SocketAddr {
     address
 }
 
-/// The codec drops them before the gateway can see them.
+/// The codec drops these fields, so the gateway never receives them.
 #[tokio::test]
 async fn pseudo_fields_in_the_trailers_of_a_response_are_never_forwarded() {
     let status = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];

@@ -39,7 +39,7 @@ impl Mirrored {
         Self { rig, mirrors }
     }
 
-    /// Sends copies of a request, then the request.
+    /// Sends copies of a request to the mirrors, then the request itself to its backend.
     async fn forward(&self, request: Request<Body>) -> Result<Forwarded, ForwardError> {
         let observer: Arc<dyn Observer> = self.rig.observer.clone();
         let context = ForwardContext {
@@ -162,7 +162,7 @@ async fn a_copy_that_falls_behind_is_aborted_and_the_request_continues() {
     let (address, _deaf) = never_reading().await;
     let rule = Mirrored::new(Traffic::default(), main.address, &[address]);
     let (frames, request) = upload();
-    // More than the socket buffers and the mirror's buffer hold.
+    // More data than the socket buffers and the mirror's buffer can hold.
     let part = Bytes::from(vec![b'x'; MIRROR_BUFFER / 4]);
     for _ in 0..200 {
         frames.send(Ok(part.clone())).unwrap();

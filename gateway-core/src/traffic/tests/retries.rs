@@ -1,4 +1,4 @@
-//! Retries, compared with responses recorded from Envoy.
+//! Retries. Expected responses are recorded from Envoy.
 
 use std::num::NonZeroU32;
 

@@ -4,7 +4,7 @@ use super::backend::{Backend, Step};
 use super::*;
 use crate::plan::{LoadBalancer, UtilizationBalancing};
 
-/// A response whose report states this utilization, in a header field or in a trailer.
+/// A response whose load report states this utilization, in a header field or in a trailer.
 fn reporting(utilization: f64, in_trailer: bool) -> Vec<Vec<Step>> {
     let report =
         format!("endpoint-load-metrics: TEXT rps_fractional=90,cpu_utilization={utilization}\r\n");
@@ -18,7 +18,8 @@ fn reporting(utilization: f64, in_trailer: bool) -> Vec<Vec<Step>> {
     vec![vec![Step::Send(response.into_bytes())]]
 }
 
-/// Number of 400 requests that the first of two endpoints receives. The other is 9 times as utilized.
+/// Number of 400 requests that the first of two endpoints receives. The second endpoint reports 9 times the
+/// utilization.
 async fn share_of_first(in_trailer: bool) -> usize {
     fastrand::seed(3);
     let first = Backend::start(reporting(0.1, in_trailer)).await;
