@@ -1,9 +1,9 @@
-//! The state of a connection, shared by its parts.
+//! The state of a connection, shared by the parts that serve it.
 //!
-//! The instrumented stream, the service, the requests and the timers of a connection share one
-//! [`Activity`]. On a worker they all run on one thread. With a multi-threaded runtime, the streams of an
-//! HTTP/2 connection may run on other threads than the connection, so the state is behind a mutex: it is
-//! uncontended on a worker, where locking costs some 20 instructions, a few times per request.
+//! The instrumented stream, the service, the requests and the timers of a connection share one [`Activity`].
+//! On a worker, all of them run on one thread. With a multi-threaded runtime, the streams of an HTTP/2
+//! connection may run on other threads than the connection, so a mutex protects the state. On a worker the
+//! mutex is uncontended: locking costs some 20 instructions, a few times per request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,19 +41,19 @@ impl Activity {
         micros(self.opened.elapsed())
     }
 
-    /// The instant `at`.
+    /// Converts a time since the connection was opened to an [`Instant`].
     pub(super) fn instant(&self, at: Micros) -> Instant {
         self.opened + Duration::from_micros(at)
     }
 
     /// Locks the state.
     pub(super) fn state(&self) -> MutexGuard<'_, ConnectionState> {
-        // The state has no invariant that a panic in a reader could break.
+        // A poisoned lock is usable: a panic cannot leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records received bytes; 0: the client has closed its side. `lenient`: see [`ConnectionState::on_read`];
-    /// `within_head`: see [`ConnectionState::is_within_head`].
+    /// Records received bytes; 0 means that the client has closed its side. `lenient`: see
+    /// [`ConnectionState::on_read`]; `within_head`: see [`ConnectionState::is_within_head`].
     pub(super) fn on_read(
         &self,
         bytes: usize,
@@ -74,7 +74,7 @@ impl Activity {
         }
     }
 
-    /// Records a write; `pending`: it has to wait for the client.
+    /// Records a write; `pending`: the write waits until the client accepts data.
     pub(super) fn on_write(&self, pending: bool) {
         let mut state = self.state();
         state.on_write(pending, || self.now());
@@ -86,7 +86,7 @@ impl Activity {
         }
     }
 
-    /// Records a flush; `pending`: it has to wait for the client.
+    /// Records a flush; `pending`: the flush waits until the client accepts data.
     pub(super) fn on_flush(&self, pending: bool) {
         let mut state = self.state();
         state.on_write(pending, || self.now());
@@ -95,12 +95,13 @@ impl Activity {
         }
     }
 
-    /// Records that the codec's error response with `status` was withheld.
+    /// Records that hyper's own error response with `status` was withheld from the client.
     pub(super) fn on_withheld(&self, status: u16) {
         self.state().on_withheld(status);
     }
 
-    /// Status of the withheld error response of the codec, if any.
+    /// Status of hyper's own error response that was withheld from the client. `None`: no response was
+    /// withheld.
     pub(super) fn withheld(&self) -> Option<u16> {
         match self.state().shutdown {
             Shutdown::Withheld(status) => Some(status),
@@ -108,7 +109,8 @@ impl Activity {
         }
     }
 
-    /// Whether bytes that the codec writes now are its own, and not part of a response.
+    /// Whether all responses are flushed. If so, bytes that the codec writes are its own error response or a
+    /// protocol message.
     pub(super) fn is_output_flushed(&self) -> bool {
         self.state().output == Output::Flushed
     }
@@ -124,7 +126,7 @@ impl Activity {
         self.state().client_closed.get_or_insert(now);
     }
 
-    /// Whether the next bytes begin a request head.
+    /// Whether no request is in progress, so that the next bytes begin a request head.
     pub(super) fn is_idle(&self) -> bool {
         self.state().phase == Phase::Idle
     }
@@ -134,7 +136,7 @@ impl Activity {
         matches!(self.state().phase, Phase::ReadingHead { .. })
     }
 
-    /// Time since the first byte of the head that is being received; zero without one.
+    /// Time since the first byte of the head that is being received; zero if no head is being received.
     pub(super) fn head_age(&self) -> Duration {
         let began = self.state().head_began();
         began.map_or(Duration::ZERO, |began| {
@@ -148,7 +150,7 @@ impl Activity {
     }
 }
 
-/// A request, from its complete head until its response body is dropped.
+/// A request, tracked from its complete head until its response body is dropped.
 #[derive(Debug)]
 pub(super) struct TrackedRequest {
     activity: Arc<Activity>,
@@ -157,7 +159,7 @@ pub(super) struct TrackedRequest {
 }
 
 impl TrackedRequest {
-    /// Begins a request with a body of `length`, if known. Also returns how its head was parsed.
+    /// Begins a request with a body of `length` bytes, if known. Also returns the defect of its head, if any.
     pub(super) fn begin(
         activity: &Arc<Activity>,
         length: Option<u64>,
@@ -176,8 +178,8 @@ impl TrackedRequest {
         !self.activity.is_client_closed()
     }
 
-    /// Records the response. `tunnel`: it accepts an upgrade or `CONNECT`. Returns whether the connection
-    /// closes after it.
+    /// Records the response. `tunnel`: the response accepts an upgrade or `CONNECT`. Returns whether the
+    /// connection closes after the response.
     pub(super) fn on_response(&mut self, tunnel: bool) -> bool {
         self.has_response = true;
         let mut state = self.activity.state();

@@ -1,9 +1,9 @@
 //! Position within a chunked body (RFC 9112, section 7.1), byte by byte.
 //!
-//! hyper decodes the body. This scan finds its end and rejects what hyper accepts: a chunk size
-//! with any number of leading zeros, and control characters in extensions, which other parsers may
-//! interpret as a line end. Lines end in CR LF, as in hyper. hyper treats a lone LF as part of a
-//! trailer; other parsers treat it as a line end.
+//! hyper decodes the body. This scan finds the end of the body and rejects two things that hyper accepts: a
+//! chunk size with more than 16 digits, and control characters in extensions, which other parsers may
+//! interpret as a line end. Lines end in CR LF, as in hyper. In the trailers, hyper treats a lone LF as part
+//! of a line, where other parsers treat it as a line end.
 
 use memchr::memchr2;
 
@@ -30,7 +30,7 @@ pub(super) enum ChunkScan {
     Data(u64),
     /// Before the CR after a chunk.
     DataCr,
-    /// After that CR.
+    /// Between the CR and the LF after a chunk.
     DataLf,
     /// In a line of the trailers.
     Trailers {
@@ -43,21 +43,21 @@ pub(super) enum ChunkScan {
     End,
 }
 
-/// The body is malformed at this position.
+/// Error: the body is malformed at this offset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct MalformedChunk(pub(super) usize);
 
 impl ChunkScan {
-    /// Before the first chunk.
+    /// Position before the first chunk.
     pub(super) const START: Self = Self::Size { digits: 0, size: 0 };
-    /// At the start of a line of the trailers.
+    /// Position at the start of a line of the trailers.
     const TRAILERS: Self = Self::Trailers {
         filled: false,
         cr: false,
     };
 
-    /// Scans the next bytes of the body. Returns the number of bytes up to the end of the body, or all. Adds the
-    /// chunks with at most [`TINY`] bytes to `tiny`.
+    /// Scans the next bytes of the body. Returns the number of bytes that belong to the body. Adds the number
+    /// of chunks with at most [`TINY`] bytes to `tiny`.
     pub(super) fn scan(&mut self, bytes: &[u8], tiny: &mut u64) -> Result<usize, MalformedChunk> {
         let mut at = 0;
         while at < bytes.len() && *self != Self::End {
@@ -71,7 +71,7 @@ impl ChunkScan {
         Ok(at)
     }
 
-    /// Scans at least one of `bytes`, which are not empty; returns how many.
+    /// Scans at least one of `bytes`, which must not be empty. Returns the number of scanned bytes.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, MalformedChunk> {
         let byte = bytes[0];
         *self = match *self {
@@ -101,7 +101,8 @@ impl ChunkScan {
         Ok(1)
     }
 
-    /// Skips bytes of a line of the trailers up to its CR, or its LF. hyper checks its contents.
+    /// Skips the bytes of a trailer line up to its CR, or up to its LF after the CR. hyper checks the content
+    /// of the line.
     fn trailers(&mut self, filled: bool, cr: bool, bytes: &[u8]) -> Result<usize, MalformedChunk> {
         if cr {
             *self = match (bytes[0], filled) {
@@ -142,7 +143,7 @@ fn after_digit(digits: u8, size: u64, byte: u8) -> Result<ChunkScan, MalformedCh
 mod tests {
     use super::*;
 
-    /// The end of the body, or where it is malformed; scanned in parts of `part` bytes.
+    /// Scans `text` in parts of `part` bytes. Returns the offset of the end of the body, or of its defect.
     fn scanned(text: &[u8], part: usize) -> Result<Option<usize>, usize> {
         let mut scan = ChunkScan::START;
         let mut before = 0;

@@ -1,9 +1,9 @@
 //! Responses to malformed and incomplete HTTP/1 requests.
 //!
-//! hyper itself responds to requests that it cannot parse, without a body and without a hook. Its
-//! response is recognisable because it is written while no response of the gateway is in progress. The
-//! stream withholds it ([`status_of`]), and after hyper has returned the connection, [`classify`] determines
-//! the error, which has Envoy's response.
+//! hyper itself responds to requests that it cannot parse. This response has no body, and hyper has no hook
+//! to change it. It can be recognised because it is written while no response of the gateway is in progress.
+//! The stream withholds it ([`status_of`]). After hyper has returned the connection, [`classify`] determines
+//! the error, and the gateway sends the response that Envoy sends.
 
 use std::time::SystemTime;
 
@@ -13,11 +13,10 @@ use http::{Response, StatusCode};
 
 use crate::{Error, LocalReply};
 
-/// Header fields that frame the message or close the connection. They cannot be edited.
+/// Fields that frame the message or close the connection. The handler cannot set them.
 const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
 
-/// The bytes of a response after which the connection closes. Header fields that frame the message are
-/// replaced.
+/// Encodes the last response of a connection. Header fields that frame the message are replaced.
 pub(crate) fn to_bytes(response: Response<Bytes>) -> Vec<u8> {
     let (head, body) = response.into_parts();
     let reason = head.status.canonical_reason().unwrap_or_default();
@@ -46,7 +45,7 @@ pub(crate) enum CodecError {
     BadRequest,
     /// A field value has a control character.
     BadCharacters,
-    /// The target is invalid.
+    /// The target is not a valid URL.
     BadUrl,
     /// The version is not 1.1.
     LowVersion,
@@ -103,13 +102,13 @@ impl CodecError {
         }
     }
 
-    /// Whether the handler has received the request, so that it records the exchange itself.
+    /// Whether the handler has received the request, in which case it records the exchange itself.
     pub(crate) fn is_recorded(self) -> bool {
         self == Self::BodyIdle
     }
 }
 
-/// Status of the response that `bytes` begin, if it is 4xx.
+/// The status, if `bytes` begin a response with status 4xx.
 pub(crate) fn status_of(bytes: &[u8]) -> Option<u16> {
     let status = bytes.strip_prefix(b"HTTP/1.")?.get(1..5)?;
     match status {
@@ -120,8 +119,9 @@ pub(crate) fn status_of(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// The error behind hyper's `status`. `error` is hyper's error message. `unread` are the bytes
-/// that hyper has not consumed: the whole head, unless it is well-formed and a field value is invalid.
+/// Determines the error for which hyper responded with `status`. `error` is hyper's error message. `unread`
+/// contains the bytes that hyper has not consumed: the whole head, unless the head is well-formed and a field
+/// value is invalid.
 pub(crate) fn classify(status: u16, error: &str, unread: &[u8], max_head: usize) -> CodecError {
     match status {
         431 if unread.len() < max_head => CodecError::TooMany,
@@ -129,7 +129,7 @@ pub(crate) fn classify(status: u16, error: &str, unread: &[u8], max_head: usize)
         _ if error.contains("unexpected transfer-encoding") => CodecError::LowVersion,
         _ if error.contains("transfer-encoding") => CodecError::UnknownCoding,
         _ if has_other_version(unread) => CodecError::LowVersion,
-        // hyper has consumed the head: it is well-formed except for the target.
+        // hyper has consumed the head, so the head is well-formed except for the target.
         _ if error.contains("invalid URI") && unread.is_empty() => CodecError::BadUrl,
         _ if has_bad_url(unread) => CodecError::BadUrl,
         _ if has_bad_characters(unread) => CodecError::BadCharacters,
@@ -137,7 +137,7 @@ pub(crate) fn classify(status: u16, error: &str, unread: &[u8], max_head: usize)
     }
 }
 
-/// Whether the target has a scheme. For such a target, hyper's error contains no details.
+/// Whether the target begins with a scheme. hyper's error has no details for an invalid target of this form.
 fn has_bad_url(head: &[u8]) -> bool {
     let target = head.split(|b| *b == b' ').nth(1).unwrap_or_default();
     target.starts_with(b"http://") || target.starts_with(b"https://")
@@ -163,7 +163,7 @@ fn has_bad_characters(head: &[u8]) -> bool {
     false
 }
 
-/// Whether the first line is a request line of a version other than 1.1: `HTTP/`, digit, dot, digit; or
+/// Whether the first line is a request line with a version other than 1.1 (`HTTP/`, digit, dot, digit), or
 /// without a version, as in HTTP/0.9.
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|b| *b == b'\n').next().unwrap_or_default();

@@ -1,12 +1,11 @@
 //! Detection of clients that flood an HTTP/2 connection with frames without content (CVE-2019-9512, CVE-2019-9513,
 //! CVE-2019-9515, CVE-2019-9518).
 //!
-//! PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown types, and DATA without content that does
-//! not end a stream cost the gateway work, and some also require a reply, but serve no request.
-//! They are counted here as bytes arrive, by their heads alone; the codec checks everything else.
-//! Incomplete request heads are found in the same way.
-//! WINDOW_UPDATE is not counted: a client sends it for every few kilobytes of a response, and it
-//! causes no reply.
+//! Some frames cost the gateway work but serve no request: PING, SETTINGS, PRIORITY, GOAWAY, frames of
+//! unknown types, and empty DATA that does not end a stream. Some of them also require a reply. This module
+//! counts them as bytes arrive and reads only the heads of frames; the codec checks everything else.
+//! Incomplete request heads are found in the same way. WINDOW_UPDATE is not counted: a client sends it for
+//! every few kilobytes of a response, and it causes no reply.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::conn::preamble::PREFACE;
 const HEAD: usize = 9;
 /// Counted frames allowed per [`WINDOW`], in addition to those of requests.
 const MAX_FRAMES: u64 = 10_000;
-/// Counted frames allowed for each request: clients send PRIORITY, PRIORITY_UPDATE or PING with requests.
+/// Counted frames allowed per request, since clients send PRIORITY, PRIORITY_UPDATE or PING with requests.
 const PER_REQUEST: u64 = 4;
 /// Window in which frames are counted.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -40,17 +39,18 @@ const END_HEADERS: u8 = 4;
 /// Counts the frames that a client sends in addition to its requests.
 #[derive(Debug)]
 pub(super) struct ControlFrameMonitor {
-    /// Bytes to pass over: the preface, then the payload of the current frame.
+    /// Number of bytes to skip: the preface, then the payload of the current frame.
     skip: usize,
     head: [u8; HEAD],
-    /// Number of known bytes of `head`.
+    /// Number of bytes in `head` that have been received.
     known: usize,
     window_start: Micros,
     /// Counted frames in the current window.
     counted: u64,
     /// Requests in the current window.
     requests: u64,
-    /// The current or last frame is HEADERS or CONTINUATION, and whether another CONTINUATION follows.
+    /// `Some` if the current or last frame is HEADERS or CONTINUATION; the value is true if another
+    /// CONTINUATION follows.
     fields: Option<bool>,
 }
 
@@ -77,7 +77,7 @@ impl ControlFrameMonitor {
                 .is_some_and(|continues| continues || self.skip > 0)
     }
 
-    /// Takes received bytes. Returns whether the client exceeds the limit.
+    /// Scans received bytes. Returns whether the client exceeds the limit.
     pub(super) fn scan(&mut self, mut bytes: &[u8], now: impl Fn() -> Micros) -> bool {
         loop {
             let skipped = self.skip.min(bytes.len());
@@ -145,7 +145,7 @@ mod tests {
         frame
     }
 
-    /// Number of frames until the limit is exceeded, of at most `max`.
+    /// Number of frames at which the limit is exceeded. `None` if `max` frames do not exceed it.
     fn until_exceeded(frame: &[u8], max: usize, now: Micros) -> Option<usize> {
         let mut monitor = ControlFrameMonitor::new();
         assert!(!monitor.scan(PREFACE, || 0));

@@ -7,13 +7,13 @@ use super::request_framer::RequestFramer;
 pub struct FramedRequests {
     /// The bytes that the codec parses.
     pub bytes: Vec<u8>,
-    /// Defect of an invalid head that the codec would accept, with the index of its request. `None`: no defect.
+    /// Index of the request whose invalid head the codec would accept, and the defect. `None`: no defect.
     pub lenient: Option<String>,
     /// Whether a chunk is malformed.
     pub malformed: bool,
 }
 
-/// Frames `bytes`, which arrive in parts of `part` bytes. Upgrades are refused.
+/// Frames `bytes`, which arrive in parts of `part` bytes. No upgrade is accepted.
 pub fn frame_requests(bytes: &[u8], part: usize) -> FramedRequests {
     let mut framer = RequestFramer::new(0);
     let mut result = FramedRequests {

@@ -25,13 +25,13 @@ use crate::observer::Event;
 const MIN_BUFFER: usize = 8 * 1024;
 /// Default buffer size per direction, in bytes.
 const BUFFER: usize = 64 * 1024;
-/// Time that a connection is read after its last response, so that the client receives the response
-/// instead of a reset. Corresponds to Envoy's delayed close.
+/// Time for which a connection is still read after its last response. Closing a socket with unread data would
+/// reset the connection, and the client could lose the response. Corresponds to Envoy's delayed close.
 const LINGER: Duration = Duration::from_secs(1);
-/// Maximum number of bytes read in that time.
+/// Maximum number of bytes read during [`LINGER`].
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// Why the codec was stopped.
+/// Reason why the codec was stopped.
 enum End {
     /// The codec completed or failed.
     Codec(Result<(), hyper::Error>),
@@ -60,12 +60,13 @@ where
     let mut connection = create_codec(io, received.freeze(), handler, &state);
     let (end, was_idle) = run(&mut connection, &mut state).await;
 
-    // A client that was idle or has closed its side does not need a lingering close.
+    // No lingering close for a client that was idle or has closed its side: it sends nothing that could cause
+    // a reset.
     let completed = matches!(end, End::Codec(Ok(())));
     if completed && was_idle {
         return None;
     }
-    // `None` if upgraded: the stream belongs to the tunnel.
+    // `None` if the connection was upgraded: the stream then belongs to the tunnel.
     let parts = connection.into_parts()?;
     let io = parts.io.into_inner();
     if io.has_tiny_chunk_flood() {
@@ -167,7 +168,7 @@ where
     (end, was_idle)
 }
 
-/// The response to a malformed or incomplete request, if any.
+/// The response to a malformed or incomplete request. `None` if the connection ends without a response.
 fn codec_reply<H: Handler>(
     end: &End,
     unread: &[u8],
@@ -183,9 +184,9 @@ fn codec_reply<H: Handler>(
     Some(handler.handle_codec_reply(&state.info, reply, error.is_recorded(), age))
 }
 
-/// Shuts the codec down while the stream stays open. An idle codec completes at once. If a request
-/// was answered early and the codec still reads its body, the codec completes afterwards and the
-/// connection is closed, as in Envoy.
+/// Shuts the codec down while the stream stays open. An idle codec completes at once. If the gateway
+/// responded to a request before its body was complete, the codec first reads the rest of the body; then it
+/// completes and the connection is closed, as in Envoy.
 fn release_codec<Io, H>(
     connection: &mut Connection<Io, H>,
     activity: &Activity,
@@ -215,7 +216,7 @@ fn builder(settings: &ListenerSettings) -> Builder {
     builder
 }
 
-/// The error to reply to before the connection is closed, if any.
+/// The error that the client receives before the connection is closed, if any.
 fn find_error(
     end: &End,
     activity: &Activity,
@@ -265,6 +266,6 @@ where
         }
         std::io::Result::Ok(())
     };
-    // Errors and timeouts have no consequence: the connection is closed next.
+    // Errors and timeouts are ignored: the connection is closed in any case.
     let _ = tokio::time::timeout(LINGER, close).await;
 }

@@ -24,26 +24,26 @@ use crate::conn::ConnInfo;
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 
-/// Maximum number of streams that a client may reset before they are accepted (CVE-2023-44487).
+/// Maximum number of streams that a client has reset before the gateway accepted them (CVE-2023-44487).
 const MAX_UNSEEN_RESETS: usize = 20;
-/// Maximum number of streams reset because of a client's protocol errors (CVE-2025-8671).
+/// Maximum number of streams that the gateway resets because of a client's protocol errors (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 128;
 /// Default send buffer per stream, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Maximum time without accepted data of a response if `streamIdleTimeout` is disabled.
+/// Maximum time for which a client may accept no data of a response. Used if `streamIdleTimeout` is disabled.
 const STALLED: Duration = Duration::from_secs(300);
 /// Default timeout of a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum window size (RFC 9113, section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// Why the codec was stopped.
+/// Reason why the codec was stopped.
 enum End {
     /// The codec completed or failed.
     Codec(Result<(), hyper::Error>),
     /// A time limit was reached.
     Expired,
-    /// The client abuses the protocol, in the named way.
+    /// The client abuses the protocol. The value names the kind of abuse.
     Abuse(&'static str),
 }
 
@@ -88,7 +88,7 @@ where
             let close_cause = activity.state().close_cause();
             match close_cause {
                 Some(CloseCause::Abuse(how)) => {
-                    // One more poll sends the GOAWAY.
+                    // The GOAWAY frame is sent by another poll.
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.as_mut().poll(cx);
                     return Poll::Ready(End::Abuse(how));
@@ -110,10 +110,11 @@ where
                         return Poll::Ready(End::Expired);
                     };
                     record(error, &handler, &info, &activity, &*observer);
-                    // Nothing else can be received, but responses can be sent.
+                    // The next head cannot be received after an incomplete one, but responses can still be
+                    // sent.
                     activity.make_last();
                     if !activity.state().is_serving() {
-                        // One more poll sends the GOAWAY.
+                        // The GOAWAY frame is sent by another poll.
                         connection.as_mut().graceful_shutdown();
                         let _ = connection.as_mut().poll(cx);
                         return Poll::Ready(End::Expired);
@@ -144,7 +145,7 @@ fn builder(settings: &ListenerSettings) -> Builder<StreamExecutor> {
         true => 0,
         false => MAX_LOCAL_RESETS,
     };
-    // PINGs are sent while no frame is received.
+    // PINGs are sent only while no frame is received.
     let interval = http2.draw_interval();
     let limit = settings.timeouts.stream_idle.unwrap_or(STALLED);
     let mut builder = Builder::new(StreamExecutor { limit });
@@ -162,7 +163,7 @@ fn builder(settings: &ListenerSettings) -> Builder<StreamExecutor> {
     builder
 }
 
-/// The error of a request whose head was not complete in time.
+/// The error of a request whose head was not complete in time. `None` if another time limit expired.
 fn head_error(expiry: Expiry) -> Option<CodecError> {
     match expiry {
         Expiry::Head => Some(CodecError::HeadTimeout),
@@ -178,7 +179,7 @@ fn head_error(expiry: Expiry) -> Option<CodecError> {
     }
 }
 
-/// Records a request whose head was not complete in time. The codec cannot answer it.
+/// Records a request whose head was not complete in time. The codec cannot respond to it.
 fn record<H: Handler>(
     error: CodecError,
     handler: &H,
@@ -191,8 +192,8 @@ fn record<H: Handler>(
     let _ = handler.handle_codec_reply(info, error.reply(), error.is_recorded(), age);
 }
 
-/// Reports abuse detected by the codec and protocol errors of the client. Other errors are ends of the
-/// connection.
+/// Reports abuse that the codec detected and protocol errors of the client. Other errors only end the
+/// connection and are not reported.
 fn report(error: &hyper::Error, port: u16, observer: &dyn crate::observer::Observer) {
     // The codec's error type is private. Its messages are those of RFC 9113, section 7.
     let Some(cause) = error.source().filter(|_| !error.is_timeout()) else {

@@ -1,9 +1,9 @@
 //! A connection without a codec: before its first bytes, or after an idle period.
 //!
-//! Most connections of a gateway are idle most of the time. A codec holds buffers of tens of KiB even then,
-//! so it is created when bytes arrive and released after an idle period ([`Signal::ReleaseBuffers`]). The
-//! stream, the timers and the connection's state persist. Time limits are the same with and without a
-//! codec.
+//! Most connections of a gateway are idle most of the time. A codec holds buffers of tens of KiB even while
+//! its connection is idle. Therefore the codec is created when bytes arrive and released after an idle period
+//! ([`Signal::ReleaseBuffers`]). The stream, the timers and the connection's state persist. Time limits are
+//! the same with and without a codec.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -22,13 +22,13 @@ use crate::conn::preamble::{self, PREFACE};
 use crate::http::settings::ListenerSettings;
 use crate::observer::Observer;
 
-/// Size of the read that ends the idle period, in bytes. Most heads fit; the codec reads the rest.
+/// Size of the first read after an idle period, in bytes. Most request heads fit; the codec reads the rest.
 const FIRST_READ: usize = 2048;
 
 /// A connection without a codec.
 pub(super) struct IdleConnection<Io, H> {
     pub(super) io: Io,
-    /// Bytes received, to be passed to the codec first.
+    /// Received bytes, which the codec processes first.
     pub(super) received: BytesMut,
     /// Whether the protocol is known to be HTTP/1.
     pub(super) is_http1: bool,
@@ -46,7 +46,7 @@ pub(super) struct PersistentState {
     expects_proxy: bool,
 }
 
-/// Why the wait for bytes ended.
+/// Reason why the wait for bytes ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum WakeReason {
     /// Bytes for the codec have been received.
@@ -91,7 +91,7 @@ impl<Io, H> IdleConnection<Io, H> {
         !self.is_http1 && self.received.starts_with(PREFACE)
     }
 
-    /// Reports a PROXY header among the first bytes, if the port does not expect one.
+    /// Reports a PROXY header in the first bytes if the port does not expect one.
     pub(super) fn check_proxy_header(&self) {
         let state = &self.state;
         if self.is_http1 || state.expects_proxy {
@@ -137,7 +137,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, H> IdleConnection<Io, H> {
         self.is_http1 || preamble::identifies_protocol(&self.received)
     }
 
-    /// Reads once; returns the number of bytes, 0 at the end of the stream or after an error.
+    /// Reads once and returns the number of bytes: 0 at the end of the stream or after an error.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let mut buffer = [MaybeUninit::uninit(); FIRST_READ];
         let mut buffer = ReadBuf::uninit(&mut buffer);
@@ -148,7 +148,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, H> IdleConnection<Io, H> {
         Poll::Ready(buffer.filled().len())
     }
 
-    /// A client that has begun to send receives a response.
+    /// The reaction to an expired time limit. If the client has begun its first request, the codec is
+    /// created, so that the client receives a response.
     fn on_expiry(&self) -> WakeReason {
         if self.is_http1 || self.received.is_empty() {
             WakeReason::Close
@@ -157,7 +158,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, H> IdleConnection<Io, H> {
         }
     }
 
-    /// Closes the connection. TLS sends its close_notify if the client accepts it at once.
+    /// Closes the connection. A TLS connection sends close_notify, if it can be written without waiting.
     pub(super) async fn close(mut self) {
         if self.state.info.tls.is_some() {
             let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.io).poll_shutdown(cx))).await;

@@ -20,10 +20,10 @@ use crate::coalesced_write;
 #[derive(Debug)]
 pub(super) struct InstrumentedIo<Io> {
     io: Io,
-    /// Bytes received before the codec was created, or after a request with an upgrade whose response is
-    /// not known yet; empty once the codec has read them.
+    /// Bytes that the codec has not read: those received before the codec was created, or those after a
+    /// request with an upgrade whose response is not known yet.
     prefix: Bytes,
-    /// Bytes that the framer has changed, until the codec has read them.
+    /// Bytes that the framer has changed and the codec has not read.
     framed: Bytes,
     activity: Arc<Activity>,
     protocol: HttpProtocol,
@@ -32,18 +32,19 @@ pub(super) struct InstrumentedIo<Io> {
     has_tiny_chunk_flood: bool,
     /// HTTP/2 only.
     control_frames: Option<Box<ControlFrameMonitor>>,
-    /// The client has closed its side. The codec is not informed yet, because it would drop the request.
+    /// The client has closed its side while a request is served. The codec does not see the end of the stream
+    /// yet, because it would drop the request.
     end_withheld: bool,
-    /// Wakes the codec, which waits for the bytes after a request with an upgrade.
+    /// Wakes the codec, which waits until it may read the bytes after a request with an upgrade.
     upgrade_waker: Option<Waker>,
 }
 
-/// Protocol of a connection.
+/// HTTP version of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum HttpProtocol {
-    /// HTTP/1. `plain`: without TLS.
+    /// HTTP/1.
     Http1 {
-        /// Without TLS, closing the socket is the whole shutdown.
+        /// Whether TLS is absent. If so, closing the socket is the whole shutdown.
         plain: bool,
     },
     /// HTTP/2.
@@ -82,12 +83,12 @@ impl<Io> InstrumentedIo<Io> {
         self.framer.is_within_head()
     }
 
-    /// Whether the client sends too many tiny chunks. In that case no more bytes are read from the client.
+    /// Whether the client sends too many tiny chunks. If so, the connection is not read any further.
     pub(super) fn has_tiny_chunk_flood(&self) -> bool {
         self.has_tiny_chunk_flood
     }
 
-    /// The underlying stream, and the bytes that were received from it and not passed to the codec.
+    /// The underlying stream, and the received bytes that the codec has not read.
     pub(super) fn into_parts(self) -> (Io, Bytes) {
         (self.io, self.prefix)
     }
@@ -101,13 +102,13 @@ impl<Io> InstrumentedIo<Io> {
         buf.put_slice(&buffered[..len]);
         buffered.advance(len);
         if buffered.is_empty() {
-            // Frees the buffer.
+            // Frees the memory of the buffer.
             *buffered = Bytes::new();
         }
     }
 
-    /// Scans the bytes received after the first `before`, and records them. Bytes that the codec must not see
-    /// are removed.
+    /// Scans and records the bytes received after the first `before` bytes of `buf`. Removes bytes that the
+    /// codec must not parse.
     fn on_received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let received = buf.filled().len() - before;
         let mut within_head = false;
@@ -149,8 +150,8 @@ impl<Io> InstrumentedIo<Io> {
         }
     }
 
-    /// Waits for the response to a request with an upgrade. If it accepts the upgrade, the bytes that follow
-    /// belong to a tunnel; otherwise they are the next request.
+    /// Waits for the response to a request with an upgrade. If the response accepts the upgrade, the bytes
+    /// that follow belong to a tunnel; otherwise they begin the next request.
     fn poll_upgrade(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.framer.is_switching() && !self.settle_upgrade() {
             self.upgrade_waker = Some(cx.waker().clone());
@@ -159,7 +160,7 @@ impl<Io> InstrumentedIo<Io> {
         Poll::Ready(())
     }
 
-    /// Whether the response to the request with an upgrade is known. Informs the framer.
+    /// Whether the response to the request with an upgrade is known. If so, the framer continues.
     fn settle_upgrade(&mut self) -> bool {
         let state = self.activity.state();
         let accepted = state.output == Output::Tunnel;
@@ -223,15 +224,16 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         let received = buf.filled().len() - before;
         this.on_received(buf, before);
         if received == 0 && this.is_http1() && this.framer.is_between_requests() {
-            // The response is still sent. Once the request has ended, the codec reads again.
+            // A request is in progress, and its response can still be sent. The codec reads the end of the
+            // stream afterwards.
             this.end_withheld = this.activity.state().is_serving();
             if this.end_withheld {
                 return Poll::Pending;
             }
         }
         if received > 0 && buf.filled().len() == before {
-            // The received bytes begin with a defect, or follow a request with an upgrade. A read of no
-            // bytes would be the end of the stream.
+            // No byte is left: the received bytes begin with a defect, or follow a request with an upgrade.
+            // Returning no bytes would signal the end of the stream, so the next read decides.
             return Pin::new(this).poll_read(cx, buf);
         }
         Poll::Ready(Ok(()))
@@ -299,7 +301,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
             state.client_closed.is_some()
         };
         if client_closed && this.protocol == (HttpProtocol::Http1 { plain: true }) {
-            // The socket is closed next, which has the same effect.
+            // The socket is closed next, which shuts it down as well.
             return Poll::Ready(Ok(()));
         }
         let result = Pin::new(&mut this.io).poll_shutdown(cx);
@@ -318,7 +320,7 @@ mod tests {
     use super::*;
     use crate::conn::{ConnectionGuard, Drain};
 
-    /// Accepts all bytes, and flushes them if `flushes`, as a TLS stream may.
+    /// Accepts all bytes, and flushes them if `flushes` is set, like a TLS stream.
     struct BufferedStream {
         flushes: bool,
     }

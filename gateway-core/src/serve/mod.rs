@@ -11,8 +11,8 @@
 //! becomes idle releases the codec with its buffers (`idle`). This module adds what hyper lacks: timers,
 //! Envoy's responses to malformed requests, limits on requests and resets, and the drain.
 //!
-//! Only the handler knows whether a body is complete and why it stalls. The timers here are a
-//! fallback: they only end connections whose client certainly caused the delay.
+//! Only the handler can determine whether a body is complete and why it stalls. The timers of this module are
+//! a fallback: they only end connections whose client certainly caused the delay.
 
 mod activity;
 mod chunk_scan;
@@ -60,10 +60,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// Handles one request.
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future;
 
-    /// Turns the codec's reply to a malformed or incomplete request into a response. As in Envoy, the
-    /// gateway logs it and applies late response edits. `recorded`: [`handle`](Self::handle) has received
-    /// the request and was cancelled, so the request is in the log already. `age`: time since the
-    /// first byte of its head. Framing fields of the response have no effect, and the connection ends with it.
+    /// Turns the codec's reply to a malformed or incomplete request into a response. As in Envoy, the gateway
+    /// logs the request and applies late response edits. The connection is closed after the response, and
+    /// framing fields of the response have no effect.
+    ///
+    /// `recorded`: [`handle`](Self::handle) has received the request and was cancelled, so the request is in
+    /// the log already. `age`: time since the first byte of the request head.
     fn handle_codec_reply(
         &self,
         conn: &Arc<ConnInfo>,
@@ -100,7 +102,7 @@ pub struct ConnectionContext<H> {
 }
 
 /// Serves HTTP/1 or HTTP/2 on `io` on the current task; HTTP/2 adds a task for each stream. Returns when the
-/// connection is closed, or handed over to an upgrade.
+/// connection is closed, or has become a tunnel after an upgrade.
 pub fn serve_connection<Io, H>(
     io: Io,
     context: ConnectionContext<H>,
@@ -109,10 +111,10 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    // Not an `async fn`, whose future would hold the arguments in addition to `idle`.
+    // Not an `async fn`, because its future would store the arguments in addition to `idle`.
     let mut idle = IdleConnection::new(io, context);
     async move {
-        // Codecs are boxed, so that the future of an idle connection has no room for one.
+        // Codecs are boxed, so that the future of an idle connection reserves no memory for one.
         if idle.state.info.alpn() == Some(b"h2") {
             return Box::pin(http2::serve(idle)).await;
         }

@@ -1,15 +1,15 @@
 //! Framing of the requests of an HTTP/1 connection, found in the received bytes.
 //!
-//! hyper parses requests and is lenient: it removes a fragment from the target, and selects one of
-//! several framings. It also rejects characters in targets that clients send and Envoy forwards.
-//! The framer reads the same bytes before hyper and finds where each head and body begins,
-//! regardless of how the bytes arrive: in one piece, pipelined, or byte by byte. It
+//! hyper parses requests leniently: it removes a fragment from the target, and selects one of several
+//! framings. It also rejects characters in targets that clients send and Envoy forwards. The framer scans the
+//! received bytes before hyper and finds where each head and body begins, whether the bytes arrive in one
+//! piece, pipelined, or one by one. The framer
 //!
 //! - reports invalid heads that hyper accepts ([`LenientParse`]);
 //! - percent-encodes characters in targets that hyper rejects (see [`escape`]);
-//! - ends the bytes at a malformed chunk (see [`ChunkScan`]);
-//! - ends the bytes after a request with an upgrade until its response is known: only an accepted
-//!   upgrade makes them another protocol ([`RequestFramer::settle_upgrade`]).
+//! - passes on no bytes after the start of a malformed chunk (see [`ChunkScan`]);
+//! - passes on no bytes after a request with an upgrade until its response is known: if the upgrade is
+//!   accepted, they belong to another protocol ([`RequestFramer::settle_upgrade`]).
 //!
 //! Most heads arrive in one piece. They are scanned line by line without a copy.
 
@@ -30,7 +30,7 @@ pub(super) struct RequestFramer {
     head: Head,
     /// Received part of an incomplete line of the fields, unless the line is skipped.
     line: Vec<u8>,
-    /// The incomplete line is not a framing field.
+    /// Whether the incomplete line is skipped because it is not a framing field.
     skips_line: bool,
     /// Number of complete heads of the connection.
     heads: u64,
@@ -50,16 +50,19 @@ enum State {
     Chunked(ChunkScan),
     /// After a request that contains an upgrade and whose response is not known yet.
     Switching,
-    /// The rest is not scanned: the connection ends after a rejected request, or is a tunnel.
+    /// The rest is not scanned: either the request is rejected and the connection ends, or the connection is
+    /// a tunnel.
     Opaque,
 }
 
 /// Part of a request line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Part {
-    /// Number of bytes of the method if they begin `CONNECT`.
+    /// In the method. `Some(n)`: the first `n` bytes of `CONNECT` have been received; `None`: the method is
+    /// another one.
     Method(Option<u8>),
-    /// Before the path of a target with this number of slashes so far; `None`: before the first byte.
+    /// Before the path, in the scheme or authority. The value is the number of slashes so far; `None`: before
+    /// the first byte of the target.
     Authority(Option<u8>),
     Path,
     Query,
@@ -76,18 +79,19 @@ struct Head {
     /// Number of `Transfer-Encoding` fields, and whether the first is `chunked`.
     codings: u8,
     chunked: bool,
-    /// The request contains an upgrade, or is a CONNECT.
+    /// Whether the request contains an upgrade, or is a CONNECT.
     switches: bool,
 }
 
-/// Result for received bytes.
+/// Result of a scan of received bytes.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Framed {
-    /// Number of bytes before a malformed chunk, or up to the end of a request with an upgrade, or all.
+    /// Number of bytes that the codec may parse: those before a malformed chunk, those up to the end of a
+    /// request with an upgrade, or all.
     pub(super) valid: usize,
-    /// Bytes to parse instead of the valid ones, if they differ.
+    /// Bytes that the codec parses instead of the valid ones, if the framer has changed some.
     pub(super) replacement: Option<Vec<u8>>,
-    /// An invalid head that hyper accepts: the index of its request, and the defect.
+    /// Index of the request whose invalid head hyper accepts, and the defect.
     pub(super) lenient: Option<(u64, LenientParse)>,
 }
 
@@ -120,7 +124,7 @@ impl RequestFramer {
         self.malformed
     }
 
-    /// Whether scanning has stopped after a request with an upgrade: its response determines whether the
+    /// Whether scanning has stopped after a request with an upgrade. Its response determines whether the
     /// following bytes are HTTP.
     pub(super) fn is_switching(&self) -> bool {
         matches!(self.state, State::Switching)
@@ -136,7 +140,8 @@ impl RequestFramer {
         self.heads
     }
 
-    /// Continues after a request with an upgrade. `accepted`: the rest of the connection is a tunnel.
+    /// Continues after the response to a request with an upgrade. `accepted`: the rest of the connection is a
+    /// tunnel.
     pub(super) fn settle_upgrade(&mut self, accepted: bool) {
         self.state = match accepted {
             true => State::Opaque,
@@ -162,7 +167,8 @@ impl RequestFramer {
         framed
     }
 
-    /// Scans some of `bytes` and adds their number to `framed.valid`. Returns them if they were changed.
+    /// Scans some of `bytes` and adds their number to `framed.valid`. If the framer changed them, returns the
+    /// changed bytes.
     fn step(&mut self, bytes: &[u8], framed: &mut Framed) -> Option<Vec<u8>> {
         let mut changed = None;
         framed.valid += match self.state {
@@ -198,7 +204,8 @@ impl RequestFramer {
         len
     }
 
-    /// Scans the request line from `part` on. Returns the number of bytes, and the bytes if they were changed.
+    /// Scans the request line from `part` on. Returns the number of scanned bytes. If characters had to be
+    /// escaped, also returns the changed bytes.
     fn request_line(&mut self, mut part: Part, bytes: &[u8]) -> (usize, Option<Vec<u8>>) {
         let end = memchr(b'\n', bytes);
         let line = &bytes[..end.map_or(bytes.len(), |end| end + 1)];
@@ -218,7 +225,7 @@ impl RequestFramer {
         (line.len(), changed)
     }
 
-    /// Advances `part` over `line`. Returns the line if characters in it had to be escaped.
+    /// Advances `part` over `line`. Returns the escaped line if it contains characters that must be escaped.
     fn escape_line(&mut self, part: &mut Part, line: &[u8]) -> Option<Vec<u8>> {
         let mut out: Option<Vec<u8>> = None;
         for (at, &byte) in line.iter().enumerate() {
@@ -239,7 +246,7 @@ impl RequestFramer {
         out
     }
 
-    /// Scans lines of fields up to the end of the head.
+    /// Scans field lines up to the end of the head. Returns the number of scanned bytes.
     fn fields(&mut self, bytes: &[u8], framed: &mut Framed) -> usize {
         let mut at = 0;
         while let Some(len) = memchr(b'\n', &bytes[at..]) {
@@ -261,7 +268,7 @@ impl RequestFramer {
         bytes.len()
     }
 
-    /// Keeps a part of an incomplete line as long as it may be a framing field.
+    /// Stores a part of an incomplete line while the line can still be a framing field.
     fn keep_line(&mut self, part: &[u8]) {
         if self.skips_line || part.is_empty() {
             return;
@@ -280,7 +287,8 @@ impl RequestFramer {
         }
     }
 
-    /// Determines the part that follows the head. Returns its defect with the index of the request.
+    /// Determines the state after the head. If the head has a defect that hyper accepts, returns it with the
+    /// index of the request.
     fn end_head(&mut self) -> Option<(u64, LenientParse)> {
         let index = self.heads;
         self.heads += 1;
@@ -294,7 +302,7 @@ impl RequestFramer {
                 None => State::Opaque,
             },
             (1, 0) if head.chunked => State::Chunked(ChunkScan::START),
-            // The request is rejected.
+            // The gateway rejects the request because of its framing.
             _ => State::Opaque,
         };
         let lenient = head.lenient.or(match (head.codings, head.lengths) {
@@ -331,7 +339,7 @@ impl RequestFramer {
 }
 
 impl Part {
-    /// The part to which the byte after `byte` belongs.
+    /// The part of the request line to which the byte after `byte` belongs.
     fn after(self, byte: u8) -> Self {
         const CONNECT: &[u8] = b"CONNECT";
         match (self, byte) {
@@ -381,7 +389,7 @@ impl Field {
 }
 
 impl Head {
-    /// Adds a line of the fields, without its LF. Returns whether it is empty and ends the head.
+    /// Processes a field line without its LF. Returns whether the line is empty, which ends the head.
     fn add_line(&mut self, line: &[u8]) -> bool {
         match Field::of(line) {
             Some((Field::ContentLength, value)) => {
@@ -402,7 +410,8 @@ impl Head {
         false
     }
 
-    /// Records a framing field that may have been kept only in part; hyper reads it completely.
+    /// Records a defect if the line may be longer than its stored part: hyper reads the whole line, so its
+    /// value could differ.
     fn check_length(&mut self, line: &[u8]) {
         if line.len() >= MAX_FIELD {
             self.lenient = Some(LenientParse::LongFraming);
@@ -416,15 +425,16 @@ fn length(value: &[u8]) -> Option<u64> {
     is_number.then(|| digits.parse().ok()).flatten()
 }
 
-/// Whether `line` has a byte that [`escape`] changes. Without an early end, so that it is vectorized.
+/// Whether `line` has a byte that [`escape`] may change. The loop has no early exit, so that the compiler can
+/// vectorize it.
 fn has_escaped(line: &[u8]) -> bool {
     line.iter().fold(false, |found, byte| {
         found | matches!(byte, b'"' | b'<' | b'>' | b'`')
     })
 }
 
-/// The percent-encoding of a character that is not valid in a target (RFC 3986, section 3.3) and that hyper
-/// rejects. Other invalid characters are handled when the path is normalised.
+/// The percent-encoding of a character that is invalid in a target (RFC 3986, section 3.3) and rejected by
+/// hyper. Path normalisation handles the other invalid characters.
 fn escape(byte: u8, in_query: bool) -> Option<&'static [u8]> {
     match byte {
         b'"' => Some(b"%22"),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::time::{Micros, micros};
 
-/// Premature resets allowed per [`WINDOW`]. Above that, a connection is abusive if they are more than half
-/// of its requests: a busy proxy forwards the resets of many clients.
+/// Premature resets allowed per [`WINDOW`]. A connection with more is abusive if they are more than half of
+/// its requests. The ratio counts because a busy proxy forwards the resets of many clients.
 const MAX_RESETS: u64 = 100;
 /// Window in which premature resets are counted.
 pub(super) const WINDOW: Duration = Duration::from_secs(30);
-/// A reset is premature within this time of the request, and before the response.
+/// A reset is premature if it occurs within this time after the request began, and before the response.
 pub(super) const PREMATURE: Duration = Duration::from_secs(1);
 
 /// Counts premature resets of a connection.
@@ -25,8 +25,8 @@ pub(super) struct ResetMonitor {
 }
 
 impl ResetMonitor {
-    /// Records that a request that began at `started` was reset before its response at `now`. `requests`
-    /// is the number of requests of the connection so far.
+    /// Records that a request was reset before its response. `started`: when it began; `now`: when it was
+    /// reset; `requests`: number of requests of the connection so far.
     pub(super) fn on_reset(&mut self, started: Micros, now: Micros, requests: u64) {
         if now - started >= micros(PREMATURE) {
             return;
@@ -43,7 +43,7 @@ impl ResetMonitor {
         }
     }
 
-    /// Whether the client exceeded the limit in any window.
+    /// Whether the client has exceeded the limit in any window.
     pub(super) fn is_abusive(&self) -> bool {
         self.abusive
     }

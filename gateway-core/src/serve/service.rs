@@ -1,4 +1,4 @@
-//! hyper service that passes the requests of a connection to a [`Handler`] and tracks them.
+//! The hyper service of a connection: passes its requests to a [`Handler`] and tracks them.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -97,7 +97,7 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
     }
 }
 
-/// Response body. Its request ends when it is dropped.
+/// Response body. Dropping it ends the tracked request.
 #[derive(Debug)]
 pub(super) struct TrackedBody {
     body: Body,
@@ -106,7 +106,8 @@ pub(super) struct TrackedBody {
 }
 
 impl Drop for TrackedBody {
-    /// A body that the codec drops while the connection is open belongs to a stream that the client has reset.
+    /// If the codec drops an incomplete body while the connection is open, the client has reset the stream.
+    /// The body can query this while it is dropped ([`stream_task::is_reset`]).
     fn drop(&mut self) {
         let incomplete = self.http2 && !self.body.is_end_stream() && !stream_task::is_expiring();
         if incomplete && self.tracked.is_connection_open() {
@@ -124,7 +125,8 @@ impl http_body::Body for TrackedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.get_mut().body).poll_frame(cx);
-        // An HTTP/1 client that does not read blocks the writes of the connection.
+        // HTTP/2 uses the reports. Over HTTP/1 they have no effect: a client that does not read blocks the
+        // writes of its connection, which have their own time limit.
         match &frame {
             Poll::Ready(_) => stream_task::report_part(),
             Poll::Pending => stream_task::report_wait(),

@@ -21,34 +21,34 @@ use crate::http::lenient::LenientParse;
 pub(super) struct ConnectionState {
     /// Bytes received.
     pub(super) received: u64,
-    /// The current phase of the connection.
+    /// The current phase.
     pub(super) phase: Phase,
-    /// The most recent bytes are part of an incomplete request head.
+    /// Whether the most recent bytes are part of an incomplete request head.
     pub(super) is_within_head: bool,
     /// When the last request ended, or the tunnel transferred a byte; 0 before the first request.
     pub(super) idle_since: Micros,
-    /// Content of the codec's writes.
+    /// What the bytes that the codec writes belong to.
     pub(super) output: Output,
     /// The connection has been asked to close.
     pub(super) is_closing: bool,
-    /// When bytes were last sent while the connection was closing and no request was being answered. The codec may
-    /// hold the end of a response that the client receives slowly.
+    /// When bytes were last sent while the connection was closing and no request was in progress. The codec
+    /// may still hold the end of a response that the client receives slowly.
     pub(super) last_sent: Micros,
     /// HTTP/2: since when a request head has been incomplete.
     pub(super) head_since: Option<Micros>,
     /// Since when a write or flush has been waiting for the client.
     pub(super) blocked_since: Option<Micros>,
-    /// How shutdown of the stream below the codec is handled.
+    /// Effect of a shutdown of the stream by the codec.
     pub(super) shutdown: Shutdown,
-    /// When the client closed its side of the connection, or was last sent bytes after that.
+    /// When the client closed its side of the connection, or when bytes were last sent to it after that.
     pub(super) client_closed: Option<Micros>,
     /// Defect of a head that the codec accepts, with the index of its request. No other defect
     /// follows, because the connection ends with this request.
     lenient: Option<(u64, LenientParse)>,
-    /// Requests so far.
+    /// Number of requests so far.
     requests: u64,
     max_requests: Option<u64>,
-    /// The current response is the last one, regardless of `max_requests`.
+    /// Whether the current response is the last one, regardless of `max_requests`.
     last: bool,
     resets: ResetMonitor,
     has_control_frame_flood: bool,
@@ -72,43 +72,44 @@ pub(super) enum Phase {
     Serving {
         /// Number of requests.
         requests: u32,
-        /// The request body, as long as parts of it are certainly missing.
+        /// The request body, if parts of it are certainly missing.
         body: Option<IncompleteBody>,
     },
 }
 
 /// A request body that is certainly incomplete (HTTP/1 only).
 ///
-/// The length of the head is unknown. The body is therefore known to be incomplete only while fewer bytes than its
-/// length have been received since the head began.
+/// The codec does not report the length of the head. The body is therefore certainly incomplete only while
+/// fewer bytes than its length have been received since the head began.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct IncompleteBody {
-    /// Value of `received` from which on the body may be complete.
+    /// Value of `received` at which the body may be complete.
     until: u64,
     /// When its most recent bytes were received.
     last_read: Micros,
 }
 
-/// Content of the codec's writes.
+/// What the bytes that the codec writes belong to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Output {
-    /// All responses are flushed: further bytes are the codec's own, such as its error responses.
+    /// No response: all responses are flushed. Further bytes are the codec's own, such as its error
+    /// responses.
     Flushed,
-    /// Bytes of a response may not be flushed yet.
+    /// A response, which may not be flushed completely.
     Response,
-    /// The connection has been upgraded, or carries a tunnel. Final.
+    /// A tunnel: the connection has been upgraded. This value is final.
     Tunnel,
 }
 
-/// How shutdown of the stream below the codec is handled.
+/// Effect of a shutdown of the stream by the codec.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Shutdown {
-    /// The stream is shut down.
+    /// The underlying stream is shut down.
     Forward,
     /// The codec is being released; the stream stays open.
     Releasing,
-    /// The codec's error response with this status was withheld. The stream stays open for the response
-    /// that replaces it. Final.
+    /// The codec's error response with this status was withheld. The stream stays open for the response that
+    /// replaces it. This value is final.
     Withheld(u16),
 }
 
@@ -145,8 +146,8 @@ impl ConnectionState {
         }
     }
 
-    /// Bytes were received. `http1`: outside a request they belong to a head. `lenient`: the codec will
-    /// accept the head of the request with this index although it is invalid.
+    /// Bytes were received. `http1`: bytes outside a request belong to a head. `lenient`: index and defect of
+    /// an invalid head that the codec will accept.
     pub(super) fn on_read(
         &mut self,
         bytes: u64,
@@ -176,20 +177,21 @@ impl ConnectionState {
         }
     }
 
-    /// The codec returned `bytes` unread. They will be received again.
+    /// The codec returned `bytes` unread bytes, which will be read again.
     pub(super) fn on_unread(&mut self, bytes: u64) {
-        // Escaped characters of targets are returned as more bytes than were received.
+        // Saturates, because escaping makes targets longer: the codec may return more bytes than were
+        // received.
         self.received = self.received.saturating_sub(bytes);
     }
 
-    /// A write or flush succeeded, or has to wait for the client.
+    /// A write or flush succeeded; `pending`: it waits for the client instead.
     pub(super) fn on_write(&mut self, pending: bool, now: impl FnOnce() -> Micros) {
         match (pending, self.blocked_since) {
             (true, None) => self.blocked_since = Some(now()),
             (true, Some(_)) => {}
             (false, blocked) => {
                 self.blocked_since = None;
-                // A client that had to be waited for was receiving until now.
+                // A write waited for the client and has succeeded, so the client was receiving until now.
                 if self.output == Output::Tunnel || blocked.is_some() {
                     self.idle_since = now();
                 }
@@ -204,7 +206,7 @@ impl ConnectionState {
         }
     }
 
-    /// HTTP/2: the most recent bytes are part of an incomplete head, or not.
+    /// HTTP/2: records whether the most recent bytes are part of an incomplete head.
     pub(super) fn on_http2_head(&mut self, within_head: bool, now: impl FnOnce() -> Micros) {
         match (within_head, self.head_since) {
             (true, None) => self.head_since = Some(now()),
@@ -213,7 +215,7 @@ impl ConnectionState {
         }
     }
 
-    /// When the first byte of the head that is being received was received.
+    /// When the first byte of the current incomplete head was received.
     pub(super) fn head_began(&self) -> Option<Micros> {
         match self.phase {
             Phase::ReadingHead { since, .. } => Some(since),
@@ -228,14 +230,15 @@ impl ConnectionState {
         }
     }
 
-    /// A request head is complete. `length`: length of its body, if known. Returns when the request began,
-    /// and how its head was parsed.
+    /// A request head is complete. `length`: length of the request body in bytes, if known. Returns when the
+    /// request began, and the defect of its head, if any.
     pub(super) fn on_request(
         &mut self,
         length: Option<u64>,
         now: impl FnOnce() -> Micros,
     ) -> (Micros, Option<LenientParse>) {
-        // The most recent bytes completed the head, unless the client sent it during another request.
+        // The request began with the most recent bytes if they completed its head. If the head arrived during
+        // another request, this time is unknown, and the current time is used.
         let (started, offset, others) = match self.phase {
             Phase::ReadingHead {
                 last_read, offset, ..
@@ -274,7 +277,7 @@ impl ConnectionState {
         self.output = Output::Tunnel;
     }
 
-    /// A request has ended. `reset_since`: it was dropped before its response, and began at that time.
+    /// A request has ended. `reset_since`: the time at which it began, if it was reset before its response.
     pub(super) fn on_request_end(&mut self, reset_since: Option<Micros>, now: Micros) {
         self.idle_since = now;
         self.phase = match self.phase {
@@ -282,7 +285,7 @@ impl ConnectionState {
                 requests: requests - 1,
                 body: None,
             },
-            // The client has begun the next head during this request.
+            // During this request, the client has begun to send the next head.
             Phase::Serving { .. } if self.is_within_head => Phase::ReadingHead {
                 since: now,
                 last_read: now,
@@ -307,7 +310,7 @@ impl ConnectionState {
         }
     }
 
-    /// The codec was released, or has not completed its release.
+    /// The release of the codec has ended: it is complete, or waits for the body of a request.
     pub(super) fn end_release(&mut self) {
         if self.shutdown == Shutdown::Releasing {
             self.shutdown = Shutdown::Forward;
@@ -324,7 +327,7 @@ impl ConnectionState {
         self.last || self.max_requests.is_some_and(|max| self.requests >= max)
     }
 
-    /// Why the connection should be closed, if it should.
+    /// The reason to close the connection, if there is one.
     pub(super) fn close_cause(&self) -> Option<CloseCause> {
         if self.resets.is_abusive() {
             Some(CloseCause::Abuse("premature_resets"))
@@ -335,7 +338,7 @@ impl ConnectionState {
         }
     }
 
-    /// The client sends too many frames without content.
+    /// The client sends too many frames that serve no request.
     pub(super) fn on_control_frame_flood(&mut self) {
         self.has_control_frame_flood = true;
     }
@@ -350,7 +353,8 @@ impl ConnectionState {
         matches!(self.phase, Phase::Serving { .. })
     }
 
-    /// When the most recent bytes of a certainly incomplete request body were received.
+    /// When the most recent bytes of a certainly incomplete request body were received. `None` if the body
+    /// may be complete.
     pub(super) fn body_incomplete_since(&self) -> Option<Micros> {
         match self.phase {
             Phase::Serving {

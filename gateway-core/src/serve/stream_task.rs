@@ -1,8 +1,9 @@
 //! Tasks of HTTP/2 streams, with a time limit for clients that do not accept the response.
 //!
-//! hyper requests a part of a response body only while the stream's window is open, so the body and its timers
-//! are not polled while it is closed. The task that polls a stream measures that time. When it exceeds the limit,
-//! the task drops the stream, which resets it; other streams of the connection continue.
+//! hyper polls a response body only while the stream's flow-control window is open. While the window is
+//! closed, timers in the body are not polled either. Therefore the task that polls a stream measures how long
+//! its client accepts no data. When this time exceeds the limit, the task drops the stream, which resets it;
+//! other streams of the connection continue.
 //!
 //! ```text
 //! poll of the stream ──> response, or part of its body taken ──> waits for the client: timer
@@ -10,8 +11,8 @@
 //!                   └──> body not polled                     ──> unchanged
 //! ```
 //!
-//! The body reports through a thread-local cell, because hyper creates the stream's future and nothing else
-//! connects the two.
+//! The body reports to the task through a thread-local cell, because hyper creates the stream's future and
+//! offers no other way to connect the two.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -24,14 +25,14 @@ use tokio::time::Instant;
 
 use crate::reusable_timer::ReusableTimer;
 
-/// Result of the latest poll of a stream.
+/// What the codec waits for after the latest poll of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Report {
-    /// The body was not polled.
+    /// Unchanged: the body was not polled.
     None,
-    /// The codec has a part of the response, and waits for the client to accept it.
+    /// The client: the codec has received a part of the response, which the client must accept.
     Client,
-    /// The codec waits for the next part.
+    /// The backend: the next part of the body is not available yet.
     Backend,
 }
 
@@ -61,7 +62,8 @@ pub(crate) fn is_reset() -> bool {
     RESET.get()
 }
 
-/// Drops what belongs to a stream that its client has reset.
+/// Runs `drop`, which drops the parts of a stream that its client has reset; meanwhile [`is_reset`] returns
+/// true.
 pub(super) fn drop_reset(drop: impl FnOnce()) {
     RESET.set(true);
     drop();
@@ -71,7 +73,7 @@ pub(super) fn drop_reset(drop: impl FnOnce()) {
 /// Executor of hyper's HTTP/2 streams.
 #[derive(Clone, Debug)]
 pub(super) struct StreamExecutor {
-    /// Maximum time that a stream waits for its client.
+    /// Maximum time for which a stream waits for its client.
     pub(super) limit: Duration,
 }
 
@@ -86,7 +88,7 @@ where
 
 /// One stream with its timer.
 struct StreamTask<F> {
-    /// `None` once it has expired.
+    /// `None` once the time limit has expired.
     stream: Option<Pin<Box<F>>>,
     limit: Duration,
     waits_since: Option<Instant>,
@@ -145,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// A stream that makes one report per poll and wakes itself after each given time.
+    /// A stream that makes one report per poll, and wakes itself after the given times.
     struct Script {
         steps: Vec<(Report, Duration)>,
         sleep: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -182,7 +184,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// Seconds from the start of the stream to its end, and whether it expired.
+    /// Returns the seconds from the start of the stream to its end, and whether its time limit expired.
     fn run(steps: &[(Report, u64)]) -> (u64, bool) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -206,7 +208,8 @@ mod tests {
         })
     }
 
-    /// Model: the first time at which the client has accepted no data for `LIMIT`, else the end of the stream.
+    /// Reference implementation: the first time at which the client has accepted no data for `LIMIT`, or else
+    /// the end of the stream.
     fn model(steps: &[(Report, u64)]) -> (u64, bool) {
         let (mut now, mut since) = (0, None);
         for (report, seconds) in steps {
@@ -233,7 +236,7 @@ mod tests {
                 0..8,
             ),
         ) {
-            // At equal times the order of timers decides.
+            // Times must differ: if the limit and a report coincide, the order of timers would decide.
             let mut at = 0;
             let mut since = None;
             for (report, seconds) in &steps {

@@ -1,9 +1,9 @@
 //! Time limits of a connection that the codec does not implement.
 //!
-//! [`next_expiry`] is the rule: from the [`ConnectionState`] and the [`ConnectionTimeouts`] it computes when
-//! the connection must end, and why. [`Timers`] waits for that time with a single timer, which is only
-//! reset when it fires or when a deadline moves before it ([`ReusableTimer`]). Requests within their limits do not
-//! touch the timer.
+//! [`next_expiry`] computes from the [`ConnectionState`] and the [`ConnectionTimeouts`] when the connection
+//! must end, and why. [`Timers`] waits for that time with a single timer. This timer is reset only when it
+//! fires, or when a deadline is earlier than the time it is set to ([`ReusableTimer`]). Requests within their
+//! limits do not change the timer.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,29 +17,30 @@ use crate::conn::preamble::PREFACE;
 use crate::http::settings::ListenerSettings;
 use crate::reusable_timer::ReusableTimer;
 
-/// Minimum time for the first byte: clients open connections before they need them.
+/// Minimum timeout for the first byte. It is long because clients open connections before they need them.
 const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
-/// Time that a write may wait for the client.
+/// Maximum time for which a write may wait until the client accepts data.
 const WRITE: Duration = Duration::from_secs(30);
-/// Maximum time without a sent byte for a response to a client that has closed its side. The client may still read or
-/// may have disconnected: TCP distinguishes the two only when bytes are sent.
+/// Maximum time for which no byte of a response is sent to a client that has closed its side. The client may
+/// still read, or may have disconnected: over TCP, only sending bytes shows the difference.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
-/// Time without a sent byte for an idle connection to close after it was asked to.
+/// Maximum time for which a connection without requests may stay open after it was asked to close. Bytes that
+/// are sent extend this time.
 const CLOSING: Duration = Duration::from_secs(5);
-/// Maximum time for which sent bytes extend [`CLOSING`]. They may be the end of a response, or the codec's replies to
-/// PING.
+/// Maximum time by which sent bytes extend [`CLOSING`]. They may be the end of a response, or the codec's
+/// replies to PING.
 const MAX_CLOSING: Duration = Duration::from_secs(300);
-/// Added to the handler's time limit of a request body. The handler's response is more specific, so it
-/// takes precedence.
+/// Added to the handler's time limit of a request body, so that the handler's more specific response takes
+/// precedence.
 const AFTER_HANDLER: Duration = Duration::from_secs(1);
 /// Idle time after which an HTTP/1 connection releases its buffers. Allocating them again costs less than
 /// 1 % of a request on a connection with fewer than one request per second.
 const BUFFER_RELEASE: Duration = Duration::from_secs(1);
 
-/// Time limits of a connection in its states, in microseconds; `None`: no limit.
+/// Time limits in the phases of a connection, in microseconds. `None`: no limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct ConnectionTimeouts {
-    /// Number of first bytes that `first_bytes` limits: 1, or the 24 of the HTTP/2 preface.
+    /// Number of bytes that must arrive within `first_bytes`: 1, or the 24 of the HTTP/2 preface.
     preamble_len: u64,
     first_bytes: Option<Micros>,
     head: Option<(Micros, Expiry)>,
@@ -50,7 +51,7 @@ pub(super) struct ConnectionTimeouts {
 }
 
 impl ConnectionTimeouts {
-    /// Limits of an HTTP/1 connection, and of one whose protocol is not known yet.
+    /// Limits of an HTTP/1 connection. They also apply while the protocol is not known yet.
     pub(super) fn http1(settings: &ListenerSettings) -> Self {
         Self {
             buffer_release: Some(micros(BUFFER_RELEASE)),
@@ -105,16 +106,17 @@ fn first_expiry(
     }
 }
 
-/// Why a connection must end.
+/// Reason why a connection must end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Expiry {
     /// The first bytes were not received in time.
     FirstBytes,
     /// A request head was not complete in time.
     Head,
-    /// As [`Self::Head`], by the limit for whole requests.
+    /// As [`Self::Head`], but the limit for whole requests expired.
     Request,
-    /// As [`Self::Head`], by the idle timeout of streams. As in Envoy, bytes of the head do not restart it.
+    /// As [`Self::Head`], but the idle timeout of streams expired. As in Envoy, bytes of the head do not
+    /// restart it.
     HeadIdle,
     /// No bytes of an incomplete request body were received in time.
     Body,
@@ -148,7 +150,7 @@ pub(super) enum Signal {
 struct SentSignals {
     /// [`Signal::MaxDuration`] was sent.
     max_duration: bool,
-    /// Since when the connection has been closing.
+    /// When the connection was asked to close.
     closing_since: Option<Micros>,
     /// Start of the idle period for which [`Signal::ReleaseBuffers`] was sent.
     released_for: Option<Micros>,
@@ -167,7 +169,8 @@ fn next_expiry(
         Phase::Idle | Phase::ReadingHead { .. } if state.received < timeouts.preamble_len => {
             after(0, timeouts.first_bytes, Expiry::FirstBytes)
         }
-        // The client has not accepted the end of the response; see `write`. A closing connection has its own limit.
+        // A client that does not accept the end of the response is limited by `write` below. A closing
+        // connection has its own limit.
         Phase::Idle if state.blocked_since.is_some() || sent.closing_since.is_some() => None,
         Phase::Idle => after(state.idle_since, timeouts.idle, Expiry::Idle),
         Phase::ReadingHead { since, .. } => {
@@ -195,7 +198,7 @@ fn next_expiry(
         None if !sent.max_duration => after(0, timeouts.max_duration, Expiry::MaxDuration),
         _ => None,
     };
-    // A closing connection completes the requests that it has.
+    // A closing connection is not ended by an incomplete head: its complete requests are still served.
     let http2_head = state.head_since.filter(|_| sent.closing_since.is_none());
     let head = http2_head.and_then(|since| {
         let (limit, why) = timeouts.head?;
@@ -224,7 +227,7 @@ pub(super) struct Timers {
     timeouts: ConnectionTimeouts,
     timer: Option<ReusableTimer>,
     drain: Option<DrainWatch>,
-    /// When to send [`Signal::Drain`] for a drain that has started.
+    /// When [`Signal::Drain`] must be sent, once a drain has started.
     drain_at: Option<Micros>,
     sent: SentSignals,
 }
@@ -246,12 +249,12 @@ impl Timers {
         }
     }
 
-    /// Replaces the limits, once the protocol is known.
+    /// Replaces the limits, once the HTTP version is known.
     pub(super) fn set_timeouts(&mut self, timeouts: ConnectionTimeouts) {
         self.timeouts = timeouts;
     }
 
-    /// Waits for the next signal. Must be polled after the codec, which moves the deadlines.
+    /// Waits for the next signal. Must be polled after the codec, because the codec changes the deadlines.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         if let Some(drain) = &mut self.drain
             && drain.poll(cx).is_ready()
@@ -285,7 +288,7 @@ impl Timers {
                     self.sent.released_for = Some(idle_since);
                     return Poll::Ready(Signal::ReleaseBuffers);
                 }
-                // The timer was set for `drain_at`, which the next iteration handles.
+                // The timer fired for `drain_at`, which the next iteration handles.
                 _ => {}
             }
         }
@@ -326,7 +329,7 @@ mod tests {
         ConnectionTimeouts::http1(&ListenerSettings::default())
     }
 
-    /// State of a connection that received a byte and was last used after 7 s, edited by `edit`.
+    /// State of a connection that received a byte and has been idle since 7 s, edited by `edit`.
     fn state(edit: impl FnOnce(&mut ConnectionState)) -> ConnectionState {
         let mut state = ConnectionState::new(None);
         state.received = 1;

@@ -1,15 +1,16 @@
 //! Limit of tiny chunks in request bodies over HTTP/1.
 //!
-//! A chunk of one byte is six bytes to receive and costs a pass through both codecs, so that a client with little
-//! bandwidth uses much processor time. Chunks that carry less data than their framing takes are counted, as frames
-//! without content are over HTTP/2 ([`ControlFrameMonitor`](super::control_frames::ControlFrameMonitor)). Programs that
-//! write each value as a chunk stay far below the limit.
+//! A chunk of one byte takes only six bytes to send, but each chunk passes through both codecs. A client with
+//! little bandwidth could therefore use much processor time. Chunks with at most as many bytes of data as of
+//! framing are counted, like empty frames over HTTP/2
+//! ([`ControlFrameMonitor`](super::control_frames::ControlFrameMonitor)). Programs that write each value as a
+//! chunk stay far below the limit.
 
 use std::time::Duration;
 
 use super::time::{Micros, micros};
 
-/// Size of the data of a tiny chunk, in bytes: at most its framing, `5\r\n` and `\r\n`.
+/// Maximum data size of a tiny chunk, in bytes: the size of its framing, `5\r\n` and `\r\n`.
 pub(super) const TINY: u64 = 5;
 /// Tiny chunks allowed per [`WINDOW`].
 const MAX_CHUNKS: u64 = 100_000;
@@ -24,7 +25,7 @@ pub(super) struct TinyChunkMonitor {
 }
 
 impl TinyChunkMonitor {
-    /// Takes a number of received tiny chunks, at least 1. Returns whether the client exceeds the limit.
+    /// Counts `chunks` received tiny chunks, at least 1. Returns whether the client exceeds the limit.
     pub(super) fn exceeds(&mut self, chunks: u64, now: impl Fn() -> Micros) -> bool {
         if self.counted == 0 {
             self.window_start = now();
@@ -47,7 +48,8 @@ impl TinyChunkMonitor {
 mod tests {
     use super::*;
 
-    /// Number of chunks until the limit is exceeded, of at most 500 000, `burst` at a time and `pause` apart.
+    /// Number of chunks at which the limit is exceeded, or `None` after 500 000. Chunks arrive `burst` at a
+    /// time, `pause` apart.
     fn until_exceeded(burst: u64, pause: Micros) -> Option<u64> {
         let mut monitor = TinyChunkMonitor::default();
         let bursts = 1..=500_000 / burst;

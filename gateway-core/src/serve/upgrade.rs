@@ -11,8 +11,8 @@ pub use crate::stream::copy::{CloseReason, CopyOutcome, Side};
 use crate::stream::copy::{CopyLimits, CopyProgress, copy};
 use crate::upstream::UpstreamIo;
 
-/// Copies bytes between the two sides of an upgrade, once both are upgraded, until the tunnel is closed.
-/// Must be spawned, as the upgrade completes only after the response is sent.
+/// Waits until both sides are upgraded, then copies bytes between them until the tunnel is closed. Must be
+/// spawned, because the upgrade completes only after the response is sent.
 ///
 /// `idle` is the idle timeout of the tunnel. The client connection counts as open, for limits, metrics and
 /// [`Drain`](crate::conn::drain::Drain), until the tunnel is closed.
@@ -20,7 +20,7 @@ pub async fn tunnel(client: OnUpgrade, backend: OnUpgrade, idle: Option<Duration
     tunnel_until(client, backend, idle, None).await
 }
 
-/// As [`tunnel`]; a tunnel that is open at `deadline` is closed.
+/// As [`tunnel`], but also closes the tunnel at `deadline`.
 pub async fn tunnel_until(
     client: OnUpgrade,
     backend: OnUpgrade,
@@ -41,7 +41,7 @@ pub async fn tunnel_until(
     }
 }
 
-/// As [`tunnel_until`], to a backend that is already connected.
+/// As [`tunnel_until`], for a backend connection that is already open.
 pub(crate) async fn tunnel_to(
     client: OnUpgrade,
     mut backend: UpstreamIo,

@@ -18,7 +18,7 @@ fn framed(text: &[u8], parts: &[usize]) -> (Vec<u8>, Option<(u64, LenientParse)>
         }
         lenient = lenient.or(framed.lenient);
         rest = match framer.is_switching() {
-            // The upgrade is refused.
+            // The response refuses the upgrade.
             true => {
                 framer.settle_upgrade(false);
                 &rest[framed.valid..]

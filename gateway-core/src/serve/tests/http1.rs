@@ -43,7 +43,7 @@ async fn pipelined_requests_get_responses_in_order() {
     assert_eq!(bodies[2], "ok");
 }
 
-/// Requests and their expected responses, from responses recorded from Envoy.
+/// Malformed requests with the responses that were recorded from Envoy.
 const MALFORMED: &[(&[u8], &str, &str, &str)] = &[
     (
         b"garbage\r\n\r\n",

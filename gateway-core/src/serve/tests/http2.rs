@@ -130,7 +130,7 @@ async fn paced_resets_are_detected() {
 
     while !connection.is_finished() && resets < 1000 {
         let never = sender.send_request(request("/never", ""));
-        // Long enough for the stream to reach the handler.
+        // The time suffices for the stream to reach the handler.
         let _ = tokio::time::timeout(Duration::from_millis(3), never).await;
         resets += 1;
     }
@@ -221,7 +221,7 @@ const MALFORMED: &[u8] = &[
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
-/// Types of the frames received until they are `done` or the connection is closed.
+/// Types of the frames received until `done` returns true for them, or the connection is closed.
 async fn frames_until(
     client: &mut Client,
     bytes: &mut Vec<u8>,
@@ -314,7 +314,7 @@ async fn the_idle_timeout_of_streams_applies_to_the_head() {
     assert_eq!(rig.events.count("stream_idle_timeout"), 1);
 }
 
-/// Reads `/big` slowly for 9 s, in which `during` happens. Returns whether the response was cut off.
+/// Reads `/big` slowly for 9 s while `during` runs. Returns whether the response was cut off.
 async fn read_slowly(
     edit: impl FnOnce(&mut ListenerSettings),
     during: impl FnOnce(&Drain),

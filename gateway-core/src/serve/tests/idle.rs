@@ -1,4 +1,4 @@
-//! Release of the codec of idle connections, with the clock paused: clients must not observe it.
+//! Release of the codec of idle connections, which clients must not be able to observe. The clock is paused.
 
 use std::future::poll_fn;
 
@@ -28,7 +28,7 @@ fn connection() -> (DuplexStream, IdleConnection<DuplexStream, TestHandler>) {
     (client, IdleConnection::new(server, context))
 }
 
-/// Reads the head of the next response and a body of `body` bytes.
+/// Reads the head of the next response and `body` bytes of its body.
 async fn response(client: &mut DuplexStream, body: usize) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -279,7 +279,7 @@ async fn a_request_body_that_continues_after_the_response_is_read_completely() {
         client.write_all(b"12345").await.unwrap();
     }
 
-    // The connection is closed once such a body is complete.
+    // As the response preceded the end of the body, the connection is closed once the body is complete.
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 

@@ -111,10 +111,11 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
     }
 }
 
-/// Requests of `/reset-probe` that were dropped, by whether their client had reset the stream.
+/// Number of dropped requests for `/reset-probe`. Index 1: their client had reset the stream; index 0: it had
+/// not.
 static DROPPED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
-/// Counts its drop.
+/// Counts in [`DROPPED`] when it is dropped.
 struct ResetProbe;
 
 impl Drop for ResetProbe {
@@ -123,7 +124,7 @@ impl Drop for ResetProbe {
     }
 }
 
-/// An infinite body.
+/// A body that never ends.
 struct Endless;
 
 impl http_body::Body for Endless {
@@ -139,7 +140,7 @@ impl http_body::Body for Endless {
     }
 }
 
-/// Switches to a protocol that echoes every byte.
+/// Upgrades to a protocol that echoes every byte.
 fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
     let client = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -156,7 +157,7 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
     response
 }
 
-/// Requests an upgrade from the backend, whose port is the query, and tunnels to it.
+/// Requests an upgrade from the backend on the port that the query contains, and tunnels to it.
 async fn tunnel(mut request: Request<Incoming>) -> Response<Body> {
     let port: u16 = request.uri().query().unwrap().parse().unwrap();
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -202,7 +203,7 @@ impl Recorder {
     }
 }
 
-/// A port that is being served.
+/// A port that is being served, and what the test observes about it.
 struct Rig {
     address: SocketAddr,
     listener: Arc<ListenerConfig>,

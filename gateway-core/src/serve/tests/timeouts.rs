@@ -1,5 +1,5 @@
-//! Time limits over real sockets, with short limits and generous upper bounds. Lower bounds are checked by
-//! earlier events.
+//! Time limits over real sockets. Limits are short, and upper bounds are generous. A lower bound is checked
+//! by an earlier event that must have occurred.
 
 use super::*;
 

@@ -11,7 +11,8 @@ use towergate_tls::{Certificate, ClientAuth, ClientAuthMode, NameMap, ServerTls}
 
 use super::*;
 
-/// A TLS port with one listener per pattern, each with a certificate for the given name.
+/// A TLS port with one listener per pattern. The second string of each pair is the name in the listener's
+/// certificate.
 async fn rig(listeners: &[(&str, &str)], edit: fn(&mut ListenerSettings)) -> (Rig, RootCertStore) {
     let mut map = NameMap::default();
     let mut roots = RootCertStore::empty();
@@ -160,7 +161,7 @@ async fn a_server_name_without_a_certificate_gets_an_alert() {
     rig.events.expect("unknown_server_name").await;
 }
 
-/// A port that requests client certificates of its CA.
+/// A port that requests client certificates issued by its CA.
 async fn asking(mode: ClientAuthMode) -> (Rig, RootCertStore) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["a.test".to_owned()]).unwrap();
