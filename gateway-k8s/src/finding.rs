@@ -40,9 +40,9 @@ macro_rules! finding_codes {
 }
 
 finding_codes! {
-    AuthenticationReplaced = "authentication-replaced": "a SecurityPolicy without authentication replaces one that has it",
+    AuthenticationReplaced = "authentication-replaced": "a SecurityPolicy without authentication replaces one with authentication",
         "set `mergeType` in the more specific policy, or repeat the sections in it";
-    AuthenticationSkipped = "authentication-skipped": "a request whose route is recomputed skips the authentication of the new rule",
+    AuthenticationSkipped = "authentication-skipped": "a request skips the authentication of the rule that `recomputeRoute` selects",
         "let one SecurityPolicy cover all rules that the recomputed route can select";
     AuthorizationByPeerAddress = "authorization-by-peer-address": "a SecurityPolicy compares client addresses on a listener that does not configure their detection",
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
@@ -68,7 +68,7 @@ finding_codes! {
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     ClientsNotValidated = "clients-not-validated": "clients without a valid certificate are accepted",
         "set mode `AllowValidOnly`";
-    CredentialsInPlainText = "credentials-in-plain-text": "a SecurityPolicy asks for credentials on an HTTP listener, or sends secrets to or takes keys from an `http` URL of another host",
+    CredentialsInPlainText = "credentials-in-plain-text": "a SecurityPolicy requires credentials on an HTTP listener, or uses an `http` URL of another host for secrets or keys",
         "use an HTTPS listener, and redirect the HTTP listener to it; use `https` URLs";
     DuplicateObject = "duplicate-object": "two documents define the same object",
         "remove or rename one of them";
@@ -78,9 +78,9 @@ finding_codes! {
         "allow connections to the port only from the proxy in front";
     GatewayOfAnotherController = "gateway-of-another-controller": "the GatewayClass of a Gateway belongs to another controller",
         "set `--controller-name` to that controller to serve the Gateway";
-    GeoDatabaseUnusable = "geo-database-unusable": "a GeoIP database cannot be read, or none has a field that a policy compares",
+    GeoDatabaseUnusable = "geo-database-unusable": "a GeoIP database cannot be read, or no database has a field that a policy compares",
         "pass databases that have these fields with `--geoip-database`";
-    HeaderEditWithoutEffect = "header-edit-without-effect": "an edit has no effect, because its header field frames the message or concerns one connection",
+    HeaderEditWithoutEffect = "header-edit-without-effect": "an edit has no effect, because its header field frames the message or belongs to the connection",
         "remove the edit";
     HostUnresolved = "host-unresolved": "a host that a SecurityPolicy or Backend names has no address",
         "correct the name, or refer to the service with `backendRefs`";
@@ -117,7 +117,7 @@ finding_codes! {
     NoIngressOfClass = "no-ingress-of-class": "no Ingress has the class of `--ingress-class`",
         "set `--ingress-class` to the class of the Ingresses, or set `spec.ingressClassName` in them";
     NoManifest = "no-manifest": "there are no manifests",
-        "give a folder with files that end in `.yaml`, `.yml` or `.json`";
+        "pass a folder with files that end in `.yaml`, `.yml` or `.json`";
     NoSuchListener = "no-such-listener": "a parentRef names a listener that does not exist",
         "name one of the listeners of the parent";
     NotAnObject = "not-an-object": "a document is not a Kubernetes object",
@@ -152,7 +152,7 @@ finding_codes! {
         "correct the target";
     PolicyTargetSection = "policy-target-section": "a policy targets a listener or rule that does not exist",
         "name a listener of the Gateway, or a rule of the route";
-    PolicyTargetsUnreadable = "policy-targets-unreadable": "the targets of a policy cannot be read, so all that it may cover fails closed",
+    PolicyTargetsUnreadable = "policy-targets-unreadable": "the targets of a policy cannot be read, so everything that the policy may cover fails closed",
         "name group, kind and name of each target in `spec.targetRefs`";
     PortOutOfRange = "port-out-of-range": "a port is not between 1 and 65535",
         "correct the port";
@@ -183,7 +183,7 @@ finding_codes! {
     TimeoutWithoutEffect = "timeout-without-effect": "a timeout for TLS and TCP listeners is set for a Gateway that has no listener of this kind",
         "set `timeout.http.idleTimeout`, or remove the field";
     TrustedHops = "trusted-hops": "more than one proxy in front of the gateway is trusted",
-        "count the proxies that append to `X-Forwarded-For`";
+        "set the number of proxies that append to `X-Forwarded-For`";
     UnknownBind = "unknown-bind": "`--bind` names a Gateway that does not exist",
         "write it as `NAMESPACE/NAME=ADDRESS`";
     UnknownEndpoint = "unknown-endpoint": "`--endpoint` names a Service or port that does not exist",
@@ -197,7 +197,7 @@ finding_codes! {
     Unreadable = "unreadable": "a file or folder cannot be read",
         "correct its permissions, encoding or size";
     Unsupported = "unsupported": "a field or value is not supported",
-        "remove the field, or use what the finding suggests";
+        "remove the field, or follow the suggestion in the finding";
     UnsupportedKind = "unsupported-kind": "a kind of Gateway API or Envoy Gateway is not supported",
         "remove the object";
     WrongVersion = "wrong-version": "a kind is not supported in this version",
@@ -228,7 +228,7 @@ mod tests {
         let mut page = "\
 # Findings
 
-The problems that `towergate check` reports, by code. The severity and the exact advice depend on the finding.
+`towergate check` reports these problems, listed by code. The severity and the exact advice depend on the finding.
 
 <!-- Generated from gateway-k8s/src/finding.rs: UPDATE=1 cargo test -p towergate-k8s --lib finding -->
 
