@@ -14,20 +14,20 @@
 //!
 //! All lines of `X-Forwarded-For` form one list. An entry is an IP address with optional whitespace around
 //! it, without port, brackets, quotes or prefix length. An unspecified, multicast or broadcast address is
-//! invalid: it is the address of no client. An empty line has no entry (RFC 9110, section 5.6.1.2);
-//! an empty entry between commas counts, as in Envoy. Clients control the leftmost
-//! entries; the search therefore starts at the right and stops at the first invalid entry.
-//! `TrustedNetworks` examines at most 20 entries, as in Envoy.
+//! invalid, because no client can have it. An empty line contains no entry (RFC 9110, section 5.6.1.2); an
+//! empty entry between commas counts as an entry, as in Envoy. Clients control the leftmost entries. The
+//! search therefore starts at the right and stops at the first invalid entry. `TrustedNetworks` examines at
+//! most 20 entries, as in Envoy.
 //!
 //! Two Envoy behaviours are kept for compatibility:
 //!
-//! - An IPv4-mapped address matches no IPv4 network and is returned unchanged. Deny lists must compare
+//! - An IPv4-mapped IPv6 address matches no IPv4 network and is returned unchanged. Deny lists must compare
 //!   [`ClientIp::canonical`].
 //! - Only the first line of a custom header that is not empty counts. The trusted proxy must replace the header, not append
 //!   a line.
 //!
-//! Unlike in Envoy, an address with a zone (`fe80::1%eth0`) is invalid: a zone has a meaning only on the host
-//! that wrote it.
+//! Unlike in Envoy, an address with a zone (`fe80::1%eth0`) is invalid: a zone is meaningful only on the host
+//! that added it.
 //!
 //! ```
 //! use http::HeaderMap;
@@ -65,7 +65,7 @@ pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// The address with IPv4-mapped addresses converted to IPv4, for comparison with networks.
+    /// The address for comparison with networks: an IPv4-mapped IPv6 address is converted to IPv4.
     pub fn canonical(self) -> IpAddr {
         self.0.to_canonical()
     }
@@ -101,7 +101,7 @@ pub enum ClientIpRule {
     },
 }
 
-/// Maximum number of `X-Forwarded-For` entries to search, as in Envoy.
+/// Maximum number of `X-Forwarded-For` entries that are searched, as in Envoy.
 const WALKED: usize = 20;
 
 /// Maximum length of an address, in bytes.
@@ -112,15 +112,16 @@ const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
 pub struct DetectedClientIp {
     /// Address of the client.
     pub ip: IpAddr,
-    /// Whether a header field supplied the address. If so, the client's port is unknown; otherwise the client
-    /// is the peer.
+    /// Whether a header field supplied the address. If true, the client's port is unknown. If false, the
+    /// client is the peer.
     pub named: bool,
 }
 
 /// Finds the client of a request from `peer`.
 ///
 /// # Errors
-/// [`LocalReply`] with 403 if the rule is a header that fails closed, and the header has no valid value.
+/// [`LocalReply`] with 403 if the rule is [`ClientIpRule::Header`] with `fail_closed`, and the header has no
+/// valid value.
 pub fn find(
     peer: IpAddr,
     headers: &HeaderMap,
@@ -151,8 +152,8 @@ pub fn find(
     })
 }
 
-/// The rightmost entry outside `networks`, or else the leftmost entry. `None` if the peer is not trusted,
-/// an entry is invalid, or there are more than [`WALKED`] trusted entries.
+/// The rightmost entry outside `networks`. If all entries are trusted, the leftmost entry. `None` if the peer
+/// is not trusted, an entry is invalid, or there are more than [`WALKED`] trusted entries.
 fn walk(peer: IpAddr, headers: &HeaderMap, networks: &[IpNet]) -> Option<IpAddr> {
     let trusted = |ip: IpAddr| networks.iter().any(|net| net.contains(&ip));
     if !trusted(peer) {
@@ -173,7 +174,7 @@ fn walk(peer: IpAddr, headers: &HeaderMap, networks: &[IpNet]) -> Option<IpAddr>
     }
 }
 
-/// The entries of all lines of `X-Forwarded-For`, lazily, from the right.
+/// Iterates over the entries of all lines of `X-Forwarded-For`, from the right.
 fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let filled = lines.filter(|line| !is_blank(line));
@@ -184,7 +185,7 @@ fn is_blank(line: &HeaderValue) -> bool {
     line.as_bytes().trim_ascii().is_empty()
 }
 
-/// Parses the address of a client with optional whitespace around it.
+/// Parses the address of a client. Whitespace around it is ignored.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = entry.trim_ascii();
     if entry.len() > LONGEST {
@@ -194,8 +195,8 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     unicast(ip).map(|_| ip)
 }
 
-/// The peer's address from a request's extensions: `ConnInfo`, [`ConnectionAddrs`] or a [`SocketAddr`], in
-/// this order.
+/// The peer's address in the extensions of a request. It is taken from `ConnInfo`, [`ConnectionAddrs`] or a
+/// [`SocketAddr`], in this order.
 pub fn known_peer(extensions: &Extensions) -> Option<IpAddr> {
     let addrs = || extensions.get::<ConnectionAddrs>().map(|addrs| addrs.peer);
     let plain = || extensions.get::<SocketAddr>().copied();
@@ -203,7 +204,7 @@ pub fn known_peer(extensions: &Extensions) -> Option<IpAddr> {
     Some(peer.ip().to_canonical())
 }
 
-/// The peer from the [`ConnInfo`] of a request.
+/// The address of the peer in the [`ConnInfo`] of a request.
 #[cfg(feature = "gateway")]
 fn of_gateway(extensions: &Extensions) -> Option<SocketAddr> {
     let shared = || extensions.get::<Arc<ConnInfo>>().map(|conn| conn.peer);
@@ -211,7 +212,7 @@ fn of_gateway(extensions: &Extensions) -> Option<SocketAddr> {
     shared().or_else(owned)
 }
 
-/// `None`: `ConnInfo` requires the feature `gateway`.
+/// Always `None`, because `ConnInfo` requires the feature `gateway`.
 #[cfg(not(feature = "gateway"))]
 fn of_gateway(_extensions: &Extensions) -> Option<SocketAddr> {
     None
@@ -219,7 +220,7 @@ fn of_gateway(_extensions: &Extensions) -> Option<SocketAddr> {
 
 /// Inserts [`ClientIp`] into the extensions of a request, or rejects the request as [`find`] does.
 ///
-/// A request with an unknown peer gets no [`ClientIp`]. A policy that requires one rejects the request.
+/// If the peer is unknown, no [`ClientIp`] is inserted. A policy that requires one then rejects the request.
 #[derive(Clone, Debug)]
 pub struct ClientIpLayer<F = fn(&Extensions) -> Option<IpAddr>> {
     rule: Arc<ClientIpRule>,

@@ -1,7 +1,7 @@
 //! Fields about the client for backends: `X-Forwarded-*`, `x-envoy-*`, `X-Request-Id`.
 //!
 //! A listener is at the *edge* if its client IP rule is [`ClientIpRule::Peer`]: no proxy in front of it is
-//! trusted, and the client's fields are overwritten. Behind a trusted proxy they are kept.
+//! trusted, and fields from the client are overwritten. Behind a trusted proxy, received fields are kept.
 //!
 //! | field | at the edge | behind a trusted proxy |
 //! |---|---|---|
@@ -13,9 +13,10 @@
 //! | `x-envoy-*` that control an Envoy | removed | removed |
 //! | `x-envoy-*` of tracing and rewrites | removed | kept |
 //!
-//! Behind a proxy, Envoy forwards a forged `X-Envoy-External-Address`; the gateway removes it by default. An
-//! empty `X-Request-Id` counts as missing. `X-Forwarded-Host`, `X-Forwarded-Port`, `Forwarded` and
-//! `X-Real-IP` carry unverified values of the client and are forwarded as received, as in Envoy.
+//! Behind a proxy, Envoy forwards `X-Envoy-External-Address` even if a client forged it; the gateway removes
+//! it by default. An empty `X-Request-Id` counts as missing. `X-Forwarded-Host`, `X-Forwarded-Port`,
+//! `Forwarded` and `X-Real-IP` carry unverified values of the client and are forwarded as received, as in
+//! Envoy.
 
 mod client_cert;
 
@@ -35,7 +36,8 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
-/// Fields that control an Envoy, removed from every request: the gateway treats no client as internal.
+/// Fields that control an Envoy proxy. They are removed from every request, because the gateway treats no
+/// client as internal.
 const ALWAYS_REMOVED: [&str; 15] = [
     "x-envoy-internal",
     "x-envoy-retriable-status-codes",
@@ -70,7 +72,7 @@ const ADDED: usize = 6;
 ///
 /// # Errors
 /// [`Error::NoRoute`] if `X-Forwarded-Proto` is empty behind a trusted proxy: routing requires a scheme. The
-/// other fields are edited nevertheless.
+/// other fields are edited even then.
 pub fn apply(
     headers: &mut HeaderMap,
     conn: &ConnInfo,
@@ -80,7 +82,8 @@ pub fn apply(
     apply_named(headers, names, conn, settings)
 }
 
-/// As [`apply`], for fields whose names are among `names`. A name without a field has no effect.
+/// As [`apply`], if the caller already knows `names`, the set of names in `headers`. A name in `names` may be
+/// absent from `headers`.
 ///
 /// # Errors
 /// As [`apply`].
@@ -90,7 +93,7 @@ pub(crate) fn apply_named(
     conn: &ConnInfo,
     settings: &ListenerSettings,
 ) -> Result<(), Error> {
-    // At most one reallocation for the fields added here and before the request is sent.
+    // One reallocation suffices for the fields added here and those added before the request is sent.
     headers.reserve(ADDED);
     let rule = &settings.client_ip;
     let edge = *rule == ClientIpRule::Peer;
@@ -119,7 +122,7 @@ pub(crate) fn apply_named(
     proto
 }
 
-/// Whether the peer is appended to `X-Forwarded-For`.
+/// Whether the rule appends the peer to `X-Forwarded-For`.
 fn appended(rule: &ClientIpRule) -> bool {
     match rule {
         ClientIpRule::Peer => true,
@@ -130,8 +133,8 @@ fn appended(rule: &ClientIpRule) -> bool {
     }
 }
 
-/// The client's address for backends on other hosts: the local address, if known, replaces 127.0.0.1. An
-/// embedder may leave the local address unspecified.
+/// The client's address as backends on other hosts can use it: 127.0.0.1 is replaced by the local address of
+/// the connection, if known. A program that embeds the gateway may leave the local address unspecified.
 fn seen_by_backend(conn: &ConnInfo) -> IpAddr {
     match (conn.peer.ip(), conn.local.ip()) {
         (IpAddr::V4(Ipv4Addr::LOCALHOST), local) if !local.is_unspecified() => local,
@@ -174,7 +177,7 @@ fn append(headers: &mut HeaderMap, peer: &HeaderValue) {
     headers.insert(X_FORWARDED_FOR, value.expect(VALID));
 }
 
-/// Invariant that makes the built header values valid.
+/// Why the built header values are valid.
 const VALID: &str = "valid values, commas and an address make a valid value";
 
 /// Joins the lines of a field into one.
@@ -187,8 +190,8 @@ fn join(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-/// All lines of a field that are not empty, joined by commas (RFC 9110, sections 5.2 and 5.6.1.2), with
-/// capacity for `more` bytes. `None` if the field is absent.
+/// Joins all lines of a field that are not empty by commas (RFC 9110, sections 5.2 and 5.6.1.2). The result
+/// has capacity for `more` additional bytes. `None` if the field is absent.
 fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>> {
     let lines = headers.get_all(name);
     let len: usize = lines.iter().map(|line| line.len() + 1).sum();
@@ -205,7 +208,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>
     Some(all)
 }
 
-/// Sets the request ID. As in Envoy, the response does not carry it.
+/// Sets the request ID. As in Envoy, the response does not contain it.
 fn request_id(headers: &mut HeaderMap, mode: RequestIdMode, edge: bool) {
     let fresh = match mode {
         RequestIdMode::Generate => edge || !has_id(headers),
@@ -229,7 +232,7 @@ fn has_id(headers: &HeaderMap) -> bool {
 /// A random UUID (RFC 9562, section 5.4).
 fn uuid(random: u128) -> HeaderValue {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    /// Offset of each byte's hex digits.
+    /// Offset of the two hex digits of each byte in the text.
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = random & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let mut text = [b'-'; 36];
@@ -253,8 +256,8 @@ fn write_ip(ip: IpAddr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     &buffer[..IP_TEXT - unused]
 }
 
-/// Writes an IPv4 address. Most clients have one, and the standard library's formatting costs four times as
-/// much.
+/// Writes an IPv4 address. This is the most frequent case, and the standard library's formatting takes four
+/// times as long.
 fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     let mut len = 0;
     let mut push = |byte: u8| {
@@ -276,7 +279,7 @@ fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     &buffer[..len]
 }
 
-/// An address as a header value. The first address of a connection is cached.
+/// An address as a header value. The first address that a connection formats is cached.
 fn text(conn: &ConnInfo, ip: IpAddr) -> HeaderValue {
     let write = || {
         let value = HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT]));

@@ -5,12 +5,12 @@
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
-/// `Transfer-Encoding` is not exactly one `chunked`.
+/// Error: `Transfer-Encoding` is anything other than a single `chunked`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadCoding;
 
-/// Whether the message is chunked. Other codings are an error: hyper would pass on a body that is still
-/// encoded.
+/// Whether the message is chunked. Other transfer codings are an error: hyper would pass on the body without
+/// decoding them.
 pub(crate) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
@@ -20,7 +20,7 @@ pub(crate) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
     }
 }
 
-/// `Content-Length` is not a decimal number, or is repeated.
+/// Error: `Content-Length` is not a decimal number, or is repeated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadLength;
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Whether the request is gRPC, by its `Content-Type`.
+/// Whether `Content-Type` marks the request as gRPC.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
@@ -14,7 +14,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// Header fields of a response without a body (gRPC over HTTP/2, "Trailers-Only").
+/// Header fields of a gRPC response without a body ("Trailers-Only" in the specification gRPC over HTTP/2).
 pub(crate) fn trailers_only(status: u16, message: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -25,8 +25,8 @@ pub(crate) fn trailers_only(status: u16, message: &[u8]) -> HeaderMap {
     headers
 }
 
-/// gRPC status of an HTTP status (gRPC, "HTTP to gRPC Status Code Mapping"). As in Envoy, 429 maps to
-/// `UNAVAILABLE`.
+/// The gRPC status that corresponds to an HTTP status ("HTTP to gRPC Status Code Mapping" of gRPC). As in
+/// Envoy, 429 maps to `UNAVAILABLE`.
 pub(crate) fn status_of(status: StatusCode) -> u16 {
     match status {
         StatusCode::BAD_REQUEST => 13,
@@ -41,7 +41,7 @@ pub(crate) fn status_of(status: StatusCode) -> u16 {
     }
 }
 
-/// Percent-encodes a message (gRPC over HTTP/2, "Percent-Encoded").
+/// Percent-encodes a message ("Percent-Encoded" in the specification gRPC over HTTP/2).
 pub(crate) fn grpc_message(text: &[u8]) -> HeaderValue {
     const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
     let encoded = percent_encoding::percent_encode(text, PLAIN).to_string();

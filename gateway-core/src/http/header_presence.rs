@@ -1,7 +1,7 @@
 //! Set of the well-known field names in a head.
 //!
-//! One lookup in a head costs as much as a check of several names, and most lookups find nothing. One pass
-//! over all names therefore replaces many lookups. The set is not updated when the head is edited.
+//! A lookup in a head takes as long as several comparisons of names, and most lookups find nothing. Therefore
+//! one pass over all names replaces many lookups. The set is not updated when the head is edited.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -14,7 +14,7 @@ pub(crate) struct HeaderPresence(u16);
 impl HeaderPresence {
     pub(crate) const CONNECTION: Self = Self(1);
     pub(crate) const UPGRADE: Self = Self(1 << 1);
-    /// Other fields of one connection: `TE`, `Keep-Alive`, `Proxy-Connection`, `HTTP2-Settings`.
+    /// Other hop-by-hop fields: `TE`, `Keep-Alive`, `Proxy-Connection`, `HTTP2-Settings`.
     const OTHER_HOP: Self = Self(1 << 2);
     pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 3);
     pub(crate) const CONTENT_LENGTH: Self = Self(1 << 4);
@@ -29,7 +29,7 @@ impl HeaderPresence {
     /// Names with an underscore.
     pub(crate) const UNDERSCORE: Self = Self(1 << 12);
 
-    /// Fields of one connection (RFC 9110, section 7.6.1).
+    /// Hop-by-hop fields (RFC 9110, section 7.6.1).
     pub(crate) const HOP_BY_HOP: Self =
         Self(Self::CONNECTION.0 | Self::UPGRADE.0 | Self::OTHER_HOP.0 | Self::TRANSFER_ENCODING.0);
     /// Fields that define the length of a message.

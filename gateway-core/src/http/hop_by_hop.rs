@@ -1,9 +1,9 @@
-//! Removal of the fields of one connection (RFC 9110, section 7.6.1), and validation of backend responses.
+//! Removal of hop-by-hop fields (RFC 9110, section 7.6.1), and validation of backend responses.
 //!
 //! As in Envoy, requests lose `Connection` and the fields that it names, `Keep-Alive`, `Proxy-Connection`,
 //! `Transfer-Encoding`, and every value of `TE` other than `trailers`. Responses lose the same fields, but
-//! keep `TE` and the fields that `Connection` names. Framing is not copied: hyper writes it anew on the
-//! other connection. `Content-Length` is kept as one decimal number.
+//! keep `TE` and the fields that `Connection` names. Framing fields are not copied: the framing is written
+//! anew for the other connection. `Content-Length` is kept as one decimal number.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
@@ -15,12 +15,12 @@ use super::upgrade::{Upgrade, has_token};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Whether the head has a field of the connection.
+/// Whether the head has hop-by-hop fields.
 pub(crate) fn has_connection_fields(headers: &HeaderMap) -> bool {
     HeaderPresence::of(headers).has(HeaderPresence::HOP_BY_HOP)
 }
 
-/// `Connection` names a field that clients must not remove.
+/// Error: `Connection` names a field that clients must not remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadNomination {
@@ -32,12 +32,12 @@ pub enum BadNomination {
     Protected,
 }
 
-/// A backend's response is invalid and not forwarded. The text names the defect.
+/// Error: a backend's response is invalid and must not be forwarded. The text names the defect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("protocol error: {0}")]
 pub struct ProtocolError(pub &'static str);
 
-/// Removes the fields of the client's connection. [`Upgrade::take`] must run before.
+/// Removes the hop-by-hop fields of a request. [`Upgrade::take`] must be called before.
 ///
 /// # Errors
 /// [`BadNomination`] if `Connection` names `Host`, the `protected` field or a field that proxies set.
@@ -91,7 +91,7 @@ fn remove_nominated(
     Ok(())
 }
 
-/// Whether the token is a common connection option, not a field name.
+/// Whether the token is a common connection option and not the name of a field.
 fn is_option(token: &[u8]) -> bool {
     token.eq_ignore_ascii_case(b"keep-alive")
         || token.eq_ignore_ascii_case(b"close")
@@ -120,17 +120,18 @@ fn reduce_te(headers: &mut HeaderMap) {
     }
 }
 
-/// Validates a backend's response and removes the fields of the backend's connection. `asked` is the
-/// upgrade requested from the backend.
+/// Validates a backend's response and removes its hop-by-hop fields. `asked` is the upgrade that was
+/// requested from the backend, if any.
 ///
 /// # Errors
-/// [`ProtocolError`] if the status is not in 200 to 599, except a 101 to the requested protocol; if the
-/// transfer coding is not exactly `chunked`; or if `Content-Length` is repeated, is not a decimal number, or
-/// is combined with a transfer coding.
+/// [`ProtocolError`] in one of these cases:
+/// - The status is not in 200 to 599. A 101 to the requested protocol is valid.
+/// - The transfer coding is not exactly `chunked`.
+/// - `Content-Length` is repeated, is not a decimal number, or is combined with a transfer coding.
 pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(), ProtocolError> {
     let headers = &mut head.headers;
     if asked == Some(&Upgrade::Connect) && head.status.is_success() {
-        // They are ignored in a successful response to CONNECT (RFC 9110, section 9.3.6).
+        // Framing fields have no meaning in a successful response to CONNECT (RFC 9110, section 9.3.6).
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
     }

@@ -1,8 +1,8 @@
 //! Host and port of a request.
 //!
-//! An [`Authority`] is parsed once, from `Host`, `:authority` or an absolute request target. It keeps the
-//! text as received, for the backend and the access log, and the host as routes match it: lower case,
-//! without a port, IPv6 addresses in brackets.
+//! An [`Authority`] is parsed once, from `Host`, `:authority` or an absolute request target. It contains the
+//! text as received, for the backend and the access log. It also contains the host in the form that routes
+//! match: lower case, without a port, IPv6 addresses in brackets.
 //!
 //! ```
 //! use towergate_core::http::Authority;
@@ -29,12 +29,12 @@ pub struct Authority {
     text: HeaderValue,
     /// Length of the host in `text`, in bytes.
     host: usize,
-    /// The host in lower case. `None`: `text` has no upper-case letters.
+    /// The host in lower case. `None` if the host in `text` has no upper-case letters.
     lower: Option<Box<str>>,
     port: Option<u16>,
 }
 
-/// The value is not a valid authority.
+/// Error: the value is not a valid authority.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("invalid authority")]
 pub struct BadAuthority;
@@ -43,8 +43,9 @@ impl Authority {
     /// Parses the value of a `Host` field. Copies the host only if it has upper-case letters.
     ///
     /// # Errors
-    /// [`BadAuthority`] if the value is empty, has user information, a comma, whitespace or another invalid
-    /// character, an invalid escape or IPv6 address, or a port that is not a number up to 65535.
+    /// [`BadAuthority`] if the value is empty or contains one of these: user information, a comma, whitespace
+    /// or another invalid character, an invalid escape, an invalid IPv6 address, or a port that is not a
+    /// number up to 65535.
     pub fn parse(text: &HeaderValue) -> Result<Self, BadAuthority> {
         let (host, port) = split(text.as_bytes())?;
         let this = Self {
@@ -58,11 +59,11 @@ impl Authority {
         Ok(Self { lower, ..this })
     }
 
-    /// The authority of a request that was not sanitized: that of its target (`:authority` in HTTP/2), or
-    /// else its `Host` (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    /// The authority of a request that was not sanitized. The authority of the request target (`:authority`
+    /// in HTTP/2) takes precedence over `Host` (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     ///
     /// # Errors
-    /// [`BadAuthority`] if the request has neither, or as [`parse`](Self::parse).
+    /// [`BadAuthority`] if both are absent; also in the cases of [`parse`](Self::parse).
     pub fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, BadAuthority> {
         match uri.authority() {
             Some(authority) => {
@@ -73,7 +74,7 @@ impl Authority {
         }
     }
 
-    /// The host for matching: lower case, without the port, IPv6 addresses in brackets.
+    /// The host in the form that routes match: lower case, without the port, IPv6 addresses in brackets.
     pub fn host(&self) -> &str {
         match &self.lower {
             Some(lower) => lower,
@@ -115,7 +116,7 @@ impl Authority {
         Self::parse(&HeaderValue::try_from(text).map_err(|_| BadAuthority)?)
     }
 
-    /// Whether the hosts are equal, and the ports are equal if both are present.
+    /// Whether the hosts are equal. The ports must also be equal if both are present.
     pub fn agrees_with(&self, other: &Self) -> bool {
         let ports = self.port.zip(other.port);
         self.host() == other.host() && ports.is_none_or(|(one, two)| one == two)
@@ -150,8 +151,8 @@ fn split(text: &[u8]) -> Result<(&[u8], Option<u16>), BadAuthority> {
     Ok((host, parse_port(rest)?))
 }
 
-/// Bytes that are valid in a name without an escape: unreserved characters and the `sub-delims` of
-/// RFC 3986, except `,`, which joins field lines, and `*`, which denotes wildcards in routes.
+/// Bytes that are valid in a name without an escape: unreserved characters and `sub-delims` of RFC 3986. Two
+/// of these are excluded: `,` joins field lines, and `*` denotes wildcards in routes.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;
@@ -295,7 +296,7 @@ mod tests {
     }
 
     proptest! {
-        /// Host and port together reproduce the string, except for its case.
+        /// Host and port together equal the original text, except for its case.
         #[test]
         fn host_and_port_are_all_there_is(text in "[a-zA-Z0-9.:\\[\\]%@_,-]{0,20}") {
             if let Ok(authority) = parse(text.as_bytes()) {

@@ -12,9 +12,9 @@ use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
 /// Sanitizes every request: passes it to the inner service or returns a local reply.
 ///
-/// The layer inserts a [`Sanitized`](super::Sanitized) into the extensions of the request. It forwards an
-/// upgrade to an allowed protocol, removes an upgrade to `h2c` or an ignored protocol, and rejects any other
-/// upgrade with 403.
+/// The layer inserts a [`Sanitized`](super::Sanitized) into the extensions of the request. It forwards a
+/// request for an upgrade to an allowed protocol. It removes the upgrade from a request for `h2c` or an
+/// ignored protocol, and rejects a request for any other upgrade with 403.
 ///
 /// ```
 /// use axum::{Extension, Router, body::Body, routing::get};
@@ -56,7 +56,7 @@ impl Default for SanitizeLayer {
 }
 
 impl SanitizeLayer {
-    /// Creates a layer for plaintext requests that allows upgrades to `websocket`.
+    /// Creates a layer for requests without TLS. It allows upgrades to `websocket`.
     pub fn new(settings: Arc<ListenerSettings>) -> Self {
         Self {
             settings,
@@ -65,7 +65,7 @@ impl SanitizeLayer {
         }
     }
 
-    /// Sets the allowed upgrade protocols, compared without case. Default: `websocket`.
+    /// Sets the allowed upgrade protocols. Case is ignored. Default: `websocket`.
     pub fn upgrades(mut self, protocols: impl IntoIterator<Item = String>) -> Self {
         self.upgrades = protocols.into_iter().collect();
         self

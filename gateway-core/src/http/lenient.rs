@@ -5,7 +5,8 @@ use http::request;
 
 use crate::LocalReply;
 
-/// Defect of a request that hyper has accepted: an extension of its head, set by the scan of its bytes.
+/// Defect of a request that hyper has accepted. The scan of the received bytes adds it as an extension of the
+/// request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LenientParse {
     /// The target has a fragment (RFC 9112, section 3.2).
@@ -14,7 +15,7 @@ pub(crate) enum LenientParse {
     BothFramings,
     /// `Content-Length` is repeated with the same value (RFC 9110, section 8.6).
     SameLengths,
-    /// `Content-Length` or `Transfer-Encoding` is longer than any accepted value.
+    /// `Content-Length` or `Transfer-Encoding` is longer than any valid value.
     LongFraming,
 }
 

@@ -1,4 +1,4 @@
-//! Path normalisation: the same bytes are matched, authorized and forwarded.
+//! Path normalisation. Matching, authorization and forwarding use the same, normalised bytes.
 //!
 //! [`normalize`] processes the path and query of a request target, in Envoy's order:
 //!
@@ -10,10 +10,10 @@
 //!
 //! The query is unchanged. Normalisation is idempotent. Two rules are stricter than Envoy's:
 //!
-//! - An escaped hex digit directly after an invalid escape is not decoded. Envoy decodes `%%34%31` to
-//!   `%41`, which the next decoder would decode again.
-//! - A redirect to a path that begins with `//` and a name begins with `/.//` instead, because
-//!   `Location: //evil.example` refers to another host. The case requires `merge_slashes: false`.
+//! - An escaped hex digit directly after an invalid escape is not decoded. Envoy decodes `%%34%31` to `%41`,
+//!   which a second decoder would decode again.
+//! - A redirect to a path that begins with `//` and a name has the prefix `/.`, because `Location:
+//!   //evil.example` refers to another host. Such a path requires `merge_slashes: false`.
 //!
 //! A path that needs no change, the common case, is detected in one pass without allocation.
 //!
@@ -30,19 +30,19 @@
 
 use crate::http::settings::{EscapedSlashes, PathSettings};
 
-/// Result of normalisation.
+/// Result of the normalisation of a path.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Normalized {
-    /// The path is normal.
+    /// The path is already normalised.
     Unchanged,
     /// The normalised path, with the unchanged query.
     Changed(String),
-    /// Relative reference for a redirect (307): the path had escaped slashes.
+    /// The path had escaped slashes, and the client is redirected (307) to this relative reference.
     Redirect(String),
 }
 
-/// The path cannot be normalised: it has an escaped NUL, a fragment, a rejected escaped slash, or bytes
-/// that are invalid in a request target.
+/// Error: the path cannot be normalised. It has an escaped NUL, a fragment, an escaped slash that the
+/// settings reject, or bytes that are invalid in a request target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the path cannot be normalised")]
 pub struct BadPath;
@@ -92,7 +92,7 @@ fn is_encoded(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
-/// Fast check. `true`: the path is normal. `false`: the path may be normal.
+/// Fast check: `true` if the path is certainly normalised. `false`: it may or may not be.
 fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
     let mut before = 0;
     path.iter().all(|&byte| {
@@ -107,7 +107,7 @@ fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
     })
 }
 
-/// Decodes `%2F` and `%5C`, unless they are kept. Returns whether the path had any.
+/// Decodes `%2F` and `%5C`, unless the settings keep them. Returns whether the path contained any.
 fn unescape_slashes(path: &str, action: EscapedSlashes) -> Result<(String, bool), BadPath> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
@@ -134,7 +134,8 @@ fn unescape_slashes(path: &str, action: EscapedSlashes) -> Result<(String, bool)
 /// Decodes unreserved characters, encodes invalid ones, and replaces `\` by `/`.
 fn recode(path: &[u8]) -> Result<String, BadPath> {
     let mut out = String::with_capacity(path.len());
-    // Bytes since the last `%` that begins no escape: two hex digits after it would form an escape.
+    // Number of bytes since the last `%` that begins no escape. If one of the next two bytes were decoded to
+    // a hex digit, the `%` could begin an escape.
     let mut since_broken = 2;
     let mut at = 0;
     while let Some(&byte) = path.get(at) {
@@ -221,7 +222,7 @@ fn merge_slashes(path: &mut String) {
     });
 }
 
-/// Relative reference to `path` on the same host: `//` and a name would refer to another host.
+/// Relative reference to `path` on the same host. `//` at its start would refer to another host.
 fn relative(path: String, query: &str) -> String {
     let guard = if path.starts_with("//") && path != "//" {
         "/."

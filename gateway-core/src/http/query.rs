@@ -1,9 +1,9 @@
 //! Query parameters, decoded for comparisons.
 //!
-//! A backend decodes the parameters of a query, so a condition on a parameter must compare decoded
-//! names and values: `?%70lan=fr%65e` is `?plan=free`. As in Envoy, only escapes of characters that a URL may
-//! contain are decoded (RFC 3986, section 2.2 and section 2.3); a decoded value therefore contains no
-//! control character, space or byte above 0x7E. Other escapes are kept, with digits in upper case, so that `%c3` and
+//! Backends decode the parameters of a query, so a condition on a parameter must compare decoded names and
+//! values: `?%70lan=fr%65e` is equal to `?plan=free`. As in Envoy, only escapes of characters that a URL may
+//! contain are decoded (RFC 3986, sections 2.2 and 2.3). A decoded value therefore contains no control
+//! character, space or byte above 0x7E. Other escapes are kept, with digits in upper case, so that `%c3` and
 //! `%C3` are equal (RFC 3986, section 6.2.2.1). A `+` is kept.
 
 use std::borrow::Cow;
@@ -56,7 +56,7 @@ pub fn decode(text: &str) -> Cow<'_, str> {
     Cow::Owned(decoded)
 }
 
-/// The octet of two hexadecimal digits.
+/// The octet that two hexadecimal digits encode.
 fn octet(digits: &str) -> Option<u8> {
     let digit = |b: &u8| b.is_ascii_hexdigit();
     let all = digits.as_bytes().iter().all(digit);

@@ -3,8 +3,8 @@
 use http::HeaderName;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 
-/// Fields that frame a message, concern one connection, or select the route. `TE` and `Trailer` are separate,
-/// because filters of a route may edit them.
+/// Fields that frame a message, are hop-by-hop, or select the route. `TE` and `Trailer` are separate, because
+/// filters of a route may edit them.
 const MESSAGE: [HeaderName; 8] = [
     CONNECTION,
     CONTENT_LENGTH,
@@ -16,8 +16,8 @@ const MESSAGE: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Whether header edits of the field have no effect: it frames the message, concerns one connection (RFC 9110,
-/// section 7.6.1), or selects the route.
+/// Whether header edits ignore the field. They ignore fields that frame the message, are hop-by-hop (RFC
+/// 9110, section 7.6.1), or select the route.
 ///
 /// ```
 /// use http::header::{CONNECTION, SERVER};

@@ -27,12 +27,14 @@ pub struct ListenerSettings {
     pub limits: ConnectionLimits,
     /// Health check path: the gateway returns 200, or 503 while it drains, before routing. Default: none.
     pub health_check_path: Option<String>,
-    /// Return 404 if no rule of the most specific matching hostname matches, as in Envoy. Default: false, the
-    /// rules of less specific hostnames are tried (Gateway API).
+    /// Whether 404 is returned if no rule of the most specific matching hostname matches, as in Envoy.
+    /// Default: false; as Gateway API requires, the rules of less specific hostnames are tried.
     pub strict_host: bool,
-    /// Forward a client's `x-envoy-external-address` where Envoy does. Default: false, the field is removed.
+    /// Whether `x-envoy-external-address` of a client is forwarded in the cases in which Envoy forwards it.
+    /// Default: false; the field is removed.
     pub keep_external_address: bool,
-    /// Translate gRPC-Web to gRPC. Default: `None`, if a GRPCRoute is attached to the listener.
+    /// Whether gRPC-Web is translated to gRPC. Default: `None`; gRPC-Web is translated if a GRPCRoute is
+    /// attached to the listener.
     pub translate_grpc_web: Option<bool>,
 }
 
@@ -106,8 +108,8 @@ pub enum Underscores {
     Drop,
 }
 
-/// Handling of `x-forwarded-client-cert`. The modes depend on whether the client presented a certificate
-/// that was verified.
+/// Handling of `x-forwarded-client-cert`. A client is verified if it presented a certificate and the
+/// certificate was verified.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub enum XfccMode {
     /// Remove the field.
@@ -115,9 +117,9 @@ pub enum XfccMode {
     Sanitize,
     /// Forward the field from a verified client; otherwise remove it.
     ForwardOnly,
-    /// Append to the field of a verified client; otherwise remove it.
+    /// Append an element to the field from a verified client; otherwise remove the field.
     AppendForward,
-    /// Replace the field of a verified client; otherwise remove it.
+    /// Replace the field from a verified client; otherwise remove it.
     SanitizeSet,
     /// Forward the field from every client.
     AlwaysForwardOnly,
@@ -174,14 +176,16 @@ pub enum EscapedSlashes {
 /// Timeouts of client connections. `None`: no limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// Idle timeout of a client connection: no active HTTP request; for TLS and TCP, no byte in either
-    /// direction. Default: 1 hour, as in Envoy.
+    /// Idle timeout of a client connection: the time without an active HTTP request or, for TLS and TCP,
+    /// without a byte in either direction. Default: 1 hour, as in Envoy.
     pub idle: Option<Duration>,
-    /// Timeout from the first byte of a request to the end of its head. Default: 10 seconds; Envoy: no limit.
+    /// Timeout from the first byte of a request to the end of its head. Default: 10 seconds. Envoy's default
+    /// is no limit.
     pub request_headers: Option<Duration>,
-    /// Timeout for the complete request. Default: no limit.
+    /// Timeout for receiving the complete request. Default: no limit.
     pub request: Option<Duration>,
-    /// Idle timeout of a stream: a request without progress. Default: 5 minutes, as in Envoy.
+    /// Idle timeout of a stream: the maximum time without progress of a request or its response. Default: 5
+    /// minutes, as in Envoy.
     pub stream_idle: Option<Duration>,
     /// Timeout of the TLS handshake. Default: 15 seconds.
     pub tls_handshake: Option<Duration>,
@@ -206,19 +210,19 @@ pub struct Http1Settings {
     pub trailers: bool,
     /// Preserve the case of header names. Default: false.
     pub preserve_header_case: bool,
-    /// HTTP/1.0 settings. Default: none, HTTP/1.0 is rejected.
+    /// HTTP/1.0 settings. Default: none; HTTP/1.0 is rejected.
     pub http10: Option<Http10>,
-    /// `Upgrade` protocols to ignore. Default: none.
+    /// Protocols for which `Upgrade` is ignored. Default: none.
     pub ignored_upgrades: Vec<TextMatch>,
-    /// Close a connection when `ConnectionLimits::max_duration` ends, not after the next response.
-    /// Default: false.
+    /// Whether a connection is closed as soon as `ConnectionLimits::max_duration` ends. Default: false; it is
+    /// closed after the next response.
     pub close_at_max_duration: bool,
 }
 
 /// HTTP/1.0 settings.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Http10 {
-    /// Host of a request without `Host`. Default: none, the request is rejected.
+    /// Host for requests without `Host`. Default: none; these requests are rejected.
     pub default_host: Option<String>,
 }
 
@@ -233,13 +237,13 @@ pub struct Http2Settings {
     pub connection_window: u32,
     /// Interval between PINGs, without jitter. Default: none.
     pub keepalive_interval: Option<Duration>,
-    /// Timeout of a PING acknowledgement. `None`, the default: 10 seconds.
+    /// Timeout of a PING acknowledgement. Default: `None`, which means 10 seconds.
     pub keepalive_timeout: Option<Duration>,
     /// Maximum jitter added to the PING interval, in percent of the interval. Default: 15, as in Envoy.
     pub keepalive_jitter: u32,
     /// Idle time of a connection after which a PING is sent. Default: none.
     pub keepalive_idle: Option<Duration>,
-    /// Close the connection, instead of the stream, on a malformed message. Default: false.
+    /// Whether a malformed message closes the connection instead of the stream. Default: false.
     pub end_on_invalid: bool,
 }
 
@@ -260,7 +264,7 @@ impl Default for Http2Settings {
 
 #[cfg(feature = "gateway")]
 impl Http2Settings {
-    /// The PING interval of one connection, with random jitter.
+    /// The PING interval for one connection, including its random jitter.
     pub(crate) fn draw_interval(&self) -> Option<Duration> {
         let interval = self.keepalive_interval?;
         let most = interval.saturating_mul(self.keepalive_jitter) / 100;
@@ -269,14 +273,15 @@ impl Http2Settings {
     }
 }
 
-/// Connection limits (ClientTrafficPolicy `connection`). Default: `None`, no limit if not stated.
+/// Connection limits (ClientTrafficPolicy `connection`). The default of each limit is `None`: no limit,
+/// unless its field documents otherwise.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct ConnectionLimits {
     /// Maximum number of concurrent connections of the listener, over all threads of the process.
     pub connections: Option<u64>,
     /// Delay before a connection over the limit is closed. `None`: no delay.
     pub close_delay: Option<Duration>,
-    /// Maximum age of a connection. An older connection is drained.
+    /// Maximum age of a connection. An older connection is closed gracefully.
     pub max_duration: Option<Duration>,
     /// Maximum number of requests per connection.
     pub max_requests: Option<u64>,

@@ -1,8 +1,8 @@
 //! Upgrade requests (RFC 9110, section 7.8), and CONNECT (section 9.3.6).
 //!
-//! [`Upgrade::take`] removes the upgrade request from a head. The matched rule accepts or rejects it;
-//! [`Upgrade::restore`] adds an accepted one in canonical form. No unchecked upgrade reaches a backend. An
-//! upgrade to `h2c` is always removed: with it, a client could bypass all rules.
+//! [`Upgrade::take`] removes the upgrade request from a head. The matched rule accepts or rejects the
+//! upgrade. [`Upgrade::restore`] adds an accepted upgrade in canonical form. A backend receives no unchecked
+//! upgrade. An upgrade to `h2c` is always removed: a client could use it to bypass all rules.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -23,10 +23,10 @@ pub enum Upgrade {
 
 impl Upgrade {
     /// Removes `Upgrade` and `HTTP2-Settings`. Returns the protocol if `Connection` has the `upgrade` option.
-    /// `h2c` and `ignored` protocols are disregarded. Must run before `Connection` is removed.
+    /// `h2c` and the protocols in `ignored` are disregarded. Must be called before `Connection` is removed.
     ///
-    /// Several protocols yield `,`, which no rule allows. So do several `Upgrade` lines, except empty ones
-    /// (RFC 9110, section 5.6.1.2).
+    /// If the request names several protocols, or has several `Upgrade` lines that are not empty (RFC 9110,
+    /// section 5.6.1.2), the result is the protocol `,`, which no rule allows.
     pub fn take(headers: &mut HeaderMap, ignored: &[TextMatch]) -> Option<Self> {
         if !HeaderPresence::of(headers).has(HeaderPresence::HOP_BY_HOP) {
             return None;
@@ -60,12 +60,12 @@ impl Upgrade {
                 HeaderValue::from_str(protocol).ok().map(Self::Protocol)
             }
             [_] if alone => Some(Self::Protocol(value)),
-            // Several protocols: the value must be one that no rule can allow.
+            // There are several protocols, and no rule can allow the value `,`.
             _ => Some(Self::Protocol(HeaderValue::from_static(","))),
         }
     }
 
-    /// Whether `allowed` contains the protocol, compared without case. CONNECT is no protocol.
+    /// Whether `allowed` contains the protocol, ignoring case. False for CONNECT, which has no protocol.
     pub fn is_one_of<T: AsRef<str>>(&self, allowed: &[T]) -> bool {
         let asked = self.protocol();
         allowed.iter().any(|protocol| {
@@ -77,7 +77,7 @@ impl Upgrade {
         })
     }
 
-    /// The protocol as received; `None`: the request is a CONNECT.
+    /// The protocol as received. `None` for CONNECT.
     pub fn protocol(&self) -> Option<&HeaderValue> {
         match self {
             Self::Protocol(protocol) => Some(protocol),
@@ -106,7 +106,7 @@ fn is_ignored(protocol: &str, ignored: &[TextMatch]) -> bool {
     protocol.eq_ignore_ascii_case("h2c") || ignored.iter().any(|rule| rule.matches(protocol))
 }
 
-/// Whether a list-based field contains `token`, compared without case.
+/// Whether a list-based field contains `token`, ignoring case.
 pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|line| {
         line.as_bytes()

@@ -1,4 +1,4 @@
-//! Client IP detection against Envoy's recorded results, then invariants.
+//! Tests of client IP detection: first Envoy's recorded results, then invariants.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use http::Response;
 
 use super::*;
 
-/// The peer in Envoy's recorded results.
+/// Address of the peer in Envoy's recorded results.
 const PEER: &str = "127.9.8.7";
 
 fn ip(text: &str) -> IpAddr {
@@ -120,7 +120,7 @@ fn hops_reach_as_far_as_there_are_entries() {
     }
 }
 
-/// Each case is the only entry, with one trusted hop.
+/// In each case, `X-Forwarded-For` has this single entry, and one hop is trusted.
 #[test]
 fn an_entry_is_a_bare_address_or_nothing() {
     let long = "1".repeat(256);
@@ -337,7 +337,7 @@ fn any_rule() -> impl Strategy<Value = ClientIpRule> {
     ]
 }
 
-/// Reference implementation over the whole list, from the left.
+/// Reference implementation, which evaluates the whole list.
 fn model(peer: IpAddr, list: &[String], rule: &ClientIpRule) -> IpAddr {
     let parsed = |entry: &String| {
         let ip = entry.trim().parse::<IpAddr>().ok()?;
@@ -413,7 +413,7 @@ proptest! {
         cuts in vec(any::<bool>(), 30),
         rule in any_rule(),
     ) {
-        // An empty line is no entry.
+        // An empty line would be removed, because it contains no entry.
         list.retain(|entry| !entry.trim().is_empty());
         prop_assume!(!list.is_empty());
         let mut values = vec![list[0].clone()];
@@ -446,8 +446,8 @@ proptest! {
         prop_assert!(found.ip == ip(PEER) || entry);
     }
 
-    /// A larger set of trusted networks moves the result to the left, or, after an invalid entry or more than
-    /// 20 entries, to the peer.
+    /// With a larger set of trusted networks, the client is further to the left. It is the peer if an entry
+    /// is invalid or more than 20 entries are trusted.
     #[test]
     fn more_trust_never_moves_the_client_to_the_right(mut list in any_list(30)) {
         let mut seen = HashSet::new();

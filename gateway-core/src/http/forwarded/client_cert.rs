@@ -4,8 +4,9 @@
 //! By=<URI of our certificate>;Hash=<SHA-256>;Cert="…";Chain="…";Subject="…";URI=…;DNS=…
 //! ```
 //!
-//! `By` is repeated for each URI of the server certificate, `URI` and `DNS` for each name of the client
-//! certificate. Without a URI, one empty `URI` is written. Each proxy appends an element after a comma.
+//! `By` is repeated for each URI of the server certificate. `URI` and `DNS` are repeated for each name of the
+//! client certificate. If the client certificate has no URI, one empty `URI` is written. Each proxy appends
+//! an element after a comma.
 //!
 //! | mode | verified client certificate | none |
 //! |---|---|---|
@@ -15,9 +16,9 @@
 //! | `SanitizeSet` | replaced | removed |
 //! | `AlwaysForwardOnly` | kept | kept |
 //!
-//! Only verified certificates count. Envoy accepts every presented certificate; with `AllowInsecureFallback`
-//! its backends receive unverified names. Envoy also writes names without quotes, so a name with a semicolon
-//! can forge another key. The gateway quotes these names, as Envoy's documentation of the format requires.
+//! Only verified certificates count. Envoy also forwards unverified certificates, which clients can present
+//! with `AllowInsecureFallback`. Envoy writes names without quotes, so a name with a semicolon can forge
+//! another key. The gateway quotes these names, as Envoy's documentation of the format requires.
 
 use std::fmt::Write;
 
@@ -31,7 +32,7 @@ use crate::http::settings::{HeaderSettings, XfccDetails, XfccMode};
 
 const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
-/// Edits the field of a request. `client` is the verified client certificate, if any.
+/// Edits `X-Forwarded-Client-Cert` of a request. `client` is the verified client certificate, if any.
 pub(super) fn apply(
     headers: &mut HeaderMap,
     client: Option<&ClientCertificate>,
@@ -62,7 +63,7 @@ fn set(headers: &mut HeaderMap, line: Vec<u8>) {
     headers.insert(NAME, value.expect("valid values and visible ASCII"));
 }
 
-/// The element of one client, in visible ASCII and spaces.
+/// The element of one client. It consists of visible ASCII and spaces.
 fn element(client: &ClientCertificate, details: XfccDetails) -> String {
     let mut text = String::with_capacity(128);
     for uri in client.server_uris() {
@@ -80,7 +81,7 @@ fn element(client: &ClientCertificate, details: XfccDetails) -> String {
         write_pem(&mut text, &client.chain_pem());
     }
     if details.subject {
-        // The subject is already escaped, including quotes.
+        // Not quoted again: the subject is already escaped, including its quotes.
         part(&mut text, "Subject");
         write!(text, "\"{}\"", client.subject()).expect("writing to a string does not fail");
     }
@@ -111,8 +112,8 @@ fn part(text: &mut String, key: &str) {
     text.push('=');
 }
 
-/// Writes a name, in quotes if it has delimiters. Percent-encodes bytes outside visible ASCII, which a valid
-/// name does not have.
+/// Writes a name, in quotes if it contains delimiters. Percent-encodes bytes outside visible ASCII; a valid
+/// name contains none.
 fn write_name(text: &mut String, name: &str) {
     let quoted = name.contains([',', ';', '=', '"', '\\']);
     if quoted {

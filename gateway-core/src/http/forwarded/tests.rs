@@ -1,4 +1,4 @@
-//! Forwarded fields against Envoy's recorded results.
+//! Tests of forwarded fields against Envoy's recorded results.
 
 use std::net::SocketAddr;
 
@@ -311,7 +311,8 @@ fn the_clients_other_words_pass() {
     }
 }
 
-/// Request IDs per mode, for no ID, one, two and an empty one, at the edge and behind a proxy.
+/// Request IDs in each mode, at the edge and behind a proxy. Each case lists the results for a request
+/// without an ID, with one, with two, and with an empty one.
 #[test]
 fn request_ids_are_kept_or_made_by_mode() {
     use RequestIdMode::{Disable, Generate, Preserve, PreserveOrGenerate};

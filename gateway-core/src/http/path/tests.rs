@@ -18,7 +18,8 @@ const fn with(escaped_slashes: EscapedSlashes) -> PathSettings {
     }
 }
 
-/// `307 /x` for a redirect, `400` for a rejection, otherwise the forwarded path.
+/// Normalises `target`. Returns, for example, `307 /x` for a redirect, `400` for a rejection, and otherwise
+/// the forwarded path.
 fn outcome(target: &str, settings: &PathSettings) -> String {
     match normalize(target, settings) {
         Ok(Normalized::Unchanged) => target.to_owned(),
@@ -28,7 +29,7 @@ fn outcome(target: &str, settings: &PathSettings) -> String {
     }
 }
 
-/// Recorded results of Envoy.
+/// Results that were recorded from Envoy.
     #[rustfmt::skip]
     const RECORDED: &[(&PathSettings, &str, &str)] = &[
         (&DEFAULT, "/", "/"),
@@ -126,13 +127,13 @@ fn paths_become_what_envoy_makes_of_them() {
 #[test]
 fn what_envoy_leaves_open_is_closed() {
     for (settings, target, expected) in [
-        // A second decoder would produce an escaped slash or a dot.
+        // If the escapes were decoded, a second decoder would find an escaped slash or a dot.
         (&REJECT, "/a%%32fb", "/a%%32fb"),
         (&DEFAULT, "/%%32%65%%32%65/x", "/%%32e%%32e/x"),
         (&DEFAULT, "/a%%34%31", "/a%%341"),
         (&DEFAULT, "/a%4%31", "/a%4%31"),
         (&DEFAULT, "/a%{%41", "/a%%7BA"),
-        // These would refer to another host.
+        // Without the prefix `/.`, the redirects would refer to another host.
         (&NO_MERGE, "/%2fevil.test", "307 /.//evil.test"),
         (&NO_MERGE, "/%5cevil.test", "307 /.//evil.test"),
         (&NO_MERGE, "//evil.test/a%2fb", "307 /.//evil.test/a/b"),
@@ -159,7 +160,7 @@ fn a_normal_path_is_recognised_at_once() {
     }
 }
 
-/// Reference implementation with a list of segments.
+/// Reference implementation that uses a list of segments.
 fn model(path: &str, merge: bool) -> Option<String> {
     let mut text = String::new();
     let mut rest = path;
@@ -241,7 +242,8 @@ fn any_settings() -> impl Strategy<Value = PathSettings> {
     })
 }
 
-/// Whether a `%` begins no escape. There, [`normalize`] differs from the model intentionally.
+/// Whether the path has a `%` that begins no escape. For these paths, [`normalize`] intentionally differs
+/// from the reference implementation.
 fn has_broken_escape(path: &str) -> bool {
     path.match_indices('%')
         .any(|(at, _)| escaped(&path.as_bytes()[at + 1..]).is_none())

@@ -10,7 +10,7 @@ use crate::http::settings::Underscores;
 /// Maximum number of fields of a request, as in Envoy.
 const MAX_FIELDS: usize = 100;
 
-/// Rejects, removes or allows fields with an underscore in the name.
+/// Rejects, removes or allows fields whose name has an underscore, depending on the settings.
 pub(super) fn check_underscores(
     headers: &mut HeaderMap,
     version: Version,
@@ -35,8 +35,9 @@ pub(super) fn check_underscores(
     Ok(())
 }
 
-/// Rejects a head with more fields than the HTTP/1 codec accepts. Over HTTP/1, the codec itself counts them. As in Envoy,
-/// the fields that carry the method and the target are counted (RFC 9113, section 8.3.1).
+/// Rejects a head with more fields than the HTTP/1 codec accepts. The limit is checked here for HTTP/2 only,
+/// because the HTTP/1 codec checks it itself. As in Envoy, the fields for method and target are counted (RFC
+/// 9113, section 8.3.1).
 pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
     let uri = &head.uri;
     let pseudo = [
@@ -57,8 +58,8 @@ pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
     Ok(())
 }
 
-/// Rejects values with leading or trailing whitespace (RFC 9113, section 8.2.1). In HTTP/1 the parser
-/// removes it.
+/// Rejects values with leading or trailing whitespace (RFC 9113, section 8.2.1). The HTTP/1 parser removes
+/// this whitespace, so only HTTP/2 is affected.
 pub(super) fn check_padding(headers: &HeaderMap) -> Result<(), LocalReply> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| {
@@ -74,8 +75,8 @@ fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
-/// Removes `Expect: 100-continue` and rejects any other expectation (RFC 9110, section 10.1.1). Empty elements are
-/// no expectation (section 5.6.1.2).
+/// Removes `Expect: 100-continue` and rejects any other expectation (RFC 9110, section 10.1.1). Empty list
+/// elements are ignored (section 5.6.1.2).
 pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
     if !headers.contains_key(EXPECT) {
         return Ok(false);
@@ -99,8 +100,8 @@ pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
     Ok(expects_continue)
 }
 
-/// Removes a `Referer` that is neither an absolute URI nor a relative reference, or has user information or a
-/// fragment (RFC 9110, section 10.1.3). Several lines are joined before, as in Envoy.
+/// Removes an invalid `Referer`: one that is neither an absolute URI nor a relative reference, or has user
+/// information or a fragment (RFC 9110, section 10.1.3). As in Envoy, several lines are joined first.
 pub(super) fn drop_bad_referer(headers: &mut HeaderMap) {
     join_lines(headers, &REFERER, b",");
     if !headers.get(REFERER).is_some_and(is_good_referer) {
@@ -115,7 +116,7 @@ fn is_good_referer(value: &HeaderValue) -> bool {
     if text.contains(['#', ' ', '\t']) {
         return false;
     }
-    // A colon in the first segment ends a scheme (RFC 3986, section 4.2).
+    // If the first segment has a colon, the text before the colon must be a scheme (RFC 3986, section 4.2).
     let first = text.split(['/', '?']).next().unwrap_or_default();
     let (scheme, rest) = match first.split_once(':') {
         Some((scheme, _)) if !is_scheme(scheme) => return false,
@@ -132,7 +133,7 @@ fn is_good_referer(value: &HeaderValue) -> bool {
     !(authority.contains('@') || is_http && authority.is_empty())
 }
 
-/// Whether `text` is a scheme (RFC 3986, section 3.1).
+/// Whether `text` is a valid scheme (RFC 3986, section 3.1).
 fn is_scheme(text: &str) -> bool {
     let is_rest = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_rest)

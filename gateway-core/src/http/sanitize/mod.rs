@@ -6,8 +6,9 @@
 //! - a known method, and a target of path and query only, with a normalised path (see
 //!   [`path`](mod@super::path));
 //! - exactly one valid `Host`, also available as an [`Authority`] for route matching;
-//! - no field of the client's connection (see [`hop_by_hop`]), no `Upgrade` and no `Expect`.
-//!   `Content-Length` is one decimal number and does not frame the message: hyper writes the framing anew.
+//! - no hop-by-hop field of the client's connection (see [`hop_by_hop`]), no `Upgrade` and no `Expect`.
+//!   `Content-Length` is one decimal number. It does not frame the forwarded message, whose framing is
+//!   written anew.
 //!
 //! The behaviour is Envoy's, as recorded, with these exceptions:
 //!
@@ -24,9 +25,9 @@
 //! | HTTP/2 with a method that is rejected in HTTP/1 | forwarded | 400 |
 //!
 //! hyper itself rejects some requests with 400 and closes the connection: other HTTP versions, malformed
-//! fields and lengths. hyper corrects others: it removes a fragment, merges equal lengths, and decodes a body
-//! with both framings as chunked, then closes the connection. The gateway's server rejects the latter (see
-//! `serve::request_framer`).
+//! fields and lengths. hyper corrects other requests instead: it removes a fragment, merges equal lengths,
+//! and decodes a body with both framings as chunked, then closes the connection. The gateway's server rejects
+//! the requests that hyper corrects (see `serve::request_framer`).
 //!
 //! Characters of a request target:
 //!
@@ -38,8 +39,8 @@
 //! | `\` | becomes `/` | unchanged |
 //! | `#`, control characters, bytes above 0x7E | 400 | 400 |
 //!
-//! Over HTTP/2, the codec resets streams whose target has `<`, `>`, a backtick in the path or `"` in the query:
-//! its type for request targets cannot represent them. Clients of HTTP/2 encode these characters.
+//! Over HTTP/2, the codec resets a stream if its target has `<`, `>`, a backtick in the path, or `"` in the
+//! query. The codec's type for request targets cannot represent these characters. HTTP/2 clients encode them.
 
 mod fields;
 mod target;
@@ -56,10 +57,10 @@ use super::upgrade::Upgrade;
 use crate::LocalReply;
 use crate::http::settings::ListenerSettings;
 
-/// Properties of a sanitized request, and the fields removed from it.
+/// Properties of a request that the sanitizer determined, including the content of fields that it removed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sanitized {
-    /// Host and port of the request, equal to its `Host`.
+    /// Host and port of the request. Equal to its `Host` field.
     pub authority: Authority,
     /// Protocol of the upgrade request, if any. The matched rule accepts or rejects it.
     pub upgrade: Option<Upgrade>,
@@ -71,12 +72,12 @@ pub struct Sanitized {
 
 /// Sanitizes the head of a request. `tls`: the request arrived over TLS.
 ///
-/// Runs before early header edits: a client's `Connection` cannot remove a field that an edit sets, and the
-/// underscore rule applies to the client's fields only.
+/// It must be called before early header edits. Then `Connection` of a client cannot remove a field that an
+/// edit sets, and the underscore rule applies only to the client's fields.
 ///
 /// # Errors
-/// [`LocalReply`]: a rejection, or a redirect to the normalised path. The request target is unchanged;
-/// fields may have been removed.
+/// [`LocalReply`] if the request is rejected, or redirected to the normalised path. In both cases the request
+/// target is unchanged, but fields may have been removed.
 pub fn request(
     head: &mut request::Parts,
     settings: &ListenerSettings,
@@ -86,7 +87,7 @@ pub fn request(
     named(head, names, settings, tls)
 }
 
-/// Sanitizes a head whose field names are `names`; see [`request()`].
+/// As [`request()`], if the caller already knows `names`, the set of field names in the head.
 ///
 /// # Errors
 /// As [`request()`].
@@ -106,8 +107,8 @@ pub(crate) fn named(
     })
 }
 
-/// Sanitizes the head of a CONNECT request (RFC 9110, section 9.3.6). Its target stays in authority form. This form
-/// has an empty path, which no rule for other requests matches.
+/// Sanitizes the head of a CONNECT request (RFC 9110, section 9.3.6). The target stays in authority form. It
+/// then has an empty path, which rules for other requests do not match.
 ///
 /// # Errors
 /// As [`request()`].
@@ -131,7 +132,7 @@ fn clean_connect(
     let version = head.version;
     check_fields(head, names, settings)?;
     if names.has(HeaderPresence::FRAMING) {
-        // The request has no content (RFC 9112, section 6.3).
+        // A CONNECT request has no content (RFC 9112, section 6.3).
         return Err(LocalReply::malformed("http1.codec_error"));
     }
     let target = target::connect_target(head)?;
@@ -214,12 +215,13 @@ fn clean(
     })
 }
 
-/// Whether a connection carries concurrent requests. If so, a rejected request does not close it.
+/// Whether a connection carries concurrent requests. If true, rejecting a request does not close the
+/// connection.
 fn is_multiplexed(version: Version) -> bool {
     version >= Version::HTTP_2
 }
 
-/// Removes the fields of the client's connection. Returns the upgrade request, if any.
+/// Removes the hop-by-hop fields of the client's connection. Returns the upgrade request, if any.
 fn strip_connection(
     head: &mut request::Parts,
     settings: &ListenerSettings,
@@ -282,7 +284,8 @@ fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
             flag: "NR",
             ..LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").closing()
         }),
-        // `Content-Type` is required: it defines the query format (draft-ietf-httpbis-safe-method-w-body).
+        // Requires `Content-Type`, which defines the format of the query
+        // (draft-ietf-httpbis-safe-method-w-body).
         method if method.as_str() == "QUERY" && head.headers.contains_key("content-type") => Ok(()),
         method if OTHERS.contains(&method.as_str()) => Ok(()),
         _ => Err(LocalReply::malformed("http1.codec_error")),

@@ -18,7 +18,7 @@ pub(super) struct RequestTarget {
     pub(super) path: PathAndQuery,
 }
 
-/// Splits the request target. Rejects targets that only a forward proxy serves.
+/// Splits the request target. Rejects targets that are valid only in requests to a forward proxy.
 pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTarget, LocalReply> {
     let parts = head.uri.clone().into_parts();
     if !is_multiplexed(head.version) {
@@ -34,7 +34,7 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
             Some(scheme) if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS => {
                 return Err(LocalReply::malformed("http1.invalid_url"));
             }
-            // `GET a.test:80`: the authority form is valid only for CONNECT.
+            // The authority form, such as `GET a.test:80`, is valid only for CONNECT.
             None if parts.authority.is_some() => {
                 return Err(LocalReply::malformed("http1.codec_error"));
             }
@@ -64,7 +64,8 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
     Ok(RequestTarget { authority, path })
 }
 
-/// The target of a CONNECT request: a host with a port, and nothing else (RFC 9110, section 9.3.6; RFC 9113, section 8.5).
+/// Returns the target of a CONNECT request, which must consist of a host and a port (RFC 9110, section 9.3.6;
+/// RFC 9113, section 8.5).
 pub(super) fn connect_target(head: &request::Parts) -> Result<HeaderValue, LocalReply> {
     let uri = &head.uri;
     let alone = uri.scheme().is_none() && uri.path_and_query().is_none();
@@ -75,7 +76,7 @@ pub(super) fn connect_target(head: &request::Parts) -> Result<HeaderValue, Local
     HeaderValue::try_from(authority.as_str()).map_err(|_| bad_authority(BadAuthority))
 }
 
-/// Rejects the asterisk form: it addresses the server as a whole, not a route.
+/// The rejection of a target in asterisk form, which addresses the server as a whole and not a route.
 fn bad_asterisk(method: &Method) -> LocalReply {
     if method == Method::OPTIONS {
         LocalReply::new(StatusCode::NOT_FOUND, "absolute_path_rejected")
@@ -84,8 +85,8 @@ fn bad_asterisk(method: &Method) -> LocalReply {
     }
 }
 
-/// Leaves exactly one `Host` and parses it. In HTTP/1 the authority of the target takes precedence over
-/// `Host` (RFC 9112, section 3.2.2); in HTTP/2 the two must agree.
+/// Reduces `Host` to exactly one valid field, and parses it. In HTTP/1 the authority of the target takes
+/// precedence over `Host` (RFC 9112, section 3.2.2); in HTTP/2 both must be equal.
 pub(super) fn settle_authority(
     headers: &mut HeaderMap,
     target: Option<HeaderValue>,

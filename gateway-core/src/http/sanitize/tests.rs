@@ -1,4 +1,4 @@
-//! Sanitizing of whole request heads, against Envoy's recorded results.
+//! Tests of sanitizing whole request heads, against Envoy's recorded results.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, LOCATION};
 use http::{HeaderName, HeaderValue, Uri};
@@ -8,7 +8,7 @@ use super::*;
 use crate::http::settings::{Http10, Underscores};
 use crate::text::TextMatch;
 
-/// Settings of a test case: the default, or one value changed.
+/// Settings of a test case: the default settings, or one value changed.
 fn settings(name: &str) -> ListenerSettings {
     let mut settings = ListenerSettings::default();
     match name {
@@ -49,7 +49,7 @@ fn decode(text: &str) -> request::Parts {
         .version(version);
     for line in lines {
         let (name, value) = line.split_once(':').unwrap();
-        // An HTTP/1 parser trims values; HTTP/2 does not.
+        // HTTP/1 parsers trim values, HTTP/2 parsers do not.
         let value = if version == Version::HTTP_2 {
             &value[1..]
         } else {
@@ -64,7 +64,8 @@ fn decode(text: &str) -> request::Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// The forwarded head as text, or the local reply: `status details`, ` close` and the redirect location.
+/// The forwarded head as text. For a local reply: `status details`, then ` close` if the connection closes,
+/// then the redirect location if any.
 fn outcome(text: &str, settings: &ListenerSettings, tls: bool) -> String {
     let mut head = decode(text);
     let sanitized = match request(&mut head, settings, tls) {
@@ -238,7 +239,7 @@ fn what_envoy_lets_pass_unsafely_is_refused() {
     }
 }
 
-/// Requests without a recorded result of Envoy.
+/// Requests whose result was not recorded from Envoy.
 #[rustfmt::skip]
 const OTHERS: &[(&str, &str, &str)] = &[
     ("plain", "GET / HTTP/1.1\nAccept: x", "400 missing_host_header close"),
@@ -297,7 +298,7 @@ fn every_other_head_has_one_outcome() {
 
 #[test]
 fn a_request_has_at_most_a_hundred_fields_over_http2() {
-    // Method, scheme, authority and path are fields too.
+    // The limit is 100 fields, and method, scheme, authority and path count as fields.
     for (fields, expected) in [(95, true), (96, false)] {
         let lines = "\nx-a: 1".repeat(fields);
         let mut head = decode(&format!("GET http://a.test/ HTTP/2\nhost: a.test{lines}"));
@@ -386,7 +387,7 @@ fn the_texts_of_refusals_are_those_of_envoy() {
 }
 
 proptest! {
-    /// Every accepted request is canonical and does not change when it is sanitized again.
+    /// An accepted request is in canonical form: sanitizing it again does not change it.
     #[test]
     fn a_clean_head_stays_as_it_is(
         path in "/[a-z./%2\\?-]{0,12}",

@@ -1,4 +1,4 @@
-//! The field per mode, with client certificates from real handshakes.
+//! `X-Forwarded-Client-Cert` in each mode, with client certificates from real handshakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,8 @@ fn dns(text: &str) -> SanType {
     SanType::DnsName(text.try_into().unwrap())
 }
 
-/// The verified client certificate after a handshake, if any, and the presented certificate in PEM.
+/// The verified client certificate after a handshake, if any, and the certificate that the client presented,
+/// in PEM.
 async fn known(names: Vec<SanType>, trusted: bool) -> (Option<Arc<ClientCertificate>>, String) {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let (cert, key) = ours.sign(&[], vec![dns("a.test"), uri("spiffe://gateway")]);
