@@ -1,7 +1,7 @@
 //! CA certificates and revocation lists in ConfigMaps and Secrets.
 //!
-//! They are the value of `ca.crt` or `ca.crl`, or else the only value of the object, as in Envoy
-//! Gateway.
+//! CA certificates are the value of key `ca.crt`, revocation lists that of key `ca.crl`. If the key is
+//! missing and the object has exactly one key, that key is used, as in Envoy Gateway.
 
 use towergate_tls::TlsError;
 use towergate_tls::client::read_roots;
@@ -32,7 +32,7 @@ pub(super) enum CaErrorCause {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct InvalidCaReference {
     pub(super) why: CaErrorCause,
-    /// A clause without full stop.
+    /// Error message: a clause without a full stop.
     pub(super) message: String,
 }
 
@@ -174,7 +174,7 @@ impl CaBundle {
         }
     }
 
-    /// The errors of all invalid references.
+    /// The messages of all invalid references, each with its path below `field`.
     pub(super) fn message(&self, field: &str) -> String {
         let faults = self.faults.iter();
         let messages = faults.map(|(at, fault)| format!("{field}[{at}]: {}", fault.message));

@@ -5,15 +5,15 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::api::meta::ObjectMeta;
 
-/// When an object was created, in order of precedence. Two texts may denote the same time: `Z` and `+00:00`, other
-/// offsets, fractions of a second.
+/// Creation time of an object. Values are ordered by precedence and compared as instants, because two texts
+/// may denote the same time: `Z` and `+00:00`, other offsets, fractions of a second.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum CreationTime {
-    /// There is no timestamp, as in most manifests.
+    /// The object has no timestamp, like most manifests.
     Absent,
-    /// In nanoseconds since 1970.
+    /// Nanoseconds since 1970-01-01 UTC.
     At(i128),
-    /// The text is not a time of RFC 3339.
+    /// The text is not a valid RFC 3339 time.
     Unreadable(String),
 }
 

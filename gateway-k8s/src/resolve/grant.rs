@@ -30,7 +30,8 @@ impl<'a> Grants<'a> {
     /// Indexes grants.
     pub(super) fn new(grants: &'a Store<ReferenceGrantSpec>) -> Self {
         let mut by_namespace: HashMap<_, Vec<_>> = HashMap::new();
-        // An unknown field may be a name that restricts the grant.
+        // Grants with unknown fields permit nothing: the field may be a misspelt name that restricts the
+        // grant.
         for grant in grants
             .values()
             .filter(|grant| grant.unreadable_fields.is_empty())
@@ -41,8 +42,8 @@ impl<'a> Grants<'a> {
         Self(by_namespace)
     }
 
-    /// Whether a reference is permitted. Within one namespace, it always is; otherwise a grant in
-    /// the target's namespace must name both sides.
+    /// Whether a reference is permitted. References within a namespace are always permitted; others require a
+    /// grant in the target's namespace that names both sides.
     pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
         if from.namespace == to.namespace {
             return true;

@@ -36,13 +36,13 @@ list_index! {
     GatewayIndex
     /// A ListenerSet of a Gateway, in order of age.
     ListenerSetIndex
-    /// A listener of a Gateway: its own, then those of its ListenerSets.
+    /// A listener of a Gateway. Listeners of the Gateway itself precede those of its ListenerSets.
     ListenerIndex
     /// A route of any kind, in order of precedence.
     RouteIndex
 }
 
-/// A listener: its Gateway, and its place there.
+/// A listener: its Gateway, and its index in that Gateway.
 pub(super) type ListenerPlace = (GatewayIndex, ListenerIndex);
 
 /// A list that is indexed by `I`.

@@ -39,8 +39,8 @@ pub struct ResolveOptions {
     pub unknown_name: UnknownName,
     /// Crypto provider that checks private keys. Default: aws-lc-rs, with the feature of this name.
     pub provider: Option<Provider>,
-    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key. The key with
-    /// the first name seals; all keys open. `None`: each policy derives its key from its client
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key. The key with the first
+    /// name seals new sessions; every key opens sessions. `None`: each policy derives its key from its client
     /// secret.
     pub session_keys: Option<ObjectKey>,
     /// Secret with keys of OpenID Connect sessions that the controller has created, for use without `session_keys`.
@@ -62,8 +62,8 @@ pub struct ResolveOptions {
 }
 
 impl Default for ResolveOptions {
-    /// The controller name of Envoy Gateway, Gateways without a class included, ports unchanged, on all
-    /// IPv4 addresses.
+    /// Options with the controller name of Envoy Gateway that also serve Gateways without a class, on
+    /// unchanged ports of all IPv4 addresses.
     fn default() -> Self {
         Self {
             controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
@@ -105,9 +105,9 @@ pub struct Parity {
 pub struct BackendUse {
     /// Whether a backendRef may refer to a Backend. Default: `true`.
     pub enabled: bool,
-    /// Whether endpoints may be loopback, link-local and unspecified addresses. Default: `true`. In
-    /// a cluster they lead to the data plane itself, with its admin endpoints, and to its node and
-    /// the metadata service of the cloud.
+    /// Whether endpoints may be loopback, link-local and unspecified addresses. Default: `true`. In a
+    /// cluster, these addresses reach the data plane itself, with its admin endpoints, its node, and the
+    /// metadata service of the cloud.
     pub loopback: bool,
     /// Addresses that Backends of type `DynamicResolver` may reach. `None`: the type is rejected. Default: `None`.
     pub dynamic: Option<Arc<DynamicTargets>>,

@@ -130,7 +130,7 @@ struct RuleEffect {
         Option<ListenerName>,
         bool,
     ),
-    /// Whether requests are sent to cluster addresses, unless the policy states it.
+    /// Whether requests are sent to cluster addresses, unless the policy sets the routing type.
     service_address: bool,
     /// Whether the rule fails closed because of an unsupported policy.
     closed: bool,
@@ -151,7 +151,7 @@ impl<'a> Builder<'_, 'a> {
             Some(ListenerProtocol::Tls) if state.passes_through() => Protocol::Tls(None),
             Some(ListenerProtocol::Tls) => Protocol::Tls(Some(self.server_tls(state, converted))),
             Some(ListenerProtocol::Tcp) => Protocol::Tcp,
-            // UDP listeners and listeners without a protocol are handled elsewhere.
+            // This function builds no UDP listeners and no listeners without a protocol.
             Some(ListenerProtocol::Http | ListenerProtocol::Udp) | None => Protocol::Http,
         };
         let mut settings = ListenerSettings {
@@ -189,7 +189,7 @@ impl<'a> Builder<'_, 'a> {
             ..ServerTls::default()
         };
         if state.protocol == Some(ListenerProtocol::Tls) {
-            // The protocol inside the connection is unknown.
+            // The protocol inside TLS is unknown, so no ALPN protocol is offered.
             tls.alpn.clear();
         }
         if let Some(wanted) = policy.map(|converted| &converted.tls) {
@@ -211,7 +211,7 @@ impl<'a> Builder<'_, 'a> {
             namespace: gateway.object.meta.namespace.clone(),
             gateway: gateway.object.meta.name.clone(),
             listener: match state.set {
-                // Names of listeners contain no slash, so these are unique.
+                // Names of listeners contain no slash, so `SET/LISTENER` is unique.
                 Some(set) => format!("{}/{}", gateway.sets[set].object.key(), state.spec.name),
                 None => state.spec.name.clone(),
             },
@@ -440,7 +440,7 @@ impl<'a> Builder<'_, 'a> {
     }
 }
 
-/// Sets the hostname of the route as the host of probes without one.
+/// Sets the hostname of the route as the host of health checks without a host.
 fn name_host(check: &mut ActiveCheck, host: Option<&str>) {
     if let Probe::Http(probe) = &mut check.probe
         && probe.host.is_none()
@@ -461,8 +461,8 @@ fn find<'a, S: RoutePolicySpec>(
     attached.find(route, rule, on)
 }
 
-/// The matches of a rule for CONNECT requests, which have an empty path: that of each match is replaced, as in Envoy
-/// Gateway.
+/// The matches of a rule for CONNECT requests. Their path is empty, so it replaces the path of each match, as
+/// in Envoy Gateway.
 fn connect_matches(matches: &[Match]) -> Vec<Match> {
     let mut connect: Vec<Match> = Vec::new();
     for matched in matches {

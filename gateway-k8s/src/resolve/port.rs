@@ -63,8 +63,8 @@ fn is_reserved(index: &ObjectIndex<'_>, port: u16, listener: &ListenerState<'_>)
 #[derive(Default)]
 struct Sockets {
     claims: HashMap<(Vec<IpAddr>, Number), Claim>,
-    /// For each address, the group of addresses with which it is bound. If two groups of sockets
-    /// had an address in common, its connections would be distributed among them at random.
+    /// For each address, the group of addresses with which it is bound. If two groups of sockets had an
+    /// address in common, the kernel would distribute its connections among them at random.
     groups: HashMap<(IpAddr, Number), Vec<IpAddr>>,
 }
 
@@ -84,7 +84,7 @@ enum SocketConflict {
     Hostname,
     Whole,
     Address,
-    /// The data plane itself uses it.
+    /// The data plane itself uses the socket.
     Reserved,
 }
 

@@ -73,7 +73,7 @@ impl Report {
         self.add(note, subject, field.into());
     }
 
-    /// Adds findings that have their places.
+    /// Adds findings that already have their places.
     pub(super) fn extend(&mut self, found: impl IntoIterator<Item = Diagnostic>) {
         self.0.extend(found);
     }

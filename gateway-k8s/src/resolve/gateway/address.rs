@@ -50,7 +50,7 @@ pub(super) fn bind(index: &ObjectIndex<'_>, object: &Object<GatewaySpec>) -> Vec
     addresses
 }
 
-/// All addresses of a machine of these families.
+/// The unspecified address of each IP family. Binding it binds all addresses of the machine.
 pub fn every_address(family: &IpFamily) -> Vec<IpAddr> {
     let (four, six) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
     match family {
@@ -93,8 +93,8 @@ impl Addresses {
         )
     }
 
-    /// Compares the requested addresses with `own`, those that the Gateway has. `holds` returns whether a
-    /// requested address is usable; `why` describes the others.
+    /// Compares the requested addresses with `own`, the addresses of the Gateway. `holds` returns whether a
+    /// requested address is usable; `why` is the message for an address that is not.
     fn of(spec: &GatewaySpec, own: Vec<String>, holds: impl Fn(&str) -> bool, why: &str) -> Self {
         let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let wanted = spec.addresses.iter().map(|address| given(&address.value));

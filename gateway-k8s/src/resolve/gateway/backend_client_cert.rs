@@ -23,7 +23,7 @@ use crate::status::{ConditionType, Conditions, GatewayReason};
 /// Client certificate that a Gateway presents to backends.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) enum BackendClientCert {
-    /// None is configured.
+    /// No certificate is configured.
     #[default]
     None,
     /// The certificate.
@@ -101,7 +101,7 @@ impl BackendClientCert {
         let found = match parameters::gateway_parameters(index.objects, gateway) {
             Ok(Some(found)) => found,
             Ok(None) => return Self::None,
-            // The settings for TLS backends are not known.
+            // The EnvoyProxy is missing or invalid, so it is unknown whether it sets a certificate.
             Err(_) => return Self::Unusable,
         };
         let Some(tls) = &found.backend_tls else {
@@ -133,7 +133,7 @@ impl BackendClientCert {
         Self::refuse(message, conditions, report, subject)
     }
 
-    /// Reports an error in the EnvoyProxy. TLS backends are unavailable.
+    /// Reports an error in the EnvoyProxy that makes TLS backends unavailable.
     pub(super) fn refuse(
         message: String,
         conditions: &mut Conditions<GatewayReason>,

@@ -46,8 +46,8 @@ pub(super) enum ReferenceError {
     Unusable,
 }
 
-/// Resolves the references of a listener in their order. Of certificates for the same name, the first is
-/// used.
+/// Resolves the references of a listener in order. If several certificates have the same name, the first one
+/// is used.
 pub(super) fn resolve(
     index: &ObjectIndex<'_>,
     owner: Owner<'_>,
@@ -93,8 +93,8 @@ pub(super) fn resolve(
     }
 }
 
-/// Rejects a certificate with the names and key algorithm of an earlier one, because it would never
-/// be selected.
+/// Rejects a certificate with the names and key algorithm of an earlier one, because TLS would never select
+/// it.
 fn claim(
     taken: &mut HashSet<(NamePattern, KeyAlgorithm)>,
     certificate: &Certificate,

@@ -23,7 +23,7 @@ pub(in super::super) struct GatewayClientTls {
 }
 
 impl GatewayClientTls {
-    /// Resolves the settings, and sets `ResolvedRefs` of the Gateway. If they cannot be applied, TLS
+    /// Resolves the settings, and sets `ResolvedRefs` of the Gateway. If the settings cannot be applied, TLS
     /// backends are unavailable.
     pub(super) fn find(
         index: &ObjectIndex<'_>,
@@ -35,7 +35,7 @@ impl GatewayClientTls {
         let certificate = BackendClientCert::find(index, gateway, conditions, report, subject);
         let section = match parameters::gateway_parameters(index.objects, gateway) {
             Ok(found) => found.and_then(|found| found.backend_tls.clone()),
-            // The limits are not known.
+            // The EnvoyProxy is missing or invalid, so its limits are unknown.
             Err(_) => return Self::of(BackendClientCert::Unusable),
         };
         let limits = section.map_or(Ok(BackendTlsLimits::default()), |tls| tls.limits());
@@ -60,7 +60,7 @@ impl GatewayClientTls {
         }
     }
 
-    /// Whether the settings of backends apply unchanged.
+    /// Whether the Gateway has no settings, so that those of the backends apply unchanged.
     pub(in super::super) fn is_none(&self) -> bool {
         self.certificate.is_none() && self.limits.is_default()
     }

@@ -55,7 +55,7 @@ fn protocols(listeners: &mut ListenerList<'_>, at: &[ListenerIndex]) {
     );
     let torn = |owner| families.get(&owner).is_some_and(|spoken| spoken.len() > 1);
     let own = families.get(&None).filter(|own| !own.is_empty());
-    // The first one wins, unless it belongs to a Gateway or ListenerSet that conflicts with itself.
+    // The first listener gets the port, unless its own Gateway or ListenerSet uses several protocols on it.
     let mut winner = own.and_then(|own| own.first().copied());
     for i in at {
         let set = listeners[*i].set;
@@ -98,7 +98,7 @@ fn hostnames(listeners: &mut ListenerList<'_>, at: &[ListenerIndex]) {
 }
 
 /// The listener that gets a hostname: that of the Gateway, or else the first of the oldest ListenerSet.
-/// `None` if the Gateway or a ListenerSet conflicts with itself.
+/// `None` if the Gateway or a ListenerSet has several listeners with the hostname.
 fn winner(listeners: &ListenerList<'_>, group: &[ListenerIndex]) -> Option<ListenerIndex> {
     let first = *group.first()?;
     let mut owners = BTreeSet::new();

@@ -9,7 +9,7 @@ use crate::status::{ConditionType, ListenerReason};
 /// How an error of a listener is reported.
 struct ListenerFinding {
     code: FindingCode,
-    /// Path of the field below the listener; empty: the listener.
+    /// Path of the field within the listener; empty if the error concerns the whole listener.
     field: &'static str,
     advice: &'static str,
 }

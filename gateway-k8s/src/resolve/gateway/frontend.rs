@@ -1,7 +1,7 @@
 //! `spec.tls.frontend`: validation of client certificates on HTTPS listeners (GEP-91).
 //!
-//! The settings of a port replace the default, even if they are empty. Valid CA references are
-//! used; if there are none, the listeners are not served.
+//! The settings of a port replace the default settings, even if those of the port are empty. Invalid CA
+//! references are ignored; if no reference is valid, the listeners are not served.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(super) struct Frontend {
 /// Validation of client certificates.
 #[derive(Debug)]
 enum Validation {
-    /// Clients are asked for a certificate.
+    /// TLS requests a certificate from clients.
     Asked {
         auth: ClientAuth,
         /// Reason and message if some CA references are invalid.
@@ -183,13 +183,13 @@ impl Validation {
     }
 }
 
-/// Whether a reason concerns references that were reported once for the Gateway.
+/// Whether the error with this reason has been reported once for the whole Gateway.
 pub(super) fn is_reported(listener: &ListenerState<'_>, reason: ListenerReason) -> bool {
     match reason {
         ListenerReason::NoValidCaCertificate
         | ListenerReason::InvalidCaCertificateRef
         | ListenerReason::InvalidCaCertificateKind => true,
-        // Without certificates, the reason concerns the missing certificates.
+        // A listener without certificates has this reason because of its own certificate references.
         ListenerReason::RefNotPermitted => !listener.certificates.is_empty(),
         ListenerReason::Accepted
         | ListenerReason::HostnameConflict

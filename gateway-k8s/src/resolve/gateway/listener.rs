@@ -28,7 +28,7 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) set: Option<ListenerSetIndex>,
     /// Index in the object that contains the listener.
     pub(crate) at: usize,
-    /// `None`: not supported.
+    /// `None`: the protocol is not supported.
     pub(crate) protocol: Option<ListenerProtocol>,
     pub(crate) conditions: Conditions<ListenerReason>,
     /// Kinds of routes that may attach.
@@ -164,7 +164,7 @@ impl<'a> ListenerState<'a> {
         }
     }
 
-    /// Reason of a listener that is not programmed.
+    /// Reason of `Programmed` if the listener is not served.
     fn invalid(&self) -> ListenerReason {
         match self.set {
             Some(_) => ListenerReason::ListenersNotValid,
@@ -249,7 +249,7 @@ impl<'a> ListenerState<'a> {
         self.sound &= !self.kinds.is_empty();
     }
 
-    /// `None`: not supported.
+    /// TLS mode of the listener; `None`: not supported.
     fn mode(&self) -> Option<TlsMode> {
         let tls = self.spec.tls.as_ref();
         TlsMode::parse(tls.and_then(|tls| tls.mode.as_deref()))

@@ -72,8 +72,8 @@ pub(super) struct GatewayState<'a> {
     addresses: Addresses,
     /// TLS of connections to backends.
     pub(super) client_tls: GatewayClientTls,
-    /// Whether requests are sent to the cluster address of a Service instead of its endpoints, unless a policy states
-    /// it (`routingType` of EnvoyProxy).
+    /// Default routing type (`routingType` of the EnvoyProxy): whether requests are sent to the cluster
+    /// address of a Service instead of its endpoints. A policy takes precedence.
     pub(super) service_address: bool,
     conditions: Conditions<GatewayReason>,
 }
@@ -222,7 +222,7 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// The listeners of one of its ListenerSets, or its own.
+    /// The listeners of the ListenerSet `set`; `None`: those of the Gateway itself.
     pub(super) fn listeners_of(&self, set: Option<ListenerSetIndex>) -> Vec<&ListenerState<'a>> {
         let listeners = self.listeners.iter();
         listeners.filter(|listener| listener.set == set).collect()
@@ -299,7 +299,7 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Sets the hostnames of the other listeners on each port.
+    /// Sets `neighbours` of each listener: the hostnames of the other listeners on its port.
     fn meet_neighbours(&mut self) {
         let named = self.listeners.iter().enumerate();
         let named = named.filter(|(_, listener)| listener.hostname != NamePattern::Any);

@@ -1,5 +1,6 @@
-//! HTTPS listeners with overlapping names, for which clients may reuse each other's connections (GEP-3567).
-//! Towergate returns 421 for such requests, so clients open another connection.
+//! HTTPS listeners with overlapping hostnames: a client may reuse a connection to one listener for requests
+//! to another (GEP-3567). Towergate returns 421 for such requests, so that the client opens another
+//! connection.
 
 use std::collections::HashSet;
 

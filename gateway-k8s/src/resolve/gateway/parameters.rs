@@ -1,11 +1,11 @@
 //! Parameters of GatewayClasses and Gateways: kind EnvoyProxy of Envoy Gateway.
 //!
-//! The EnvoyProxy of a Gateway replaces that of its GatewayClass, or is merged with it
-//! (`mergeType`). If the reference cannot be resolved or the EnvoyProxy is invalid, the Gateway is
-//! not accepted (`InvalidParameters`, as Gateway API recommends). A Service without its author's
-//! settings could admit more clients, so none is created. If the EnvoyProxy does not exist,
-//! listeners and routes are resolved as in Envoy Gateway, and existing data planes keep serving
-//! them. Fields that only configure Envoy are ignored with a warning.
+//! The EnvoyProxy of a Gateway replaces that of its GatewayClass, or is merged with it (`mergeType`). If the
+//! reference cannot be resolved or the EnvoyProxy is invalid, the Gateway is not accepted
+//! (`InvalidParameters`, as Gateway API recommends), and no Service is created: without the settings of the
+//! EnvoyProxy, it could admit more clients. If the EnvoyProxy does not exist, listeners and routes are
+//! resolved as in Envoy Gateway, and existing data planes keep serving them. Fields that only configure Envoy
+//! are ignored with a warning.
 
 use std::borrow::Cow;
 
@@ -30,9 +30,8 @@ const OF_CLASS: &str = "spec.parametersRef";
 
 /// The EnvoyProxy that applies to a Gateway; `None` if neither it nor its GatewayClass references one.
 ///
-/// # Errors
-/// The reason for which the Gateway is not served: the EnvoyProxy is missing or invalid, or has a field that is not
-/// supported and whose absence could send requests elsewhere.
+/// # Errors Why the Gateway is not served: the EnvoyProxy is missing or invalid, or has an unsupported field
+/// that could change where requests are sent.
 pub fn gateway_parameters<'a>(
     objects: &'a Objects,
     gateway: &Object<GatewaySpec>,
@@ -154,7 +153,7 @@ pub(super) fn check_class(
     }
 }
 
-/// Sets the conditions of a Gateway for its parameters. Returns whether it can be served.
+/// Sets the conditions of a Gateway for its parameters. Returns whether the Gateway can be served.
 pub(super) fn check_gateway(
     index: &ObjectIndex<'_>,
     gateway: &Object<GatewaySpec>,
@@ -213,7 +212,7 @@ fn without_effect(proxy: &Object<EnvoyProxySpec>) -> Option<String> {
     let ignored = proxy.spec.ignored();
     (!ignored.is_empty()).then(|| {
         format!(
-            "EnvoyProxy {}: without effect, since they configure Envoy or are not supported: {}",
+            "EnvoyProxy {}: these fields have no effect, because they configure Envoy or are not supported: {}",
             proxy.key(),
             ignored.join(", ")
         )

@@ -1,4 +1,4 @@
-//! One process for all Gateways: a folder of manifests. Its settings are those of one EnvoyProxy.
+//! Settings of a process that serves all Gateways of a folder of manifests. They come from one EnvoyProxy.
 
 use towergate_policy::envoy_proxy::ProcessSettings;
 
@@ -7,8 +7,8 @@ use super::parameters::gateway_parameters;
 use crate::api::gateway::GatewaySpec;
 use crate::objects::{Object, ObjectKey, Objects};
 
-/// The first Gateway of this controller by name that has an EnvoyProxy, and the settings of the
-/// process in it. `None`: no Gateway has one.
+/// Of the Gateways of this controller with an EnvoyProxy, the first by name, and the process settings in its
+/// EnvoyProxy. `None`: no Gateway has one.
 pub fn process_parameters(
     objects: &Objects,
     options: &ResolveOptions,
@@ -28,7 +28,7 @@ pub fn process_parameters(
     found.next()
 }
 
-/// The settings of a Gateway that its process does not have, because another Gateway sets them.
+/// The process settings of a Gateway that are not in force, because another Gateway sets them.
 pub(super) fn overridden(
     objects: &Objects,
     options: &ResolveOptions,

@@ -26,14 +26,14 @@ pub(crate) enum TlsMode {
 pub(crate) enum ProtocolFamily {
     /// HTTP in plain text.
     Http,
-    /// TLS, with or without HTTPS inside. The listeners differ by SNI.
+    /// HTTPS or TLS. Listeners of one port are distinguished by SNI.
     Tls,
     Tcp,
     Udp,
 }
 
 impl ListenerProtocol {
-    /// `None`: not supported.
+    /// Parses the protocol of a listener. `None`: not supported.
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "HTTP" => Some(Self::Http),
@@ -45,7 +45,7 @@ impl ListenerProtocol {
         }
     }
 
-    /// The family of its socket.
+    /// The family of the protocol.
     pub(crate) const fn family(self) -> ProtocolFamily {
         match self {
             Self::Http => ProtocolFamily::Http,
@@ -55,7 +55,7 @@ impl ListenerProtocol {
         }
     }
 
-    /// Whether it carries HTTP requests.
+    /// Whether the protocol carries HTTP requests.
     pub(crate) const fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Https)
     }
@@ -73,7 +73,7 @@ impl ListenerProtocol {
 }
 
 impl TlsMode {
-    /// `None`: not supported. The default is [`Self::Terminate`].
+    /// Parses `tls.mode`. `None`: not supported. Default: [`Self::Terminate`].
     pub(super) fn parse(text: Option<&str>) -> Option<Self> {
         match text {
             None | Some("Terminate") => Some(Self::Terminate),

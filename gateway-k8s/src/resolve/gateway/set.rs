@@ -77,7 +77,7 @@ impl<'a> ListenerSetState<'a> {
         Self { object, refused }
     }
 
-    /// A ListenerSet of a Gateway that is not accepted.
+    /// A ListenerSet whose Gateway is not accepted.
     pub(super) fn of_refused(
         gateway: &Object<GatewaySpec>,
         object: &'a Object<ListenerSetSpec>,

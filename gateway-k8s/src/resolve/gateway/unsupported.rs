@@ -13,7 +13,7 @@ use crate::finding::FindingCode;
 use crate::objects::Object;
 use crate::status::{ConditionType, Conditions, GatewayReason, ListenerReason};
 
-/// Checks a Gateway without its listeners. Returns `false` if it cannot be served.
+/// Checks a Gateway without its listeners. Returns `false` if the Gateway cannot be served.
 pub(super) fn check_gateway(
     index: &ObjectIndex<'_>,
     conditions: &mut Conditions<GatewayReason>,
@@ -104,9 +104,8 @@ pub(super) fn check_filters(listener: &mut ListenerState<'_>) {
     }
 }
 
-/// Rejects a listener that has an unknown field, or to which an unknown field of its object may apply: the
-/// field may restrict the accepted routes or require client certificates. `unreadable_fields` are
-/// those of the object.
+/// Rejects a listener to which one of `unreadable_fields`, those of the object that contains it, may apply:
+/// the field may restrict the accepted routes or require client certificates.
 pub(super) fn check_unreadable_fields(
     unreadable_fields: &[SchemaViolation],
     listener: &mut ListenerState<'_>,

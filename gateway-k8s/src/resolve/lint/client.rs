@@ -1,4 +1,4 @@
-//! Detection of the client address, and consequences that are easily overlooked.
+//! Detection of the client address, and its consequences that users easily overlook.
 
 use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::XForwardedFor;
@@ -164,8 +164,8 @@ fn tcp_idle(
     }
 }
 
-/// Reports that a proxy in front must not use HTTP/1.0, the default of older versions of nginx. A proxy whose networks are
-/// listed is known.
+/// Reports that a proxy in front must not use HTTP/1.0, the default of older versions of nginx. Policies that
+/// list the networks of the proxy are not reported.
 fn old_version(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
     let detection = policy.spec.client_ip_detection.as_ref();
     let field = match detection {

@@ -1,7 +1,7 @@
-//! Hostnames of routes whose requests another listener of the port serves.
+//! Hostnames of routes whose requests go to another listener of the port.
 //!
-//! The listener with the most specific hostname serves a request, also if no route of it matches. A route that is attached to a
-//! less specific listener is accepted, because they have a hostname in common, but receives no such request.
+//! The listener with the most specific hostname serves a request, even if none of its routes matches. A route
+//! on a less specific listener is accepted if the hostnames overlap, but receives none of these requests.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::super::report::Report;
 use super::super::route::RouteState;
 use crate::finding::FindingCode;
 
-/// Reports hostnames of routes that only a listener without the route serves.
+/// Reports hostnames of routes whose requests go to a listener to which the route is not attached.
 pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: &mut Report) {
     for state in routes {
         for (hostname, message) in shadowed(gateways, state) {
@@ -28,7 +28,7 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: 
     }
 }
 
-/// The index of each such hostname, with a message.
+/// The index of each hostname to report, with a message.
 fn shadowed(gateways: &Gateways<'_>, state: &RouteState<'_>) -> BTreeSet<(usize, String)> {
     let mut found = BTreeSet::new();
     for attachment in &state.attachments {
@@ -80,7 +80,7 @@ fn server_of(
     more.then_some(server)
 }
 
-/// The index of the first hostname of a route from which `host` results on a listener.
+/// The index of the first hostname of a route whose intersection with the listener's hostname is `host`.
 fn written(hostnames: &[String], listener: &NamePattern, host: &NamePattern) -> Option<usize> {
     hostnames.iter().position(|name| {
         let name = name.parse::<NamePattern>().ok();

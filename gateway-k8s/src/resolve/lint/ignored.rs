@@ -1,4 +1,4 @@
-//! Fields that are not supported, and without which policies are applied.
+//! Unsupported fields of policies that are ignored.
 
 use towergate_policy::check::FieldRemarks;
 
@@ -7,7 +7,7 @@ use super::super::policy::{applicable, without_effect};
 use super::super::report::{Report, Subject};
 use crate::finding::FindingCode;
 
-/// Reports fields of policies that have no effect.
+/// Reports unsupported fields of policies that are ignored.
 pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
     let objects = index.objects;
     for policy in objects.client_traffic_policies.values() {
@@ -27,10 +27,9 @@ pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
 fn warn(subject: &Subject<'_>, remarks: FieldRemarks, report: &mut Report) {
     for field in remarks.ignored {
         let message = without_effect(&field);
-        // A value has the form `field: value`.
+        // An ignored value is written `field: value`; only the field is the place.
         let place = field.split(": ").next().unwrap_or_default().to_owned();
-        let help =
-            "nothing is less protected without it; remove it, or keep it for another gateway";
+        let help = "the field protects nothing; remove it, or keep it for another gateway";
         report.warn(FindingCode::FieldIgnored, subject, place, message, help);
     }
 }

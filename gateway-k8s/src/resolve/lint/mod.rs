@@ -8,7 +8,7 @@
 //! | `client` | client addresses, PROXY protocol |
 //! | `header_edits` | header edits without effect |
 //! | `hostname` | hostnames of routes that another listener serves |
-//! | `ignored` | fields without which policies are applied |
+//! | `ignored` | unsupported fields of policies that are ignored |
 //! | `policy_service` | services that SecurityPolicies and filters call |
 //! | `redirect` | redirect loops, rules without backends |
 //! | `stream` | settings for requests on routes of connections |

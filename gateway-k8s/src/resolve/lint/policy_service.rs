@@ -1,5 +1,5 @@
-//! Services without endpoints that SecurityPolicies and ExternalAuth filters call. A Service that does not
-//! exist makes its policy or rule invalid.
+//! Services without endpoints that SecurityPolicies and ExternalAuth filters call. A missing Service is not
+//! reported here: it makes its policy or rule invalid.
 
 use towergate_core::plan::{BackendId, Destination, Endpoints};
 use towergate_policy::common::{BackendRef, SingleBackendRef};
@@ -57,7 +57,8 @@ pub(super) fn check_filters(routes: &[RouteState<'_>], endpoints: &Endpoints, re
     }
 }
 
-/// The services of the filters of a rule, in order. An invalid filter has none, and makes the rule return 500.
+/// The services of the filters of a rule, in order. An invalid filter has no service, and makes the rule
+/// return 500.
 fn filter_services(rule: &RuleDraft) -> impl Iterator<Item = &BackendId> {
     let valid = rule.respond.is_none();
     let policies = rule.policies.iter().filter(move |_| valid);
@@ -92,7 +93,7 @@ struct ServiceReference<'p> {
 }
 
 impl ServiceReference<'_> {
-    /// The backend, if it is a Service. `namespace`: that of the policy.
+    /// The identity of the Service. `namespace` is that of the policy, for references without a namespace.
     fn id(&self, namespace: &str) -> BackendId {
         let port = self.port.and_then(|port| port.try_into().ok());
         BackendId {

@@ -62,9 +62,8 @@ pub(super) fn accept(status: &mut PolicyStatus, ancestors: &[ParentReference]) {
     }
 }
 
-/// Sets `Warning` if the policy uses deprecated fields, or unsupported fields without which it is
-/// applied; the reason of the latter is `unsupported`. For both, the reason is `Warnings`, as in Envoy
-/// Gateway.
+/// Sets `Warning` if the policy uses deprecated fields, or unsupported fields that are ignored. The reason
+/// for unsupported fields is `unsupported`; if the policy has both, it is `Warnings`, as in Envoy Gateway.
 pub(super) fn warn(
     status: &mut PolicyStatus,
     ancestors: &[ParentReference],
@@ -92,9 +91,8 @@ pub(super) fn warn(
     }
 }
 
-/// The remarks that apply in a configuration with these objects. Traces of routes require an EnvoyProxy
-/// that turns tracing on, which has a warning of its own; without one, the settings of a policy would have
-/// no effect in Envoy Gateway either.
+/// The remarks that apply in a configuration with these objects. A remark about traces of a policy applies
+/// only if an EnvoyProxy turns tracing on: otherwise the settings have no effect in Envoy Gateway either.
 pub(crate) fn applicable(mut remarks: FieldRemarks, objects: &Objects) -> FieldRemarks {
     let traced = |proxy: &Object<EnvoyProxySpec>| {
         let telemetry = proxy.spec.telemetry.as_ref();

@@ -70,7 +70,7 @@ pub(super) fn attach<'a, S: RoutePolicySpec>(
     run.finish(places.index, statuses)
 }
 
-/// A target below another.
+/// A target within another target.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Child {
     Route(RouteIndex),
@@ -83,9 +83,9 @@ struct RouteAttacher<'r, 'p, 'a, S> {
     policies: Vec<&'a Object<S>>,
     attached: Attached<'a, S>,
     statuses: BTreeMap<usize, PolicyStatus>,
-    /// Below a Gateway, ListenerSet or listener: targets with their own policy.
+    /// For each Gateway, ListenerSet and listener: the targets within it that have their own policy.
     overrides: HashMap<PolicyTarget, BTreeSet<Child>>,
-    /// Below a target: routes whose policies are merged into its policy.
+    /// For each target: the routes whose policies are merged into its policy.
     merged: HashMap<PolicyTarget, BTreeSet<Child>>,
     report: &'r mut Report,
 }
@@ -103,7 +103,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Closes all possible targets of a policy whose targets cannot be read.
+    /// Makes all possible targets of a policy whose targets cannot be read fail closed.
     fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
         let policy = self.policies[at];
         for target in &closed {
@@ -391,9 +391,9 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Targets with their own policy below a target. For a Gateway or ListenerSet, these include
-    /// targets below its parts. For a listener, they include routes attached to the whole Gateway
-    /// or ListenerSet.
+    /// Targets with their own policy within a target. For a Gateway or ListenerSet, these include the targets
+    /// within its listeners. For a listener, they include routes attached to the whole Gateway or
+    /// ListenerSet.
     fn below(&self, target: &PolicyTarget) -> BTreeSet<Child> {
         let mut below = self.overrides.get(target).cloned().unwrap_or_default();
         let whole = match target {

@@ -168,7 +168,7 @@ impl<'a> BackendTls<'a> {
     }
 
     /// The settings for a port of a Service, or for a Backend; `None` without a policy. `ancestors` are the
-    /// parentRefs of the route through which it is reached, or the policy that names it.
+    /// parentRefs of the route through which the backend is reached, or the policy that names the backend.
     ///
     /// # Errors
     ///
@@ -400,7 +400,7 @@ fn roots(
     let message = bundle.message("caCertificateRefs");
     match bundle.pem.is_empty() {
         true => Err(unresolved(reason, message)),
-        // Fewer trusted CAs are not less secure.
+        // Ignoring invalid references is safe: fewer CA certificates accept fewer backends.
         false => Ok(Some((bundle.pem, Some((reason, message))))),
     }
 }

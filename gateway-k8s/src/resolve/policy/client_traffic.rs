@@ -49,8 +49,8 @@ pub(crate) struct ClientTraffic<'a> {
 struct Held<'a> {
     policy: &'a Object<ClientTrafficPolicySpec>,
     effect: ClientEffect,
-    /// Settings of the port. An invalid policy has them too: its PROXY protocol setting is
-    /// readable, and clients should receive an HTTP response.
+    /// Settings of the port. An invalid policy also sets them: its PROXY protocol setting is readable, and
+    /// without it clients would not receive an HTTP response.
     tcp: TcpSettings,
 }
 
@@ -244,7 +244,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         self.conclude(at, &ancestors);
     }
 
-    /// Closes all listeners that may be targets of a policy whose targets cannot be read.
+    /// Makes all listeners that may be targets of a policy whose targets cannot be read fail closed.
     fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
         let policy = self.policies[at];
         let subject = Subject::new(KIND, policy);
@@ -400,7 +400,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             revocation,
             allow_expired: refs.allow_expired,
         };
-        // The references alone have been checked above.
+        // CA certificates without these conditions have been checked by `texts`.
         if auth.revocation.is_some() || !auth.conditions.alt_names.is_empty() {
             let provider = self.places.index.options.provider.as_ref();
             let checked = auth.check_by(provider);

@@ -51,7 +51,7 @@ pub(crate) struct PolicyContext<'c, 'a> {
 }
 
 impl PolicyContext<'_, '_> {
-    /// The source of references that a policy in the namespace `author` wrote.
+    /// The referencing side of references in a policy of the namespace `author`.
     fn referrer<'n>(&self, author: &'n str) -> From<'n> {
         From {
             group: ENVOY_GROUP,
@@ -60,7 +60,7 @@ impl PolicyContext<'_, '_> {
         }
     }
 
-    /// The policy itself.
+    /// A reference to the policy itself.
     fn reference(&self) -> ParentReference {
         let name = self.policy.split_once('/').map(|(_, name)| name);
         ParentReference {

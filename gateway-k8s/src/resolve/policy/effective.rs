@@ -36,7 +36,7 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
     fn without_effect() -> Option<&'static str> {
         None
     }
-    /// Whether these values differ between listeners.
+    /// Whether the enforced settings differ between listeners.
     fn counts_by_listener(&self) -> bool {
         false
     }
@@ -79,7 +79,7 @@ impl<S> Clone for InForce<'_, S> {
 impl<S> Copy for InForce<'_, S> {}
 
 impl<'a, S: RoutePolicySpec> InForce<'a, S> {
-    /// A policy that is not merged.
+    /// A policy that is not merged into another.
     pub(super) fn alone(policy: &'a Object<S>) -> Self {
         Self {
             policy,

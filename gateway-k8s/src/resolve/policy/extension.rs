@@ -1,7 +1,7 @@
 //! EnvoyExtensionPolicy and EnvoyPatchPolicy: not supported, so that their targets fail closed.
 //!
-//! The decoder marks an object as invalid unless all of its extensions may fail open; such an
-//! object has no effect, but replaces a less specific one.
+//! An object is valid only if all of its extensions may fail open. A valid object has no effect, except that
+//! it replaces a less specific one.
 
 use towergate_policy::FieldError;
 use towergate_policy::check::FieldRemarks;

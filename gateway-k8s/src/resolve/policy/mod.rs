@@ -182,7 +182,8 @@ pub(super) struct Unusable {
 }
 
 impl Unusable {
-    /// The message of a condition, which has no field of its own: that of an invalid policy names the field.
+    /// The message for a condition. A condition has no field, so the message about an invalid policy includes
+    /// it.
     fn condition_message(&self, reason: PolicyReason) -> Cow<'_, str> {
         let names_it = self.message.contains(&self.field);
         match reason == PolicyReason::Invalid && !names_it {
@@ -191,7 +192,7 @@ impl Unusable {
         }
     }
 
-    /// The target is missing or belongs to another policy.
+    /// An error about a target that is missing or belongs to another policy.
     fn target(message: String) -> Self {
         Self {
             field: "spec.targetRefs".to_owned(),
@@ -201,7 +202,7 @@ impl Unusable {
         }
     }
 
-    /// The section that `field` names does not exist.
+    /// An error about the missing section that `field` names.
     fn section(field: String, (message, help): (String, String)) -> Self {
         Self {
             field,
@@ -226,8 +227,8 @@ impl From<FieldError> for Unusable {
 /// Reason of a policy that makes its namespace fail closed.
 const TARGETS_UNREADABLE: &str = "the targets of the policy cannot be read";
 
-/// Reports a policy that makes its possible targets fail closed: everything in `namespace`, or the
-/// objects that the readable parts of its selectors select.
+/// Reports a policy that makes its possible targets fail closed: everything in `namespace`, or with `None`,
+/// the objects that the readable parts of its selectors select.
 fn report_unreadable(report: &mut Report, subject: &Subject<'_>, namespace: Option<&str>) {
     let scope = match namespace {
         None => "everything that the readable part of its selectors selects".to_owned(),

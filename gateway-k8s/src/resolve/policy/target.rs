@@ -1,9 +1,9 @@
 //! Targets of policies: Gateways, ListenerSets, listeners, routes, rules.
 //!
-//! A target that cannot be read must fail closed. A reference with an unknown kind or group is a
-//! reference to every object of its name, and a selector selects everything that its readable parts
-//! select. If a reference cannot be read, or has an unknown kind and no object has its name,
-//! everything in the policy's namespace fails closed.
+//! A target that cannot be read must fail closed. A reference with an unknown kind or group is treated as a
+//! reference to every object with its name. A selector selects everything that its readable parts select. If
+//! a reference cannot be read, or has an unknown kind and no object has its name, everything in the policy's
+//! namespace fails closed.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -41,7 +41,7 @@ pub(super) enum PolicyTarget {
 }
 
 impl PolicyTarget {
-    /// The section of this name of a whole object.
+    /// The listener or rule named `section` in this target; `None`: the whole target.
     fn within(self, section: Option<&str>) -> Self {
         let Some(name) = section.map(str::to_owned) else {
             return self;
@@ -73,7 +73,7 @@ pub(super) struct FoundTargets {
     pub(super) places: Vec<PolicyTarget>,
     /// Possible further targets of the policy, because some of its targets cannot be read.
     pub(super) closes: Vec<PolicyTarget>,
-    /// Whether these are all objects in the namespace of the policy.
+    /// Whether `closes` contains all objects in the namespace of the policy.
     pub(super) whole_namespace: bool,
 }
 
@@ -302,7 +302,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             None | Some(NamespaceFrom::Same) => {
                 policy.namespace == namespace || policy.namespace == EVERY_NAMESPACE
             }
-            // An unknown value makes the policy invalid.
+            // With an unknown value, the policy is invalid and must fail closed wherever it may apply.
             Some(NamespaceFrom::All | NamespaceFrom::Other(_)) => true,
             Some(NamespaceFrom::Selector) => {
                 let written = namespaces.and_then(|namespaces| namespaces.selector.as_ref());

@@ -27,7 +27,7 @@ pub(crate) struct Attachment {
     pub(crate) set: Option<ListenerSetIndex>,
     /// Listeners that accept the route, with the common hostnames.
     pub(crate) listeners: Vec<(ListenerIndex, Vec<NamePattern>)>,
-    /// The parentRef as written. An API server has set group and kind.
+    /// The parentRef as written. In a cluster, the API server has set group and kind.
     pub(crate) parent: ParentReference,
     /// Conditions of the route for this parent.
     pub(crate) conditions: Conditions<RouteReason>,

@@ -302,7 +302,7 @@ impl<'a> Backends<'a> {
         });
         ResolvedBackend {
             backend,
-            // Only the data plane knows whether a name has addresses.
+            // Host names are resolved by the data plane, so they count as endpoints here.
             available: !object.endpoints.is_empty()
                 || !object.hosts.is_empty()
                 || object.dynamic.is_some(),

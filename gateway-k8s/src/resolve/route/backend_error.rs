@@ -6,7 +6,7 @@ use crate::status::RouteReason;
 #[derive(Clone, Debug)]
 pub(crate) struct BackendError {
     pub(super) reason: RouteReason,
-    /// A clause without full stop.
+    /// Error message: a clause without a full stop.
     pub(super) message: String,
 }
 

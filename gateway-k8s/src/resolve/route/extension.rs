@@ -53,7 +53,7 @@ pub(super) struct Extensions {
 #[derive(Debug)]
 pub(super) struct ExtensionError {
     pub(super) condition: ConditionType,
-    /// A clause without full stop.
+    /// Error message: a clause without a full stop.
     pub(super) message: String,
 }
 
@@ -249,7 +249,7 @@ impl Extensions {
     }
 }
 
-/// Parses a credential, which messages do not show.
+/// Parses a credential. Error messages do not contain it.
 fn parse_secret(text: &str) -> Result<SecretHeaderValue, ExtensionError> {
     text.parse()
         .or_else(|_| invalid("credentialInjection: the credential is not a header value"))
@@ -404,7 +404,7 @@ fn credential(
         Ok(None) => return invalid(format!("Secret {key} has no {CREDENTIAL}")),
         Err(fault) => return invalid(format!("{CREDENTIAL} of Secret {key} is {fault}")),
     };
-    // Editors end a file with a line break.
+    // Editors add a line break at the end of a file; it is not part of the credential.
     let text = String::from_utf8(value).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
     match text {
         Ok(text) if !text.is_empty() && http::HeaderValue::from_str(&text).is_ok() => {
@@ -467,7 +467,7 @@ spec:
   matches: [{cookies: [{name: beta, value: 'yes'}]}]
 ";
 
-    /// An API server with an older CRD may let it pass.
+    /// An API server with an older CRD may accept such a match.
     #[test]
     fn a_match_without_a_condition_does_not_hold_for_every_request() {
         let mut objects = decode("test.yaml", OBJECTS).objects;

@@ -67,7 +67,7 @@ pub(super) struct FilterError {
     pub(super) reason: RouteReason,
     /// Index of the filter.
     pub(super) at: usize,
-    /// A clause without full stop.
+    /// Error message: a clause without a full stop.
     pub(super) message: String,
 }
 
@@ -80,7 +80,7 @@ impl Filters {
         }
         let others = [
             ("URLRewrite", filters.rewrite.is_some()),
-            // A redirected request reaches no backend, and neither would its copies.
+            // A redirected request is not forwarded, so it cannot be mirrored either.
             ("RequestMirror", filters.mirror_requests()),
         ];
         for (other, is_used) in others {

@@ -113,7 +113,7 @@ impl<'a> RouteRef<'a> {
         of_any!(self, route => &route.meta)
     }
 
-    /// Unreadable fields; the parts that have them fail closed.
+    /// The fields that cannot be read. The parts of the route that contain them fail closed.
     pub(super) fn unreadable_fields(self) -> &'a [SchemaViolation] {
         of_any!(self, route => &route.unreadable_fields)
     }
@@ -280,7 +280,7 @@ impl<'a> RouteState<'a> {
 #[derive(Debug, Default)]
 pub(super) struct RuleErrors {
     all: Vec<RuleError>,
-    /// Whether the error of one rule keeps all rules from being served.
+    /// Whether no rule is served because of the error of one rule.
     closed: bool,
     /// Whether the references of the route are not resolved.
     unresolved: bool,
@@ -294,7 +294,7 @@ pub(super) struct RuleError {
     pub(super) reason: RouteReason,
     /// Path of the invalid field, from `spec` on.
     pub(super) field: String,
-    /// A clause without full stop.
+    /// Error message: a clause without a full stop.
     pub(super) message: String,
     /// Index of the rule.
     pub(super) rule: usize,
@@ -385,7 +385,8 @@ impl RuleErrors {
         conditions.insert(condition);
     }
 
-    /// A condition that is false for all reasons of its errors; `None` without errors.
+    /// The condition of type `kind`, false, with the messages of all its errors; `None` if there are no
+    /// errors.
     fn summary(&self, kind: ConditionType) -> Option<Condition<RouteReason>> {
         let mut reasons: Vec<_> = self.of(kind).map(|fault| fault.reason).collect();
         reasons.sort_unstable_by_key(|reason| reason.as_str());

@@ -1,8 +1,8 @@
 //! Host names of Services in Backends: `NAME.NAMESPACE.svc` and `NAME.NAMESPACE.svc.cluster.local`.
 //!
-//! A name in the Backend's own namespace has the endpoints of the Service, if the manifests contain it: outside of a
-//! cluster no DNS server has the name, and inside of one, requests are balanced over the endpoints like those of a
-//! reference to the Service. All other names are resolved by DNS.
+//! A name in the Backend's own namespace has the endpoints of the Service, if the manifests contain the
+//! Service. Outside of a cluster, no DNS server has the name; inside of a cluster, requests are balanced over
+//! the endpoints like those of a reference to the Service. All other names are resolved by DNS.
 
 use towergate_core::plan::{BackendId, DnsHost, Endpoint};
 

@@ -144,7 +144,7 @@ fn external_name(key: &ObjectKey, service: &ServiceSpec) -> String {
     )
 }
 
-/// `None`: the gateway has no routes for the protocol.
+/// The transport protocol of a port. `None`: the gateway has no routes for the protocol.
 pub(super) fn transport_of(port: &ServicePort) -> Option<Transport> {
     Transport::parse(port.protocol.as_deref())
 }

@@ -158,8 +158,8 @@ fn route_name(route: RouteRef<'_>) -> String {
     format!("{kind} {}/{}", meta.namespace, meta.name)
 }
 
-/// Envoy Gateway's name: unique in the cluster, so that sessions of different rules do not collide
-/// in a browser.
+/// The default name, as in Envoy Gateway. It is unique in the cluster, so that sessions of different rules do
+/// not collide in a browser.
 fn default_name(route: RouteRef<'_>, rule: usize) -> String {
     let (kind, meta) = (route.route_kind().word(), route.meta());
     format!("{kind}-{}-{}-rule-{rule}", meta.namespace, meta.name)

@@ -1,7 +1,7 @@
 //! Rules of TLSRoutes, TCPRoutes and UDPRoutes.
 //!
-//! Each route has one rule. Passed-through connections carry the client's TLS, so
-//! BackendTLSPolicies apply only to other listeners.
+//! Each route has one rule. Passed-through connections carry the client's TLS, so BackendTLSPolicies do not
+//! apply to them.
 
 use towergate_core::plan::{Destination, WeightedBackend};
 

@@ -10,7 +10,8 @@ use super::super::super::report::{Report, Subject};
 use super::{PlacedRule, PolicyUse};
 use crate::finding::FindingCode;
 
-/// Reports credentials of clients on listeners without TLS, and secrets and keys on the way to a provider.
+/// Reports credentials of clients on listeners without TLS, and secrets and keys that are exchanged with a
+/// provider without TLS.
 pub(super) fn check(used: &PolicyUse<'_, '_>, subject: &Subject<'_>, report: &mut Report) {
     of_clients(used, subject, report);
     for (field, what, url) in provider_urls(&used.policy.spec) {
@@ -45,7 +46,7 @@ fn of_clients(used: &PolicyUse<'_, '_>, subject: &Subject<'_>, report: &mut Repo
             placed,
             "attach the routes to an HTTPS listener, and redirect the HTTP listener to it",
         ),
-        // Policies run before the redirect, so clients are asked for credentials on the way to it.
+        // Policies run before the redirect, so clients send their credentials without encryption.
         (None, Some(placed)) => (
             placed,
             "the routes only redirect, but the policy is enforced before the redirect: target the policy at the HTTPS listener (sectionName), or at the routes that do not redirect",
@@ -74,8 +75,8 @@ fn has_redirect(placed: &PlacedRule<'_, '_>) -> bool {
         .is_some_and(|rule| rule.filters.iter().any(is_redirect))
 }
 
-/// URLs to which secrets are sent, or from which keys come: field, effect, URL. The connections to
-/// `backendRefs` have the encryption of these backends.
+/// URLs to which secrets are sent, or from which keys are fetched: field, effect, URL. Endpoints with
+/// `backendRefs` are left out, because the backends configure the TLS of these connections.
 fn provider_urls(spec: &SecurityPolicySpec) -> Vec<(String, &'static str, &str)> {
     let mut urls = Vec::new();
     if let Some(provider) = spec.oidc.as_ref().and_then(|oidc| oidc.provider.as_ref()) {

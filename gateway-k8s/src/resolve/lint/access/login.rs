@@ -1,7 +1,7 @@
 //! Paths of OpenID Connect that the policy does not serve.
 //!
-//! The redirect URL and `logoutPath` belong to the policy of the rule that a browser's request for them
-//! matches. The checks send such a request through the routes of each host where a login may begin.
+//! A browser's request for the redirect URL or `logoutPath` is handled by the policy of the rule that it
+//! matches. The checks match such a request against the routes of each host where a login may begin.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,8 +105,9 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         }
     }
 
-    /// # Errors
-    /// Why no rule under the policy serves the URL after a login at one of the origins.
+    /// Checks that rules under the policy serve the URL after a login at each of the origins.
+    ///
+    /// # Errors Why no rule under the policy serves the URL.
     fn serves_redirect(
         &self,
         policy: &SecurityPolicy,
@@ -146,7 +147,8 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         if url.host() != RedirectHost::Composed {
             return answers.collect();
         }
-        // The host is known only to the sender of the header.
+        // A composed host contains a header of the request, so its value is unknown. One served origin
+        // suffices.
         let first = answers.next().unwrap_or(Ok(()));
         match answers.any(|answer| answer.is_ok()) {
             true => Ok(()),
@@ -154,7 +156,7 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         }
     }
 
-    /// Whether a Gateway serves a host under the policy.
+    /// Checks that at least one Gateway serves a host under the policy.
     fn serves_fixed(
         &self,
         policy: &SecurityPolicy,
@@ -175,7 +177,7 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
             if answer.is_ok() {
                 return answer;
             }
-            // A rule without the policy explains more than a Gateway without the host.
+            // If a Gateway accepts the host, its error is more helpful than that of a Gateway that does not.
             if last.is_ok() || self.listeners(&request).next().is_some() {
                 last = answer;
             }
@@ -196,8 +198,9 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         }
     }
 
-    /// # Errors
-    /// Why the policy does not receive the request.
+    /// Checks that the policy receives the request.
+    ///
+    /// # Errors Why the policy does not receive it.
     fn serves(&self, policy: &SecurityPolicy, request: &BrowserRequest<'_>) -> Result<(), String> {
         let BrowserRequest { host, path, .. } = request;
         let mut listeners = self.listeners(request).peekable();
@@ -230,7 +233,7 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
                 let route = self.inputs.routes[placed.route].route;
                 let rule = placed.rule.map(|rule| rule.index).unwrap_or_default();
                 Err(format!(
-                    "on host {host} it belongs to {} {} spec.rules[{rule}], to which the policy does not apply",
+                    "on host {host} the path belongs to {} {} spec.rules[{rule}], to which the policy does not apply",
                     route.kind(),
                     route.key()
                 ))

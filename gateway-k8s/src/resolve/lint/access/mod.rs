@@ -63,7 +63,7 @@ pub(super) fn check(
             replaced::report_unused(used, &subject, report);
             continue;
         }
-        // An unreadable policy fails closed.
+        // An unreadable policy fails closed, so it cannot protect too little.
         if !used.policy.unreadable_fields.is_empty() {
             continue;
         }
@@ -99,7 +99,7 @@ impl Place<'_, '_> {
 struct PlacedRule<'p, 'a> {
     place: Place<'p, 'a>,
     route: RouteIndex,
-    /// `None`: the rule is for connections or datagrams.
+    /// `None`: the rule applies to connections or datagrams.
     rule: Option<&'p RuleDraft>,
     in_force: Option<InForce<'a, SecurityPolicySpec>>,
 }
@@ -116,7 +116,7 @@ impl<'a> PlacedRule<'_, 'a> {
         self.policies().any(|applied| applied.key() == policy.key())
     }
 
-    /// Whether a filter of the rule asks an authorization service.
+    /// Whether a filter of the rule calls an authorization service.
     fn has_external_auth(&self) -> bool {
         let is_external = |policy: &Policy| matches!(policy, Policy::ExternalAuth(_));
         self.rule
@@ -137,7 +137,7 @@ struct PolicyUse<'p, 'a> {
     rules: Vec<PlacedRule<'p, 'a>>,
     /// Policies that replace it.
     replaced_by: BTreeSet<ObjectKey>,
-    /// Less specific policies with access control that it replaces without having access control itself.
+    /// Less specific policies with access control that this policy, which has none, replaces.
     drops: BTreeMap<ObjectKey, &'a SecurityPolicy>,
 }
 

@@ -6,7 +6,8 @@ use super::super::super::report::{Report, Subject};
 use super::{Inputs, Place, PolicyUse};
 use crate::finding::FindingCode;
 
-/// Reports rules by client address on listeners that do not configure how it is determined.
+/// Reports authorization rules by client address on listeners that do not configure the source of this
+/// address.
 pub(super) fn check(
     used: &PolicyUse<'_, '_>,
     inputs: Inputs<'_, '_>,
@@ -67,7 +68,7 @@ fn configures_address(place: &Place<'_, '_>, inputs: Inputs<'_, '_>) -> bool {
     let client = &inputs.policies.client;
     let own = client.policy(place.gateway, place.at);
     let detects = own.is_some_and(|policy| {
-        // A listener with an unreadable policy fails closed.
+        // A listener with an unreadable policy fails closed, so no finding is needed.
         !policy.unreadable_fields.is_empty() || policy.spec.client_ip_detection.is_some()
     });
     detects || expects_proxy_header(place, inputs)

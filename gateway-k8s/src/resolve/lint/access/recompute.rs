@@ -1,5 +1,5 @@
-//! Authentication that a recomputed route skips: the request continues after `jwt` in the chain of the new
-//! rule, so sections that come before it, and its own `jwt`, do not run.
+//! Authentication that requests skip after `recomputeRoute`: the request continues in the chain of the new
+//! rule after the position of `jwt`. The new rule's own `jwt` and the sections before it do not run.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ fn filled_headers(jwt: &Jwt) -> BTreeSet<String> {
     headers.map(|name| name.to_ascii_lowercase()).collect()
 }
 
-/// Whether filled headers may carry a request of `from` to `to`.
+/// Whether headers that claims fill may move a request from rule `from` to rule `to`.
 fn may_continue(
     from: &PlacedRule<'_, '_>,
     to: &PlacedRule<'_, '_>,
@@ -90,7 +90,7 @@ fn examines(one: &Match, filled: &BTreeSet<String>) -> bool {
     headers.any(|header| filled.contains(header.name.as_str()))
 }
 
-/// The authentication of `to` that `from` does not have, by policy.
+/// The authentication of `to` that `from` does not have: sections with the name of their policy.
 fn own_authentication(from: &PlacedRule<'_, '_>, to: &PlacedRule<'_, '_>) -> Vec<String> {
     let others = to.policies().filter(|policy| !from.is_under(policy));
     let sections = others.flat_map(|policy| {

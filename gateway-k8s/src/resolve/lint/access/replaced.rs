@@ -1,4 +1,4 @@
-//! Policies that more specific ones replace, because these have no `mergeType`.
+//! Policies that are replaced by more specific policies without `mergeType`.
 
 use towergate_policy::security::Action;
 
@@ -25,12 +25,12 @@ pub(super) fn report_unused(used: &PolicyUse<'_, '_>, subject: &Subject<'_>, rep
 
 /// Whether a rule has no access control because its policy replaces `candidate`.
 ///
-/// `authorization.defaultAction: Allow` states that a route is open.
+/// A policy with `authorization.defaultAction: Allow` is exempt: it states that the route is open.
 pub(super) fn loses_access_control(
     placed: &PlacedRule<'_, '_>,
     candidate: &SecurityPolicy,
 ) -> bool {
-    // Authentication has no effect on connections.
+    // A rule for connections has no authentication to lose.
     if placed.rule.is_none() || placed.has_external_auth() {
         return false;
     }
@@ -50,8 +50,8 @@ pub(super) fn loses_access_control(
     authentication(candidate).next().is_some() || !authorizes && candidate.authorization.is_some()
 }
 
-/// Reports that a policy without access control replaces policies that have it. Policies that are in force
-/// nowhere have a finding of their own.
+/// Reports that a policy without access control replaces policies that have it. Replaced policies that are in
+/// force nowhere are left out, because `report_unused` reports them.
 pub(super) fn check(
     used: &PolicyUse<'_, '_>,
     uses: &Uses<'_, '_>,

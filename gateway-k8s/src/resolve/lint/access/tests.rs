@@ -51,7 +51,7 @@ fn every_path() -> Value {
     json!([rule("all", json!({}))])
 }
 
-/// A policy for a target, with its section or the empty string.
+/// A policy for a target: kind, name, and section (empty: none).
 fn policy(name: &str, (kind, target, section): (&str, &str, &str), sections: Value) -> Value {
     let mut reference = json!({"group": "gateway.networking.k8s.io", "kind": kind, "name": target});
     if !section.is_empty() {

@@ -38,7 +38,7 @@ pub(super) struct BackendObject {
     pub(super) hosts: Vec<DnsHost>,
     /// Whether the endpoints use HTTP/2 with prior knowledge.
     pub(super) h2c: bool,
-    /// Whether it is used only while others are unhealthy.
+    /// Whether the Backend is used only while other backends are unhealthy.
     pub(super) fallback: bool,
     /// Host names of the endpoints, without duplicates. `None`: an endpoint without a host name.
     pub(super) host_names: Vec<Option<String>>,

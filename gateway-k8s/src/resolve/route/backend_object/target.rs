@@ -11,7 +11,7 @@ use super::unix_socket::unix_endpoint;
 use crate::resolve::object_index::ObjectIndex;
 use crate::status::RouteReason;
 
-/// Where an endpoint is.
+/// Location of an endpoint.
 pub(super) enum EndpointTarget {
     Address(Endpoint),
     Host(DnsHost),

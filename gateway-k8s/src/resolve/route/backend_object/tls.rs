@@ -31,7 +31,7 @@ pub(super) struct BackendObjectTls {
 }
 
 impl BackendObjectTls {
-    /// The settings for `protocol`, without client certificate and limits of its own.
+    /// The settings for `protocol`, without a client certificate.
     pub(super) fn client(&self, protocol: BackendProtocol) -> ClientTls {
         let alpn = match protocol {
             BackendProtocol::Http1 => "http/1.1",
@@ -147,7 +147,7 @@ fn roots(
         bundle.add(at, ca_bundle::find(index, from, to));
     }
     match bundle.pem.is_empty() {
-        // Fewer trusted CAs are not less secure.
+        // Ignoring invalid references is safe: fewer CA certificates accept fewer backends.
         false => Ok(Some(bundle.pem)),
         true => invalid(bundle.message("spec.tls.caCertificateRefs")),
     }

@@ -8,11 +8,11 @@ use crate::api::grpc_route::GrpcMethodMatch as Written;
 
 /// A service or method of a match.
 enum Name {
-    /// It is valid; `None`: any.
+    /// Valid; `None`: any name.
     Valid(Option<TextMatch>),
-    /// It is invalid.
+    /// Invalid.
     Invalid {
-        /// As an exact string, which has the higher precedence.
+        /// The written name as an exact match, which has the highest precedence.
         exact: TextMatch,
         /// Every name that the match may stand for; `None`: no part of the name is certain.
         loose: Option<TextMatch>,
@@ -102,13 +102,13 @@ impl MatchReader<'_> {
     }
 }
 
-/// Every string that begins with `literal`; `None` without one.
+/// A match for every string that begins with `literal`; `None` if there is no `literal`.
 fn beginning(literal: &str, written: &str) -> Option<TextMatch> {
     let expression = (!literal.is_empty()).then(|| starting_with(literal, written))?;
     TextMatch::regex(&expression).ok()
 }
 
-/// Neither service nor method: every call.
+/// The path match of a service and a method. Without both, it matches every call.
 fn path(service: Option<TextMatch>, method: Option<TextMatch>) -> PathMatch {
     match (service, method) {
         (None, None) => Match::default().path,
@@ -130,7 +130,7 @@ fn is_method(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The part of an invalid name before the first character that no name has.
+/// The part of an invalid name before the first character that no name can contain.
 fn name_start(text: &str) -> String {
     let valid = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.');
     text.chars().take_while(valid).collect()

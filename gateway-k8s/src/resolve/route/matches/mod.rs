@@ -54,12 +54,12 @@ pub(super) struct RuleMatches {
     /// Invalid values. If there are any, `matches` contains all matches that the rule may have
     /// intended.
     pub(super) faults: Vec<MatchError>,
-    /// A match of the rule could stand for any request, because no part of its path is certain.
+    /// Set if a match of the rule could stand for any request, because no part of its path is certain.
     pub(super) lost: Option<LostPath>,
 }
 
-/// A path match of which no part is certain, by the rules that it could precede. The later one
-/// includes the earlier one.
+/// A path match of which no part is certain, classified by the rules that it could precede. Each variant
+/// includes the earlier ones.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum LostPath {
     /// An invalid regular expression. Exact paths precede it, whatever it was meant to match.
@@ -71,9 +71,9 @@ pub(super) enum LostPath {
 /// An invalid value in a match.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct MatchError {
-    /// Its path below the rule, such as `.matches[0].path.type`.
+    /// Path of the value within the rule, such as `.matches[0].path.type`.
     pub(super) field: String,
-    /// The error in it.
+    /// The error message.
     pub(super) message: String,
 }
 
@@ -122,7 +122,7 @@ impl RuleMatches {
             found.lost = found.lost.max(lost);
         }
         match found.lost {
-            // The other matches of the rule may be exact, and then precede those of other rules.
+            // The exact matches of the rule are kept, because they precede those of other rules.
             Some(LostPath::Expression) => found.matches.push(Match::default()),
             Some(LostPath::Unknown) => found.matches = vec![Match::default()],
             None if found.matches.is_empty() => found.matches = vec![Match::default()],
@@ -165,7 +165,7 @@ fn hides_matches(count: usize, unread: &[String]) -> bool {
 
 /// Reads one match of a rule.
 struct MatchReader<'r> {
-    /// Its place among the matches of the rule.
+    /// Index of the match in the rule.
     at: usize,
     unread: &'r [String],
     found: &'r mut RuleMatches,

@@ -173,7 +173,7 @@ fn spellings(value: &str) -> Option<Vec<String>> {
         escaped_slashes: EscapedSlashes::UnescapeAndForward,
         ..PathSettings::default()
     };
-    // Policies may keep escaped and double slashes.
+    // The path as sent is included, because policies may turn off parts of the normalisation.
     let mut all = vec![path.clone()];
     if let Ok(Normalized::Changed(normal) | Normalized::Redirect(normal)) =
         normalize(&path, &settings)

@@ -23,7 +23,7 @@ pub(super) fn product<A: Clone, B: Clone, C: Clone, D: Clone>(
     parts: (Readings<A>, Readings<B>, Readings<C>, Readings<D>),
     mut add: impl FnMut(A, B, C, D),
 ) {
-    // Nearly all matches are valid, so nothing is cloned for them.
+    // Nearly all matches are valid; this case clones nothing.
     let (a, b, c, d) = match parts {
         (Readings::One(a), Readings::One(b), Readings::One(c), Readings::One(d)) => {
             return add(a, b, c, d);
@@ -41,8 +41,8 @@ pub(super) fn product<A: Clone, B: Clone, C: Clone, D: Clone>(
     }
 }
 
-/// The literal beginning of all strings that a regular expression, valid or not, matches. Empty if
-/// there is none for certain.
+/// The literal text with which every match of a regular expression begins; empty if it is uncertain. The
+/// expression may be invalid.
 pub(super) fn literal_start(expression: &str) -> String {
     if has_open_alternative(expression) {
         return String::new();
@@ -55,7 +55,7 @@ pub(super) fn literal_start(expression: &str) -> String {
                 Some(escaped) if escaped.is_ascii_punctuation() => literal.push(escaped),
                 _ => break,
             },
-            // The item before one of these may be absent.
+            // These operators may make the preceding item optional.
             '*' | '?' | '{' => {
                 literal.pop();
                 break;

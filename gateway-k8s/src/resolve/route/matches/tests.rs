@@ -32,7 +32,7 @@ impl Rules {
         Self { protected, other }
     }
 
-    /// The fields at fault.
+    /// The fields with errors.
     fn fields(&self) -> Vec<&str> {
         let faults = self.protected.faults.iter();
         faults.map(|fault| fault.field.as_str()).collect()

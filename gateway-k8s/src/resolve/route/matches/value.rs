@@ -11,7 +11,8 @@ use crate::api::http_route::HttpValueMatch;
 pub(super) type Values<N> = Vec<NameMatch<N>>;
 
 impl MatchReader<'_> {
-    /// If names are equivalent, only the first entry counts (Gateway API, `HTTPHeaderMatch`).
+    /// The conditions on headers. If names are equivalent, only the first entry counts (Gateway API,
+    /// `HTTPHeaderMatch`).
     pub(super) fn headers(
         &mut self,
         written: &[HttpValueMatch],
@@ -19,9 +20,10 @@ impl MatchReader<'_> {
         self.values(".headers", written, |name| name.parse().ok())
     }
 
-    /// If names are equal, only the first entry counts (Gateway API, `HTTPQueryParamMatch`).
+    /// The conditions on query parameters. If names are equal, only the first entry counts (Gateway API,
+    /// `HTTPQueryParamMatch`).
     pub(super) fn query(&mut self, written: &[HttpValueMatch]) -> Readings<Values<String>> {
-        // The same characters are allowed in both kinds of names.
+        // Names of query parameters may contain the same characters as header names.
         let name = |name: &str| HeaderName::try_from(name).ok().map(|_| name.to_owned());
         self.values(".queryParams", written, name)
     }
@@ -74,8 +76,8 @@ impl MatchReader<'_> {
 
     /// How a value is compared.
     ///
-    /// # Errors
-    /// If the type is invalid: the exact value, which has the higher precedence, and any value.
+    /// # Errors If the type is invalid: a match of the exact value, which has the higher precedence, and a
+    /// match of any value.
     fn value(
         &mut self,
         field: &str,

@@ -136,7 +136,7 @@ impl RuleResolver<'_, '_, '_> {
         }
     }
 
-    /// Closes every rule whose requests may belong to the rule whose path is lost.
+    /// Makes every rule return 500 whose requests may belong to the rule with the uncertain path.
     fn close(&mut self, rules: &mut [RuleDraft], lost: LostPath) {
         if lost == LostPath::Unknown {
             rules.iter_mut().for_each(|rule| rule.respond = Some(500));
@@ -245,7 +245,7 @@ impl RuleResolver<'_, '_, '_> {
         // of the requests.
         let refused = self.faults.refusals() > before;
         let mut policies = self.external_auth(&parts.filters);
-        // A service that cannot be called allows no request.
+        // Without its authorization service, the rule would allow every request.
         let unguarded = policies.len() < parts.filters.external_auth.len();
         let respond = (refused || unguarded).then_some(500);
         policies.extend(
@@ -343,7 +343,7 @@ impl RuleResolver<'_, '_, '_> {
                 || extensions.host_of_backend.is_some())
             || path && regex.is_some_and(|own| own.path.is_some());
         let direct = extensions.direct.is_some();
-        // A request that the gateway answers reaches no backend, and neither would its copies.
+        // A direct response is not forwarded, so it excludes a redirect and mirrors.
         let unreached = direct && (filters.redirects() || filters.mirror_requests());
         let reasons = [
             (twice, RouteReason::UnsupportedValue),
