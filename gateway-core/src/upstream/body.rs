@@ -24,13 +24,13 @@ use crate::time_limits::Expired;
 
 /// Source of a response body.
 pub(crate) enum ResponseSource {
-    /// An HTTP/1 connection, driven by the reader of the body and returned to its pool at the end.
+    /// An HTTP/1 connection. The reader of the body drives it and returns it to its pool at the end.
     Http1(Box<Http1>),
-    /// An HTTP/1 connection of hyper with its own task, closed at the end.
+    /// An HTTP/1 connection that hyper drives in a separate task. It is closed at the end.
     ConnectionTask(Incoming, ConnectionTask),
-    /// An HTTP/1 connection of our codec with its own task, closed at the end.
+    /// An HTTP/1 connection that our codec drives in a separate task. It is closed at the end.
     Detached(DetachedConnection),
-    /// A stream of an HTTP/2 connection. The rest of the upload is stopped at the end.
+    /// A stream of an HTTP/2 connection. At the end of the response, the rest of the upload is stopped.
     Http2(
         Incoming,
         #[allow(dead_code, reason = "held until it is dropped")] Http2Stream,
@@ -40,14 +40,15 @@ pub(crate) enum ResponseSource {
     Ended,
 }
 
-/// Error of a response body whose stream the backend has reset without an error code.
+/// Error of a response body: the backend has reset the stream without an error code.
 #[derive(Debug, thiserror::Error)]
 #[error("the backend has reset the stream")]
 pub(crate) struct BackendReset;
 
 impl ResponseSource {
-    /// The source of a response on `connection`. If the request has been sent, the reader of the body drives the
-    /// connection. Otherwise it gets a task, because the upload must continue while the client reads slowly.
+    /// Creates the source of a response on `connection`. If the request has been sent completely, the reader
+    /// of the body drives the connection. Otherwise a separate task drives it, because the upload must
+    /// continue while the client reads slowly.
     pub(super) fn new(
         connection: Box<Http1>,
         request: &mut Request<Upload>,
@@ -74,7 +75,7 @@ impl ResponseSource {
             }
             Self::Http2(incoming, ..) => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                // hyper ends the body of a stream that was reset with NO_ERROR or CANCEL as if it were complete
+                // If a stream was reset with NO_ERROR or CANCEL, hyper ends its body as if it were complete
                 // (RFC 9113, section 8.1).
                 if frame.is_none() && !incoming.is_end_stream() {
                     return Poll::Ready(Some(Err(BackendReset.into())));
@@ -109,14 +110,14 @@ impl ResponseSource {
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
-    /// Leaves the timer to the next request of the connection.
+    /// Stores the timer, so that the next request of the connection can reuse it.
     pub(crate) fn keep_timer(&mut self, timer: Option<ReusableTimer>) {
         if let Self::Http1(connection) = self {
             connection.timer = timer;
         }
     }
 
-    /// Lets the connection continue as a tunnel, which is counted until the result is dropped.
+    /// Turns the connection into a tunnel. The tunnel is counted until the result is dropped.
     pub(crate) fn detach(self) -> Option<TunnelConnection> {
         match self {
             Self::ConnectionTask(_, driven) => driven.detach().map(TunnelConnection::Whole),
@@ -126,7 +127,7 @@ impl ResponseSource {
     }
 }
 
-/// A connection, or one stream of it, that has become a tunnel. It is counted until dropped.
+/// A connection that has become a tunnel, or a stream of a connection. It is counted until dropped.
 pub(crate) enum TunnelConnection {
     Whole(#[allow(dead_code, reason = "kept for its drop")] UpstreamConnectionGuard),
     Stream(#[allow(dead_code, reason = "kept for its drop")] Http2Stream),
@@ -148,12 +149,12 @@ impl RequestPermits {
     }
 }
 
-/// Response body of a backend. Returns its connection to the pool at its end; a truncated body ends in an
-/// error.
+/// Response body of a backend. At its end, the connection returns to the pool. If it is truncated, it ends in
+/// an error.
 pub struct BackendBody {
     source: ResponseSource,
     permits: Option<RequestPermits>,
-    /// Fires when the maximum stream duration has passed.
+    /// Timer for the maximum stream duration.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -186,7 +187,8 @@ impl BackendBody {
         self.deadline = Some(Box::pin(deadline));
     }
 
-    /// Reads the received part, up to `limit` bytes, so that the connection can be reused.
+    /// Reads the part of the body that has already been received, up to `limit` bytes, so that the connection
+    /// can be reused.
     pub(crate) fn drain(mut self, limit: usize) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut read = 0;
@@ -204,7 +206,7 @@ impl BackendBody {
         }
     }
 
-    /// Releases the counters; returns the source.
+    /// Ends the counting of the request and returns the source.
     fn end(&mut self) -> ResponseSource {
         self.permits = None;
         self.deadline = None;

@@ -47,8 +47,8 @@ impl Checkout {
         }
     }
 
-    /// Sends a request and checks the response head. `upgrade` is the upgrade that the request contains.
-    /// After [`SendFailure::Unsent`] and [`SendFailure::Stale`], `request` is unchanged.
+    /// Sends a request and checks the response head. `upgrade` is the upgrade that the request contains. If
+    /// the result is [`SendFailure::Unsent`] or [`SendFailure::Stale`], `request` is unchanged.
     pub(crate) async fn send(
         self,
         request: &mut Request<Upload>,
@@ -80,13 +80,13 @@ impl Checkout {
                 let mut stop = StopUpload(progress.clone());
                 let response = Box::pin(stream.exchange(request)).await;
                 if let Err(SendFailure::Unsent) = &response {
-                    // The upload continues over another connection.
+                    // Not stopped: the upload continues over another connection.
                     stop.0 = None;
                 }
                 let (mut head, incoming) = response.map_err(attribute_error)?.into_parts();
                 clean(&mut head)?;
                 if upgrade.is_some() && head.status.is_success() && head.status != StatusCode::OK {
-                    // hyper opens a tunnel for status 200 only.
+                    // hyper supports a tunnel only if the status is 200.
                     return Err(SendFailure::Sent(Error::Protocol(None)));
                 }
                 (head, ResponseSource::Http2(incoming, stream, stop))
@@ -101,7 +101,7 @@ impl Checkout {
     }
 }
 
-/// Attributes a failure to the client if the client's body failed.
+/// Converts a failure into an error of the client if the client's body failed.
 fn attribute_error(error: SendFailure, upload: Option<&UploadProgress>) -> SendFailure {
     match error {
         SendFailure::Sent(error) if upload.is_some_and(UploadProgress::has_failed) => {

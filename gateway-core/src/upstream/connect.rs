@@ -21,8 +21,8 @@ pub(crate) struct EndpointStream {
     pub(crate) local: Option<SocketAddr>,
 }
 
-/// Connects to `address` with the settings of `transport`, sends `preamble`, and performs the TLS handshake, within
-/// the connect timeout.
+/// Connects to `address` with the settings of `transport`, sends `preamble`, and performs the TLS handshake.
+/// The connect timeout limits all three steps.
 pub(super) async fn connect(
     address: &EndpointAddress,
     tls: Option<&Tls>,
@@ -55,8 +55,8 @@ pub(super) async fn connect(
 
 /// TLS client settings of one backend.
 pub(super) struct Tls {
-    /// The connector, or why the settings are invalid. In that case no data is sent, neither
-    /// encrypted nor in plain text.
+    /// The connector, or the reason why the settings are invalid. With invalid settings no data is sent,
+    /// neither encrypted nor in plain text.
     connector: Result<Connector, String>,
     protocol: BackendProtocol,
 }

@@ -8,7 +8,7 @@ use crate::balance::Cluster;
 use crate::breaker::Slot;
 use crate::observer::{Event, Observer};
 
-/// The task of a connection; aborted when dropped.
+/// The task that drives a connection. Dropping this value aborts the task.
 pub(crate) struct ConnectionTask {
     task: JoinHandle<()>,
     guard: Option<UpstreamConnectionGuard>,
@@ -37,8 +37,8 @@ impl ConnectionTask {
         }
     }
 
-    /// Lets the task continue for an upgraded connection, which is counted until the returned guard is
-    /// dropped.
+    /// Lets the task continue, because its connection has been upgraded. The connection is counted until the
+    /// returned guard is dropped.
     pub(super) fn detach(mut self) -> Option<UpstreamConnectionGuard> {
         self.guard.take()
     }

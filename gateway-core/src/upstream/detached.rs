@@ -1,5 +1,5 @@
-//! An HTTP/1 connection with its own task: the upload continues while the response is read slowly
-//! or not at all.
+//! An HTTP/1 connection that a separate task drives: the upload continues while the client reads the response
+//! slowly or not at all.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -27,7 +27,7 @@ pub(crate) struct DetachedConnection {
 impl DetachedConnection {
     /// Drives `connection` until its response has ended; then the connection is closed.
     pub(super) fn spawn(mut connection: Box<Http1>, mut upload: Upload) -> Self {
-        // Capacity 1: the backend is not read faster than the client reads.
+        // With capacity 1, the backend is not read faster than the client.
         let (sender, frames) = mpsc::channel(1);
         let mut sender = PollSender::new(sender);
         let left = connection.left();
@@ -63,7 +63,7 @@ impl DetachedConnection {
         self.ended || self.left == Some(0)
     }
 
-    /// Remaining length of the body, if known.
+    /// Remaining length of the body in bytes, if known.
     pub(super) fn left(&self) -> Option<u64> {
         self.left
     }
@@ -75,7 +75,7 @@ impl Drop for DetachedConnection {
     }
 }
 
-/// Forwards frames of the body. Ready when the body has ended or the receiver is gone.
+/// Forwards frames of the body. Ready when the body has ended or the receiver has been dropped.
 fn poll_transfer(
     connection: &mut Http1,
     sender: &mut PollSender<Item>,

@@ -11,7 +11,7 @@ use super::Upload;
 use crate::body::BoxError;
 use crate::error::{CodecFailure, Error};
 
-/// Error of the client's request body, wrapped so that it is recognised after it has passed through hyper.
+/// Error of the client's request body. This wrapper identifies the error after it has passed through hyper.
 #[derive(Debug)]
 pub(crate) struct ClientBodyError(pub(crate) BoxError);
 
@@ -27,19 +27,20 @@ impl std::error::Error for ClientBodyError {
     }
 }
 
-/// Why a request has no response.
+/// Reason why no response was received.
 pub(crate) enum SendFailure {
     /// The request may have reached the endpoint.
     Sent(Error),
-    /// No byte was sent because the connection had ended. The request is unchanged.
+    /// No byte was sent, because the connection had ended before. The request is unchanged.
     Unsent,
-    /// A reused connection ended before a byte of the response. The request is safe to send again (see
-    /// [`is_repeatable`]) and is unchanged.
+    /// A reused connection ended before it received a byte of the response. The request can be repeated
+    /// safely (see [`is_repeatable`]) and is unchanged.
     Stale,
 }
 
 impl SendFailure {
-    /// [`Self::Stale`] if the connection ended before a byte of the response and the request is `repeatable`.
+    /// Returns [`Self::Stale`] if the connection ended before a byte of the response was received and the
+    /// request is `repeatable`.
     pub(super) fn if_stale(self, repeatable: bool) -> Self {
         match self {
             Self::Sent(Error::Terminated(_)) if repeatable => Self::Stale,
@@ -54,7 +55,7 @@ pub(super) fn is_repeatable(request: &Request<Upload>) -> bool {
     request.method().is_idempotent() && request.body().is_end_stream()
 }
 
-/// Classifies an error of hyper that occurred before the response head.
+/// Classifies an error of hyper that occurred before a response head was received.
 pub(super) fn classify(error: hyper::Error) -> Error {
     if find::<ClientBodyError>(&error).is_some() || error.is_body_write_aborted() {
         return Error::RequestBody(Box::new(error));
@@ -62,7 +63,7 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     if let Some(reset) = find::<h2::Error>(&error) {
         return match reset.reason() {
             Some(h2::Reason::REFUSED_STREAM) => Error::Refused(Some(CodecFailure::new(error))),
-            // The backend has not processed these requests (RFC 9113, section 6.8).
+            // GOAWAY: the backend has not processed these requests (RFC 9113, section 6.8).
             _ if reset.is_go_away() && reset.is_remote() => {
                 Error::Refused(Some(CodecFailure::new(error)))
             }
@@ -77,7 +78,7 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     let terminated = error.is_incomplete_message()
         || error.is_canceled()
         || error.is_closed()
-        // A PING was not answered.
+        // A timeout: the backend did not acknowledge a PING.
         || error.is_timeout()
         || io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
     if terminated {

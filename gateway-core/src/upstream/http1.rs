@@ -54,7 +54,7 @@ enum Driver {
 }
 
 impl Http1 {
-    /// Wraps a connected stream; nothing is sent yet.
+    /// Wraps a connected stream. Sends nothing.
     pub(super) async fn handshake(
         stream: EndpointStream,
         slot: Slot,
@@ -66,7 +66,7 @@ impl Http1 {
         let driver = if to.requires_hyper {
             Driver::Hyper(HyperConnection::handshake(io, buffer).await?)
         } else {
-            // The codec buffers at most 64 KiB of a body.
+            // The codec needs no limit of its buffer: it buffers at most 64 KiB of a body.
             Driver::Codec(Codec::new(io))
         };
         Ok(Box::new(Self {
@@ -113,8 +113,8 @@ impl Http1 {
         }
     }
 
-    /// Sends a request and reads the response head, without hop-by-hop fields. If this fails or is dropped,
-    /// the connection must be closed.
+    /// Sends a request and reads the response head, from which hop-by-hop fields are removed. If this fails
+    /// or the future is dropped, the connection must be closed.
     pub(super) async fn exchange(
         &mut self,
         request: &mut Request<Upload>,
@@ -127,7 +127,8 @@ impl Http1 {
                 let result = poll_fn(|cx| codec.poll_exchange(cx, request)).await;
                 result.map_err(|failure| failure.if_stale(repeatable && !codec.has_received()))
             }
-            // Boxed: few requests use hyper, and the others need no memory for this future.
+            // Boxed, so that requests without hyper, which are the majority, reserve no memory for this
+            // future.
             Driver::Hyper(hyper) => {
                 let sent = take_request(request);
                 let copy = repeatable.then(|| copy_without_body(&sent));
@@ -189,8 +190,8 @@ impl Http1 {
     /// Continues to send the request; errors are ignored.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, upload: &mut Upload) {
         if let Driver::Codec(codec) = &mut self.driver {
-            // The response is the result of the request. A failed upload only prevents the reuse of the
-            // connection.
+            // Only the response determines the result of the request. If the upload fails, the connection is
+            // not reused.
             let _ = codec.poll_send(cx, upload);
         }
     }
@@ -211,7 +212,7 @@ impl Http1 {
         }
     }
 
-    /// Remaining length of the body, if known.
+    /// Remaining length of the body in bytes, if known.
     pub(super) fn left(&self) -> Option<u64> {
         match &self.driver {
             Driver::Codec(codec) => codec.left(),
@@ -219,7 +220,8 @@ impl Http1 {
         }
     }
 
-    /// Returns whether the whole request has been written to the socket; `None` if hyper drives the connection.
+    /// Returns whether the whole request has been written to the socket. `None` if hyper drives the
+    /// connection.
     pub(super) fn is_sent(&self) -> Option<bool> {
         match &self.driver {
             Driver::Codec(codec) => Some(codec.is_sent()),
@@ -227,10 +229,10 @@ impl Http1 {
         }
     }
 
-    /// Moves a connection of hyper to a separate task.
+    /// Moves a connection that hyper drives to a separate task.
     ///
     /// # Errors
-    /// The connection, if our codec drives it.
+    /// Returns the connection itself if our codec drives it.
     pub(super) fn into_task(
         self: Box<Self>,
     ) -> Result<(Option<Incoming>, ConnectionTask), Box<Self>> {
@@ -266,7 +268,7 @@ impl Http1 {
         }
     }
 
-    /// Adds to the idle time and releases memory that an idle connection does not need.
+    /// Adds `passed` to the idle time and releases memory that an idle connection does not need.
     pub(super) fn note_idle(&mut self, passed: Duration) {
         self.idle_for += passed;
         self.timer = None;
@@ -281,7 +283,7 @@ impl Http1 {
     }
 }
 
-/// A copy of a request that has no body.
+/// Copies a request, which must not have a body.
 fn copy_without_body(request: &Request<Upload>) -> Request<Upload> {
     let mut copy = Request::new(Upload::empty());
     *copy.method_mut() = request.method().clone();
@@ -291,7 +293,7 @@ fn copy_without_body(request: &Request<Upload>) -> Request<Upload> {
     copy
 }
 
-/// Restores a request that was not sent, or is to be sent again.
+/// Restores a request that was not sent, so that it can be sent over another connection.
 pub(super) fn restore(request: &mut Request<Upload>, unsent: Option<Request<Upload>>) {
     if let Some(unsent) = unsent {
         *request = unsent;

@@ -41,11 +41,11 @@ pub(crate) struct Http2 {
     local: Option<SocketAddr>,
     endpoint: Arc<LiveEndpoint>,
     breaker: Arc<CircuitBreaker>,
-    /// Time without requests.
+    /// Time for which the connection has had no requests.
     pub(super) idle_for: std::sync::Mutex<Duration>,
 }
 
-/// One stream of a connection, released when dropped.
+/// One stream of a connection. Dropping it releases the stream.
 pub(crate) struct Http2Stream(Arc<Http2>);
 
 impl Http2 {
@@ -78,8 +78,8 @@ impl Http2 {
         }))
     }
 
-    /// Returns whether the connection accepts new requests: it has not ended, received GOAWAY, or exceeded
-    /// its age or number of requests.
+    /// Returns whether the connection accepts new requests. It does not if it has ended, has received GOAWAY,
+    /// or has exceeded its maximum age or number of requests.
     pub(super) fn is_open(&self, transport: &Transport) -> bool {
         let max_requests = transport.max_requests_per_connection;
         let max_age = transport.max_connection_duration;
@@ -110,8 +110,8 @@ impl Http2 {
     }
 }
 
-/// Configures hyper. PINGs are sent while no data is received. With `keepalive_interval`, they are
-/// always sent; with only `keepalive_idle`, they are sent while there are requests.
+/// Configures hyper. PINGs are sent only while no data is received. With `keepalive_interval`, they are also
+/// sent while there are no requests; with `keepalive_idle` alone, they are not.
 fn builder(settings: &BackendConnection) -> http2::Builder<TokioExecutor> {
     let http2 = &settings.http2;
     let interval = http2.draw_interval();

@@ -1,4 +1,4 @@
-//! An HTTP/1 connection driven by hyper: for requests whose header names keep their case, and for upgrades.
+//! An HTTP/1 connection that hyper drives. It is used if header names must keep their case, and for upgrades.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -21,11 +21,11 @@ const MAX_HEAD: usize = 60 * 1024;
 /// Default size in bytes of each buffer (hyper's default).
 const BUFFER: usize = 8192 + 4096 * 100;
 
-/// Sender and driver of a connection, driven by the task that uses it.
+/// Sender and driver of a connection. The task that uses the connection polls both.
 pub(super) struct HyperConnection {
     sender: http1::SendRequest<Upload>,
     driver: http1::Connection<TokioIo<UpstreamIo>, Upload>,
-    /// The driver has completed and must not be polled.
+    /// Whether the driver has completed. If so, it must not be polled.
     ended: bool,
     meter: Meter,
     /// Body of the current response.
@@ -33,7 +33,7 @@ pub(super) struct HyperConnection {
 }
 
 impl HyperConnection {
-    /// Wraps a connected stream; nothing is sent yet.
+    /// Wraps a connected stream. Sends nothing.
     pub(super) async fn handshake(
         stream: UpstreamIo,
         buffer: Option<usize>,
@@ -41,7 +41,7 @@ impl HyperConnection {
         let meter = stream.meter();
         let (sender, driver) = http1::Builder::new()
             .max_header_size(MAX_HEAD)
-            // The buffer must hold a response head.
+            // The buffer must be large enough for a response head.
             .max_buf_size(buffer.unwrap_or(BUFFER).max(MAX_HEAD))
             .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
@@ -56,8 +56,9 @@ impl HyperConnection {
         }))
     }
 
-    /// Returns whether the connection is open and ready for a request. The socket is read even without
-    /// cooperative budget: unsolicited bytes must not be interpreted as the next response.
+    /// Returns whether the connection is open and ready for a request. The socket is read even if the task
+    /// has used up its cooperative budget, because unsolicited bytes must not be interpreted as the next
+    /// response.
     pub(super) fn is_ready(&mut self) -> bool {
         let idle = std::future::poll_fn(|cx| self.poll_driver(cx));
         let idle = pin!(tokio::task::unconstrained(idle));
@@ -72,8 +73,9 @@ impl HyperConnection {
         request: Request<Upload>,
     ) -> Result<Response<()>, (SendFailure, Option<Request<Upload>>)> {
         self.meter.reset();
-        // The driver, which is polled first, completes the response: its future needs no waker, and must run
-        // without cooperative budget so that it is not missed.
+        // The driver is polled first and completes the response. Therefore the response's future needs no
+        // waker. It must run even if the task has used up its cooperative budget: otherwise its completion
+        // would be missed.
         let response = self.sender.try_send_request(request);
         let mut response = pin!(tokio::task::unconstrained(response));
         let result = std::future::poll_fn(|cx| {
@@ -95,7 +97,7 @@ impl HyperConnection {
                 self.incoming = Some(incoming);
                 Ok(Response::from_parts(head, ()))
             }
-            // An incomplete head is a protocol error.
+            // The connection ended within a head, which is a protocol error.
             Err((SendFailure::Sent(Error::Terminated(error)), _)) if self.meter.bytes() > 0 => {
                 Err(not_answered(Error::Protocol(error)))
             }
@@ -103,7 +105,8 @@ impl HyperConnection {
         }
     }
 
-    /// Sends a request that may switch the protocol. A task drives the connection and hands it over.
+    /// Sends a request that may switch the protocol. A separate task drives the connection, and hands it over
+    /// if the protocol is switched.
     pub(super) async fn switch(
         self,
         request: Request<Upload>,
@@ -115,14 +118,14 @@ impl HyperConnection {
             mut sender, driver, ..
         } = self;
         let task = tokio::spawn(async move {
-            // Errors reach the receiver of the response or the upgraded connection.
+            // Errors are ignored here: the receiver of the response or the upgraded connection returns them.
             let _ = driver.with_upgrades().await;
         });
         let response = sender.try_send_request(request).await;
         (response.map_err(classify_send_error), task)
     }
 
-    /// Moves the connection to a task, in which the upload continues while the response is read.
+    /// Moves the connection to a separate task, in which the upload continues while the response is read.
     pub(super) fn spawn(self) -> (Option<Incoming>, JoinHandle<()>) {
         let driver = self.driver;
         let task = tokio::spawn(async move {
@@ -142,8 +145,8 @@ impl HyperConnection {
         }
     }
 
-    /// Polls the next frame of the response body. The driver is polled here, so the body needs no
-    /// waker of its own.
+    /// Polls the next frame of the response body. The driver is polled here first, so the body needs no waker
+    /// of its own.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -169,7 +172,7 @@ impl HyperConnection {
         self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
-    /// Remaining length of the body, if known.
+    /// Remaining length of the body in bytes, if known.
     pub(super) fn left(&self) -> Option<u64> {
         let incoming = self.incoming.as_ref();
         incoming.map_or(Some(0), |incoming| incoming.size_hint().exact())
@@ -180,7 +183,7 @@ fn not_answered(error: Error) -> (SendFailure, Option<Request<Upload>>) {
     (SendFailure::Sent(error), None)
 }
 
-/// Classifies an error, and returns the request if none of it was sent.
+/// Classifies an error. Also returns the request if no byte of it was sent.
 pub(super) fn classify_send_error(
     mut error: hyper::client::conn::TrySendError<Request<Upload>>,
 ) -> (SendFailure, Option<Request<Upload>>) {

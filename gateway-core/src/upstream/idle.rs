@@ -12,28 +12,29 @@ use super::http2::{Http2, Http2Stream};
 use crate::breaker::CircuitBreaker;
 use crate::plan::EndpointAddress;
 
-/// An idle connection; boxed once, because it moves between this list and requests.
+/// An idle connection. It is boxed once, because it is moved between this list and requests.
 type IdleConnection = Box<Http1>;
 
 /// Connections of one worker.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// Connections with our codec, and those that hyper drives. Most recently used last.
+    /// HTTP/1 connections: index 0 for those that our codec drives, 1 for those that hyper drives. The most
+    /// recently used connection is the last one of its list.
     http1: [HashMap<EndpointAddress, Vec<IdleConnection>>; 2],
     http2: HashMap<EndpointAddress, Vec<Arc<Http2>>>,
-    /// Held while a connection is opened, so that concurrent requests share it.
+    /// Locks for opening connections, so that concurrent requests share one new connection.
     connecting: HashMap<EndpointAddress, Arc<ConnectOnce>>,
-    /// A sweeper task is running.
+    /// Whether a sweeper task is running.
     pub(super) swept: bool,
 }
 
-/// A connection that is closed to make room. Dropped without the lock held.
+/// A connection that is closed to make room for another one. It must be dropped after the lock is released.
 pub(super) enum Evicted {
     Http1(#[allow(dead_code, reason = "kept for its drop")] IdleConnection),
     Http2(#[allow(dead_code, reason = "kept for its drop")] Arc<Http2>),
 }
 
-/// Lets one request open a connection while others wait for it.
+/// Lets one request open a connection while other requests wait for that connection.
 #[derive(Debug, Default)]
 pub(super) struct ConnectOnce {
     lock: tokio::sync::Mutex<()>,
@@ -41,21 +42,22 @@ pub(super) struct ConnectOnce {
 }
 
 impl ConnectOnce {
-    /// Waits for the permission to open a connection; `None` if the connection opened meanwhile failed.
+    /// Waits for the permission to open a connection. `None` if another request tried to open one in the
+    /// meantime and failed.
     pub(super) async fn wait(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         let before = self.failures.load(Ordering::Relaxed);
         let guard = self.lock.lock().await;
         (self.failures.load(Ordering::Relaxed) == before).then_some(guard)
     }
 
-    /// Reports to the waiting requests that the connection could not be opened.
+    /// Records that the connection could not be opened, so that the waiting requests fail as well.
     pub(super) fn fail(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Connections {
-    /// Takes the most recently used connection to `address`; `hyper`: one that hyper drives.
+    /// Takes the most recently used connection to `address`. `hyper`: takes one that hyper drives.
     pub(super) fn take(
         &mut self,
         address: &EndpointAddress,
@@ -64,7 +66,7 @@ impl Connections {
         self.http1[usize::from(hyper)].get_mut(address)?.pop()
     }
 
-    /// Removes a connection without requests that `breaker` counts.
+    /// Removes a connection that has no requests and is counted by `breaker`.
     pub(super) fn take_of(&mut self, breaker: &Arc<CircuitBreaker>) -> Option<Evicted> {
         let http1 = self.http1_lists().find_map(|list| {
             let index = list
@@ -81,7 +83,7 @@ impl Connections {
         })
     }
 
-    /// Adds an idle connection and wakes a waiting request.
+    /// Adds an idle connection and wakes a request that waits for one.
     pub(super) fn put(&mut self, connection: IdleConnection) {
         let lists = &mut self.http1[usize::from(connection.uses_hyper())];
         let breaker = connection.breaker().clone();
@@ -99,7 +101,7 @@ impl Connections {
         self.http1.iter_mut().flat_map(HashMap::values_mut)
     }
 
-    /// Reserves a stream on a connection to `address` that accepts requests.
+    /// Reserves a stream on a connection to `address` that accepts new requests.
     pub(super) fn take_stream(
         &mut self,
         address: &EndpointAddress,
@@ -128,7 +130,7 @@ impl Connections {
     }
 
     /// Removes connections that have ended or exceeded the idle timeout; `passed` is the time since the last
-    /// call. The caller drops them without the lock held.
+    /// call. The caller must release the lock before it drops them.
     pub(super) fn sweep(
         &mut self,
         transport: &Transport,

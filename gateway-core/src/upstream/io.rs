@@ -22,7 +22,8 @@ enum Inner {
     Tls(Box<TlsStream<UpstreamSocket>>),
 }
 
-/// Number of bytes read since the last reset, to limit what a backend sends before a response head.
+/// Number of bytes read since the last reset. It limits the amount that a backend may send before a response
+/// head.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter(Arc<AtomicUsize>);
 
@@ -63,7 +64,7 @@ impl UpstreamIo {
         }
     }
 
-    /// Makes the close of a TCP connection a reset.
+    /// Makes closing the TCP connection send a reset.
     pub(crate) fn reset_on_close(&self) {
         let socket = match &self.inner {
             Inner::Plain(socket) => socket,

@@ -5,11 +5,10 @@
 //!                        idle or new       HTTP/1, HTTP/2                               returns the connection
 //! ```
 //!
-//! The task that uses an HTTP/1 connection drives it, together with the head and the body of the
-//! response: a request needs neither a task nor a channel. At its end, the body returns the
-//! connection to the pool. A connection that serves an upgrade, or that still sends the request
-//! while the response is read, gets a separate task. HTTP/2 connections are shared, and each has a
-//! task.
+//! The task that uses an HTTP/1 connection also drives it while it reads the response head and body, so a
+//! request needs neither a separate task nor a channel. At the end of the body, the connection returns to the
+//! pool. A separate task drives a connection that serves an upgrade, or that still sends the request while
+//! the response is read. HTTP/2 connections are shared, and a separate task drives each of them.
 //!
 //! HTTP/1.1 uses our own codec, or hyper if header names must keep their case or the protocol may be switched.
 //! HTTP/2 uses hyper.
@@ -84,7 +83,7 @@ pub mod fuzzing {
     pub use super::codec::fuzzing::{DecodedResponse, decode_response};
 }
 
-/// Moves a request out of `request`.
+/// Moves the request out and leaves an empty one.
 pub(crate) fn take_request(request: &mut http::Request<Upload>) -> http::Request<Upload> {
     std::mem::replace(request, http::Request::new(Upload::empty()))
 }

@@ -25,20 +25,21 @@ use crate::observer::{Event, Observer};
 use crate::plan::{BackendProtocol, EndpointAddress};
 use crate::proxy_protocol::Addresses;
 
-/// Number of shards. Additional workers share them.
+/// Number of shards. If there are more workers, several workers share a shard.
 const SHARDS: usize = 64;
 
 /// Connections of one [`Transport`].
 pub struct Pool {
     transport: Transport,
     tls: Option<Arc<Tls>>,
-    /// First bytes of each connection.
+    /// Bytes that are sent first on each connection. `None`: no such bytes.
     preamble: Option<Bytes>,
     me: Weak<Self>,
     shards: Box<[Shard]>,
 }
 
-/// Connections of one worker. Other workers lock it only to make room within the limits of a breaker.
+/// Connections of one worker. Another worker locks this shard only to close a connection when the limit of a
+/// breaker is reached.
 #[derive(Default)]
 #[repr(align(128))]
 struct Shard(Mutex<Connections>);
@@ -50,9 +51,10 @@ pub(crate) struct ConnectTarget<'a> {
     pub(crate) endpoint: &'a Arc<LiveEndpoint>,
     pub(crate) breaker: &'a Arc<CircuitBreaker>,
     pub(crate) observer: &'a Arc<dyn Observer>,
-    /// All pools of the rule.
+    /// All pools of the rule, in which an idle connection can be closed to make room.
     pub(crate) pools: &'a [Arc<Pool>],
-    /// Header names keep their case, or the protocol may be switched: only hyper supports this.
+    /// Whether hyper must drive the connection: only hyper can preserve the case of header names and switch
+    /// the protocol.
     pub(crate) requires_hyper: bool,
 }
 
@@ -66,7 +68,7 @@ impl ConnectTarget<'_> {
 }
 
 impl Pool {
-    /// The pool of `transport`.
+    /// Returns the pool of `transport`, which is shared through `live`.
     pub fn shared(live: &Live, transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
         live.share(transport, |transport| {
             Self::new(transport.clone(), provider)
@@ -82,9 +84,9 @@ impl Pool {
         Self::starting_with(preamble, transport, tls)
     }
 
-    /// A pool of the same transport for connections whose PROXY header contains a client's
-    /// addresses. They carry only this client's requests, and are closed with the pool. `None`: connections
-    /// of the pool have no PROXY header, or the client is unknown.
+    /// Creates a pool with the same transport for one client, whose addresses are in the PROXY headers. The
+    /// connections carry only this client's requests, and are closed with the pool. Returns `None` if the
+    /// transport has no PROXY headers or the client is unknown.
     pub(crate) fn of_client(
         &self,
         client: impl FnOnce() -> Option<Addresses>,
@@ -125,7 +127,7 @@ impl Pool {
         self.tls.as_deref()
     }
 
-    /// First bytes of each connection.
+    /// Bytes that are sent first on each connection.
     pub(super) fn preamble(&self) -> &[u8] {
         self.preamble.as_deref().unwrap_or_default()
     }
@@ -149,8 +151,8 @@ impl Pool {
     /// Takes a connection to the target, or opens one.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if no connection is available and too many requests wait for one, otherwise why
-    /// none could be opened.
+    /// [`Error::Overflow`] if no connection is available and too many requests wait for one. Otherwise the
+    /// error of opening a connection.
     pub(crate) async fn checkout(&self, to: &ConnectTarget<'_>) -> Result<Checkout, Error> {
         match self.take(to) {
             Some(checkout) => Ok(checkout),
@@ -158,12 +160,14 @@ impl Pool {
         }
     }
 
-    /// Opens a connection to the target. At the connection limit, a connection that becomes idle is taken.
+    /// Opens a connection to the target. If the connection limit is reached, waits for a connection that
+    /// becomes idle.
     ///
     /// # Errors
     /// As [`Self::checkout`].
     pub(crate) async fn open_checkout(&self, to: &ConnectTarget<'_>) -> Result<Checkout, Error> {
-        // Boxed: most requests find an open connection, so their futures need no memory for opening one.
+        // Boxed, because most requests find an open connection: their futures reserve no memory for opening
+        // one.
         match self.transport.protocol {
             BackendProtocol::Http1 => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),
             BackendProtocol::Http2 => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
@@ -173,7 +177,7 @@ impl Pool {
     /// Opens a connection to the target that is not shared, with a guard that counts it.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the connection limit is reached, otherwise why none could be opened.
+    /// [`Error::Overflow`] if the connection limit is reached. Otherwise the error of opening the connection.
     pub(crate) async fn open(
         &self,
         to: &ConnectTarget<'_>,
@@ -200,8 +204,8 @@ impl Pool {
             {
                 continue;
             }
-            // The rule that uses the connection counts it. A rule at its limit takes no connection of
-            // another rule.
+            // The breaker of the rule that uses a connection counts it. If the rule has reached its limit, it
+            // takes no connection from another rule.
             if !Arc::ptr_eq(connection.breaker(), to.breaker) {
                 match to.breaker.connect(to.endpoint.address()) {
                     Some(slot) => connection.slot = slot,
@@ -238,8 +242,8 @@ impl Pool {
         }
     }
 
-    /// A connection or permission that a waiting request can use. May close an idle connection of
-    /// the same rule to make room.
+    /// Finds an idle connection, or the permission to open one, for a waiting request. May close an idle
+    /// connection of the same rule to make room.
     fn find(&self, to: &ConnectTarget<'_>) -> Option<Found> {
         if let Some(connection) = self.take_idle(to) {
             return Some(Found::Idle(connection));
@@ -251,7 +255,7 @@ impl Pool {
         to.breaker.connect(to.endpoint.address()).map(Found::Slot)
     }
 
-    /// Closes one idle connection that `breaker` counts, of any worker. Returns whether there was one.
+    /// Closes one idle connection of any worker that `breaker` counts. Returns whether there was one.
     fn evict_idle(&self, breaker: &Arc<CircuitBreaker>) -> bool {
         self.shards.iter().any(|shard| {
             let evicted = lock(shard).take_of(breaker);
@@ -334,7 +338,7 @@ impl Pool {
         if connections.swept {
             return;
         }
-        // Outside a runtime nothing is swept. Connections are checked when they are taken.
+        // Without a runtime there is no sweeper. Connections are also checked when they are taken.
         if let Ok(handle) = Handle::try_current() {
             connections.swept = true;
             let sweeper = Sweeper {
@@ -361,7 +365,7 @@ impl Pool {
         let left = !connections.is_empty();
         connections.swept = left;
         drop(connections);
-        // Dropped without the lock held: observers may use the pool.
+        // Dropped after the lock is released, because observers may use the pool.
         drop(closed);
         left
     }
@@ -406,7 +410,7 @@ enum Found {
     Slot(Slot),
 }
 
-/// Closes an idle connection of the rule, to any backend, so that another can be opened.
+/// Closes one idle connection of the rule, to any of its backends, so that another one can be opened.
 fn make_room(to: &ConnectTarget<'_>) {
     let mut pools = to.pools.iter();
     pools.any(|pool| pool.evict_idle(to.breaker));

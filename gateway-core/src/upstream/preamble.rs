@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::plan::ProxyHeaderVersion;
 use crate::proxy_protocol::{Addresses, Transport, encode_v1, encode_v2};
 
-/// The header for a client's connection. `None`: the gateway itself connects, to check the health of the
-/// endpoint or for a service of a policy.
+/// The PROXY header for a client's connection. `client` is `None` if the gateway itself connects: for a
+/// health check of the endpoint, or for a service that a policy calls.
 pub(super) fn proxy_header(version: ProxyHeaderVersion, client: Option<Addresses>) -> Bytes {
     let mut header = Vec::new();
     match version {

@@ -23,13 +23,13 @@ const MAX_RESPONSE: usize = 1024 * 1024;
 pub(crate) enum ProbeResult {
     /// The endpoint is healthy.
     Healthy,
-    /// The probe failed; the endpoint is unhealthy after a number of failures.
+    /// The probe failed. After a number of consecutive failures the endpoint is unhealthy.
     Failed,
     /// The endpoint reports that it is unhealthy.
     Unhealthy,
 }
 
-/// Probes the endpoint at `address`. Only connecting has a timeout.
+/// Probes the endpoint at `address`. The caller must limit the time: only connecting has a timeout here.
 pub(crate) async fn probe(pool: &Pool, address: &EndpointAddress, probe: &Probe) -> ProbeResult {
     let tls = pool.tls();
     let Ok(stream) = connect(address, tls, pool.transport(), pool.preamble()).await else {
@@ -89,7 +89,8 @@ fn uri(host: &str, path: &str, tls: bool, absolute: bool) -> Result<Uri, BoxErro
     })
 }
 
-/// Sends a request and reads the response head. A task drives the connection and ends with the response.
+/// Sends a request and reads the response head. A separate task drives the connection until the response
+/// ends.
 async fn exchange(
     io: UpstreamIo,
     request: Request<Full<Bytes>>,
@@ -106,7 +107,7 @@ async fn exchange(
     Ok(sender.send_request(request).await?)
 }
 
-/// Reads the body up to the limit, and `grpc-status` of the trailers.
+/// Reads the body up to the limit, and `grpc-status` from the trailers.
 async fn read(response: Response<Incoming>) -> Result<(Vec<u8>, Option<HeaderValue>), BoxError> {
     let mut status = response.headers().get(GRPC_STATUS).cloned();
     let (mut body, mut bytes) = (response.into_body(), Vec::new());
@@ -145,7 +146,8 @@ async fn probe_tcp(
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Calls `grpc.health.v1.Health/Check`. The messages are small enough to be encoded by hand.
+/// Calls `grpc.health.v1.Health/Check`. The messages are so small that they are encoded here without a
+/// library.
 async fn probe_grpc(
     io: UpstreamIo,
     address: &EndpointAddress,
@@ -171,7 +173,7 @@ async fn probe_grpc(
     })
 }
 
-/// Encodes a HealthCheckRequest with its five-byte prefix; field 1 is the service name.
+/// Encodes a HealthCheckRequest with its gRPC prefix of five bytes. Field 1 is the service name.
 fn health_check_request(service: &str) -> Vec<u8> {
     let mut message = Vec::new();
     if !service.is_empty() {
@@ -190,7 +192,7 @@ fn health_check_request(service: &str) -> Vec<u8> {
     framed
 }
 
-/// Returns whether a HealthCheckResponse has SERVING (1) in field 1.
+/// Returns whether field 1 of a HealthCheckResponse is SERVING (1).
 fn is_serving(framed: &[u8]) -> bool {
     framed.get(5..7) == Some(&[0x08, 1])
 }

@@ -1,7 +1,7 @@
 //! Request body that can be sent by several attempts.
 //!
-//! Up to [`REPLAY_BUFFER`] bytes of the client's body are buffered as they are read. Another attempt sends the buffered
-//! bytes and continues to read. A longer body can be sent only once.
+//! Up to [`REPLAY_BUFFER`] bytes of the client's body are buffered as they are read. Another attempt first
+//! sends the buffered bytes and then reads more from the client. A longer body can be sent only once.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,8 @@ use crate::body::BoxError;
 /// Maximum number of buffered bytes of a body.
 pub(crate) const REPLAY_BUFFER: usize = 64 * 1024;
 
-/// A body with a buffer of the bytes that were read. Creates the bodies of attempts, one at a time.
+/// A request body and the buffer of the bytes read from it. Creates the bodies of attempts; only the latest
+/// one receives frames.
 #[derive(Debug)]
 pub(crate) struct Replay(Arc<Mutex<ReplayBuffer>>);
 
@@ -27,9 +28,9 @@ struct ReplayBuffer {
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     size: usize,
-    /// The body has been read to its end.
+    /// Whether the body has been read to its end.
     ended: bool,
-    /// The body exceeded the limit or failed: nothing is buffered.
+    /// Whether the buffer has been discarded because the body exceeded the limit or failed.
     discarded: bool,
     /// Number of the latest attempt. Earlier attempts receive no more frames.
     attempt: u32,
@@ -73,7 +74,7 @@ impl Replay {
     }
 }
 
-/// Result of polling a body.
+/// Next frame of a body, as returned by a poll.
 type Next = Option<Result<Frame<Bytes>, BoxError>>;
 
 /// Body of one attempt.
@@ -89,7 +90,7 @@ pub(crate) struct ReplayBody {
 }
 
 impl ReplayBody {
-    /// Polls the frame at `next`; returns it and whether it is the last.
+    /// Polls the frame at index `next`. Also returns whether it is the last frame.
     fn poll_next(
         buffer: &mut ReplayBuffer,
         next: &mut usize,
@@ -154,7 +155,7 @@ impl http_body::Body for ReplayBody {
         if buffer.attempt != this.attempt {
             return Poll::Ready(Some(Err("another attempt has started".into())));
         }
-        // Without a buffer, an index into it is meaningless.
+        // A discarded buffer is empty, so the index is reset.
         let mut next = if buffer.discarded { 0 } else { this.next };
         let (frame, last) = ready!(Self::poll_next(&mut buffer, &mut next, cx));
         drop(buffer);

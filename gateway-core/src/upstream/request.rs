@@ -61,13 +61,13 @@ fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) 
     }
 }
 
-/// Returns whether a `TE` line lists `trailers`.
+/// Returns whether a `TE` field line lists `trailers`.
 fn lists_trailers(line: &HeaderValue) -> bool {
     let mut items = line.as_bytes().split(|b| *b == b',');
     items.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Sets Content-Length or Transfer-Encoding from the body, not from the client's fields.
+/// Sets Content-Length or Transfer-Encoding. The body determines the value, not the fields from the client.
 fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
     let length = match request.body().is_end_stream() {
         true => Some(0),
@@ -79,18 +79,18 @@ fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
         None => {
             headers.remove(CONTENT_LENGTH);
             if protocol == BackendProtocol::Http1 {
-                // Explicit: otherwise hyper sends no body of unknown length with GET and HEAD.
+                // Set explicitly, because hyper otherwise sends no body of unknown length with GET and HEAD.
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }
-        // Without an expected body, no length is sent unless the client sent one.
+        // For methods without expected content, the length 0 is sent only if the client sent a length.
         Some(0) if !expected && !headers.contains_key(CONTENT_LENGTH) => {}
         Some(length) => set_length(headers, length),
     }
 }
 
-/// Returns whether the method anticipates content: then a missing body is sent as length 0 (RFC 9110,
-/// section 8.6).
+/// Returns whether requests with this method are expected to have content. If so, Content-Length is 0 for an
+/// empty body (RFC 9110, section 8.6).
 fn may_have_body(method: &Method) -> bool {
     !matches!(
         *method,
@@ -103,7 +103,7 @@ fn may_have_body(method: &Method) -> bool {
     )
 }
 
-/// Sets Content-Length unless it already has this value in canonical form.
+/// Sets Content-Length, unless the field already contains this value in canonical form.
 fn set_length(headers: &mut HeaderMap, length: u64) {
     let is_canonical = |value: &HeaderValue| {
         let digits = value.as_bytes();
@@ -117,7 +117,7 @@ fn set_length(headers: &mut HeaderMap, length: u64) {
     }
 }
 
-/// Decodes a length in digits (RFC 9110, section 8.6).
+/// Decodes a length of decimal digits (RFC 9110, section 8.6).
 fn decode_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -128,7 +128,7 @@ fn decode_length(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Sets origin form and a single Host.
+/// Sets the target in origin form and a single Host.
 fn target_http1<B>(request: &mut Request<B>) {
     *request.version_mut() = Version::HTTP_11;
     keep_first_host(request.headers_mut());
@@ -145,7 +145,8 @@ fn target_http1<B>(request: &mut Request<B>) {
     }
 }
 
-/// Sets authority form: the host of the request, with the port of its target unless it has one.
+/// Sets the target in authority form: the host of the request. If the host has no port, the port of the
+/// target is added.
 fn target_connect<B>(request: &mut Request<B>, protocol: BackendProtocol) {
     keep_first_host(request.headers_mut());
     let host = request.headers().get(HOST);
@@ -180,7 +181,8 @@ fn keep_first_host(headers: &mut HeaderMap) {
     }
 }
 
-/// Sets absolute form, which HTTP/2 splits into `:scheme`, `:authority` and `:path`, and removes Host.
+/// Sets the target in absolute form, which HTTP/2 splits into `:scheme`, `:authority` and `:path`. Removes
+/// Host.
 fn target_http2<B>(request: &mut Request<B>, tls: bool) {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(HOST);

@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use crate::keepalive::tcp_keepalive;
 use crate::plan::{BackendConnection, EndpointAddress};
 
-/// Idle time before the first keep-alive probe. Envoy sends none by default.
+/// Idle time before the first keep-alive probe. Envoy sends no keep-alive probes by default.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 /// Interval between keep-alive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -26,7 +26,8 @@ pub(super) enum UpstreamSocket {
 }
 
 impl UpstreamSocket {
-    /// Connects to `address`, without a deadline. TCP settings have no effect on a Unix domain socket.
+    /// Connects to `address`. No time limit applies here. TCP settings have no effect on a Unix domain
+    /// socket.
     pub(super) async fn connect(
         address: &EndpointAddress,
         settings: &BackendConnection,
@@ -49,7 +50,7 @@ impl UpstreamSocket {
         }
     }
 
-    /// Reads without waiting, regardless of the budget of the task.
+    /// Reads without waiting, even if the task has used up its cooperative budget.
     pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(tcp) => tcp.try_read(buf),
@@ -57,7 +58,8 @@ impl UpstreamSocket {
         }
     }
 
-    /// Makes the close of a TCP connection a reset. On failure the peer receives an orderly close.
+    /// Makes closing the TCP connection send a reset. If setting the option fails, the connection is closed
+    /// in the normal way.
     pub(super) fn reset_on_close(&self) {
         if let Self::Tcp(tcp) = self {
             let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
@@ -65,7 +67,7 @@ impl UpstreamSocket {
     }
 }
 
-/// Sets the sizes of the buffers, unless they are those of the system.
+/// Sets the sizes of the socket buffers. Sizes that are not configured keep the default of the system.
 fn set_buffers(socket: SockRef<'_>, settings: &BackendConnection) -> io::Result<()> {
     let Some(bytes) = settings.socket_buffer else {
         return Ok(());
@@ -79,12 +81,12 @@ async fn connect_tcp(address: SocketAddr, settings: &BackendConnection) -> io::R
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Set before the TCP handshake, which negotiates the window scale.
+    // The sizes must be set before the TCP handshake, which negotiates the window scale.
     set_buffers(SockRef::from(&socket), settings)?;
     let tcp = socket.connect(address).await?;
-    // Complete messages are written at once; Nagle's algorithm would only delay them.
+    // Messages are written completely, so Nagle's algorithm would only delay them.
     tcp.set_nodelay(true)?;
-    // Detects peers that vanished, even while a connection is idle.
+    // Keep-alive probes detect peers that have vanished, even while a connection is idle.
     let keepalive = match &settings.keepalive {
         Some(keepalive) => tcp_keepalive(keepalive),
         None => TcpKeepalive::new()
@@ -185,7 +187,7 @@ mod tests {
         );
         assert_eq!(set.tcp_keepalive_retries().unwrap(), 4);
         assert_eq!(plain.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
-        // Linux doubles the requested size for its own bookkeeping.
+        // Linux doubles the requested size, to account for its own data structures.
         let sizes = [set.send_buffer_size(), set.recv_buffer_size()].map(Result::unwrap);
         assert!(
             sizes.iter().all(|size| (32768..=65536).contains(size)),

@@ -17,7 +17,7 @@ pub struct Transport {
     pub tls: Option<Arc<ClientTls>>,
     /// Timeout for a new connection, including its TLS handshake.
     pub connect_timeout: Duration,
-    /// Timeout for a connection without requests.
+    /// Timeout after which a connection without requests is closed. `None`: no timeout.
     pub idle_timeout: Option<Duration>,
     /// Age after which a connection accepts no more requests.
     pub max_connection_duration: Option<Duration>,
@@ -28,12 +28,12 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Transport to `backend` with these traffic settings.
+    /// The transport to `backend` with these traffic settings.
     pub fn new(backend: &Backend, traffic: &Traffic) -> Self {
         Self::speaking(backend.protocol, backend, traffic)
     }
 
-    /// Transport to `backend` over `protocol` instead of the backend's own.
+    /// The transport to `backend` if `protocol` replaces the protocol of the backend.
     pub(crate) fn speaking(
         protocol: BackendProtocol,
         backend: &Backend,
@@ -41,7 +41,8 @@ impl Transport {
     ) -> Self {
         let mut connection = traffic.connection.clone();
         if protocol == BackendProtocol::Http1 {
-            // HTTP/2 settings have no effect on HTTP/1 and must not prevent sharing.
+            // HTTP/2 settings have no effect on HTTP/1, so they must not prevent connections from being
+            // shared.
             connection.http2 = Http2Settings::default();
         }
         Self {

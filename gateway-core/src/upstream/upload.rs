@@ -21,8 +21,8 @@ pub(crate) struct UploadProgress {
     state: AtomicU8,
     waiting: AtomicWaker,
     sending: AtomicWaker,
-    /// The reply to a body that a policy has rejected, or whose client has left. hyper drops the error of a body
-    /// over HTTP/2.
+    /// The reply to the client if a policy has rejected the body or the client has disconnected. It is stored
+    /// here, because over HTTP/2 hyper discards the error of a body.
     rejected: OnceLock<Box<LocalReply>>,
 }
 
@@ -42,12 +42,12 @@ impl UploadProgress {
         self.state.load(Ordering::Acquire) == FAILED
     }
 
-    /// The reply to the client's body, if a policy has rejected it or the client has left.
+    /// The reply to the client if a policy has rejected the body or the client has disconnected.
     pub(crate) fn rejected(&self) -> Option<&LocalReply> {
         self.rejected.get().map(|reply| &**reply)
     }
 
-    /// Like [`is_done`](Self::is_done), but registers the task to be woken.
+    /// Like [`is_done`](Self::is_done), but wakes the task when the state changes.
     pub(crate) fn poll_done(&self, cx: &mut Context<'_>) -> bool {
         if self.is_done() {
             return true;
@@ -61,7 +61,7 @@ impl UploadProgress {
         self.end(DONE);
     }
 
-    /// Stops the upload: the rest of the client's body is not needed.
+    /// Stops the upload, because the rest of the client's body is not needed.
     pub(crate) fn stop(&self) {
         self.end(STOPPED);
         self.sending.wake();
@@ -103,7 +103,7 @@ pub(crate) enum UploadSource {
     Replay(ReplayBody),
 }
 
-/// A request body that tracks its progress and marks its errors as errors of the client.
+/// A request body that tracks its progress, and marks its errors as caused by the client.
 #[derive(Debug)]
 pub(crate) struct Upload {
     source: UploadSource,
@@ -111,7 +111,7 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Creates an upload that tracks its progress, unless the body is empty.
+    /// Creates an upload. Its progress is tracked, unless the body is empty.
     pub(crate) fn track(source: UploadSource) -> Self {
         let mut this = Self {
             source,
@@ -139,7 +139,7 @@ impl Upload {
         }
     }
 
-    /// Progress of the upload; `None` if there is no body.
+    /// Progress of the upload. `None` if there is no body.
     pub(crate) fn progress(&self) -> Option<&Arc<UploadProgress>> {
         self.progress.as_ref()
     }

@@ -12,9 +12,9 @@ const MAX_SIZE_LINE: usize = 4 * 1024;
 /// Maximum size in bytes of the trailers.
 const MAX_TRAILERS: usize = 16 * 1024;
 
-/// Size in bytes below which a chunk is joined with the following ones: otherwise each costs a write.
+/// Size in bytes below which a chunk is joined with the following ones, because every frame costs a write.
 const SMALL: usize = 1024;
-/// Size in bytes at which a frame of joined chunks is complete.
+/// Size in bytes from which on a frame of joined chunks is not extended.
 const JOINED: usize = 16 * 1024;
 
 /// Decoder of chunks.
@@ -48,7 +48,8 @@ pub(super) enum DecodedChunk {
 }
 
 impl Decoder {
-    /// Decodes the next frame from the start of `bytes`. Small chunks that arrived together are one frame.
+    /// Decodes the next frame from the start of `bytes`. Small chunks that arrived together are joined into
+    /// one frame.
     ///
     /// # Errors
     /// [`Malformed`] if the bytes are not chunks, or a line is too long.
@@ -64,8 +65,8 @@ impl Decoder {
         }
     }
 
-    /// Adds the data of the following chunks to a small chunk. A malformed one ends the frame, and is the error
-    /// of the next call.
+    /// Appends the data of the following chunks to a small chunk. A malformed chunk ends the frame; the next
+    /// call returns the error.
     fn join_chunks(&mut self, frame: Frame<Bytes>, bytes: &mut BytesMut) -> Frame<Bytes> {
         let data = match frame.data_ref() {
             Some(data) if data.len() < SMALL && bytes.len() > END_OF_CHUNK.len() => data,
@@ -85,10 +86,11 @@ impl Decoder {
         Frame::data(joined.freeze())
     }
 
-    /// Decodes one element: a line, data or the trailers. `None`: the element yields no frame; call again.
+    /// Decodes one element: a line, data or the trailers. Returns `None` if the element yields no frame; the
+    /// caller must then call again.
     fn step(&mut self, bytes: &mut BytesMut) -> Result<Option<DecodedChunk>, Malformed> {
         match self.0 {
-            // httparse accepts an empty line as size 0.
+            // httparse would accept an empty line as size 0.
             State::Size if bytes.first().is_some_and(|b| !b.is_ascii_hexdigit()) => Err(Malformed),
             State::Size => match httparse::parse_chunk_size(bytes) {
                 Ok(httparse::Status::Complete((len, size)))
@@ -148,13 +150,14 @@ impl Decoder {
     }
 }
 
-/// Whether a chunk-size line, without its line end, has no control characters. httparse accepts them in
-/// extensions; another parser may interpret them as a line end.
+/// Whether a chunk-size line, without its line end, has no control characters. httparse accepts control
+/// characters in extensions, but other parsers may interpret them as a line end.
 fn is_text(line: &[u8]) -> bool {
     line.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
 }
 
-/// Whether every line ends in CRLF. httparse accepts a bare LF; in the trailers of a client it is an error too.
+/// Whether every line ends in CRLF. httparse accepts a bare LF, which is an error here, as in trailers from
+/// clients.
 fn has_crlf_only(lines: &[u8]) -> bool {
     let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
     lines.all(|line| line.ends_with(END_OF_CHUNK))
@@ -196,7 +199,7 @@ mod tests {
     /// Body, trailers and remaining bytes.
     type Decoded = (Vec<u8>, HeaderMap, Vec<u8>);
 
-    /// Decodes `text`, which arrives in parts of `parts` bytes.
+    /// Decodes `text`, which arrives in segments of `parts` bytes.
     fn decoded(text: &[u8], parts: usize) -> Result<Option<Decoded>, Malformed> {
         let mut decoder = Decoder::default();
         let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());

@@ -20,7 +20,8 @@ pub struct DecodedResponse {
 }
 
 /// Decodes the response to a request that arrives in `segments`, after which the backend closes the
-/// connection. `to_head`: the method of the request was HEAD. `None`: malformed or incomplete.
+/// connection. `to_head`: the method of the request was HEAD. Returns `None` if the response is malformed or
+/// incomplete.
 #[doc(hidden)]
 pub fn decode_response(to_head: bool, segments: &[&[u8]]) -> Option<DecodedResponse> {
     let mut read = BytesMut::new();
@@ -89,7 +90,7 @@ mod tests {
         format!("{status} {headers:?} {body:?} {trailers:?} {unread:?}")
     }
 
-    /// Parts of responses. Sequences of them are valid, malformed or incomplete.
+    /// Fragments of responses. A sequence of them is a valid, malformed or incomplete response.
     fn part() -> impl Strategy<Value = &'static str> {
         select(vec![
             "HTTP/1.1 200 OK\r\n",
@@ -110,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        /// Model: all bytes in one segment.
+        /// The reference result is that of all bytes in one segment.
         #[test]
         fn segmentation_does_not_change_a_response(
             parts in proptest::collection::vec(part(), 1..12),

@@ -17,7 +17,7 @@ pub(super) const MAX_HEAD: usize = 60 * 1024;
 /// Maximum number of fields of a response head or of its trailers.
 pub(super) const MAX_LINES: usize = 100;
 
-/// Writes a request head, which must be prepared: origin form, one Host, correct framing.
+/// Writes a request head. The caller must have prepared the head: origin form, one Host, correct framing.
 pub(super) fn encode(method: &Method, target: &Uri, headers: &HeaderMap, out: &mut Vec<u8>) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
@@ -46,7 +46,7 @@ pub(super) enum Framing {
     Length(u64),
     /// Chunked transfer coding.
     Chunked,
-    /// Until the connection closes.
+    /// The body ends when the connection closes.
     Close,
 }
 
@@ -55,9 +55,9 @@ pub(super) enum Framing {
 pub(super) struct Head {
     pub(super) parts: response::Parts,
     pub(super) framing: Framing,
-    /// The backend keeps the connection open.
+    /// Whether the backend keeps the connection open.
     pub(super) keep_alive: bool,
-    /// The head has hop-by-hop fields.
+    /// Whether the head has hop-by-hop fields.
     hop_by_hop: bool,
 }
 
@@ -67,8 +67,8 @@ impl Head {
         is_interim(self.parts.status)
     }
 
-    /// Applies [`hop_by_hop::response`], except where it has no effect: with an ordinary status and without
-    /// hop-by-hop fields, since the framing has been checked.
+    /// Applies [`hop_by_hop::response`] unless that would have no effect: the framing has been checked
+    /// already, so a response with an ordinary status and without hop-by-hop fields needs no change.
     ///
     /// # Errors
     /// [`Malformed`] if the response must not be forwarded.
@@ -86,7 +86,7 @@ fn is_interim(status: StatusCode) -> bool {
 }
 
 /// Decodes a head from the start of `bytes`; `None` if it is incomplete. `to_head`: the request method was
-/// HEAD. The response reuses the allocation of `spent`, which held the fields of the request.
+/// HEAD. `spent` contains the fields of the request; the response reuses its allocation.
 ///
 /// # Errors
 /// [`Malformed`] if the bytes are not a head, exceed [`MAX_HEAD`], or have ambiguous framing.
@@ -140,7 +140,7 @@ pub(super) struct Fields {
     count: usize,
 }
 
-/// Start and end of a name and its value; a head is shorter than 64 KiB.
+/// Start and end of a name and its value. 16 bits suffice, because a head is shorter than 64 KiB.
 #[derive(Clone, Copy, Default)]
 struct Position {
     name: [u16; 2],
@@ -185,7 +185,7 @@ impl Fields {
     }
 }
 
-/// Determines the framing; `hop_by_hop`: the head has hop-by-hop fields.
+/// Determines the framing of the body. `hop_by_hop`: the head has hop-by-hop fields.
 fn find_framing(
     parts: &mut response::Parts,
     to_head: bool,
@@ -199,7 +199,7 @@ fn find_framing(
         || to_head;
     match (chunked, length) {
         (true, Some(_)) => Err(Malformed),
-        // HTTP/1.0 has no chunked coding; recipients disagree on such messages.
+        // HTTP/1.0 has no chunked coding, and recipients would frame this message differently.
         (true, None) if parts.version < Version::HTTP_11 => Err(Malformed),
         _ if bodiless => Ok(Framing::Length(0)),
         (true, None) => Ok(Framing::Chunked),

@@ -34,7 +34,7 @@ use super::failure::SendFailure;
 use super::io::UpstreamIo;
 use crate::error::Error;
 
-/// The bytes of the backend are not valid HTTP.
+/// Error: the bytes from the backend are not valid HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Malformed;
 
@@ -44,13 +44,14 @@ impl From<Malformed> for io::Error {
     }
 }
 
-/// Read size in bytes unless more is expected.
+/// Default read size, in bytes.
 const SMALL: usize = 8 * 1024;
-/// Maximum read size in bytes of a larger body.
+/// Maximum read size for a larger body, in bytes.
 const LARGE: usize = 128 * 1024;
-/// Additional read size for a head before a body.
+/// Read size for a head, in bytes, in addition to the expected size of its body.
 const HEAD: usize = 4 * 1024;
-/// Additional read size that is not expected to be used: a read that fills its buffer must be repeated.
+/// Additional read size in bytes, which is expected to remain unused: if a read fills its buffer, another
+/// read is required.
 const SPARE: usize = 64;
 
 thread_local! {
@@ -65,15 +66,15 @@ pub(super) struct Codec {
     read: BytesMut,
     sending: Sending,
     receiving: Receiving,
-    /// A small frame has been added to `out` since the task last yielded.
+    /// Whether a small frame has been added to `out` since the task last yielded.
     has_small_frame: bool,
-    /// A frame of the request body has been taken, so the request cannot be sent again.
+    /// Whether a frame of the request body has been taken. If so, the request cannot be sent again.
     taken: bool,
-    /// Number of bytes read since the request.
+    /// Number of bytes read since the request was started.
     received: usize,
-    /// Current read size, on the assumption that the next body is as large as the last one.
+    /// Current read size. It assumes that the next body is as large as the previous one.
     room: usize,
-    /// Another request may be sent after this one.
+    /// Whether another request may be sent after this one.
     keep_alive: bool,
 }
 
@@ -88,7 +89,7 @@ enum Receiving {
 }
 
 impl Receiving {
-    /// State after a head with `framing`.
+    /// The state after a head with `framing`.
     fn new(framing: Framing) -> Self {
         match framing {
             Framing::Length(0) => Self::Ended,
@@ -98,8 +99,8 @@ impl Receiving {
         }
     }
 
-    /// Decodes the next frame of the body from `read`. `None`: more bytes are required, or the body has
-    /// ended.
+    /// Decodes the next frame of the body from `read`. Returns `None` if more bytes are required or the body
+    /// has ended.
     fn decode(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
         match self {
             Self::Head | Self::Ended => Ok(None),
@@ -144,7 +145,7 @@ impl Codec {
         }
     }
 
-    /// Starts a prepared request. Nothing is sent yet.
+    /// Starts a prepared request without sending any of it.
     pub(super) fn begin(&mut self, request: &Request<Upload>) {
         self.taken = false;
         self.received = 0;
@@ -167,8 +168,8 @@ impl Codec {
             Poll::Ready(Err(UploadError::Backend)) if !self.taken && !self.out.has_begun() => {
                 return Poll::Ready(Err(SendFailure::Unsent));
             }
-            // A backend may respond and close before it has read the whole request. Its response is
-            // used.
+            // Not an error: a backend may respond and close before it has read the whole request, and its
+            // response is valid.
             Poll::Ready(Err(UploadError::Backend) | Ok(())) | Poll::Pending => {}
         }
         self.poll_head(cx, request).map_err(SendFailure::Sent)
@@ -179,7 +180,8 @@ impl Codec {
         matches!(self.sending, Sending::Ended) && self.out.is_empty()
     }
 
-    /// Polls the response head, without hop-by-hop fields. Takes the fields of the request.
+    /// Polls the response head, from which hop-by-hop fields are removed. Takes the fields of the request,
+    /// whose memory is reused.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -191,13 +193,14 @@ impl Codec {
             {
                 return Poll::Ready(Ok(head));
             }
-            // Also limits interim responses.
+            // The limit also applies to interim responses.
             if self.received > 2 * MAX_HEAD {
                 return Poll::Ready(Err(Error::Protocol(None)));
             }
             match ready!(self.poll_fill(cx)) {
                 Ok(read) if read > 0 => {}
-                // An incomplete head is a protocol error; complete interim responses are not.
+                // The connection ended. An incomplete head is a protocol error; an end after complete interim
+                // responses is not.
                 Ok(_) | Err(_) if !self.read.is_empty() => {
                     return Poll::Ready(Err(Error::Protocol(None)));
                 }
@@ -209,7 +212,7 @@ impl Codec {
         }
     }
 
-    /// Decodes the response head if all of it has been read.
+    /// Decodes the response head if it has been read completely.
     fn take_head(
         &mut self,
         request: &mut Request<Upload>,
@@ -236,7 +239,7 @@ impl Codec {
         self.receiving = Receiving::new(framing);
     }
 
-    /// Returns whether a byte has been received since the request.
+    /// Returns whether a byte has been received since the request was started.
     pub(super) fn has_received(&self) -> bool {
         self.received > 0
     }
@@ -286,12 +289,12 @@ impl Codec {
         }
     }
 
-    /// Returns whether the response has ended.
+    /// Returns whether the response has been received completely.
     pub(super) fn is_received(&self) -> bool {
         matches!(self.receiving, Receiving::Ended)
     }
 
-    /// Remaining length of the body, if known.
+    /// Remaining length of the body in bytes, if known.
     pub(super) fn left(&self) -> Option<u64> {
         match self.receiving {
             Receiving::Length(left) => Some(left),
@@ -313,8 +316,9 @@ impl Codec {
         self.keep_alive && self.is_sent() && self.is_received() && self.read.is_empty()
     }
 
-    /// Checks that the backend has neither closed the connection nor sent bytes. The socket is read even
-    /// without cooperative budget: unsolicited bytes must not be interpreted as the next response.
+    /// Checks that the backend has neither closed the connection nor sent bytes. The socket is read even if
+    /// the task has used up its cooperative budget, because unsolicited bytes must not be interpreted as the
+    /// next response.
     pub(super) fn is_quiet(&mut self) -> bool {
         if let Some(socket) = self.stream.plain_socket() {
             let nothing = socket.try_read(&mut [0]);
@@ -326,15 +330,15 @@ impl Codec {
             .is_pending()
     }
 
-    /// Releases the memory of a large response. The allocator reuses it for the next response of any
-    /// connection while it is in the processor cache.
+    /// Releases the memory of a large response. While this memory is still in the processor cache, the
+    /// allocator can reuse it for the next response of any connection.
     pub(super) fn release_large_buffer(&mut self) {
         if self.room > SMALL && self.read.is_empty() {
             self.read = BytesMut::new();
         }
     }
 
-    /// Reads more bytes; 0: the backend has closed the connection.
+    /// Reads more bytes. Returns 0 if the backend has closed the connection.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let more = match self.receiving {
             Receiving::Length(left) => usize::try_from(left).map_or(LARGE, with_spare),
@@ -343,8 +347,8 @@ impl Codec {
         };
         let read = if more > SMALL {
             let more = more.min(LARGE);
-            // A response is given its full read size at once. Later frames share the rest: each keeps its
-            // memory until the client has read it.
+            // The first read of a response reserves the full read size. Later frames use the rest of that
+            // memory, because each frame occupies its memory until the client has read it.
             let least = match self.receiving {
                 Receiving::Head => more,
                 _ => SMALL,

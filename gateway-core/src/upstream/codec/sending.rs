@@ -1,4 +1,5 @@
-//! The request half of the codec: writes the body of a request as the client sends it and the backend accepts it.
+//! The request half of the codec. Writes the request body at the rate at which the client sends and the
+//! backend accepts it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,7 +20,7 @@ const SMALL_FRAME: usize = 512;
 pub(super) enum Sending {
     /// Remaining bytes of the body.
     Length(u64),
-    /// Chunks follow, and the trailers that were announced.
+    /// Chunks follow, then the trailers with the announced names.
     Chunked(Vec<HeaderName>),
     /// The rest of the request is in [`Codec::out`].
     Ended,
@@ -28,8 +29,8 @@ pub(super) enum Sending {
 }
 
 impl Sending {
-    /// The state before the first byte of a prepared request is sent. The head determines the framing. When the
-    /// request is sent again, a body that turned out to be empty has already ended.
+    /// The state before the first byte of a prepared request is sent. The head determines the framing. A body
+    /// without chunked coding that has already ended is empty: this occurs when a request is sent again.
     pub(super) fn new(request: &Request<Upload>) -> Self {
         let (headers, body) = (request.headers(), request.body());
         if headers.contains_key(TRANSFER_ENCODING) {
@@ -53,7 +54,7 @@ fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Why a request was not sent completely.
+/// Reason why a request was not sent completely.
 pub(in crate::upstream) enum UploadError {
     /// The client's body failed.
     Client(ClientBodyError),
@@ -62,7 +63,7 @@ pub(in crate::upstream) enum UploadError {
 }
 
 impl Codec {
-    /// Continues to send the request. Ready when all of it has been sent.
+    /// Continues to send the request. Ready when the request has been sent completely.
     pub(in crate::upstream) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -72,13 +73,15 @@ impl Codec {
             if self.has_ended() && self.out.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            // A body frame is written together with the head or after the previous frame.
+            // Body frames are collected first, so that one write contains the head and a frame, or several
+            // frames.
             let mut waits = false;
             while !waits && !self.has_ended() && !self.out.has_body() && !self.out.is_full() {
                 waits = self.poll_upload(cx, upload)?.is_pending();
             }
             if waits && std::mem::take(&mut self.has_small_frame) {
-                // The client's codec decodes one chunk at a time: more may be available at once.
+                // The client's codec decodes one chunk per poll, so more small frames may be available at
+                // once.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -139,7 +142,7 @@ impl Codec {
             Sending::Chunked(_) => {
                 chunked::encode_size(data.len(), self.out.lines());
                 if data.len() < SMALL_FRAME {
-                    // Small frames that arrive together are one write.
+                    // Small frames that arrive together are written together.
                     self.out.lines().extend_from_slice(&data);
                     self.out.lines().extend_from_slice(END_OF_CHUNK);
                     self.has_small_frame = true;
@@ -164,7 +167,7 @@ impl Codec {
         Ok(())
     }
 
-    /// Ends the chunks with the trailers that were announced.
+    /// Ends the chunked body with the announced trailers.
     fn add_trailers(&mut self, trailers: &HeaderMap) {
         let Sending::Chunked(announced) = &self.sending else {
             return;
@@ -180,7 +183,7 @@ impl Codec {
         self.sending = Sending::Ended;
     }
 
-    /// Ends the request after the client's body has ended.
+    /// Ends the request once the client's body has ended.
     fn finish(&mut self) -> Result<(), ClientBodyError> {
         match self.sending {
             Sending::Length(0) => self.sending = Sending::Ended,

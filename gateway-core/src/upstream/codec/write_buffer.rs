@@ -9,10 +9,10 @@ use tokio::io::AsyncWrite;
 
 use crate::coalesced_write;
 
-/// Capacity in bytes that an idle connection keeps for lines.
+/// Capacity in bytes for lines that an idle connection retains.
 const KEPT: usize = 1024;
 
-/// Size in bytes of lines that are written at once.
+/// Size of the lines, in bytes, from which on they are written before more lines are added.
 const FULL: usize = 16 * 1024;
 
 /// Bytes to be written, with at most one body frame.
@@ -23,18 +23,18 @@ pub(super) struct WriteBuffer {
     written: usize,
     body: Bytes,
     end: &'static [u8],
-    /// Whether a byte of the message has been written.
+    /// Whether a byte of the current message has been written.
     begun: bool,
 }
 
 impl WriteBuffer {
-    /// Starts a message. Returns the buffer for its head.
+    /// Starts a message. Returns the buffer to which its head must be written.
     pub(super) fn begin(&mut self) -> &mut Vec<u8> {
         self.begun = false;
         &mut self.lines
     }
 
-    /// Returns whether a byte of the message has been written.
+    /// Returns whether a byte of the current message has been written.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
