@@ -1,4 +1,4 @@
-//! Step 8 of the request path, as numbered in [`super`]: policies, then gRPC-Web.
+//! Step 8 of the request path, as numbered in [`super`]: policies, then the translation of gRPC-Web.
 
 use std::pin::pin;
 
@@ -15,9 +15,9 @@ use crate::snapshot::RuleTarget;
 use crate::{Error, LocalReply};
 
 impl<'a> RequestContext<'a> {
-    /// Step 8, up to the first policy that waits; `true` if there is one. If a policy requires the
-    /// route to be matched again, the chain of the new rule continues after the stage of that
-    /// policy. Stages only increase, so this terminates.
+    /// Runs step 8 up to the first policy that must wait. Returns `true` if there is such a policy, and
+    /// `false` if all policies have run. If a policy requires the route to be matched again, the chain of the
+    /// new rule continues after the stage of that policy. Stages only increase, so the loop terminates.
     pub(super) fn run_policies(
         &self,
         cursor: &mut ChainCursor,
@@ -44,8 +44,8 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// Step 8, from a policy that waits to the last one. The timers of the client's side apply, as a policy
-    /// may wait for the request body.
+    /// Runs step 8 from a policy that must wait to the last policy. The time limits of the client's side
+    /// apply, because a policy may wait for the request body.
     pub(super) async fn wait_for_policies(
         &self,
         mut cursor: ChainCursor,
@@ -76,7 +76,8 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// Translates a gRPC-Web request to gRPC, and its response back. Policies see the request of the browser.
+    /// Translates a gRPC-Web request to gRPC, and later its response back to gRPC-Web. It runs after the
+    /// policies, which therefore receive the original request.
     pub(super) fn translate_grpc_web(
         &self,
         routed: &RoutedRequest<'_>,
@@ -86,12 +87,12 @@ impl<'a> RequestContext<'a> {
         let facts = self.facts(&routed.clean, routed.found.payload);
         let head = RequestHead::new(parts.head, facts, state.effects);
         GrpcWeb.wrap(&mut PolicyRequest::new(head, &mut parts.body))?;
-        // Where the protocol follows the client's, gRPC requires HTTP/2.
+        // If the backend protocol follows the client's HTTP version, it must be HTTP/2, as gRPC requires.
         parts.head.version = Version::HTTP_2;
         Ok(())
     }
 
-    /// Matches the request again; the result continues in the chain of the new rule.
+    /// Matches the route again. Returns the position in the chain of the new rule.
     fn recompute_route(
         &self,
         stage: Stage,

@@ -1,4 +1,4 @@
-//! The record of a request, which is written when its response ends.
+//! The record of a request. It is written when the response ends.
 //!
 //! An [`Exchange`] begins with the request head and ends with the response body. It writes to the access
 //! log and to the observer exactly once, even if the client disconnects early.
@@ -37,7 +37,7 @@ pub(crate) struct Exchange {
     shared: Arc<Shared>,
     listener: Arc<ListenerId>,
     started: Instant,
-    /// Whether an access log is written, so that strings are copied.
+    /// Whether an access log is written. Strings are copied only then.
     pub(crate) logged: bool,
     /// Entry for the access log.
     pub(crate) entry: Entry,
@@ -45,11 +45,11 @@ pub(crate) struct Exchange {
     pub(crate) timeouts: StreamTimeouts,
     progress: Option<Arc<Progress>>,
     ending: Ending,
-    /// The client requests an upgrade.
+    /// Whether the client requests an upgrade.
     switching: bool,
-    /// A policy has set the details, possibly to none.
+    /// Whether a policy has set the response code details. They may be empty.
     details_set: bool,
-    /// The request as it is forwarded, if values of the response depend on it.
+    /// The head of the forwarded request. `None` unless values of the response depend on it.
     forwarded: Option<Box<ForwardedHead>>,
 }
 
@@ -61,15 +61,15 @@ struct ForwardedHead {
     headers: HeaderMap,
 }
 
-/// How an exchange ends.
+/// Event with which an exchange ends.
 enum Ending {
-    /// With the body of the response.
+    /// The end of the response body.
     Response,
-    /// With the tunnel that follows the head of the response.
+    /// The end of the tunnel that follows the response head.
     Tunnel(UpgradedStreams),
-    /// The client has disconnected, or has reset the stream.
+    /// The client has disconnected or reset the stream.
     Left,
-    /// Without a record: another service responds to the request.
+    /// Another service responds to the request. Nothing is recorded.
     Unrecorded,
 }
 
@@ -86,7 +86,7 @@ impl Exchange {
         conn: &ConnInfo,
         head: &request::Parts,
     ) -> Box<Self> {
-        // Boxed once: it moves from step to step, and then into the response body.
+        // Boxed once, because the exchange moves through the steps and then into the response body.
         let mut this = Box::new(Self::begin(shared, listener, conn, Duration::ZERO));
         let entry = &mut this.entry;
         entry.method = Some(head.method.clone());
@@ -124,11 +124,11 @@ impl Exchange {
         conn: &ConnInfo,
         age: Duration,
     ) {
-        // Without a response, the client has disconnected.
+        // Dropping an exchange without a response records that the client has disconnected.
         drop(Self::begin(shared, listener, conn, age));
     }
 
-    /// The record of a connection, without a request. It begins `age` before now.
+    /// The record of a connection before a request is known. It begins `age` before now.
     fn begin(
         shared: &Arc<Shared>,
         listener: &Arc<ListenerId>,
@@ -165,7 +165,7 @@ impl Exchange {
         }
     }
 
-    /// Keeps a copy of the head that is forwarded, for values of the response that depend on it.
+    /// Stores a copy of the forwarded head, for values of the response that depend on it.
     pub(crate) fn keep_head(&mut self, head: &request::Parts) {
         self.forwarded = Some(Box::new(ForwardedHead {
             method: head.method.clone(),
@@ -175,8 +175,8 @@ impl Exchange {
         }));
     }
 
-    /// The inputs of operators: from the request `head`, or its copy if there is one, and from a
-    /// response.
+    /// The input of command operators. Values of the request come from the stored copy of its head or,
+    /// without a copy, from `head`. Values of the response come from `response`.
     pub(crate) fn format_context<'a>(
         &'a self,
         conn: &'a ConnInfo,
@@ -193,7 +193,7 @@ impl Exchange {
             _ => &*entry.details,
         };
         FormatContext {
-            // Policies see every head as HTTP/1.1; operators see the version as received.
+            // Policies receive every head as HTTP/1.1, but operators must return the version as received.
             request: kept.or(head).map(|request| FormatRequest {
                 version: entry.protocol.or(request.version),
                 ..request
@@ -218,12 +218,12 @@ impl Exchange {
         }
     }
 
-    /// Ends without a record: another service responds to the request.
+    /// Ends the exchange without a record, because another service responds to the request.
     pub(crate) fn forget(mut self: Box<Self>) {
         self.ending = Ending::Unrecorded;
     }
 
-    /// Wraps the request body to count its bytes, unless it is empty.
+    /// Wraps the request body in order to count its bytes. An empty body is returned unchanged.
     pub(crate) fn count_request(&mut self, body: Body, settings: &ListenerSettings) -> Body {
         self.timeouts = StreamTimeouts::new(settings);
         if body.is_end_stream() {
@@ -236,7 +236,7 @@ impl Exchange {
         Body::boxed(body)
     }
 
-    /// Whether trailers are forwarded to and from this client.
+    /// The handling of trailers from and to this client.
     pub(crate) fn trailers(&self, settings: &ListenerSettings) -> Trailers {
         let http2 = self.entry.protocol >= Some(Version::HTTP_2);
         if http2 || settings.http1.trailers {
@@ -246,36 +246,36 @@ impl Exchange {
         }
     }
 
-    /// Progress of the request body. `None`: no body.
+    /// Progress of the request body. `None` if there is no body.
     pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
         self.progress.as_ref()
     }
 
-    /// Whether the whole request has been received. A request for an upgrade is never complete: further
-    /// bytes may belong to the new protocol.
+    /// Whether the whole request has been received. False for a request for an upgrade, because further bytes
+    /// may belong to the new protocol.
     pub(crate) fn request_complete(&self) -> bool {
         !self.switching && self.body_complete()
     }
 
-    /// Whether the whole body has arrived, if there is one.
+    /// Whether the request body has been received completely. True if there is no body.
     pub(crate) fn body_complete(&self) -> bool {
         let progress = self.progress.as_ref();
         progress.is_none_or(|progress| progress.complete())
     }
 
-    /// Reads the available rest of a request that is not forwarded.
+    /// Reads the available rest of the body of a request that is not forwarded.
     pub(crate) async fn drain_request(&self) {
         if let Some(progress) = &self.progress {
             progress.drain_body().await;
         }
     }
 
-    /// Records that the client requests an upgrade.
+    /// Records that the client has requested an upgrade.
     pub(crate) fn note_switching(&mut self) {
         self.switching = true;
     }
 
-    /// Records that the client has disconnected, or has reset the stream.
+    /// Records that the client has disconnected or reset the stream.
     pub(crate) fn note_left(&mut self) {
         let progress = self.progress.as_ref();
         let abort = if !stream_task::is_reset() {
@@ -291,8 +291,8 @@ impl Exchange {
         self.entry.details = Cow::Borrowed(details);
     }
 
-    /// Records the client and the id of a request: first after sanitizing, so that local replies have an
-    /// id in the log, then as the backend receives them.
+    /// Records the client and the ID of a request. It is called twice: after sanitizing, so that the log of a
+    /// local reply has an ID, and before forwarding, with the values that the backend receives.
     pub(crate) fn note_forwarded(&mut self, head: &request::Parts) {
         if self.logged {
             self.entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
@@ -301,7 +301,7 @@ impl Exchange {
         }
     }
 
-    /// Records the fields of the request that the access log requests.
+    /// Records the request fields that the access log contains.
     fn note_request_fields(&mut self, headers: &HeaderMap) {
         let log = self.shared.access_log.as_ref();
         let names = log.map_or(&[][..], |log| &log.fields().request);
@@ -312,7 +312,7 @@ impl Exchange {
         }
     }
 
-    /// Records the fields of the response that the access log requests.
+    /// Records the response fields that the access log contains.
     fn note_response_fields(&mut self, headers: &HeaderMap) {
         let log = self.shared.access_log.as_ref();
         let names = log.map_or(&[][..], |log| &log.fields().response);
@@ -331,8 +331,8 @@ impl Exchange {
         self.entry.flags = Cow::Borrowed(forwarded.flags);
     }
 
-    /// Records the flag and the details of a reply, unless the client is already recorded as having left. A reply
-    /// whose flag is that of a client abort records that the client has left.
+    /// Records the flag and the details of a reply. Has no effect if the client is already recorded as
+    /// disconnected. If the flag is that of a client abort, the client is recorded as disconnected.
     pub(crate) fn note_reply(&mut self, reply: &LocalReply) {
         if !matches!(self.ending, Ending::Left) {
             self.entry.flags = Cow::Borrowed(reply.flag);
@@ -343,7 +343,7 @@ impl Exchange {
         }
     }
 
-    /// Replaces the path that is recorded.
+    /// Replaces the path in the record.
     pub(crate) fn note_path(&mut self, path: String) {
         if self.logged {
             self.entry.path = path;
@@ -370,7 +370,7 @@ impl Exchange {
         failure.error
     }
 
-    /// Continues as a tunnel after the response.
+    /// Makes the exchange continue as a tunnel after the response.
     pub(crate) fn join(&mut self, client: OnUpgrade, backend: Tunnel) {
         if let Ending::Response = self.ending {
             self.ending = Ending::Tunnel(UpgradedStreams { client, backend });
@@ -396,7 +396,8 @@ impl Exchange {
         }
     }
 
-    /// Records the head of the response. Returns the exchange if it ends with the body; a tunnel ends its own.
+    /// Records the response head. Returns the exchange if it ends with the response body. A tunnel keeps the
+    /// exchange and ends it.
     pub(crate) fn conclude(mut self: Box<Self>, response: &Response<Body>) -> Option<Box<Self>> {
         if let Ending::Left = self.ending {
             return None;
@@ -444,7 +445,7 @@ fn began(age: Duration) -> Instant {
     now.checked_sub(age).unwrap_or(now)
 }
 
-/// The connection of a client as operators see it, with the peer as the client.
+/// The client's connection for command operators. The client is assumed to be the peer.
 pub(super) fn format_connection(conn: &ConnInfo) -> FormatConnection<'_> {
     let tls = conn.tls.as_ref();
     FormatConnection {
@@ -460,7 +461,7 @@ pub(super) fn format_connection(conn: &ConnInfo) -> FormatConnection<'_> {
     }
 }
 
-/// The address of an endpoint without its zone.
+/// The address of an endpoint without its IPv6 zone.
 fn logged_address(address: &EndpointAddress) -> EndpointAddress {
     match address {
         EndpointAddress::Ip(address) => without_zone(*address).into(),
@@ -468,7 +469,7 @@ fn logged_address(address: &EndpointAddress) -> EndpointAddress {
     }
 }
 
-/// The address without its zone, which has a meaning on this host only (RFC 4007, section 6).
+/// The address without its IPv6 zone, which is meaningful only on this host (RFC 4007, section 6).
 fn without_zone(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }

@@ -16,7 +16,7 @@ use crate::traffic::SelectedBackend;
 use crate::{Body, Error, LocalReply};
 
 impl RequestContext<'_> {
-    /// Step 9: the redirect.
+    /// Step 9: the redirect of the rule, if any.
     pub(super) fn redirect(
         &self,
         redirect: &Redirect,
@@ -57,12 +57,12 @@ impl RequestContext<'_> {
                 Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
                 Filter::Rewrite(own) => rewrite = Some(own),
                 Filter::RegexRewrite(own) => self.rewrite_by_regex(own, head, sanitized)?,
-                // Redirects have been applied; the others have their own steps.
+                // Redirects have been applied before. The other filters have their own steps.
                 Filter::Redirect(_)
                 | Filter::ResponseHeaders(_)
                 | Filter::Mirror(_)
                 | Filter::Credential(_) => {}
-                // Not supported in a backendRef.
+                // These filters are not supported in a backendRef.
                 Filter::Cors(_) | Filter::DirectResponse(_) => return Err(filter_failed()),
             }
         }
@@ -82,7 +82,7 @@ impl RequestContext<'_> {
         Ok(())
     }
 
-    /// Adds the credentials of the backendRef to a request that is only forwarded from here on.
+    /// Adds the credentials of the backendRef. Forwarding is the only later step, so nothing else reads them.
     pub(super) fn add_credentials(picked: &SelectedBackend<'_>, parts: &mut RequestParts<'_>) {
         let mut added = false;
         for filter in picked.filters() {
@@ -109,7 +109,7 @@ impl RequestContext<'_> {
         rewritten.map_err(|_| Error::InvalidRewrite)
     }
 
-    /// Step 9: the direct response, with the edits of the rule.
+    /// Step 9: the direct response of the rule, with the response edits of the rule applied.
     pub(super) fn direct_response(
         &self,
         direct: &DirectResponse,
@@ -148,7 +148,7 @@ impl RequestContext<'_> {
         })
     }
 
-    /// Step 13, the filters of the rule.
+    /// Step 13, the response filters of the rule.
     pub(super) fn edit_response(
         &self,
         found: &MatchedRoute<'_, RuleTarget>,
@@ -199,8 +199,8 @@ impl RequestContext<'_> {
         });
     }
 
-    /// Edits the fields of a response. A response to a forwarded request needs no `request`: the exchange has a
-    /// copy of its head if an edit reads it.
+    /// Edits the fields of a response. `request` may be `None` if the request was forwarded: the exchange
+    /// then contains a copy of its head if an edit reads it.
     fn edit_fields(
         &self,
         edits: &HeaderEdits,
@@ -224,7 +224,7 @@ fn matched_prefix<'h>(
     head.uri.path().get(..found.prefix?)
 }
 
-/// The error of a filter that cannot be applied: the request fails.
+/// The error of a filter that cannot be applied. The request fails.
 fn filter_failed() -> Error {
     Error::Failed(StatusCode::INTERNAL_SERVER_ERROR)
 }

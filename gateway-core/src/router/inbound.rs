@@ -1,8 +1,8 @@
 //! The path of a request from its head to its response, in two parts: route matching, then the
 //! actions of the rule.
 //!
-//! Route matching uses the head only and does not wait. If no rule matches, an embedding program
-//! can therefore handle the request itself, with its body unread.
+//! Route matching only uses the head, and does not wait. If no rule matches, a program that embeds the
+//! gateway can therefore handle the request itself: its body has not been read.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ pub(super) struct InboundRequest<'a> {
     context: RequestContext<'a>,
     head: request::Parts,
     version: Version,
-    /// Connection of a client that requests an upgrade.
+    /// Client connection of an upgrade request.
     connection: Option<OnUpgrade>,
     grpc: bool,
-    /// The request is gRPC-Web, and is translated to gRPC.
+    /// Whether the request is gRPC-Web, and is translated to gRPC.
     grpc_web: bool,
-    /// The connection of an HTTP/1.0 client closes after this request.
+    /// Whether the connection closes after this request, because the client uses HTTP/1.0.
     last: bool,
     exchange: Box<Exchange>,
     outcome: RouteOutcome<'a>,
@@ -50,7 +50,7 @@ enum RouteOutcome<'a> {
     Unrouted(SanitizedRequest),
     /// The request is a health check of the listener.
     HealthCheck(Sanitized),
-    /// A reply that does not depend on a rule. `None`: the reply has been taken.
+    /// A reply that does not depend on a rule. `None` once the reply has been returned.
     Replied(Option<LocalReply>),
 }
 
@@ -62,7 +62,7 @@ impl<'a> InboundRequest<'a> {
         port: &'a PortSnapshot,
         mut head: request::Parts,
     ) -> Self {
-        // hyper stores the connection of an upgrade in the extensions.
+        // hyper stores the connection of an upgrade request in the extensions.
         let connection = head.extensions.remove();
         let names = HeaderPresence::of(&head.headers);
         let typed = names.has(HeaderPresence::CONTENT_TYPE);
@@ -93,8 +93,8 @@ impl<'a> InboundRequest<'a> {
         }
     }
 
-    /// Returns the head if no rule matches: sanitized, with the client address in its extensions. Such a
-    /// request is not logged.
+    /// Returns the head if no rule matches. The head is sanitized and its extensions contain the client
+    /// address. The request is not logged.
     #[expect(
         clippy::result_large_err,
         reason = "the error is the path of nearly all requests"
@@ -116,8 +116,8 @@ impl<'a> InboundRequest<'a> {
         Ok(head)
     }
 
-    /// Steps 8 to 13; [`Self::finish`] completes the result. Borrows, so that the head is not stored twice
-    /// while the backend responds.
+    /// Runs steps 8 to 13. [`Self::finish`] completes the result. Takes a reference, so that the head is not
+    /// stored twice while the backend responds.
     pub(super) async fn respond(&mut self, body: Body) -> Result<Response<Body>, LocalReply> {
         let settings = &self.context.listener.settings;
         let body = self.exchange.count_request(body, settings);
@@ -137,7 +137,7 @@ impl<'a> InboundRequest<'a> {
             }
             RouteOutcome::HealthCheck(sanitized) => {
                 drop(body);
-                // Boxed: few requests are health checks.
+                // Boxed, because few requests are health checks.
                 Err(Box::pin(self.context.health(sanitized, &self.exchange)).await)
             }
             RouteOutcome::Unrouted(_) => Err(Error::NoRoute.into()),
@@ -147,10 +147,11 @@ impl<'a> InboundRequest<'a> {
         }
     }
 
-    /// Step 13 for every response: response halves of policies, late edits, access log.
+    /// Completes step 13 for every response: response halves of policies, late edits, access log.
     pub(super) fn finish(mut self, result: Result<Response<Body>, LocalReply>) -> Response<Body> {
         let settings = &self.context.listener.settings;
-        // The rest of a request that is answered early would have to be read to keep the connection.
+        // If the response precedes the end of the request, the connection is closed: keeping it would require
+        // reading the rest of the request.
         let unread = self.version < Version::HTTP_2
             && match &result {
                 Ok(_) => !self.exchange.body_complete(),
@@ -205,7 +206,7 @@ fn match_route<'a>(
     }
     match context.match_route(head, &clean, exchange) {
         Ok(found) => RouteOutcome::Routed(RoutedRequest { clean, found }),
-        // Other services do not serve CONNECT.
+        // Not passed on for CONNECT, which other services do not support.
         Err(Error::NoRoute) if clean.sanitized.upgrade != Some(Upgrade::Connect) => {
             RouteOutcome::Unrouted(clean)
         }

@@ -5,9 +5,10 @@
 //!                         └─> no rule matches ──> the inner service (GatewayLayer), or 404 (PortService)
 //! ```
 //!
-//! The host program accepts connections and serves HTTP; the gateway reads facts about a connection from
-//! the extensions of its requests. Routes, policies, retries, access log and metrics work as behind sockets
-//! of the gateway. PROXY headers, TLS, and the timers and limits of connections are the host program's.
+//! The embedding program accepts connections and serves HTTP. The gateway reads the properties of a
+//! connection from the extensions of its requests. Routes, policies, retries, access log and metrics work as
+//! they do on the gateway's own sockets. The embedding program is responsible for PROXY headers, TLS, and the
+//! time limits and other limits of connections.
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
@@ -51,8 +52,8 @@ use crate::{Body, Error};
 /// Function that finds the connection of a request in its extensions.
 type Find = fn(&Extensions) -> Option<Arc<ConnInfo>>;
 
-/// The connection of a request, from the extensions that the gateway or a server around it sets:
-/// [`ConnInfo`], alone or in an [`Arc`], [`ConnectionAddrs`], or the peer as a [`SocketAddr`].
+/// The connection of a request, from the extensions that the gateway or another server sets. It is taken from
+/// [`ConnInfo`] (alone or in an [`Arc`]), [`ConnectionAddrs`], or the peer as a [`SocketAddr`].
 pub fn known_connection(extensions: &Extensions) -> Option<Arc<ConnInfo>> {
     let shared = || extensions.get::<Arc<ConnInfo>>().cloned();
     let conn = || extensions.get::<ConnInfo>().cloned();
@@ -66,7 +67,7 @@ pub fn known_connection(extensions: &Extensions) -> Option<Arc<ConnInfo>> {
     shared().or_else(|| conn().or_else(ends).or_else(peer).map(Arc::new))
 }
 
-/// One port of the plan, for requests that another server has received.
+/// One port of the plan. It serves requests that another server has received.
 #[derive(Clone)]
 struct Embedded<F> {
     router: Router,
@@ -75,8 +76,8 @@ struct Embedded<F> {
 }
 
 impl<F: Fn(&Extensions) -> Option<Arc<ConnInfo>>> Embedded<F> {
-    /// The connection of the request. Without a connection the client is `0.0.0.0`, which no rule
-    /// should trust.
+    /// The connection of the request. If it is unknown, the client is `0.0.0.0`, an address that rules should
+    /// not trust.
     fn connection(&self, extensions: &Extensions) -> Arc<ConnInfo> {
         let unknown = || ConnInfo::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         (self.find)(extensions).unwrap_or_else(|| unknown().into())
@@ -91,15 +92,16 @@ impl<F> fmt::Debug for Embedded<F> {
     }
 }
 
-/// Proxies requests that match a rule of one port of the plan; others go to the inner service.
+/// Proxies requests that match a rule of one port of the plan. All other requests go to the inner service.
 ///
-/// Made by [`Gateway::layer`](crate::Gateway::layer). A request to the inner service is
-/// sanitized: early header edits and `x-forwarded-*` are done, and its extensions contain
-/// [`Sanitized`](crate::http::Sanitized) and [`ClientIp`](crate::http::client_ip::ClientIp). A request
-/// that cannot be sanitized is rejected. Requests to the inner service are not logged.
+/// Created by [`Gateway::layer`](crate::Gateway::layer). A request to the inner service is sanitized: early
+/// header edits have been applied, `x-forwarded-*` fields are set, and its extensions contain
+/// [`Sanitized`](crate::http::Sanitized) and [`ClientIp`](crate::http::client_ip::ClientIp). A request that
+/// cannot be sanitized is rejected. Requests to the inner service are not logged.
 ///
-/// The port is looked up for each request, so a plan may add or remove it; without it, every request goes
-/// to the inner service. If two ports have the same number, the one that was applied first is used.
+/// The port is looked up for each request, so a plan may add or remove it. If the plan does not have the
+/// port, every request goes to the inner service. If two ports have the same number, the one that was applied
+/// first is used.
 #[derive(Clone, Debug)]
 pub struct GatewayLayer<F = Find>(Embedded<F>);
 
@@ -114,7 +116,7 @@ impl GatewayLayer {
 }
 
 impl<F> GatewayLayer<F> {
-    /// Finds the connections of requests with `find` instead of [`known_connection`], for example in
+    /// Determines the connection of a request with `find` instead of [`known_connection`], for example from
     /// axum's `ConnectInfo`.
     pub fn with_connection<G>(self, find: G) -> GatewayLayer<G>
     where
@@ -178,7 +180,7 @@ where
     }
 }
 
-/// Responds to a request that matches a rule of the port, and returns others.
+/// Responds to a request that matches a rule of the port. Returns any other request.
 async fn proxy<B>(
     shared: &Arc<Shared>,
     conn: &ConnInfo,
@@ -202,9 +204,9 @@ where
     }
 }
 
-/// Proxies requests that match a rule of one port of the plan; the response to others is 404.
+/// Proxies requests that match a rule of one port of the plan. The response to all other requests is 404.
 ///
-/// Made by [`Gateway::service`](crate::Gateway::service).
+/// Created by [`Gateway::service`](crate::Gateway::service).
 #[derive(Clone, Debug)]
 pub struct PortService<F = Find>(Embedded<F>);
 
@@ -215,7 +217,7 @@ impl PortService {
 }
 
 impl<F> PortService<F> {
-    /// Finds the connections of requests with `find` instead of [`known_connection`].
+    /// Determines the connection of a request with `find` instead of [`known_connection`].
     pub fn with_connection<G>(self, find: G) -> PortService<G>
     where
         G: Fn(&Extensions) -> Option<Arc<ConnInfo>>,
@@ -257,21 +259,21 @@ where
 }
 
 impl Snapshot {
-    /// The port with this number. A linear search, as there are few ports.
+    /// The port with this number. The search is linear, because there are few ports.
     fn port(&self, port: u16) -> Option<&crate::snapshot::PortSnapshot> {
         self.ports.iter().flatten().find(|found| found.port == port)
     }
 }
 
 impl From<ConnectionAddrs> for ConnInfo {
-    /// A plain-text connection with these addresses, accepted outside the gateway.
+    /// A connection without TLS between these addresses, accepted outside the gateway.
     fn from(ends: ConnectionAddrs) -> Self {
         Self::new(ends, usize::MAX, ends.local.port(), None)
     }
 }
 
 impl From<SocketAddr> for ConnInfo {
-    /// A plain connection from this peer; the local address is unknown.
+    /// A connection without TLS from this peer. The local address is unknown.
     fn from(peer: SocketAddr) -> Self {
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         ConnectionAddrs::of_tcp(peer, unknown).into()

@@ -4,21 +4,21 @@
 //! |---|---|---|
 //! | 1 | listener: by SNI, or by `Host` on a plain port | |
 //! | 2 | sanitize: one `Host`, one framing, a normalised path | 4xx, redirect to the unescaped path |
-//! | 3 | early header edits; after step 2, so that no client can undo them with `Connection` | |
+//! | 3 | early header edits; they follow step 2, so that a client cannot undo them with `Connection` | |
 //! | 4 | client address, then `x-forwarded-*` | 403, 404 |
 //! | 5 | health check of the listener | 200, 503 |
-//! | 6 | authority: it must belong to the listener that TLS selected | 421 |
+//! | 6 | authority: must belong to the listener that TLS selected | 421 |
 //! | 7 | rule: host, then the precedence of Gateway API | 404, 500 |
-//! | 8 | policies, in the order of [`Stage`](crate::policy::Stage), before any filter changes the request; then gRPC-Web to gRPC | theirs |
+//! | 8 | policies, in the order of [`Stage`](crate::policy::Stage), before any filter changes the request; then gRPC-Web to gRPC | those of the policies |
 //! | 9 | invalid rule; redirect | 500; 3xx |
 //! | 10 | upgrade, if the rule allows it | 403 |
-//! | 11 | backendRef by weight, its redirect; request edits, those of the backendRef first; rewrite; mirrors | 3xx, 500 |
+//! | 11 | backendRef by weight and its redirect; request edits, first those of the backendRef; rewrite; mirrors | 3xx, 500 |
 //! | 12 | forward: deadline, retries, breaker, balancing, connection | 5xx |
 //! | 13 | response: filters in reverse, policies in reverse, late edits of the listener | |
 //!
-//! Local replies pass step 13 as well, from the policies on: the response halves of policies that have run,
-//! late edits and the access log. The codec's replies to malformed requests
-//! ([`Handler::handle_codec_reply`]) pass late edits and the access log.
+//! Local replies also pass the last parts of step 13: the response halves of policies that have run, late
+//! edits and the access log. The codec's replies to malformed requests ([`Handler::handle_codec_reply`]) only
+//! pass late edits and the access log.
 
 mod chain_run;
 mod exchange;
@@ -57,13 +57,13 @@ use crate::{Body, Error, LocalReply};
 
 const HEALTHCHECKED: HeaderName = HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
 
-/// Responds to requests as the current snapshot configures.
+/// Responds to requests according to the current snapshot.
 #[derive(Clone)]
 pub struct Router {
     shared: Arc<Shared>,
 }
 
-/// State that all requests share.
+/// State shared by all requests.
 pub(crate) struct Shared {
     pub(crate) handle: Arc<SnapshotHandle>,
     pub(crate) observer: Arc<dyn Observer>,
@@ -103,7 +103,7 @@ impl Handler for Router {
         let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
             return reply.into_response(false);
         };
-        // Without a head there is no host, so the first listener of a plain port applies.
+        // Without a head, the host is unknown. On a port without TLS, the first listener applies then.
         let listener = listener_of(port, conn, None);
         if !recorded {
             Exchange::record_reply(&self.shared, &listener.id, conn, &reply, age);
@@ -151,7 +151,7 @@ impl StreamLog for Router {
     }
 }
 
-/// Responds to one request. There is always a response.
+/// Responds to one request. Every request gets a response.
 async fn respond(
     shared: Arc<Shared>,
     conn: Arc<ConnInfo>,
@@ -160,7 +160,7 @@ async fn respond(
     let snapshot = shared.handle.current();
     let (head, body) = request.into_parts();
     let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
-        // The port has been removed, and the connection drains.
+        // The port has been removed, but the connection is still open.
         return Error::NoRoute.reply().into_response_to(&head.headers);
     };
     let mut inbound = InboundRequest::new(&shared, &conn, port, head);
@@ -168,7 +168,8 @@ async fn respond(
     inbound.finish(result)
 }
 
-/// The listener that TLS selected; on a plain port the one that matches the host, else the first.
+/// The listener of a request. With TLS, it is the one that the server name selected. Without TLS, it is the
+/// one that matches the host, or else the first.
 fn listener_of<'a>(
     port: &'a PortSnapshot,
     conn: &ConnInfo,
@@ -199,8 +200,8 @@ fn host_of(head: &request::Parts) -> Option<Authority> {
     .ok()
 }
 
-/// The reply to a health check of the listener. Its header for Envoy's cluster name contains the
-/// name of the Gateway.
+/// The reply to a health check of the listener. Its header `x-envoy-upstream-healthchecked-cluster` contains
+/// the name of the Gateway.
 fn health_reply(leaving: bool, gateway: &str) -> LocalReply {
     let mut reply = match leaving {
         false => LocalReply::new(StatusCode::OK, "health_check_ok"),

@@ -1,8 +1,8 @@
-//! Request bodies that pass through the gateway: their progress is recorded, trailers are filtered.
+//! Request bodies that pass through the gateway. Their progress is recorded, and their trailers are filtered.
 //!
-//! Trailers are forwarded if the client's side is HTTP/2 or the listener enables them for HTTP/1, without
-//! the fields that are forbidden in trailers. HTTP/1 carries only those that `Trailer` announces (RFC 9110,
-//! section 6.6.2).
+//! Trailers are forwarded if the client uses HTTP/2 or the listener enables trailers for HTTP/1. Fields that
+//! are forbidden in trailers are removed. HTTP/1 transfers only the trailers that `Trailer` announces (RFC
+//! 9110, section 6.6.2).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::body::BoxError;
 use crate::client_abort::{ClientAbort, ClientReset};
 use crate::http::trailers;
 
-/// Limit of bytes that are read of an abandoned request body to keep its connection open.
+/// Maximum number of bytes that are read of the rest of a request body, so that its connection stays usable.
 const REST: usize = 64 * 1024;
-/// Number of times that the connection may yield without a frame while the body is drained.
+/// Number of times that the task yields without receiving a frame before draining a body stops.
 const TURNS: usize = 4;
 /// Time for which the rest of an HTTP/2 request is read and discarded after the response.
 const DISCARD: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(crate) struct Progress {
     bytes: AtomicU64,
     frames: AtomicU64,
     complete: AtomicBool,
-    /// Unread rest of a dropped body. Kept until there is a response.
+    /// Unread rest of a dropped body. Stored until there is a response.
     rest: Mutex<Option<Body>>,
     unwanted: AtomicBool,
 }
@@ -46,7 +46,7 @@ impl Progress {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// Number of frames read. It increases while the client sends and the backend receives.
+    /// Number of frames that have been read. It increases while the client sends and the backend receives.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
@@ -56,8 +56,8 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Reads the already received rest of a dropped body, without waiting for more. A small request
-    /// is then complete, and its connection can be reused.
+    /// Reads the part of a dropped body that has already been received, without waiting for more. If this
+    /// completes a small request, its connection can be reused.
     pub(crate) async fn drain_body(self: &Arc<Self>) {
         let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
         let Some(body) = rest else { return };
@@ -80,8 +80,8 @@ impl Progress {
         }
     }
 
-    /// Whether the unread rest of a dropped body ends in an error that the gateway found. Discards the part that has
-    /// been received.
+    /// Whether the unread rest of a dropped body ends in an error that the gateway has detected. Discards the
+    /// part that has been received.
     pub(crate) fn is_malformed(&self) -> bool {
         let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
         let Some(mut body) = rest else { return false };
@@ -96,7 +96,8 @@ impl Progress {
         }
     }
 
-    /// Ends the request body, as there is a response: the rest is dropped, or discarded if `http2`.
+    /// Ends the request body, because there is a response. If `http2`, the rest is read and discarded for a
+    /// while; otherwise it is dropped.
     pub(crate) fn end_body(&self, http2: bool) {
         self.unwanted.store(true, Ordering::Relaxed);
         let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
@@ -112,7 +113,7 @@ impl Progress {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            // No frame follows an error.
+            // An error is the last frame, so the rest does not matter.
             Some(Err(_)) => self.unwanted.store(true, Ordering::Relaxed),
             None => self.complete.store(true, Ordering::Relaxed),
         }
@@ -129,7 +130,7 @@ pub(crate) enum Trailers {
 }
 
 impl Trailers {
-    /// The frame to forward; `None`: dropped trailers.
+    /// The frame to forward. `None` if the frame has trailers that are dropped.
     pub(super) fn filter(self, mut frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         if let Some(fields) = frame.trailers_mut() {
             if self == Self::Drop {
@@ -146,12 +147,12 @@ pub(crate) struct RequestBody {
     body: Body,
     progress: Arc<Progress>,
     trailers: Trailers,
-    /// The body is that of an HTTP/2 stream.
+    /// Whether the body belongs to an HTTP/2 stream.
     http2: bool,
 }
 
 impl RequestBody {
-    /// Wraps `body`, which has not ended.
+    /// Wraps `body`, which must not have ended.
     pub(crate) fn new(body: Body, progress: Arc<Progress>, trailers: Trailers) -> Self {
         Self {
             body,
@@ -161,8 +162,8 @@ impl RequestBody {
         }
     }
 
-    /// Makes every reset of an HTTP/2 stream an error, regardless of its code: hyper ends the body
-    /// at NO_ERROR and CANCEL as if it were complete (RFC 9113, section 8.1).
+    /// Makes every reset of an HTTP/2 stream an error, regardless of its code. If the code is NO_ERROR or
+    /// CANCEL, hyper ends the body as if it were complete (RFC 9113, section 8.1).
     pub(crate) fn http2(mut self, http2: bool) -> Self {
         self.http2 = http2;
         self
@@ -207,8 +208,8 @@ impl http_body::Body for RequestBody {
 }
 
 impl Drop for RequestBody {
-    /// Keeps the unread rest for [`Progress::drain_body`]. After the response, the rest of an HTTP/2
-    /// request is discarded.
+    /// Before the response: stores the unread rest for [`Progress::drain_body`]. After it: reads and discards
+    /// the rest of an HTTP/2 request.
     fn drop(&mut self) {
         if self.progress.complete() {
             return;
@@ -224,8 +225,9 @@ impl Drop for RequestBody {
 }
 
 /// Reads and discards the rest of an HTTP/2 request whose response is complete, within [`DISCARD`] and
-/// [`REST`]. Dropping the body resets the stream with `NO_ERROR` (RFC 9113, section 8.1); clients that are still
-/// sending, such as curl 7.88, then fail although they have the response.
+/// [`REST`]. Dropping the body at once would reset the stream with `NO_ERROR` (RFC 9113, section 8.1).
+/// Clients that are still sending, such as curl 7.88, would then fail although they have received the
+/// response.
 fn discard(mut body: Body) {
     let Ok(runtime) = Handle::try_current() else {
         return;

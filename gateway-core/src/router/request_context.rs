@@ -30,7 +30,7 @@ pub(super) struct RequestContext<'a> {
     pub(super) listener: &'a ListenerSnapshot,
 }
 
-/// A request whose head is sanitized and whose client is known.
+/// A request with a sanitized head and a known client.
 pub(super) struct SanitizedRequest {
     pub(super) sanitized: Sanitized,
     pub(super) client: ClientIp,
@@ -42,24 +42,24 @@ pub(super) struct RoutedRequest<'a> {
     pub(super) found: MatchedRoute<'a, RuleTarget>,
 }
 
-/// The parts of a request. The head is borrowed: a move costs more than all edits.
+/// The parts of a request. The head is borrowed, because moving it takes longer than all edits.
 pub(super) struct RequestParts<'h> {
     pub(super) head: &'h mut request::Parts,
     pub(super) body: Body,
-    /// Connection of a client that requests an upgrade.
+    /// Client connection of an upgrade request.
     pub(super) connection: Option<OnUpgrade>,
 }
 
-/// State of a request that the response needs.
+/// State of a request that is required for its response.
 pub(super) struct ResponseState<'e> {
     pub(super) exchange: &'e mut Exchange,
     pub(super) effects: &'e mut ResponseEffects,
-    /// The request is gRPC-Web, and is translated to gRPC.
+    /// Whether the request is gRPC-Web, and is translated to gRPC.
     pub(super) grpc_web: bool,
 }
 
 impl<'a> RequestContext<'a> {
-    /// Steps 2 to 4. `names` are the names of the fields in `head`.
+    /// Runs steps 2 to 4. `names` is the set of the field names in `head`.
     pub(super) fn sanitize(
         &self,
         head: &mut request::Parts,
@@ -95,7 +95,7 @@ impl<'a> RequestContext<'a> {
         self.find_rule(head, host, exchange)
     }
 
-    /// Steps 8 to 13. The response halves of policies are added to `state`.
+    /// Runs steps 8 to 13. Adds the response halves of policies to `state`.
     pub(super) async fn respond(
         &self,
         routed: &mut RoutedRequest<'a>,
@@ -106,12 +106,13 @@ impl<'a> RequestContext<'a> {
         if !chain.is_empty() {
             let mut cursor = ChainCursor::default();
             if self.run_policies(&mut cursor, routed, &mut parts, &mut state)? {
-                // Boxed, so that only rules with a waiting policy need memory for this future.
+                // Boxed, so that only rules with a waiting policy reserve memory for this future.
                 let waited =
                     Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await;
                 if let Err(reply) = waited {
                     drop(parts.body);
-                    // A small body has arrived by now; the rest of a longer body is not read.
+                    // A small body has been received by now and is read. The rest of a longer body is not
+                    // read.
                     if !routed.clean.sanitized.expects_continue
                         && reply.status != StatusCode::PAYLOAD_TOO_LARGE
                     {
@@ -122,8 +123,8 @@ impl<'a> RequestContext<'a> {
             }
             FilledFields::guard_trailers(parts.head, &mut parts.body);
         }
-        // For policies every request is HTTP/1.1. The protocol to the backend may be that of the
-        // client.
+        // Policies receive every request as HTTP/1.1. The version as received is restored, because the
+        // backend protocol may follow it.
         parts.head.version = routed.clean.sanitized.version;
         if state.grpc_web {
             self.translate_grpc_web(routed, &mut parts, &mut state)?;
@@ -149,7 +150,7 @@ impl<'a> RequestContext<'a> {
             }
             Ok(Err(error)) => exchange.note_failed(run.into_failure(error)),
             Err(error) => {
-                // Its drop makes the rest of the request body available to `drain_request`.
+                // Dropping it makes the rest of the request body available to `drain_request`.
                 drop(run);
                 error
             }
@@ -161,7 +162,8 @@ impl<'a> RequestContext<'a> {
         Err(error.into())
     }
 
-    /// Steps 9 to 11: edits the request, selects its backendRef, and returns the upgrade that is granted.
+    /// Steps 9 to 11: edits the request and selects its backendRef. Returns the upgrade, if the rule allows
+    /// the requested one.
     fn prepare<'t>(
         &self,
         routed: &'t RoutedRequest<'_>,
@@ -182,7 +184,7 @@ impl<'a> RequestContext<'a> {
         }
         let upgrade = check_upgrade(found, &clean.sanitized)?;
         let kind = found.payload.name.route.kind;
-        // Only a policy leaves a preferred endpoint.
+        // Only a policy adds a preferred endpoint to the extensions.
         let preferred = match rule.steps.policies.is_empty() {
             true => None,
             false => head.extensions.get().cloned(),
@@ -230,8 +232,8 @@ impl<'a> RequestContext<'a> {
         Ok(ClientIp(found.ip))
     }
 
-    /// Step 5: whether the request is a health check of the listener. As in Envoy, the path is compared with its
-    /// query.
+    /// Step 5: whether the request is a health check of the listener. As in Envoy, the configured path is
+    /// compared with the path and query of the request.
     pub(super) fn is_health_check(&self, head: &request::Parts) -> bool {
         self.listener.settings.health_check_path.as_deref() == Some(head.uri.path())
             && head.uri.query().is_none()
@@ -239,7 +241,7 @@ impl<'a> RequestContext<'a> {
 
     /// Step 5: the reply to a health check.
     pub(super) async fn health(&self, sanitized: &Sanitized, exchange: &Exchange) -> LocalReply {
-        // A client that waits for `100 Continue` has sent no body.
+        // A client that expects `100 Continue` has not sent a body.
         if !sanitized.expects_continue {
             exchange.drain_request().await;
         }
@@ -247,8 +249,8 @@ impl<'a> RequestContext<'a> {
         health_reply(leaving, &self.listener.id.gateway)
     }
 
-    /// Step 6. A connection serves one listener: otherwise a client could use it to bypass the policies of
-    /// another (Gateway API, `Listener.hostname`).
+    /// Step 6. A connection may use only one listener. Otherwise a client could bypass the policies of
+    /// another listener (Gateway API, `Listener.hostname`).
     fn check_authority(&self, host: &str) -> Result<(), Error> {
         if self.port.listeners.len() == 1 {
             return Ok(());
@@ -303,7 +305,8 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// Takes the response of the backend, and starts the tunnel if an upgrade was granted to `client`.
+    /// Processes the response of the backend. Starts the tunnel if the backend accepted the upgrade of
+    /// `client`.
     fn take_response(
         &self,
         forwarded: Forwarded,
@@ -322,8 +325,8 @@ impl<'a> RequestContext<'a> {
     }
 }
 
-/// The reply for a backendRef that cannot be resolved. Calls of a GRPCRoute receive `UNAVAILABLE` (Gateway API,
-/// `GRPCRouteRule.backendRefs`).
+/// The reply if a backendRef cannot be resolved. For a GRPCRoute, the gRPC status is `UNAVAILABLE` (Gateway
+/// API, `GRPCRouteRule.backendRefs`).
 pub(super) fn invalid_backend_reply(error: &Error, kind: RouteKind) -> LocalReply {
     let reply = error.reply();
     LocalReply {
@@ -338,7 +341,7 @@ fn check_upgrade<'a>(
     sanitized: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
     match &sanitized.upgrade {
-        // Only a rule for CONNECT serves a CONNECT request.
+        // A CONNECT request requires a rule for CONNECT.
         Some(Upgrade::Connect) if found.payload.rule.traffic.connect.is_none() => {
             Err(Error::NoRoute)
         }

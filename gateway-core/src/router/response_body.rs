@@ -1,5 +1,5 @@
-//! Response bodies that pass through the gateway: bytes are counted, time is limited, trailers are filtered. The record
-//! of a request ends with its response body.
+//! Response bodies that pass through the gateway. Their bytes are counted, their time is limited, and their
+//! trailers are filtered. The record of a request ends with its response body.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -21,7 +21,8 @@ use crate::serve::stream_task;
 use crate::time_limits::Expired;
 use crate::upstream::BackendReset;
 
-/// Completes the response of `exchange`, which ends with the body unless the response starts a tunnel.
+/// Completes the response of `exchange`. The exchange ends with the response body, unless a tunnel follows
+/// the response.
 pub(super) fn finish(
     exchange: Box<Exchange>,
     response: Response<Body>,
@@ -34,7 +35,7 @@ pub(super) fn finish(
     response.map(|body| Body::boxed(ResponseBody::new(body, exchange, trailers)))
 }
 
-/// A response body that ends its exchange.
+/// A response body whose end is the end of its exchange.
 struct ResponseBody {
     body: Body,
     exchange: Option<Box<Exchange>>,
@@ -45,11 +46,11 @@ struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// The response body of `exchange`. It ends with an error when it is idle for too long, and at the
-    /// deadline of the stream.
+    /// Creates the response body of `exchange`. It ends with an error if it is idle for too long, or reaches
+    /// the deadline of the stream.
     fn new(body: Body, exchange: Box<Exchange>, trailers: Trailers) -> Self {
         let mut timeouts = exchange.timeouts;
-        // A complete body needs no timer.
+        // A body that is already complete needs no timer.
         timeouts.deadline = timeouts.deadline.filter(|_| !body.is_end_stream());
         Self {
             timer: ResponseTimer::new(timeouts),
@@ -60,12 +61,12 @@ impl ResponseBody {
         }
     }
 
-    /// Ends the exchange.
+    /// Ends the exchange normally.
     fn end(&mut self) {
         self.exchange = None;
     }
 
-    /// Ends the exchange early.
+    /// Ends the exchange with an error.
     fn fail(&mut self, flags: &'static str, details: impl Into<Cow<'static, str>>) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.entry.flags = flags.into();
@@ -73,7 +74,7 @@ impl ResponseBody {
         }
     }
 
-    /// Ends the body and the exchange by a time limit.
+    /// Ends the body and the exchange because a time limit has expired.
     fn expire(&mut self, expired: Expired) -> BoxError {
         let reply = expired.after_head();
         self.fail(reply.flag, reply.details);
@@ -131,7 +132,8 @@ impl http_body::Body for ResponseBody {
                         self.fail(flags, details);
                     }
                 }
-                // Earlier frames are sent first: the connection ends with the error.
+                // The error is returned by the next poll, so that the codec first sends the earlier frames:
+                // the error ends the connection.
                 self.broken = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -153,13 +155,13 @@ impl http_body::Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// Records that the client has disconnected or accepts no data, if the body was not read to its end.
+    /// Unless the body was read to its end, records that the client has disconnected or accepts no data.
     fn drop(&mut self) {
         if let Some(exchange) = &mut self.exchange
             && !self.body.is_end_stream()
             && exchange.entry.flags.is_empty()
             && exchange.entry.method != Some(http::Method::HEAD)
-            // The codec sends no body.
+            // Responses with these statuses have no body, so the codec does not read it.
             && !matches!(exchange.entry.status, Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
         {
             if stream_task::is_expiring() {
@@ -172,7 +174,7 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Envoy's flags and details for a body that the endpoint did not complete.
+/// Envoy's flags and details for a body that is incomplete because of the endpoint.
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
     const MALFORMED: (&str, &str) = (
         "UPE",
@@ -192,13 +194,13 @@ fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
     }
     match causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>()) {
         Some(error) if error.is_io() => TERMINATED,
-        // The backend does not process the stream (RFC 9113, section 6.8).
+        // GOAWAY: the backend does not process the stream (RFC 9113, section 6.8).
         Some(error) if error.is_remote() && error.is_go_away() => REFUSED,
         Some(error) if error.is_remote() => RESET,
-        // The gateway found the defect, for example a wrong content-length.
+        // The gateway detected the defect, for example a wrong content-length.
         Some(_) => MALFORMED,
         None if ended_early(error) || is_malformed(error) => MALFORMED,
-        // The connection failed: reset, TLS alert, or an error of hyper.
+        // The connection failed, by a reset, a TLS alert, or an error of hyper.
         None => TERMINATED,
     }
 }
@@ -223,7 +225,7 @@ fn ended_early(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// An error and its sources.
+/// Iterates over an error and its sources.
 fn causes<'e>(
     error: &'e (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {

@@ -1,4 +1,4 @@
-//! Exchanges and bodies, without a connection.
+//! Tests of exchanges and bodies without a connection.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -40,7 +40,7 @@ impl AccessLog for Log {
 }
 
 impl Log {
-    /// Status, flags and details of the only entry.
+    /// Status, flags and details of the single entry.
     fn only(&self) -> (u16, String, String) {
         let entries = self.0.lock().unwrap();
         assert_eq!(entries.len(), 1);

@@ -1,5 +1,5 @@
-//! Time limits of a request on the client's side. The limits of its attempts are in `traffic`; see
-//! [`time_limits`](crate::time_limits) for all of them.
+//! Time limits of a request on the client's side. The limits of its attempts are in `traffic`.
+//! [`time_limits`](crate::time_limits) describes all of them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::time_limits::{Expired, ExpiresAt, earliest};
 /// Time limits of one request and its response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StreamTimeouts {
-    /// Longest time without progress. A rule may override the value of its listener.
+    /// Maximum time without progress. A rule may override the value of its listener.
     pub(crate) idle: Option<Duration>,
-    /// Longest time from the head of the request to its end.
+    /// Maximum time from the head of the request to its end.
     pub(crate) request: Option<Duration>,
-    /// Latest end of the client's stream.
+    /// Time at which the client's stream must have ended.
     pub(crate) deadline: Option<Instant>,
 }
 
 impl StreamTimeouts {
-    /// The limits of a listener, starting now.
+    /// The limits of a listener, which start now.
     pub(crate) fn new(settings: &ListenerSettings) -> Self {
         let life = settings.limits.max_stream_duration;
         Self {
@@ -37,7 +37,7 @@ impl StreamTimeouts {
         }
     }
 
-    /// Replaces the idle time of the listener by that of a rule.
+    /// Replaces the idle timeout of the listener by that of a rule.
     pub(crate) fn set_rule(&mut self, traffic: &Traffic) {
         self.idle = traffic
             .stream_idle
@@ -46,9 +46,10 @@ impl StreamTimeouts {
 
     /// Runs `answer` under the limits.
     ///
-    /// `progress` is that of the request body; `None`: the request is complete, so its timeout does not apply.
-    /// `bounded` is the longest duration of `answer` itself: a longer idle timer is not armed. The caller pins
-    /// `answer`, because it is large and would be moved here.
+    /// `progress` is the progress of the request body. `None`: the request is complete, so the request
+    /// timeout does not apply. `bounded` is the maximum duration of `answer` itself: if the idle timeout is
+    /// longer, no timer is started for it. The caller pins `answer`, because it is large and would otherwise
+    /// be moved.
     ///
     /// # Errors
     /// [`Error::RequestTimeout`] if the request is not complete in time, [`Error::StreamIdle`] if neither side
@@ -67,7 +68,7 @@ impl StreamTimeouts {
         if idle.is_none() && request.is_none() && self.deadline.is_none() {
             return Ok(answer.await);
         }
-        // Boxed: most requests need only the timer of their rule.
+        // Boxed, because most requests need only the timer of their rule.
         let limits = Self {
             idle,
             request,
@@ -81,7 +82,8 @@ impl StreamTimeouts {
         }
     }
 
-    /// The latest end of a tunnel, and the limit that ends it. `backend`: the deadline of the backend's stream.
+    /// The time at which a tunnel must end, and the limit that ends it. `backend`: the deadline of the
+    /// backend's stream.
     pub(crate) fn tunnel_end(self, backend: Option<Instant>) -> Option<ExpiresAt> {
         earliest([
             self.deadline.map(|at| (at, Expired::ClientStream)),
@@ -90,7 +92,7 @@ impl StreamTimeouts {
     }
 }
 
-/// Resolves when a timer fires.
+/// Waits until a limit expires and returns its error.
 async fn watch(
     started: Instant,
     StreamTimeouts {
@@ -125,27 +127,30 @@ async fn watch(
             return expired.error(complete());
         }
         if seen != frames {
-            // A frame was read since the last check, at the latest now.
+            // A frame was read after the last check. The exact time is unknown; the current time is the
+            // latest possible one.
             frames = seen;
             active = Instant::now();
         }
     }
 }
 
-/// Time limits of a response after its head, on one timer. It is armed only while there is no data to send.
+/// Time limits of a response after its head, with a single timer. The timer runs only while there is no data
+/// to send.
 pub(super) struct ResponseTimer {
     idle: Option<Duration>,
-    /// Start of the idle time. `None`: the last poll returned a frame.
+    /// Start of the idle time. `None` if the last poll returned a frame.
     since: Option<Instant>,
-    /// Frames of the request at that time: a client that sends is not idle.
+    /// Number of request frames at the start of the idle time. A client that still sends is not idle.
     uploaded: u64,
-    /// Latest end of the client's stream.
+    /// Time at which the client's stream must have ended.
     stream_end: Option<Instant>,
     timer: Option<ReusableTimer>,
 }
 
 impl ResponseTimer {
-    /// The timer of a response. A stream whose time has passed has no end: the reply to it is sent in full.
+    /// Creates the timer of a response. If the stream's time limit has already expired, it does not apply:
+    /// the reply about it is sent completely.
     pub(super) fn new(timeouts: StreamTimeouts) -> Self {
         let stream_end = timeouts.deadline.filter(|end| *end > Instant::now());
         Self {
@@ -157,17 +162,17 @@ impl ResponseTimer {
         }
     }
 
-    /// Called when there is data to send.
+    /// Restarts the idle time, because there is data to send.
     pub(super) fn restart(&mut self) {
         self.since = None;
     }
 
-    /// Whether the latest end of the stream has passed.
+    /// Whether the time at which the stream must have ended has passed.
     pub(super) fn is_past_stream_end(&self) -> bool {
         self.stream_end.is_some_and(|end| end <= Instant::now())
     }
 
-    /// Called when there is no data to send. Ready when a limit expires.
+    /// Must be called when there is no data to send. Ready when a limit expires.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, uploaded: u64) -> Poll<Expired> {
         if self.uploaded != uploaded {
             self.uploaded = uploaded;

@@ -79,7 +79,7 @@ async fn read<B: http_body::Body<Error: std::fmt::Debug>>(body: B) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The service behind the Layer. It returns the parts of the request that it receives.
+/// The service inside the layer. It returns the parts of the request that it receives.
 async fn inner(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let client = head.extensions.get::<ClientIp>().map(|client| client.0);
