@@ -282,6 +282,12 @@ impl Report {
         }
     }
 
+    /// Reports a value in the field `name`, without which the policy is applied: for fields that only describe, such as
+    /// names in metrics.
+    pub(crate) fn ignored_value(&mut self, name: &str, text: &str) {
+        self.ignored.push(format!("{}.{name}: {text}", self.path));
+    }
+
     /// Notes that the value at the current path is a reference to another object.
     pub(crate) fn reference(&mut self) {
         self.references.push(self.path.clone());

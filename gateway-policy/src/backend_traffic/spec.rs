@@ -231,7 +231,7 @@ impl BackendTrafficPolicySpec {
             traffic.upgrades.clear();
         }
         traffic.use_client_protocol = use_client_protocol == Some(true);
-        traffic.stat_name = route_stat_name(at.field("telemetry"), telemetry)?;
+        traffic.stat_name = route_stat_name(telemetry);
         let service_address = is_service_address(at.field("routingType"), routing_type)?;
         let sections = RequestSections {
             rate_limit,

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use towergate_core::plan::STAT_NAME_OPERATORS;
 
-use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
+use crate::check::Report;
 use crate::common::Fraction;
-use crate::field_path::FieldPath;
 
 string_enum! {
     /// The source of a tag's value.
@@ -28,7 +27,7 @@ api_struct! {
     }
 
     /// Metrics.
-    pub struct Metrics {
+    pub struct Metrics, rules {
         /// Name of the route in metrics. May contain `%ROUTE_KIND%`, `%ROUTE_NAMESPACE%`,
         /// `%ROUTE_NAME%` and `%ROUTE_RULE_NAME%`.
         route_stat_name: String = "routeStatName",
@@ -93,32 +92,31 @@ api_struct! {
     }
 }
 
-/// The name of rules in metrics.
-///
-/// # Errors
-/// It contains an unknown operator.
-pub(super) fn route_stat_name(
-    at: FieldPath<'_>,
-    telemetry: Option<Telemetry>,
-) -> Result<Option<String>, FieldError> {
-    let name = telemetry.and_then(|telemetry| telemetry.metrics?.route_stat_name);
-    let Some(name) = name.filter(|name| !name.is_empty()) else {
-        return Ok(None);
-    };
-    let mut rest = name.as_str();
+/// The name of rules in metrics; `None` if it contains an unknown operator, which the policy's remarks name.
+pub(super) fn route_stat_name(telemetry: Option<Telemetry>) -> Option<String> {
+    let name = telemetry?.metrics?.route_stat_name?;
+    (!name.is_empty() && unknown_operator(&name).is_none()).then_some(name)
+}
+
+/// The first operator of a name that is not one of [`STAT_NAME_OPERATORS`].
+fn unknown_operator(name: &str) -> Option<String> {
+    let mut rest = name;
     while let Some((_, operator)) = rest.split_once('%') {
-        let Some((word, after)) = operator.split_once('%') else {
-            break;
-        };
-        if !STAT_NAME_OPERATORS.contains(&&*format!("%{word}%")) {
-            let message = format!(
-                "unknown operator %{word}%; use {}",
-                STAT_NAME_OPERATORS.join(", ")
-            );
-            let at = at.field("metrics.routeStatName");
-            return Err(FieldError::invalid(at, message));
+        let (word, after) = operator.split_once('%')?;
+        let operator = format!("%{word}%");
+        if !STAT_NAME_OPERATORS.contains(&&*operator) {
+            return Some(operator);
         }
         rest = after;
     }
-    Ok(Some(name))
+    None
+}
+
+impl Metrics {
+    fn rules(&self, report: &mut Report) {
+        let name = self.route_stat_name.as_deref();
+        if let Some(operator) = name.and_then(unknown_operator) {
+            report.ignored_value("routeStatName", &operator);
+        }
+    }
 }

@@ -33,6 +33,9 @@ const ZONE_VARIABLE: &str = "TOWERGATE_ZONE";
 const ZONE_LABEL: &str = "metadata.labels['topology.kubernetes.io/zone']";
 const CREDENTIALS: &str = "/etc/towergate/credentials";
 const STATE: &str = "/var/lib/towergate";
+/// Names of the volumes, which those of users are unlikely to have.
+const CREDENTIALS_VOLUME: &str = "towergate-credentials";
+const STATE_VOLUME: &str = "towergate-state";
 
 /// Renders the Deployment or DaemonSet. `account` is the name of the ServiceAccount of its pods, `credentials` that of
 /// the Secret that they mount, `options` are those of this Gateway.
@@ -139,16 +142,17 @@ fn pod(
         }],
         "containers": [container(gateway, options, workload.container)],
         "volumes": [
-            { "name": "credentials", "secret": { "secretName": credentials } },
-            { "name": "state", "emptyDir": { "medium": "Memory", "sizeLimit": "256Mi" } },
+            { "name": CREDENTIALS_VOLUME, "secret": { "secretName": credentials } },
+            { "name": STATE_VOLUME, "emptyDir": { "medium": "Memory", "sizeLimit": "256Mi" } },
         ],
     });
     placement(&mut pod, options);
-    add_items(&mut pod["volumes"], &options.volumes);
+    add_items(&mut pod["volumes"], "name", &options.volumes);
     if let Some(given) = workload.pod {
         overlay(&mut pod["securityContext"], given.security_context.as_ref());
         add_items(
             &mut pod["volumes"],
+            "name",
             given.volumes.as_deref().unwrap_or_default(),
         );
         if let Some(spread) = &given.topology_spread_constraints {
@@ -217,11 +221,15 @@ fn container(
             "readOnlyRootFilesystem": true,
         },
         "volumeMounts": [
-            { "name": "credentials", "mountPath": CREDENTIALS, "readOnly": true },
-            { "name": "state", "mountPath": STATE },
+            { "name": CREDENTIALS_VOLUME, "mountPath": CREDENTIALS, "readOnly": true },
+            { "name": STATE_VOLUME, "mountPath": STATE },
         ],
     });
-    add_items(&mut container["volumeMounts"], &options.volume_mounts);
+    add_items(
+        &mut container["volumeMounts"],
+        "mountPath",
+        &options.volume_mounts,
+    );
     if let Some(policy) = &options.image_pull_policy {
         container["imagePullPolicy"] = policy.clone().into();
     }
@@ -231,8 +239,12 @@ fn container(
             &mut container["securityContext"],
             given.security_context.as_ref(),
         );
-        add_items(&mut container["volumeMounts"], &list(&given.volume_mounts));
-        add_items(&mut container["env"], &list(&given.env));
+        add_items(
+            &mut container["volumeMounts"],
+            "mountPath",
+            &list(&given.volume_mounts),
+        );
+        add_items(&mut container["env"], "name", &list(&given.env));
     }
     container
 }

@@ -227,14 +227,20 @@ pub(super) fn add_texts(object: &mut Value, texts: Option<&BTreeMap<String, Stri
     }
 }
 
-/// Adds items to a list that may be missing.
-pub(super) fn add_items(list: &mut Value, items: &[Value]) {
-    if items.is_empty() {
+/// Adds items to a list whose items the API server identifies by the field `key`. An item replaces the one with the same
+/// key: the API server rejects objects with both.
+pub(super) fn add_items(list: &mut Value, key: &str, items: &[Value]) {
+    let Value::Array(list) = list else {
         return;
-    }
-    match list {
-        Value::Array(list) => list.extend(items.iter().cloned()),
-        list => *list = items.into(),
+    };
+    for item in items {
+        let held = list
+            .iter_mut()
+            .find(|held| !held[key].is_null() && held[key] == item[key]);
+        match held {
+            Some(held) => held.clone_from(item),
+            None => list.push(item.clone()),
+        }
     }
 }
 

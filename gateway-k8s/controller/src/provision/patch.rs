@@ -15,17 +15,17 @@ use super::deployment::CONTAINER;
 use super::metadata::Manifest;
 
 /// Merge keys of the lists in Deployments, DaemonSets, Services, autoscalers and disruption
-/// budgets. All other lists are replaced.
-const MERGE_KEYS: [(&str, &str); 9] = [
-    ("containers", "name"),
-    ("env", "name"),
-    ("hostAliases", "ip"),
-    ("imagePullSecrets", "name"),
-    ("initContainers", "name"),
-    ("ports", "name"),
-    ("topologySpreadConstraints", "topologyKey"),
-    ("volumeMounts", "mountPath"),
-    ("volumes", "name"),
+/// budgets: the first that an item of the patch has. All other lists are replaced.
+const MERGE_KEYS: [(&str, &[&str]); 9] = [
+    ("containers", &["name"]),
+    ("env", &["name"]),
+    ("hostAliases", &["ip"]),
+    ("imagePullSecrets", &["name"]),
+    ("initContainers", &["name"]),
+    ("ports", &["port", "containerPort", "name"]),
+    ("topologySpreadConstraints", &["topologyKey"]),
+    ("volumeMounts", &["mountPath"]),
+    ("volumes", &["name"]),
 ];
 /// Fields of a container of Envoy that do not fit the data plane.
 const OF_ENVOY: [&str; 3] = ["image", "command", "args"];
@@ -158,7 +158,7 @@ fn strategic_merge(target: &mut Value, patch: &Value) {
                 let list = target.entry(key.as_str()).or_insert(Value::Null);
                 let merge_key = MERGE_KEYS.iter().find(|(name, _)| name == key);
                 match (list, merge_key) {
-                    (Value::Array(list), Some((_, by))) => merge_list(list, items, by),
+                    (Value::Array(list), Some((_, keys))) => merge_list(list, items, keys),
                     (list, _) => *list = Value::Array(plain(items)),
                 }
             }
@@ -167,16 +167,15 @@ fn strategic_merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Merges the items of a list by the value of a key.
-fn merge_list(list: &mut Vec<Value>, items: &[Value], by: &str) {
+/// Merges the items of a list by the value of the first key that an item has.
+fn merge_list(list: &mut Vec<Value>, items: &[Value], keys: &[&str]) {
     if items.iter().any(|item| item["$patch"] == "replace") {
         *list = plain(items);
         return;
     }
     for item in items {
-        let held = list
-            .iter()
-            .position(|held| !held[by].is_null() && held[by] == item[by]);
+        let key = keys.iter().find(|key| !item[**key].is_null());
+        let held = key.and_then(|key| list.iter().position(|held| is_same(held, item, key)));
         match (held, item["$patch"] == "delete") {
             (Some(at), true) => drop(list.remove(at)),
             (None, true) => {}
@@ -184,6 +183,12 @@ fn merge_list(list: &mut Vec<Value>, items: &[Value], by: &str) {
             (None, false) => list.push(item.clone()),
         }
     }
+}
+
+/// Whether an item of a patch is for `held`. TCP and UDP ports may have the same number.
+fn is_same(held: &Value, item: &Value, key: &str) -> bool {
+    let protocol = &item["protocol"];
+    held[key] == item[key] && (protocol.is_null() || held["protocol"] == *protocol)
 }
 
 /// Items without directives.

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use serde_json::json;
 use towergate_k8s::decode::decode;
 use towergate_policy::envoy_proxy::EnvoyProxySpec;
 
+use super::super::kind::Kind;
 use super::super::metadata::Manifest;
 use super::super::options::PlaneOptions;
 use super::super::render;
@@ -109,6 +111,50 @@ fn proxy(spec: &str) -> Option<Box<EnvoyProxySpec>> {
     let spec = proxy.expect("it is decoded").spec.clone();
     assert_eq!((spec.error(), spec.ignored()), (None, Vec::new()));
     Some(Box::new(spec))
+}
+
+#[test]
+fn an_item_of_an_envoy_proxy_replaces_ours_with_the_same_key() {
+    let mut gateway = gateway("shared");
+    gateway.proxy = proxy(
+        "
+  provider:
+    type: Kubernetes
+    kubernetes:
+      envoyDeployment:
+        pod:
+          volumes: [{name: geoip, emptyDir: {}}, {name: towergate-state, emptyDir: {}}]
+        container:
+          env: [{name: TOWERGATE_ZONE, value: rack-7}]
+          volumeMounts: [{name: geoip, mountPath: /geoip, subPath: own}]
+      envoyService:
+        patch: {value: {spec: {ports: [{port: 80, nodePort: 30080}]}}}",
+    );
+    let options = r#"{"image": "i", "from": "https://c", "volumes": [{"name": "geoip"}],
+        "volumeMounts": [{"name": "geoip", "mountPath": "/geoip"}]}"#;
+
+    let manifests = provisioned(&gateway, options);
+
+    let of = |kind: Kind| &manifests.iter().find(|m| m.kind == kind).unwrap().body["spec"];
+    let pod = &of(Kind::Deployment)["template"]["spec"];
+    let container = &pod["containers"][0];
+    let names = |list: &serde_json::Value| -> Vec<String> {
+        let items = list.as_array().unwrap().iter();
+        let names = items.map(|item| item["name"].as_str().unwrap().to_owned());
+        names.collect()
+    };
+    assert_eq!(
+        container["env"],
+        json!([{ "name": "TOWERGATE_ZONE", "value": "rack-7" }])
+    );
+    let volumes = ["towergate-credentials", "towergate-state", "geoip"];
+    assert_eq!(names(&pod["volumes"]), volumes);
+    assert_eq!(pod["volumes"][1]["emptyDir"], json!({}));
+    assert_eq!(names(&container["volumeMounts"]), volumes);
+    assert_eq!(container["volumeMounts"][2]["subPath"], "own");
+    let port = json!([{ "name": "tcp-80", "port": 80, "targetPort": 10080, "protocol": "TCP",
+                        "nodePort": 30080 }]);
+    assert_eq!(of(Kind::Service)["ports"], port);
 }
 
 #[test]
