@@ -9,34 +9,35 @@ use arc_swap::ArcSwapOption;
 use super::{Cluster, EndpointLoads, EndpointSet, LiveEndpoint, Maglev, shard};
 use crate::plan::{EndpointAddress, LoadBalancer, ZoneBalancing};
 
-/// Number of round-robin counters: one per group of workers, each on its own cache line.
+/// Number of round-robin counters. Each group of workers has its own counter, on its own cache line.
 const SHARDS: usize = 16;
 
-/// Number of picks in which a retry looks for an untried endpoint (Envoy `host_selection_retry_max_attempts`).
+/// Maximum number of picks with which a retry searches for an untried endpoint (Envoy
+/// `host_selection_retry_max_attempts`).
 const OTHER_ATTEMPTS: usize = 5;
 
-/// Load balancing rule of a backend with its state.
+/// Load balancing rule of a backend, with its state.
 #[derive(Debug)]
 pub struct Balancer {
     rule: LoadBalancer,
-    /// Time until a new endpoint receives its full share.
+    /// Time after which a new endpoint receives its full share.
     slow_start: Option<Duration>,
-    /// Empty unless the rule is round robin: the padding takes a kilobyte.
+    /// Round-robin counters. Empty for other rules, because the padding takes a kilobyte.
     counters: Box<[RoundRobinCounter]>,
-    /// Load reports of the endpoints, if the rule is utilization.
+    /// Load reports of the endpoints. `None` unless the rule is utilization.
     loads: Option<Arc<EndpointLoads>>,
-    /// Shares of zones; `None`: the zone of an endpoint has no effect.
+    /// Shares of zones. `None`: the zone of an endpoint has no effect.
     zones: Option<Box<ZoneRule>>,
     /// The latest Maglev table and the endpoint set it was built from.
     table: ArcSwapOption<(Arc<EndpointSet>, Arc<Maglev>)>,
 }
 
-/// Shares of zones for a gateway in a zone.
+/// Shares of zones, for a gateway in a known or unknown zone.
 #[derive(Debug)]
 struct ZoneRule {
     balancing: ZoneBalancing,
     own: Option<Arc<str>>,
-    /// The latest endpoint set, and the same with the weights that follow from the shares.
+    /// The latest endpoint set, and a copy of it with the weights that follow from the shares.
     weighted: ArcSwapOption<(Arc<EndpointSet>, Arc<EndpointSet>)>,
 }
 
@@ -44,8 +45,8 @@ struct ZoneRule {
 #[repr(align(64))]
 struct RoundRobinCounter(AtomicUsize);
 
-/// Maximum number of picks that replace a pick of a new endpoint. The limit matters if all endpoints are new: they then
-/// share the requests.
+/// Maximum number of additional picks if a new endpoint was picked. The limit takes effect if all endpoints
+/// are new: they then share the requests.
 const SLOW_START_ATTEMPTS: usize = 8;
 
 /// Properties of a request that influence the pick.
@@ -53,10 +54,10 @@ const SLOW_START_ATTEMPTS: usize = 8;
 pub struct Pick<'a> {
     /// Hash of the request's key.
     pub hash: Option<u64>,
-    /// Endpoints in order of preference: the first that the cluster has and on which the request has not failed is
-    /// picked.
+    /// Endpoints in order of preference. The first one that is in the cluster and on which the request has
+    /// not failed is picked.
     pub preferred: &'a [EndpointAddress],
-    /// Endpoints on which this request failed; others are preferred.
+    /// Endpoints on which this request has failed. Other endpoints are preferred to them.
     pub tried: &'a [EndpointAddress],
 }
 
@@ -83,8 +84,8 @@ impl Balancer {
         }
     }
 
-    /// Sets the time until a new endpoint receives its full share of the requests. It has no effect on consistent
-    /// hashing. Default: none.
+    /// Sets the time after which a new endpoint receives its full share of the requests. It has no effect on
+    /// consistent hashing. Default: none.
     #[must_use]
     pub fn slow_start(mut self, window: Option<Duration>) -> Self {
         let hashes = matches!(self.rule, LoadBalancer::ConsistentHash { .. });
@@ -92,15 +93,15 @@ impl Balancer {
         self
     }
 
-    /// Replaces the load reports by those that other balancers of the same backend also use. No effect unless the rule
-    /// is utilization.
+    /// Shares the load reports with other balancers of the same backend. Has no effect unless the rule is
+    /// utilization.
     #[must_use]
     pub fn share_loads(mut self, shared: impl FnOnce() -> Arc<EndpointLoads>) -> Self {
         self.loads = self.loads.map(|_| shared());
         self
     }
 
-    /// Sets the shares of zones in the requests, and the zone of this gateway. Default: zones do not matter.
+    /// Sets the shares of zones in the requests, and the zone of this gateway. Default: zones have no effect.
     #[must_use]
     pub fn zones(mut self, zones: Option<(ZoneBalancing, Option<Arc<str>>)>) -> Self {
         self.zones = zones.map(|(balancing, own)| {
@@ -113,17 +114,17 @@ impl Balancer {
         self
     }
 
-    /// Load reports of the endpoints, if the rule is utilization.
+    /// Load reports of the endpoints. `None` unless the rule is utilization.
     pub(crate) fn loads(&self) -> Option<&Arc<EndpointLoads>> {
         self.loads.as_ref()
     }
 
-    /// Picks an endpoint of `cluster`; `None` if it has none.
+    /// Picks an endpoint of `cluster`. Returns `None` if the cluster has no endpoint.
     pub fn pick(&self, cluster: &Cluster, pick: Pick<'_>) -> Option<Arc<LiveEndpoint>> {
         self.pick_from(&cluster.endpoint_set(), pick)
     }
 
-    /// Picks an endpoint of a set; `None` if the set is empty.
+    /// Picks an endpoint of a set. Returns `None` if the set is empty.
     pub(crate) fn pick_from(
         &self,
         endpoint_set: &Arc<EndpointSet>,
@@ -150,14 +151,15 @@ impl Balancer {
         if !tried(first) {
             return Some(endpoint_set.endpoints()[first].clone());
         }
-        // A hash maps to the same endpoint each time, so a retry picks at random.
+        // With consistent hashing, a retry picks at random, because the hash would return the same endpoint
+        // again.
         let another = (0..OTHER_ATTEMPTS)
             .filter_map(|_| match self.rule {
                 LoadBalancer::ConsistentHash { .. } => endpoint_set.pick_random(),
                 _ => self.index(endpoint_set, None),
             })
             .find(|index| !tried(*index));
-        // Random picks may miss the only untried endpoint.
+        // Random picks may miss the only untried endpoint, so all endpoints are searched.
         let all = endpoint_set.endpoints().len();
         let next = || {
             (1..all)
@@ -206,7 +208,7 @@ impl Balancer {
         }
     }
 
-    /// The Maglev table of `endpoint_set`; looked up again when the set has changed.
+    /// The Maglev table of `endpoint_set`. It is cached until the set changes.
     fn table(&self, endpoint_set: &Arc<EndpointSet>, size: usize) -> Arc<Maglev> {
         if let Some(known) = &*self.table.load()
             && Arc::ptr_eq(&known.0, endpoint_set)
@@ -221,7 +223,7 @@ impl Balancer {
 }
 
 impl ZoneRule {
-    /// The set with weights that follow from the shares of zones; computed again when the set has changed.
+    /// The set with weights that follow from the shares of zones. It is cached until the set changes.
     fn weigh(&self, endpoint_set: &Arc<EndpointSet>) -> Arc<EndpointSet> {
         if let Some(known) = &*self.weighted.load()
             && Arc::ptr_eq(&known.0, endpoint_set)
@@ -236,13 +238,14 @@ impl ZoneRule {
     }
 }
 
-/// Fraction of its full share that an endpoint of this age receives. It grows linearly and is at least a tenth, as in
-/// Envoy.
+/// Fraction of its full share that an endpoint of this age receives. As in Envoy, it grows linearly and is at
+/// least a tenth.
 fn slow_start_share(age: Duration, window: Duration) -> f64 {
     (age.as_secs_f64() / window.as_secs_f64()).clamp(0.1, 1.0)
 }
 
-/// The less loaded of two random endpoints, in proportion to their weights (power of two choices).
+/// The less loaded of two random endpoints (power of two choices). Load and random choice account for the
+/// weights.
 fn less_loaded(endpoint_set: &EndpointSet) -> Option<usize> {
     let first = endpoint_set.pick_random()?;
     let mut second = endpoint_set.pick_random()?;
@@ -254,7 +257,8 @@ fn less_loaded(endpoint_set: &EndpointSet) -> Option<usize> {
         let active = u64::from(endpoint_set.endpoints()[mine].in_flight()) + 1;
         active * u64::from(endpoint_set.weight(other))
     };
-    // Without requests in flight, a forced second choice must not favour the endpoint of lower weight.
+    // The second endpoint is taken only if the first has requests in flight: otherwise, an endpoint of lower
+    // weight would receive too many requests, because the second choice is always another endpoint.
     Some(
         if load(second, first) < load(first, second)
             && endpoint_set.endpoints()[first].in_flight() > 0

@@ -1,4 +1,4 @@
-//! The clusters of a process by the id of their backend.
+//! The clusters of a process. Their keys are the IDs of backends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,7 +15,7 @@ use crate::plan::{Backend, BackendId, DnsSettings, Endpoint, Endpoints};
 pub struct Cluster {
     id: BackendId,
     endpoint_set: ArcSwap<EndpointSet>,
-    /// Looks up the endpoints of a backend that is configured by host names.
+    /// Looks up the endpoints, if the backend is configured by host names.
     follower: OnceLock<HostFollower>,
 }
 
@@ -34,8 +34,8 @@ impl Cluster {
         &self.id
     }
 
-    /// Replaces the endpoints. Addresses that are listed again keep their counters. Must not be called by two
-    /// threads at once.
+    /// Replaces the endpoints. An address that was already listed keeps its counter. Must not be called by
+    /// two threads at once.
     pub fn set(&self, endpoints: &[Endpoint]) {
         let before = self.endpoint_set.load();
         self.endpoint_set
@@ -47,9 +47,9 @@ impl Cluster {
         self.endpoint_set.load()
     }
 
-    /// Keeps `follower`, which sets the endpoints, until the cluster is dropped.
+    /// Stores `follower`, which sets the endpoints, until the cluster is dropped.
     pub(crate) fn follow(&self, follower: HostFollower) {
-        // The function that creates a cluster also sets its follower.
+        // Never set before: the function that creates a cluster also sets its follower.
         let _ = self.follower.set(follower);
     }
 
@@ -58,7 +58,7 @@ impl Cluster {
         self.follower.get().is_some()
     }
 
-    /// Whether hosts are being looked up for the first time.
+    /// Whether the first lookup of the hosts has not completed yet.
     pub(crate) fn is_unanswered(&self) -> bool {
         self.follower
             .get()
@@ -73,7 +73,7 @@ impl Cluster {
     }
 }
 
-/// All clusters of a process. Held by the source of endpoints and by every forwarder.
+/// All clusters of a process. The source of endpoints and every forwarder hold a reference to it.
 #[derive(Debug, Default)]
 pub struct Clusters {
     clusters: Mutex<BTreeMap<BackendId, Entry>>,
@@ -86,14 +86,14 @@ struct Entry {
 }
 
 impl Clusters {
-    /// The clusters of `live`. The caller that updates them must hold the returned reference: otherwise
+    /// The clusters of `live`. A caller that updates the clusters must hold the returned reference. Otherwise
     /// endpoints that arrive before the first snapshot are lost.
     pub fn of(live: &Live) -> Arc<Self> {
         live.share((), |()| Arc::new(Self::default()))
     }
 
-    /// The cluster of `backend`, whose endpoints are set by [`Self::update`] or are the resolved
-    /// addresses of its hosts.
+    /// The cluster of `backend`. Its endpoints are set by [`Self::update`], or are the resolved addresses of
+    /// the hosts of the backend.
     pub(crate) fn of_backend(
         &self,
         backend: &Backend,

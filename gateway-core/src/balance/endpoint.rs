@@ -1,4 +1,4 @@
-//! One endpoint of a backend with its request count.
+//! One endpoint of a backend, with the number of its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ pub struct LiveEndpoint {
     removed: AtomicBool,
     /// Time at which the endpoint was added.
     added: Instant,
-    /// Milliseconds from `added` until it last became healthy.
+    /// When the endpoint last became healthy again, in milliseconds after `added`.
     recovered: AtomicU64,
 }
 
@@ -43,19 +43,19 @@ impl LiveEndpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Time since the endpoint was added to its cluster, or since its health checks succeed again.
+    /// Time since the endpoint was added to its cluster or, if later, since it became healthy again.
     pub(super) fn age(&self) -> Duration {
         let recovered = Duration::from_millis(self.recovered.load(Ordering::Relaxed));
         self.added.elapsed().saturating_sub(recovered)
     }
 
-    /// Starts its slow start anew, because its health checks succeed again.
+    /// Restarts the slow start, because the health checks succeed again.
     pub(crate) fn set_recovered(&self) {
         let time = u64::try_from(self.added.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.recovered.store(time, Ordering::Relaxed);
     }
 
-    /// Returns whether the address has been removed from its cluster. Idle connections to it are closed.
+    /// Whether the address has been removed from its cluster. If so, idle connections to it are closed.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Relaxed)
     }
@@ -65,7 +65,7 @@ impl LiveEndpoint {
     }
 }
 
-/// Counts one request in flight to an endpoint until dropped.
+/// Counts one request in flight to an endpoint, until dropped.
 #[derive(Debug)]
 pub struct InFlightGuard(Arc<LiveEndpoint>);
 
@@ -76,7 +76,7 @@ impl InFlightGuard {
         Self(endpoint)
     }
 
-    /// The endpoint that receives the request.
+    /// The endpoint to which the request is sent.
     pub fn endpoint(&self) -> &Arc<LiveEndpoint> {
         &self.0
     }

@@ -4,9 +4,9 @@
 //! response ──LoadReport──> EndpointLoads::learn ──weights, once per period──> EndpointLoads::pick
 //! ```
 //!
-//! An endpoint gets a weight of its own after it has sent reports for `blackout`, and loses it when no report has
-//! arrived for `expiration`. Endpoints without one have the median of these weights. Requests only read the weights;
-//! the first request after the period calculates them anew.
+//! An endpoint has its own weight after it has sent reports for the time `blackout`, until no report has
+//! arrived for the time `expiration`. Endpoints without an own weight have the median of the other weights.
+//! Requests only read the weights. The first request after the update period calculates them anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,16 +23,17 @@ use crate::Body;
 use crate::plan::{EndpointAddress, UtilizationBalancing};
 use crate::trailers_body::TrailersBody;
 
-/// The largest of the weights that requests are distributed by.
+/// Largest weight after scaling.
 const LARGEST: f64 = 65_536.0;
 
 /// Load reports of a backend's endpoints, and the weights that follow from them.
 #[derive(Debug)]
 pub struct EndpointLoads {
     settings: UtilizationBalancing,
-    /// Times are milliseconds since then.
+    /// Start of time measurement. Times are stored in milliseconds since this instant.
     start: Instant,
-    /// One entry for each endpoint that has reported. Copied when an endpoint reports for the first time.
+    /// One entry for each endpoint that has reported. The map is copied when an endpoint reports for the
+    /// first time.
     loads: ArcSwap<HashMap<EndpointAddress, Arc<EndpointLoad>>>,
     table: ArcSwapOption<WeightTable>,
 }
@@ -40,15 +41,15 @@ pub struct EndpointLoads {
 /// The load reports of one endpoint.
 #[derive(Debug, Default)]
 struct EndpointLoad {
-    /// Bits of the weight.
+    /// The weight, as the bits of an `f64`.
     weight: AtomicU64,
-    /// Time of the first report after the last pause that was longer than `expiration`.
+    /// Time of the first report after the latest pause that was longer than `expiration`.
     since: AtomicU64,
     /// Time of the latest report.
     latest: AtomicU64,
 }
 
-/// The weights of a set of endpoints, until they are calculated anew.
+/// The weights of a set of endpoints. They are valid until they are calculated anew.
 #[derive(Debug)]
 struct WeightTable {
     endpoint_set: Arc<EndpointSet>,
@@ -57,7 +58,7 @@ struct WeightTable {
 }
 
 impl EndpointLoads {
-    /// No reports yet.
+    /// Creates an instance without reports.
     pub fn new(settings: UtilizationBalancing) -> Self {
         Self {
             settings,
@@ -67,8 +68,8 @@ impl EndpointLoads {
         }
     }
 
-    /// Records the report in header fields or trailers of a response of `endpoint`, and removes it unless reports are
-    /// kept.
+    /// Records the report in header fields or trailers of a response of `endpoint`. Removes the report,
+    /// unless the settings keep reports.
     pub(crate) fn learn(&self, endpoint: &EndpointAddress, fields: &mut HeaderMap) {
         if let Some(report) = LoadReport::of_fields(fields)
             && let Some(weight) = report.weight(&self.settings)
@@ -80,7 +81,8 @@ impl EndpointLoads {
         }
     }
 
-    /// The body of a response of `endpoint`, whose trailers may contain a report.
+    /// Wraps the body of a response of `endpoint`, in order to record the report that its trailers may
+    /// contain.
     pub(crate) fn learn_from_trailers(
         self: &Arc<Self>,
         body: Body,
@@ -91,7 +93,7 @@ impl EndpointLoads {
         Body::boxed(TrailersBody::new(body, learn))
     }
 
-    /// Picks an endpoint of the set by weight; `None` if the set is empty.
+    /// Picks an endpoint of the set by weight. Returns `None` if the set is empty.
     pub(super) fn pick(&self, endpoint_set: &Arc<EndpointSet>) -> Option<usize> {
         let now = Instant::now();
         if let Some(table) = &*self.table.load()
@@ -122,7 +124,7 @@ impl EndpointLoads {
         load.weight.store(weight.to_bits(), Ordering::Relaxed);
     }
 
-    /// Adds an endpoint and removes those whose reports have expired.
+    /// Adds an endpoint to the map, and removes endpoints whose reports have expired.
     fn add(&self, endpoint: &EndpointAddress) -> Arc<EndpointLoad> {
         let added = Arc::new(EndpointLoad {
             latest: AtomicU64::new(self.now()),
@@ -139,7 +141,7 @@ impl EndpointLoads {
         added
     }
 
-    /// The weights of the endpoints, in their order.
+    /// The weights of the endpoints, in the order of the set.
     fn weigh(&self, endpoint_set: &EndpointSet) -> Weights {
         let loads = self.loads.load();
         let endpoints = endpoint_set.endpoints().iter();
@@ -153,13 +155,14 @@ impl EndpointLoads {
         let weights = within_zones(endpoint_set, weights.collect());
         let largest = weights.iter().copied().fold(0.0, f64::max);
         let scaled = weights.iter().map(|weight| {
-            // Between 1 and `LARGEST`.
+            // The result is between 1 and `LARGEST`.
             (weight / largest * LARGEST).round().max(1.0) as u32
         });
         Weights::new(scaled)
     }
 
-    /// The weight of an endpoint; `None`: it has not sent reports for `blackout` yet, or its last report has expired.
+    /// The weight of an endpoint. `None` if it has not sent reports for the time `blackout` yet, or its
+    /// latest report has expired.
     fn weight(&self, load: &EndpointLoad) -> Option<f64> {
         let reported = self
             .now()
@@ -181,7 +184,8 @@ impl EndpointLoads {
     }
 }
 
-/// The weights of endpoints, scaled so that those of each zone add up to the share of the zone, if it has one.
+/// Scales the weights of endpoints so that the weights of each zone add up to the share of the zone. Without
+/// shares, the weights are unchanged.
 fn within_zones(endpoint_set: &EndpointSet, weights: Vec<f64>) -> Vec<f64> {
     if endpoint_set.zone_share(0).is_none() {
         return weights;

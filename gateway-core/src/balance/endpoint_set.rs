@@ -14,14 +14,14 @@ pub struct EndpointSet {
     weights: Vec<u32>,
     /// Zone of each endpoint; empty if no endpoint has one.
     zones: Vec<Option<Arc<str>>>,
-    /// Share of the zone of each endpoint; empty unless the weights follow from such shares.
+    /// Share of the zone of each endpoint. Empty if the weights do not follow from shares of zones.
     zone_shares: Vec<f64>,
     sums: Weights,
-    /// All weights are equal.
+    /// Whether all weights are equal.
     even: bool,
     schedule: OnceLock<Vec<u32>>,
     tables: Mutex<Vec<Arc<Maglev>>>,
-    /// Index of each address, built for the first request that prefers an endpoint.
+    /// Index of each address. Built when the first request prefers an endpoint.
     by_address: OnceLock<HashMap<EndpointAddress, usize>>,
 }
 
@@ -29,8 +29,8 @@ pub struct EndpointSet {
 const MAX_SCHEDULE: u64 = 4096;
 
 impl EndpointSet {
-    /// Builds the set from `endpoints` and keeps the instances of `before` whose address is listed again.
-    /// An endpoint of weight 0 is omitted. If an address is listed twice, the first entry is used.
+    /// Builds the set from `endpoints`. If an address is also in `before`, its instance is kept. An endpoint
+    /// of weight 0 is omitted. If an address is listed twice, the first entry is used.
     pub fn build(endpoints: &[Endpoint], before: &Self) -> Self {
         let mut known: HashMap<&EndpointAddress, &Arc<LiveEndpoint>> = before
             .endpoints
@@ -91,8 +91,8 @@ impl EndpointSet {
         self.select(&self.weights, |index| keep(self.endpoints[index].address()))
     }
 
-    /// The endpoints of non-zero weight among `weights`, which replace those of the endpoints. `zone_shares`: the share
-    /// of the zone of each endpoint, from which the weights follow.
+    /// The endpoints whose new weight is not zero. `weights` replaces their weights. `zone_shares` contains
+    /// the share of the zone of each endpoint, from which the new weights follow.
     pub(super) fn reweighted(&self, weights: &[u32], zone_shares: Vec<f64>) -> Self {
         let used = |index: usize| weights[index] > 0;
         let shares = zone_shares.into_iter().zip(0..);
@@ -103,7 +103,7 @@ impl EndpointSet {
         }
     }
 
-    /// The subset of endpoints for whose index `keep` returns true, with the weights in `weights`.
+    /// The subset of endpoints for whose index `keep` returns true, with their new weights from `weights`.
     fn select(&self, weights: &[u32], keep: impl Fn(usize) -> bool) -> Self {
         let kept = (0..self.endpoints.len()).filter(|index| keep(*index));
         let (endpoints, weights) = kept
@@ -114,7 +114,7 @@ impl EndpointSet {
         Self::from_parts(endpoints, weights, zones.collect())
     }
 
-    /// Name of the zone of the endpoint at `index`; empty: unknown.
+    /// Name of the zone of the endpoint at `index`. Empty if the zone is unknown.
     pub(super) fn zone(&self, index: usize) -> &str {
         self.zones
             .get(index)
@@ -122,7 +122,8 @@ impl EndpointSet {
             .unwrap_or_default()
     }
 
-    /// Share of the zone of the endpoint at `index`; `None`: the zone has no share of its own.
+    /// Share of the zone of the endpoint at `index`. `None` if the weights do not follow from shares of
+    /// zones.
     pub(super) fn zone_share(&self, index: usize) -> Option<f64> {
         self.zone_shares.get(index).copied()
     }
@@ -151,7 +152,7 @@ impl EndpointSet {
         }
     }
 
-    /// Index of the endpoint for the `turn`-th request of a smooth weighted round robin.
+    /// Index of the endpoint for request number `turn` of a smooth weighted round robin.
     pub fn round_robin(&self, turn: usize) -> Option<usize> {
         if self.endpoints.is_empty() {
             return None;
@@ -176,11 +177,12 @@ impl EndpointSet {
     }
 }
 
-/// One round of a smooth weighted round robin: each index occurs in proportion to its weight, evenly spread.
+/// One round of a smooth weighted round robin. Each index occurs in proportion to its weight, and its
+/// occurrences are evenly spread.
 fn smooth_schedule(weights: &[u32]) -> Vec<u32> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
     let total: u64 = weights.iter().map(|w| u64::from(w / divisor)).sum();
-    // Long rounds are scaled down; each index keeps at least one turn.
+    // A long round is scaled down, but each index keeps at least one turn.
     let scale = total.div_ceil(MAX_SCHEDULE).max(1);
     let parts: Vec<i64> = weights
         .iter()

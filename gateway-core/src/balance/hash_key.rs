@@ -17,8 +17,8 @@ pub struct HashResult {
     pub set_cookie: Option<HeaderValue>,
 }
 
-/// Hashes the part of a request that `key` selects. The result is the same in every process. A request without a
-/// known client has no source address.
+/// Hashes the part of a request that `key` selects. The result is the same in every process. For a
+/// hash by source address, the request has no key if `client` is unknown.
 pub fn hash_key(key: &HashKey, client: Option<IpAddr>, head: &request::Parts) -> HashResult {
     match key {
         HashKey::SourceIp => {
@@ -87,7 +87,7 @@ pub fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
         })
 }
 
-/// Generates a cookie if the rule sets a TTL. With a TTL of zero, it is a session cookie.
+/// Generates a cookie if the rule sets a TTL. If the TTL is zero, the cookie is a session cookie.
 fn make_cookie(cookie: &CookieHash) -> HashResult {
     let Some(ttl) = cookie.ttl else {
         return HashResult::default();
@@ -110,7 +110,8 @@ fn make_cookie(cookie: &CookieHash) -> HashResult {
     }
 }
 
-/// FNV-1a with the final mix of SplitMix64, since tables use the hash modulo their size.
+/// FNV-1a, followed by the final mix of SplitMix64. The mix is required because tables use the hash modulo
+/// their size.
 pub(super) fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed;
     let hash = bytes.iter().fold(start, |hash, byte| {

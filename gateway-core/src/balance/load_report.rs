@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderName};
 
 use crate::plan::UtilizationBalancing;
 
-/// Name of the field with a format.
+/// Name of the field whose value begins with a format.
 const FIELD: HeaderName = HeaderName::from_static("endpoint-load-metrics");
-/// Name of the field with a protobuf message.
+/// Name of the field whose value is a protobuf message.
 const BINARY_FIELD: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
-/// Numbers of the message's scalar fields. The deprecated integer `rps` (3) is not read.
+/// Field numbers and names of the message's scalar fields. The deprecated integer `rps` (3) is not read.
 const SCALARS: [(u64, &str); 5] = [
     (1, "cpu_utilization"),
     (2, "mem_utilization"),
@@ -25,19 +25,20 @@ const SCALARS: [(u64, &str); 5] = [
     (7, "eps"),
     (9, "application_utilization"),
 ];
-/// Numbers of the message's maps.
+/// Field numbers and names of the message's maps.
 const MAPS: [(u64, &str); 3] = [
     (4, "request_cost"),
     (5, "utilization"),
     (8, "named_metrics"),
 ];
 
-/// A load report: metrics by name. An entry of a map has a name such as `named_metrics.queue`.
+/// A load report: metrics by name. The name of a map entry contains the name of the map, for example
+/// `named_metrics.queue`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadReport(Vec<(String, f64)>);
 
 impl LoadReport {
-    /// The report in header fields or trailers; `None`: the report is absent or malformed.
+    /// The report in header fields or trailers. `None` if the report is absent or malformed.
     pub fn of_fields(fields: &HeaderMap) -> Option<Self> {
         if let Some(binary) = fields.get(BINARY_FIELD) {
             return Self::decode_base64(binary.to_str().ok()?);
@@ -51,7 +52,7 @@ impl LoadReport {
         fields.remove(BINARY_FIELD);
     }
 
-    /// Parses a value of `endpoint-load-metrics`; `None` if it is malformed.
+    /// Parses a value of `endpoint-load-metrics`. Returns `None` if the value is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let (format, report) = text.trim().split_once(' ')?;
         match format {
@@ -68,11 +69,11 @@ impl LoadReport {
         found.map_or(0.0, |(_, value)| *value)
     }
 
-    /// Weight of the endpoint: requests per second by utilization, which includes a penalty for errors. `None`: the
-    /// report does not contain requests per second and a utilization.
+    /// Weight of the endpoint: requests per second, divided by the utilization plus a penalty for errors.
+    /// `None` if the report lacks the requests per second or the utilization.
     ///
-    /// The utilization is `application_utilization`, or else the maximum of the metrics that `settings` names, or
-    /// else `cpu_utilization`.
+    /// The utilization is the first of these values that is above zero: `application_utilization`, the
+    /// maximum of the metrics that `settings` names, `cpu_utilization`.
     pub fn weight(&self, settings: &UtilizationBalancing) -> Option<f64> {
         let rate = self.metric("rps_fractional");
         let named = settings.metrics.iter().map(|name| self.metric(name));
@@ -90,7 +91,7 @@ impl LoadReport {
         (weight.is_finite() && weight > 0.0).then_some(weight)
     }
 
-    /// Adds a metric. `None` if it is not a non-negative number.
+    /// Adds a metric. Returns `None` if the value is negative or not a number.
     fn add(&mut self, name: String, value: f64) -> Option<()> {
         (value.is_finite() && value >= 0.0).then(|| self.0.push((name, value)))
     }
@@ -120,7 +121,7 @@ impl LoadReport {
                         report.add(format!("{name}.{key}"), value.as_f64()?)?;
                     }
                 }
-                // Integers of 64 bits are strings in the JSON of protobuf; none of them is used.
+                // The JSON of protobuf represents 64-bit integers as strings. These fields are not used.
                 _ => {}
             }
         }
@@ -136,7 +137,7 @@ impl LoadReport {
         Self::decode(&encoding.decode(text.as_bytes()).ok()?)
     }
 
-    /// Decodes a protobuf message; `None` if it is malformed. Unknown fields are skipped.
+    /// Decodes a protobuf message. Returns `None` if it is malformed. Unknown fields are skipped.
     fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut report = Self::default();
         while !bytes.is_empty() {
@@ -164,11 +165,11 @@ impl LoadReport {
     }
 }
 
-/// A field's value (protobuf, "Encoding").
+/// Value of a field (protobuf, "Encoding").
 enum FieldValue<'b> {
     Double(f64),
     Bytes(&'b [u8]),
-    /// A value of a type that the message does not use.
+    /// A value whose type is not used here.
     Other,
 }
 
@@ -197,7 +198,7 @@ fn read_field<'b>(bytes: &mut &'b [u8]) -> Option<(u64, FieldValue<'b>)> {
     Some((tag >> 3, value))
 }
 
-/// Key and value of an entry of a map.
+/// Key and value of a map entry.
 fn read_entry(mut bytes: &[u8]) -> Option<(&str, f64)> {
     let (mut key, mut value) = ("", 0.0);
     while !bytes.is_empty() {
@@ -223,7 +224,7 @@ fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// `cpuUtilization` as `cpu_utilization`: the JSON of protobuf has both forms.
+/// Converts `cpuUtilization` to `cpu_utilization`. The JSON of protobuf allows both forms.
 fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 2);
     for letter in name.chars() {

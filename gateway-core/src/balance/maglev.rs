@@ -1,5 +1,5 @@
-//! Maglev hashing: a table that spreads keys evenly and remaps few of them when an endpoint is removed
-//! (Eisenbud et al., NSDI 2016).
+//! Maglev hashing (Eisenbud et al., NSDI 2016): a lookup table that spreads keys evenly. When an endpoint is
+//! removed, few keys of other endpoints are remapped.
 
 use super::hash_key::hash_bytes;
 
@@ -9,13 +9,14 @@ pub struct Maglev {
     table: Vec<u32>,
 }
 
-/// An endpoint while the table is filled: its permutation of the entries and its position in it.
+/// State of an endpoint while the table is filled: its permutation of the entries, and its position in the
+/// permutation.
 struct Candidate {
     offset: u64,
     skip: u64,
     next: u64,
     weight: f64,
-    /// Increases by the weight in each round; the endpoint takes an entry when it reaches 1.
+    /// Increases by the weight in each round. When the credit reaches 1, the endpoint takes an entry.
     credit: f64,
 }
 
@@ -50,7 +51,7 @@ impl Maglev {
         self.table.len()
     }
 
-    /// Index for `hash`; `None` if the table has no endpoints.
+    /// Index of the endpoint for `hash`. `None` if the table has no endpoints.
     pub fn find(&self, hash: u64) -> Option<usize> {
         let entry = self.table[(hash % self.table.len() as u64) as usize];
         (entry != EMPTY).then_some(entry as usize)
@@ -89,7 +90,8 @@ impl Candidate {
                 return entry;
             }
         }
-        // If the size is not prime, the permutation misses some entries.
+        // If the size is not a prime number, the permutation does not contain all entries, so a free entry is
+        // searched.
         let free = table.iter().position(|entry| *entry == EMPTY);
         free.expect("no endpoint takes an entry of a full table")
     }
@@ -139,7 +141,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Holds for sizes that are not prime and for very different weights.
+        /// Also holds for sizes that are not prime and for very different weights.
         #[test]
         fn every_entry_has_an_endpoint(weights in proptest::collection::vec(1u32..1000, 1..6), size in 2usize..300) {
             let endpoints = weights.iter().enumerate().map(|(n, weight)| (n.to_string(), *weight));

@@ -4,9 +4,10 @@
 //! plan::Endpoints ──Clusters::update──> Cluster ──endpoint_set──> EndpointSet ──Balancer::pick──> LiveEndpoint
 //! ```
 //!
-//! A [`Cluster`] holds the current endpoints of one backend. The control side replaces its [`EndpointSet`] as a
-//! whole while requests are served, independently of the plan: endpoints may arrive before or after the snapshot
-//! that uses them. A [`LiveEndpoint`] is one address; its counter is kept as long as the address is listed.
+//! A [`Cluster`] contains the current endpoints of one backend. Its [`EndpointSet`] is replaced as a whole
+//! while requests are served. The replacement is independent of the plan: endpoints may arrive before or
+//! after the snapshot that uses them. A [`LiveEndpoint`] is one address. Its request counter is kept as long
+//! as the address is listed.
 //!
 //! ```
 //! use towergate_core::balance::{Balancer, Clusters, Pick};
@@ -57,7 +58,8 @@ pub(crate) use zones::OwnZone;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Shard number of the calling thread, below `shards`. Workers with different numbers share no cache line.
+/// Shard number of the calling thread, below `shards`. Threads with different shard numbers share no cache
+/// line.
 pub(crate) fn shard(shards: usize) -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static SHARD: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed)));

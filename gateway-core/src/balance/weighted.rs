@@ -8,7 +8,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Creates the sums of `weights`.
+    /// Creates an instance from `weights`.
     pub fn new(weights: impl IntoIterator<Item = u32>) -> Self {
         let add = |sum: &mut u64, weight: u32| {
             *sum += u64::from(weight);
@@ -23,12 +23,12 @@ impl Weights {
         self.sums.last().copied().unwrap_or(0)
     }
 
-    /// Index whose weight covers `point`, which must be below [`total`](Self::total).
+    /// Index whose range of the summed weights contains `point`, which must be below [`total`](Self::total).
     pub fn index_of(&self, point: u64) -> usize {
         self.sums.partition_point(|sum| *sum <= point)
     }
 
-    /// Picks an index at random; `None` if no weight is above zero.
+    /// Picks an index at random. Returns `None` if all weights are zero.
     pub fn pick_random(&self) -> Option<usize> {
         match self.total() {
             0 => None,
@@ -39,11 +39,11 @@ impl Weights {
 }
 
 impl Weights {
-    /// Index for a hash: the same for equal hashes. Over many hashes, each index is picked in
+    /// Picks an index by a hash. Equal hashes pick the same index. Over many hashes, each index is picked in
     /// proportion to its weight.
     pub fn pick_by(&self, hash: u64) -> Option<usize> {
-        // The hash is mixed, because the same hash picks the endpoint, whose distribution must not
-        // depend on the index.
+        // The hash is mixed first, because the unmixed hash also picks the endpoint. Without the mix, the
+        // distribution over endpoints would depend on the picked index.
         let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
         let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93);
         match self.total() {

@@ -1,10 +1,10 @@
 //! Shares of zones in the requests of a backend.
 //!
-//! The shares become weights of endpoints, so that every algorithm respects them.
+//! The shares are converted to weights of endpoints, so that they apply to every load balancing algorithm.
 //!
-//! A preferred zone receives as many requests as its endpoints can take without a larger share than those of other
-//! zones, as in Envoy. Envoy knows the zones of all gateways; here each zone with endpoints is assumed to have the
-//! same number of gateways.
+//! As in Envoy, a preferred zone receives as many requests as possible while its endpoints receive no more
+//! requests than the endpoints of other zones. For this calculation, Envoy uses the zones of all gateways.
+//! This module assumes that each zone with endpoints has the same number of gateways.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::EndpointSet;
 use crate::live::Live;
 use crate::plan::{LocalZone, ZoneBalancing};
 
-/// Weight of an endpoint with the largest share.
+/// Weight of the endpoint with the largest share.
 const LARGEST: f64 = 10_000.0;
 
-/// The zone of this gateway; `None`: unknown.
+/// The zone of this gateway. `None` if it is unknown.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct OwnZone(pub(crate) Option<Arc<str>>);
 
@@ -25,22 +25,22 @@ pub(crate) struct OwnZone(pub(crate) Option<Arc<str>>);
 struct OwnZoneKey;
 
 impl OwnZone {
-    /// The zone of `live`: the [installed](Self::install) one, or else none.
+    /// The zone that was [installed](Self::install) in `live`; otherwise an unknown zone.
     pub(crate) fn of(live: &Live) -> Arc<Self> {
         live.share(OwnZoneKey, |_| Arc::default())
     }
 
-    /// Makes this zone the one of `live` until the caller drops it.
+    /// Installs this zone in `live` until the caller drops the returned reference.
     pub(crate) fn install(self, live: &Live) -> Arc<Self> {
         live.share(OwnZoneKey, |_| Arc::new(self))
     }
 }
 
-/// Zones with the number of their endpoints; an endpoint without a zone belongs to the zone with an empty name.
+/// Number of endpoints of each zone. Endpoints without a zone belong to the zone with an empty name.
 type ZoneCounts<'a> = BTreeMap<&'a str, usize>;
 
-/// The share of each zone in the requests of a gateway in zone `own`; the shares add up to 1. `None`: zones do not
-/// matter.
+/// The share of each zone in the requests of a gateway in zone `own`. The shares add up to 1. `None` if zones
+/// have no effect.
 fn shares<'a>(
     rule: &ZoneBalancing,
     own: Option<&str>,
@@ -57,7 +57,7 @@ fn shares<'a>(
     }
 }
 
-/// As [`shares`], with preference of the zone `own`.
+/// As [`shares`], for the rule that prefers the zone `own`.
 fn local_shares<'a>(
     rule: &LocalZone,
     own: &str,
@@ -75,7 +75,8 @@ fn local_shares<'a>(
         true => 1.0,
         false => (capacity(local) / even).min(1.0),
     };
-    // Requests beyond the capacity of the zone go to zones whose own gateways leave capacity unused.
+    // Requests beyond the capacity of the own zone are sent to zones whose gateways do not use all of their
+    // capacity.
     let spare = |count: usize| (capacity(count) - even).max(0.0);
     let spare_sum: f64 = counts.values().map(|count| spare(*count)).sum();
     let applied = f64::from(rule.percent.min(100)) / 100.0;
@@ -92,8 +93,8 @@ fn local_shares<'a>(
 }
 
 impl EndpointSet {
-    /// The set with weights that give each zone its share, for a gateway in zone `own`. Endpoints of a zone without a
-    /// share are removed. `None`: zones do not matter.
+    /// The set with weights that give each zone its share, for a gateway in zone `own`. Endpoints of a zone
+    /// whose share is zero are removed. `None` if zones have no effect.
     pub(super) fn by_zone(&self, rule: &ZoneBalancing, own: Option<&str>) -> Option<Self> {
         let mut counts = ZoneCounts::new();
         let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
@@ -110,7 +111,7 @@ impl EndpointSet {
         let endpoint_shares: Vec<f64> = (0..self.endpoints().len()).map(share).collect();
         let largest = endpoint_shares.iter().copied().fold(0.0, f64::max);
         let weights = endpoint_shares.iter().map(|share| match *share > 0.0 {
-            // Between 1 and `LARGEST`.
+            // The result is between 1 and `LARGEST`.
             true => (share / largest * LARGEST).round().max(1.0) as u32,
             false => 0,
         });
@@ -143,8 +144,9 @@ mod tests {
     }
 
     proptest! {
-        /// The model: a gateway in each zone sends one unit of requests. Then every endpoint receives the same, and
-        /// no zone with spare capacity for its own gateway receives its requests from elsewhere.
+        /// Each zone has one gateway, which sends one unit of requests. Then all endpoints receive the same
+        /// number of requests, and each zone receives as many requests from its own gateway as its capacity
+        /// allows.
         #[test]
         fn every_endpoint_receives_the_same_and_as_much_as_possible_stays_in_the_zone(
             list in proptest::collection::vec(1usize..9, 2..6),
@@ -231,7 +233,7 @@ mod tests {
         }
     }
 
-    /// Number of requests of `n` that zone `a` receives: one endpoint in zone `a`, three in zone `b`.
+    /// Number of the `n` requests that zone `a` receives. Zone `a` has one endpoint, zone `b` has three.
     fn picks_of_a(rule: LoadBalancer, zones: ZoneBalancing, n: u64) -> u64 {
         fastrand::seed(7);
         let cluster = Cluster::new(BackendId::service("n", "b", 80));

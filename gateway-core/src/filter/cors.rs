@@ -1,9 +1,9 @@
 //! Cross-origin resource sharing (Gateway API `HTTPCORSFilter`, GEP-1767; the CORS protocol of the Fetch
 //! standard).
 //!
-//! A browser sends a preflight before a cross-origin request, and checks the response to the request itself.
-//! The gateway replies to preflights. It forwards all other requests, regardless of their origin, and adds
-//! the CORS fields to the response. The browser enforces them.
+//! A browser sends a preflight before a cross-origin request, and also checks the response to the request
+//! itself. The gateway replies to preflights. It forwards all other requests, regardless of their origin, and
+//! adds the CORS fields to the responses. The browser enforces the permissions.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method};
@@ -54,7 +54,7 @@ pub struct Cors {
     pub origins: Vec<OriginPattern>,
     /// Whether cookies and other credentials are allowed. Default: `false`.
     pub credentials: bool,
-    /// Allowed methods. `GET`, `HEAD` and `POST` need no permission.
+    /// Allowed methods. Browsers allow `GET`, `HEAD` and `POST` without permission.
     pub methods: Allowed,
     /// Allowed request header fields.
     pub headers: Allowed,
@@ -62,19 +62,20 @@ pub struct Cors {
     pub expose: Allowed,
     /// Cache lifetime of a preflight response in seconds. Default: the default of the browser.
     pub max_age: Option<u32>,
-    /// Respond as Envoy does. Default: `false`. Responses contain the origin of the request instead
-    /// of `*`, and no `Vary`. The response to a preflight from an origin that is not allowed contains the allowed
-    /// methods and fields, but no allowed origin. `Access-Control-Expose-Headers` may be `*` with credentials.
+    /// Whether responses are those of Envoy. Default: `false`. If true, responses contain the origin of the
+    /// request instead of `*`, and no `Vary`. The response to a preflight from an origin that is not allowed
+    /// contains the allowed methods and fields, but no allowed origin. `Access-Control-Expose-Headers` may be
+    /// `*` with credentials.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_envoy: bool,
-    /// Respond as ingress-nginx does. Default: `false`. Every response to an allowed origin has all
-    /// fields and no `Vary`. `OPTIONS` requests from an allowed origin receive 204, those from
-    /// other origins are forwarded. `*` also allows requests without an origin.
+    /// Whether responses are those of ingress-nginx. Default: `false`. If true, every response to an allowed
+    /// origin has all CORS fields and no `Vary`. `OPTIONS` requests from an allowed origin receive 204; those
+    /// from other origins are forwarded. `*` also allows requests without an origin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub every_response: bool,
 }
 
-/// Names in a CORS field.
+/// Value of a CORS field that lists names.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Allowed {
     /// The field is omitted.
@@ -89,7 +90,7 @@ pub enum Allowed {
 /// CORS decision about a request.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// The request is a preflight: the gateway replies without a body.
+    /// Whether the request is a preflight. If true, the gateway replies without a body.
     pub preflight: bool,
     /// CORS fields of the response.
     pub headers: CorsHeaders,
@@ -99,7 +100,7 @@ pub struct Decision {
 #[derive(Clone, Debug, Default)]
 pub struct CorsHeaders {
     fields: Vec<(HeaderName, HeaderValue)>,
-    /// The response depends on the origin, so `vary` is added.
+    /// Whether the response depends on the origin. If true, `vary` is added.
     varies: bool,
 }
 
@@ -107,7 +108,7 @@ impl Allowed {
     /// Allows the given names, or all names if `*` is one of them.
     ///
     /// # Errors
-    /// A name contains a character that is invalid in a field value.
+    /// Fails if a name contains a character that is invalid in a field value.
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidHeaderValue> {
         let names: Vec<_> = names.into_iter().collect();
         match &names[..] {
@@ -117,8 +118,8 @@ impl Allowed {
         }
     }
 
-    /// Value of the field. With credentials, browsers treat `*` as a literal name, so the value is `asked`,
-    /// the requested names.
+    /// Value of the field. With credentials, browsers treat `*` as a literal name. `*` is then replaced by
+    /// `asked`, the names that the client requested.
     fn value(&self, credentials: bool, asked: Option<HeaderValue>) -> Option<HeaderValue> {
         match self {
             Self::Nothing => None,
@@ -130,7 +131,7 @@ impl Allowed {
 }
 
 impl Cors {
-    /// Decides on the head of a request.
+    /// Decides on a request from its head.
     pub fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
         let origin = headers.get(ORIGIN).filter(|origin| !origin.is_empty());
         if self.every_response {
@@ -141,7 +142,7 @@ impl Cors {
         let preflight = origin.is_some() && asked.is_some();
         let mut fields = CorsHeaders {
             fields: Vec::new(),
-            // Responses to OPTIONS are not cacheable (RFC 9110, section 9.3.7).
+            // Not set for preflights: responses to OPTIONS are not cacheable (RFC 9110, section 9.3.7).
             varies: !preflight && !self.as_envoy && !self.same_for_all(),
         };
         let allowed = origin.filter(|origin| self.allows(origin));
@@ -157,7 +158,8 @@ impl Cors {
         }
     }
 
-    /// The decision if preflights and other requests are treated alike ([`every_response`](Self::every_response)).
+    /// The decision if preflights and other requests receive the same fields
+    /// ([`every_response`](Self::every_response)).
     fn decide_alike(&self, method: &Method, origin: Option<&HeaderValue>) -> Decision {
         let allowed = match self.origins.contains(&OriginPattern::Any) {
             true => Some(ANY),
@@ -200,7 +202,7 @@ impl Cors {
         self.origins.iter().any(|pattern| pattern.matches(origin))
     }
 
-    /// Adds the fields of every response to this origin.
+    /// Adds the fields that every response to this origin contains.
     fn grant(&self, origin: &HeaderValue, fields: &mut CorsHeaders) {
         let allowed = match self.same_for_all() && !self.as_envoy {
             true => ANY,
@@ -216,7 +218,7 @@ impl Cors {
         fields.add(ACCESS_CONTROL_EXPOSE_HEADERS, expose);
     }
 
-    /// Adds the fields of a preflight response.
+    /// Adds the fields that only a preflight response contains.
     fn permit(&self, headers: &HeaderMap, fields: &mut CorsHeaders) {
         let method = headers.get(ACCESS_CONTROL_REQUEST_METHOD).cloned();
         let names = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
@@ -234,7 +236,7 @@ impl Cors {
 }
 
 impl HeadPolicy for Cors {
-    /// Replies to preflights. Adds the CORS fields to every response, local replies included.
+    /// Replies to preflights. Adds the CORS fields to every response, including local replies.
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
         let head = &request.head;
         let Decision { preflight, headers } = self.decide(&head.method, &head.headers);
@@ -262,8 +264,8 @@ impl CorsHeaders {
         self.fields.is_empty() && !self.varies
     }
 
-    /// Adds the fields to a response and replaces those of the backend. As in Envoy, the fields of the
-    /// backend are kept if the origin is absent or not allowed.
+    /// Adds the fields to a response. They replace the fields of the backend. As in Envoy, there are no such
+    /// fields if the origin is absent or not allowed; the fields of the backend are then kept.
     pub fn apply(self, response: &mut HeaderMap) {
         for (name, value) in self.fields {
             response.insert(name, value);

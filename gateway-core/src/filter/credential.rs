@@ -14,13 +14,14 @@ use crate::text::Text;
 pub struct CredentialHeader {
     /// Name of the field.
     pub header: Text<HeaderName>,
-    /// Value of the field. Code that prints plans omits members of this name.
+    /// Value of the field. Code that prints plans omits members with the name `secret`.
     pub secret: SecretHeaderValue,
-    /// Whether a value from the client is replaced. If not, it is kept and no credential is added.
+    /// Whether a value from the client is replaced. If false, a value from the client is kept and no
+    /// credential is added.
     pub overwrite: bool,
 }
 
-/// A header value that is not shown: its `Debug` output is empty.
+/// A header value that is kept secret: its `Debug` output does not contain it.
 #[derive(Clone, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretHeaderValue(HeaderValue);

@@ -10,21 +10,22 @@ use crate::format::Format;
 use crate::local_reply::LocalReply;
 use crate::text::Text;
 
-/// A fixed response instead of a backend's.
+/// A fixed response, which is returned instead of a response of a backend.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct DirectResponse {
     /// Status, 200 to 599.
     pub status: u16,
-    /// Body; `None`: empty.
+    /// Body. `None`: no body.
     pub body: Option<Text<Format>>,
-    /// `Content-Type`. Default, if there is a body: `text/plain`.
+    /// `Content-Type`. Default: `text/plain` if there is a body, otherwise none.
     pub content_type: Option<Text<HeaderValue>>,
     /// Further header fields.
     pub headers: HeaderEdits,
 }
 
 impl DirectResponse {
-    /// The response to a request. `text` evaluates a string with operators, given the header fields so far.
+    /// The response to a request. `text` evaluates a string with command operators; its first argument
+    /// contains the header fields that precede the string.
     pub fn reply(&self, text: impl Fn(&HeaderMap, &Format) -> Option<Vec<u8>>) -> LocalReply {
         let status = StatusCode::from_u16(self.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

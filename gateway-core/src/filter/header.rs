@@ -1,11 +1,11 @@
 //! Edits of header fields (Gateway API `HTTPHeaderFilter`; Envoy Gateway `earlyRequestHeaders` and
 //! `lateResponseHeaders`).
 //!
-//! A value with command operators (see [`format`](crate::format)) is evaluated for each request. If it is empty, the
-//! edit has no effect, as in Envoy.
+//! A value with command operators (see [`format`](crate::format)) is evaluated for each request. As in Envoy,
+//! the edit has no effect if the result is empty.
 //!
-//! An edit of `Host`, of a framing field or of a connection field has no effect.
-//! [`Rewrite`](super::Rewrite) sets `Host`.
+//! An edit of `Host`, of a framing field or of a hop-by-hop field has no effect. [`Rewrite`](super::Rewrite)
+//! can set `Host`.
 
 use http::{HeaderMap, HeaderName, HeaderValue, request};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::format::{FieldText, Format, FormatContext, FormatRequest};
 use crate::http::reserved::is_fixed;
 use crate::text::{Text, TextMatch};
 
-/// Edits in order of application.
+/// Edits of header fields, in order of application.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HeaderEdits(pub Vec<HeaderEdit>);
 
@@ -44,8 +44,8 @@ pub enum HeaderEdit {
 pub type Field = (Text<HeaderName>, Text<HeaderValue>);
 
 impl HeaderEdits {
-    /// Edits of a `RequestHeaderModifier` or `ResponseHeaderModifier`. Removals are applied first: a field
-    /// that is removed and added has the added value, as in Envoy.
+    /// Edits of a `RequestHeaderModifier` or `ResponseHeaderModifier`. As in Envoy, removals are applied
+    /// first: if a field is both removed and added, it has the added value.
     pub fn modifier(
         set: impl IntoIterator<Item = Field>,
         add: impl IntoIterator<Item = Field>,
@@ -61,8 +61,8 @@ impl HeaderEdits {
         Self(remove.chain(set).chain(add).collect())
     }
 
-    /// Edits of `earlyRequestHeaders` or `lateResponseHeaders`. Removals are applied last: a field that is
-    /// removed and added is absent, as in Envoy.
+    /// Edits of `earlyRequestHeaders` or `lateResponseHeaders`. As in Envoy, removals are applied last: if a
+    /// field is both removed and added, it is absent.
     pub fn listener(
         set: impl IntoIterator<Item = Field>,
         add: impl IntoIterator<Item = Field>,
@@ -94,14 +94,14 @@ impl HeaderEdits {
         self.0.is_empty()
     }
 
-    /// Applies all edits in order. Operators have no values, so edits with operators have no
+    /// Applies all edits in order. Command operators have no values here, so edits with operators have no
     /// effect.
     pub fn apply(&self, headers: &mut HeaderMap) {
         self.apply_with(headers, |_, _| None);
     }
 
-    /// Applies all edits in order to a request. An operator has a value if the request's head
-    /// contains it.
+    /// Applies all edits in order to a request. Command operators have a value only if the head of the
+    /// request contains it.
     pub fn apply_to_request(&self, head: &mut request::Parts) {
         self.apply_to_request_with(head, |request, format| {
             format.header_value(&FormatContext {
@@ -111,7 +111,8 @@ impl HeaderEdits {
         });
     }
 
-    /// Applies all edits in order to a request. `value` evaluates a value with operators, given the head so far.
+    /// Applies all edits in order to a request. `value` evaluates a value with command operators; its
+    /// argument is the head, in which the previous edits have been applied.
     pub(crate) fn apply_to_request_with(
         &self,
         head: &mut request::Parts,
@@ -130,7 +131,8 @@ impl HeaderEdits {
         });
     }
 
-    /// Applies all edits in order. `value` evaluates a value with operators, given the fields so far.
+    /// Applies all edits in order. `value` evaluates a value with command operators; its first argument
+    /// contains the fields after the previous edits.
     pub fn apply_with(
         &self,
         headers: &mut HeaderMap,
@@ -141,7 +143,7 @@ impl HeaderEdits {
         }
     }
 
-    /// Whether a value depends on the head of the request.
+    /// Whether the value of an edit depends on the head of the request.
     pub fn reads_request(&self) -> bool {
         let mut edits = self.0.iter();
         edits.any(|edit| match edit {
@@ -154,7 +156,7 @@ impl HeaderEdits {
 }
 
 impl HeaderEdit {
-    /// Name of the edited field; `None` for a pattern.
+    /// Name of the edited field. `None` if the edit matches names by a pattern.
     pub fn name(&self) -> Option<&HeaderName> {
         match self {
             Self::Set(name, _)
@@ -259,7 +261,8 @@ mod tests {
         (name.parse().unwrap(), value.parse().unwrap())
     }
 
-    /// Result of `edits` on `lines` as sorted `name=value` items. Values of one field keep their order.
+    /// Result of applying `edits` to `lines`, as sorted `name=value` items. Values of one field keep their
+    /// order.
     fn edited(edits: &HeaderEdits, lines: &[(&'static str, &'static str)]) -> String {
         let mut headers: HeaderMap = lines
             .iter()
@@ -291,7 +294,7 @@ mod tests {
         ("user-agent", "me"),
     ];
 
-    /// Recorded results of Envoy.
+    /// Expected results are recorded from Envoy.
     #[test]
     fn modifiers_do_what_envoy_does() {
         let set = HeaderEdits::modifier([field("x-a", "rule")], [], []);
@@ -334,7 +337,7 @@ mod tests {
         )
     }
 
-    /// Recorded results of Envoy.
+    /// Expected results are recorded from Envoy.
     #[test]
     fn a_listeners_edits_remove_last() {
         let untouched = "x-absent=default x-add=added x-set=set";

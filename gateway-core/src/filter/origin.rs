@@ -25,7 +25,7 @@ pub enum OriginPattern {
     },
 }
 
-/// Scheme of an origin or of a redirect.
+/// Scheme of an origin or a redirect target.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WebScheme {
@@ -54,7 +54,7 @@ pub enum HostPattern {
 pub struct InvalidOrigin(String);
 
 impl OriginPattern {
-    /// Whether `origin`, the value of the `origin` header, matches.
+    /// Whether `origin` matches. `origin` is the value of the `origin` header.
     pub fn matches(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
@@ -82,7 +82,7 @@ impl HostPattern {
 }
 
 impl WebScheme {
-    /// The port of URLs without a port.
+    /// The port of URLs that do not contain a port.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -90,7 +90,7 @@ impl WebScheme {
         }
     }
 
-    /// The scheme as URLs contain it.
+    /// The scheme in the form that URLs contain.
     pub fn word(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -285,7 +285,7 @@ mod tests {
     }
 
     proptest! {
-        /// A pattern survives formatting and parsing. It matches its own text if it has no wildcard.
+        /// A pattern is unchanged by formatting and parsing. If it has no wildcard, it matches its own text.
         #[test]
         fn patterns_read_back(
             text in "https?://(\\*\\.)?[a-z]{1,3}(\\.[a-z]{1,3}){0,2}(:[1-9][0-9]{0,3})?"

@@ -1,13 +1,14 @@
 //! Replacement of a path prefix (Gateway API `ReplacePrefixMatch`).
 //!
-//! A prefix consists of whole path elements: `/a/` equals `/a`, and neither matches `/ab`. The result has no
-//! empty element: if `/b/` replaces `/a`, the path `/a/x` becomes `/b/x`, for rewrites and redirects. If
-//! nothing follows the prefix, a trailing slash of the replacement is handled as in Envoy Gateway: the rewrite
-//! of `/a` is `/b`, the redirect `/b/`. For the prefix `/`, both keep the slash: `/` becomes `/b/`.
+//! A prefix consists of whole path elements: `/a/` is equivalent to `/a`, and neither matches `/ab`. The
+//! result has no empty element: if `/b/` replaces `/a`, the path `/a/x` becomes `/b/x`, both in rewrites and
+//! in redirects. If the path equals the prefix, a trailing slash of the replacement is handled as in Envoy
+//! Gateway: a rewrite changes `/a` to `/b`, a redirect changes it to `/b/`. For the prefix `/`, both keep the
+//! slash: `/` becomes `/b/`.
 //!
-//! For the prefix `/`, Envoy Gateway inserts no slash after the replacement: with `/app`, `/x` becomes
-//! `/appx`, so a client can leave the intended subtree. This module returns `/app/x` for rewrites and
-//! redirects.
+//! For the prefix `/`, Envoy Gateway inserts no slash after the replacement: if `/app` replaces `/`, the path
+//! `/x` becomes `/appx`, so a client can leave the intended subtree. This module returns `/app/x`, both for
+//! rewrites and for redirects.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -118,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Gateway API, `HTTPPathModifier.replacePrefixMatch`, and siblings of its rows.
+    /// The examples of Gateway API, `HTTPPathModifier.replacePrefixMatch`, and similar cases.
     #[test]
     fn a_rewrite_and_a_redirect_replace_a_prefix_alike() {
         for (path, prefix, replacement, expected) in [

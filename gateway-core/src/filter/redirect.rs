@@ -1,7 +1,7 @@
 //! Redirects (Gateway API `HTTPRequestRedirectFilter`).
 //!
-//! `Location` has the parts that the filter sets. All other parts are copied from the request.
-//! The query is unchanged, unless the filter sets a full path with a query. The port is, as in Envoy
+//! `Location` consists of the parts that the filter sets; all other parts are copied from the request. The
+//! query is unchanged, unless the filter sets a full path with a query. The port is determined as in Envoy
 //! Gateway:
 //!
 //! | filter sets | port |
@@ -95,7 +95,7 @@ impl Redirect {
         }
     }
 
-    /// Port of `Location`. `None`: omitted.
+    /// Port of `Location`. `None` if `Location` contains no port.
     fn port(&self, facts: &RedirectFacts<'_>) -> Option<u16> {
         let port = match (self.port, &self.scheme, &self.hostname) {
             (Some(port), ..) => Some(port),
@@ -109,7 +109,7 @@ impl Redirect {
     fn push_path(&self, out: &mut String, facts: &RedirectFacts<'_>) -> Result<(), FilterError> {
         let path = facts.path.path();
         let mut query = facts.path.query();
-        // A fragment follows the query (RFC 3986, section 3).
+        // The fragment must be written after the query (RFC 3986, section 3).
         let mut fragment = None;
         match &self.path {
             None => out.push_str(path),
@@ -216,7 +216,7 @@ mod tests {
         Ok(location.to_str().unwrap().to_owned())
     }
 
-    /// Recorded results of Envoy.
+    /// Expected results are recorded from Envoy.
     #[rustfmt::skip]
     #[test]
     fn ports_are_written_as_envoy_writes_them() {
@@ -260,7 +260,7 @@ mod tests {
         );
     }
 
-    /// Recorded results of Envoy, except the last three rows.
+    /// Expected results are recorded from Envoy, except those of the last three rows.
     #[test]
     fn prefixes_are_replaced_as_envoy_replaces_them() {
         for (prefix, new, path, expected) in [
@@ -269,7 +269,8 @@ mod tests {
             ("/preslash/", "/post/", "/preslash", "/post/"),
             ("/root", "/", "/root/", "/"),
             ("/empty/", "", "/empty/", "/"),
-            // Envoy returns `/post//` and `/appx` for the first and the last, and does not change the second.
+            // Different in Envoy: it returns `/post//` for the first and `/appx` for the last of these rows,
+            // and does not change the path of the second.
             ("/preslash/", "/post/", "/preslash/", "/post/"),
             ("/empty/", "", "/empty", "/"),
             ("/", "/app", "/x", "/app/x"),
@@ -342,7 +343,7 @@ mod tests {
     }
 
     proptest! {
-        /// The path of the request does not change the host of `Location`.
+        /// The path of a request does not affect the host of `Location`.
         #[test]
         fn no_path_leads_to_another_host(
             path in "/[a-z/.@:%2f\\\\]{0,12}",

@@ -13,7 +13,7 @@ use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
 /// Redirects requests below a path prefix and passes all others to the inner service.
 ///
-/// [`SanitizeLayer`](crate::http::SanitizeLayer), if it is in front, determines the authority of a request.
+/// If a [`SanitizeLayer`](crate::http::SanitizeLayer) is in front, it determines the authority of a request.
 /// Otherwise the authority is read from `:authority` or `Host`.
 ///
 /// ```
@@ -51,7 +51,8 @@ pub struct RedirectLayer {
 }
 
 impl RedirectLayer {
-    /// Redirects all requests. Default listener: scheme `http`, port 80.
+    /// Creates a layer that redirects all requests. The listener is assumed to have the scheme `http` and the
+    /// port 80.
     pub fn new(redirect: Redirect) -> Self {
         Self {
             redirect: Arc::new(redirect),
@@ -61,14 +62,15 @@ impl RedirectLayer {
         }
     }
 
-    /// Redirects only requests whose path is `prefix` or below it, by whole path elements. Default: `/`.
+    /// Redirects only requests whose path is `prefix` or below it. The prefix consists of whole path
+    /// elements. Default: `/`.
     pub fn below(mut self, prefix: &str) -> Self {
         self.prefix = prefix.trim_end_matches('/').into();
         self
     }
 
-    /// Sets the scheme of requests to `https`. Changes a listener port of 80 to 443; [`port`](Self::port)
-    /// sets any other port.
+    /// Sets the scheme of requests to `https`. If the listener port is 80, it changes to 443;
+    /// [`port`](Self::port) sets any other port.
     pub fn https(mut self) -> Self {
         self.scheme = "https";
         if self.port == 80 {
@@ -77,7 +79,7 @@ impl RedirectLayer {
         self
     }
 
-    /// Sets the listener port, as clients see it. Default: 80.
+    /// Sets the port that clients connect to. Default: 80.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self

@@ -20,7 +20,7 @@ pub enum RedirectStatus {
     PermanentRedirect,
 }
 
-/// Error of a number that is not the status of a redirect.
+/// Error: the number is not the status of a redirect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0} is not the status of a redirect; use 301, 302, 303, 307 or 308")]
 pub struct InvalidRedirectStatus(u16);

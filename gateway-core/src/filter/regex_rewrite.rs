@@ -14,7 +14,7 @@ use super::rewrite::{append_forwarded_host, set_original_path};
 use crate::http::host::Authority;
 use crate::text::{Source, Text};
 
-/// Rewrite of path and host of the request to the backend.
+/// Rewrite of path and host of a request to the backend.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct RegexRewrite {
     /// Replacement in the path. Default: none.
@@ -30,9 +30,9 @@ pub struct RegexRewrite {
 pub enum HostRewrite {
     /// A fixed host.
     Fixed(String),
-    /// The value of a header field; unchanged if it is absent or empty.
+    /// The value of a header field. The host is unchanged if the field is absent or empty.
     Header(Text<HeaderName>),
-    /// The result of a replacement in the path; unchanged if the expression does not match.
+    /// The result of a replacement in the path. The host is unchanged if the expression does not match.
     Path(RegexReplacement),
 }
 
@@ -45,7 +45,7 @@ pub struct RegexReplacement {
     pub substitution: Text<Substitution>,
 }
 
-/// A replacement with references `\0` to `\9` to the groups of a match; `\\` is a backslash.
+/// A replacement. `\0` to `\9` refer to groups of the match; `\\` is a backslash.
 #[derive(Clone, Debug)]
 pub struct Substitution {
     source: String,
@@ -58,11 +58,11 @@ enum SubstitutionPart {
     Group(usize),
 }
 
-/// Why a string is not a substitution.
+/// Error: the string is not a valid substitution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubstitutionError {
-    /// It is empty.
+    /// The string is empty.
     #[error("it is empty")]
     Empty,
     /// A backslash is not followed by a digit or a backslash.
@@ -93,7 +93,7 @@ impl RegexRewrite {
         if let Some(replacement) = &self.path
             && let Some(mut path) = replacement.replace(head.uri.path())
         {
-            // The path of a target is never empty (RFC 9110, section 4.2.3).
+            // The path of a request target must not be empty (RFC 9110, section 4.2.3).
             if path.is_empty() {
                 path.push('/');
             }
@@ -115,7 +115,7 @@ impl RegexRewrite {
 }
 
 impl HostRewrite {
-    /// The new host; `None`: unchanged.
+    /// The new host. `None` if the host is unchanged.
     fn find(&self, head: &request::Parts) -> Option<String> {
         match self {
             Self::Fixed(host) => Some(host.clone()),
@@ -129,8 +129,8 @@ impl HostRewrite {
 }
 
 impl RegexReplacement {
-    /// The string with every match replaced; `None` if there is none, or if the replacement refers to a group that
-    /// the expression does not have.
+    /// The string with every match replaced. `None` if there is no match, or if the replacement refers to a
+    /// group that the expression does not have.
     pub fn replace(&self, text: &str) -> Option<String> {
         let (pattern, substitution) = (&*self.pattern, &*self.substitution);
         if substitution.groups() >= pattern.captures_len() || !pattern.is_match(text) {
@@ -142,7 +142,7 @@ impl RegexReplacement {
 }
 
 impl Substitution {
-    /// The greatest group that it refers to.
+    /// The greatest group number in the replacement.
     fn groups(&self) -> usize {
         let groups = self.parts.iter().filter_map(|part| match part {
             SubstitutionPart::Literal(_) => None,
@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// Recorded results of Envoy.
+    /// Expected results are recorded from Envoy.
     #[test]
     fn paths_are_replaced_as_envoy_replaces_them() {
         for (pattern, substitution, path, expected) in [

@@ -12,7 +12,7 @@ use crate::http::host::Authority;
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
-/// Rewrite of host and path of the request to the backend.
+/// Rewrite of host and path of a request to the backend.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Rewrite {
     /// `Host`. Default: unchanged.
@@ -160,7 +160,7 @@ mod tests {
         rewrite(edit, request, Some(matched)).map(|head| head.uri.to_string())
     }
 
-    /// Recorded results of Envoy, except for the prefix `/`: see the module `path`.
+    /// Expected results are recorded from Envoy, except those for the prefix `/`: see the module `path`.
     #[test]
     fn prefixes_are_replaced_as_envoy_replaces_them() {
         for (matched, new, path, expected) in [
@@ -188,7 +188,7 @@ mod tests {
         }
     }
 
-    /// Recorded results of Envoy.
+    /// Expected results are recorded from Envoy.
     #[test]
     fn a_whole_path_keeps_the_query() {
         let full = |text: &str| Rewrite {
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(path_of(&full(""), "/x", "/").as_deref(), Ok("/"));
     }
 
-    /// Recorded results of Envoy.
+    /// Expected results are recorded from Envoy.
     #[test]
     fn the_old_host_is_appended_to_x_forwarded_host() {
         for (sent, expected) in [

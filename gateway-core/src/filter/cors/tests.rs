@@ -23,7 +23,8 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
     fields.collect()
 }
 
-/// `preflight` or `forwarded`, then the response fields without the prefix `access-control-`.
+/// Returns `preflight` or `forwarded`, followed by the response fields without their prefix
+/// `access-control-`.
 fn told(cors: &Cors, method: &str, lines: &[(&'static str, &'static str)]) -> String {
     let decision = cors.decide(&method.parse().unwrap(), &headers(lines));
     let mut response = HeaderMap::new();
@@ -71,7 +72,7 @@ const fn ask(method: &'static str) -> (&'static str, &'static str) {
     ("access-control-request-method", method)
 }
 
-/// This test and the next one cover every row of the suite's table.
+/// This test and the next one cover every row of the table in the conformance suite.
 #[test]
 fn each_origin_that_is_allowed_is_named() {
     let [several, ..] = &rules();
