@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::state::{ConnectionState, Output, Phase, Shutdown};
@@ -113,6 +114,11 @@ impl Activity {
     /// protocol message.
     pub(super) fn is_output_flushed(&self) -> bool {
         self.state().output == Output::Flushed
+    }
+
+    /// The upgrade that the codec completes when it ends, if no response has accepted it.
+    pub(super) fn take_pending_upgrade(&self) -> Option<OnUpgrade> {
+        self.state().pending_upgrade.take()
     }
 
     /// Whether the client has closed its side.

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::Response;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
@@ -57,18 +58,20 @@ where
         mut state,
         ..
     } = idle;
-    let mut connection = create_codec(io, received.freeze(), handler, &state);
+    let mut connection = create_codec(io, received.freeze(), handler.clone(), &state);
     let (end, was_idle) = run(&mut connection, &mut state).await;
 
+    let (mut io, unread, is_upgraded) = into_parts(connection, &state.activity)?;
+    let completed = matches!(end, End::Codec(Ok(())));
+    if completed && is_upgraded {
+        // The codec shuts down a stream only if it is not upgraded. Errors have no consequence.
+        let _ = tokio::time::timeout(LINGER, io.shutdown()).await;
+    }
     // No lingering close for a client that was idle or has closed its side: it sends nothing that could cause
     // a reset.
-    let completed = matches!(end, End::Codec(Ok(())));
     if completed && was_idle {
         return None;
     }
-    // `None` if the connection was upgraded: the stream then belongs to the tunnel.
-    let parts = connection.into_parts()?;
-    let io = parts.io.into_inner();
     if io.has_tiny_chunk_flood() {
         let event = Event::Abuse(state.info.port, "tiny_chunks");
         state.observer.observe(&event);
@@ -77,31 +80,46 @@ where
     let within_head = io.is_within_head() || state.activity.is_reading_head();
     if closed && state.activity.withheld().is_none() && within_head {
         let age = state.activity.head_age();
-        parts
-            .service
-            .handler
-            .handle_incomplete_head(&state.info, age);
+        handler.handle_incomplete_head(&state.info, age);
     }
     if completed && closed {
         return None;
     }
     let (io, kept) = io.into_parts();
     if matches!(end, End::Released) {
-        let unread = parts.read_buf.len() as u64;
-        state.activity.state().on_unread(unread);
+        state.activity.state().on_unread(unread.len() as u64);
         return Some(IdleConnection {
             io,
-            received: [&parts.read_buf[..], &kept].concat().as_slice().into(),
+            received: [&unread[..], &kept].concat().as_slice().into(),
             is_http1: true,
-            handler: parts.service.handler,
+            handler,
             state,
         });
     }
-    let response = codec_reply(&end, &parts.read_buf, &parts.service.handler, &state);
+    let response = codec_reply(&end, &unread, &handler, &state);
     if response.is_some() || completed {
         linger_close(io, response, &state.activity).await;
     }
     None
+}
+
+/// The stream of a codec that has ended, its unread bytes, and whether the codec completed an upgrade; `None` if
+/// the stream belongs to a tunnel.
+fn into_parts<Io, H>(
+    connection: Connection<Io, H>,
+    activity: &Activity,
+) -> Option<(InstrumentedIo<Io>, Bytes, bool)>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    if let Some(parts) = connection.into_parts() {
+        return Some((parts.io.into_inner(), parts.read_buf, false));
+    }
+    // hyper completes each upgrade, including those that the response has refused.
+    let upgraded = activity.take_pending_upgrade()?.now_or_never()?.ok()?;
+    let parts = upgraded.downcast::<TokioIo<InstrumentedIo<Io>>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf, true))
 }
 
 fn create_codec<Io, H>(

@@ -171,6 +171,16 @@ impl<Io> InstrumentedIo<Io> {
         accepted || ended
     }
 
+    /// Whether the codec must not see that the client has closed its side: a request is being answered, and
+    /// the client has sent all of it.
+    fn withholds_end(&self) -> bool {
+        let state = self.activity.state();
+        self.is_http1()
+            && state.is_serving()
+            && state.output != Output::Tunnel
+            && !self.framer.is_body_incomplete(state.requests())
+    }
+
     /// Status of the codec's own error response, if `bytes` begin one.
     fn own_error(&self, bytes: &[u8]) -> Option<u16> {
         if !self.is_http1() {
@@ -206,7 +216,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         }
         let before = buf.filled().len();
         if this.end_withheld {
-            return match this.activity.state().is_serving() {
+            return match this.withholds_end() {
                 true => Poll::Pending,
                 false => Poll::Ready(Ok(())),
             };
@@ -223,13 +233,11 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         }
         let received = buf.filled().len() - before;
         this.on_received(buf, before);
-        if received == 0 && this.is_http1() && this.framer.is_between_requests() {
+        if received == 0 && this.withholds_end() {
             // A request is in progress, and its response can still be sent. The codec reads the end of the
             // stream afterwards.
-            this.end_withheld = this.activity.state().is_serving();
-            if this.end_withheld {
-                return Poll::Pending;
-            }
+            this.end_withheld = true;
+            return Poll::Pending;
         }
         if received > 0 && buf.filled().len() == before {
             // No byte is left: the received bytes begin with a defect, or follow a request with an upgrade.

@@ -114,9 +114,9 @@ impl RequestFramer {
         matches!(self.state, State::RequestLine(_) | State::Fields)
     }
 
-    /// Whether all received requests are complete.
-    pub(super) fn is_between_requests(&self) -> bool {
-        matches!(self.state, State::Start)
+    /// Whether the end of the bytes now truncates a body of one of the first `requests` requests.
+    pub(super) fn is_body_incomplete(&self, requests: u64) -> bool {
+        matches!(self.state, State::Body(_) | State::Chunked(_)) && self.heads <= requests
     }
 
     /// Whether a malformed chunk was found.

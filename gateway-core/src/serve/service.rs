@@ -11,6 +11,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::Handler;
 use super::activity::{Activity, TrackedRequest};
@@ -36,6 +37,11 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for TrackedService<H
     fn call(&self, mut request: Request<Incoming>) -> ResponseFuture<H::Future> {
         let length = self.http1.then(|| request.body().size_hint().exact());
         let (tracked, lenient) = TrackedRequest::begin(&self.activity, length.flatten());
+        if self.http1
+            && let Some(upgrade) = request.extensions().get::<OnUpgrade>()
+        {
+            self.activity.state().pending_upgrade = Some(upgrade.clone());
+        }
         if let Some(lenient) = lenient {
             request.extensions_mut().insert(lenient);
         }

@@ -12,6 +12,8 @@
 //! Events are methods of [`ConnectionState`]; timers and the codec driver read its fields. Times are
 //! microseconds since the connection was opened and are passed in, so nothing here reads a clock.
 
+use hyper::upgrade::OnUpgrade;
+
 use super::resets::ResetMonitor;
 use super::time::Micros;
 use crate::http::lenient::LenientParse;
@@ -42,6 +44,9 @@ pub(super) struct ConnectionState {
     pub(super) shutdown: Shutdown,
     /// When the client closed its side of the connection, or when bytes were last sent to it after that.
     pub(super) client_closed: Option<Micros>,
+    /// HTTP/1: the upgrade of the last request that contains one, unless its response accepts it. The codec
+    /// completes it nevertheless when it ends.
+    pub(super) pending_upgrade: Option<OnUpgrade>,
     /// Defect of a head that the codec accepts, with the index of its request. No other defect
     /// follows, because the connection ends with this request.
     lenient: Option<(u64, LenientParse)>,
@@ -137,6 +142,7 @@ impl ConnectionState {
             blocked_since: None,
             shutdown: Shutdown::Forward,
             client_closed: None,
+            pending_upgrade: None,
             lenient: None,
             requests: 0,
             max_requests,
@@ -275,6 +281,7 @@ impl ConnectionState {
     /// The connection has been upgraded, or a `CONNECT` was accepted.
     pub(super) fn on_tunnel(&mut self) {
         self.output = Output::Tunnel;
+        self.pending_upgrade = None;
     }
 
     /// A request has ended. `reset_since`: the time at which it began, if it was reset before its response.

@@ -1,6 +1,7 @@
 //! Tests over real sockets: a listener with a test handler.
 
 mod drain;
+mod half_close;
 mod http1;
 mod http2;
 mod idle;

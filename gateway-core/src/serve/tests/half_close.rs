@@ -1,0 +1,112 @@
+//! HTTP/1: clients that close their side of the connection, and upgrades that are refused.
+
+use tokio::io::{DuplexStream, duplex};
+
+use super::*;
+use crate::serve::serve_connection;
+
+/// Requests with an upgrade that the handler does not accept; each has its own response.
+const REFUSED: [&str; 6] = [
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nok",
+    "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+];
+
+/// A served connection in memory.
+fn connect(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
+    let (context, events) = context(drain, |_| {});
+    let (client, server) = duplex(64 * 1024);
+    tokio::spawn(serve_connection(server, context));
+    (client, events)
+}
+
+/// Sends the parts with pauses between them, closes the sending side if `closes`, and reads until the end.
+async fn exchange(parts: &[&[u8]], closes: bool) -> (String, Arc<Recorder>) {
+    let (mut client, events) = connect(&Drain::new());
+    for part in parts {
+        client.write_all(part).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    if closes {
+        client.shutdown().await.unwrap();
+    }
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    (String::from_utf8(answer).unwrap(), events)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_its_side_after_a_refused_upgrade_gets_its_response() {
+    for path in ["/", "/slow", "/collect"] {
+        for request in REFUSED.map(|request| request.replacen(" / ", &format!(" {path} "), 1)) {
+            for before in ["", GET] {
+                let text = format!("{before}{request}");
+                for split in [text.len(), text.len() - 1, text.len() / 2, 1] {
+                    let (first, second) = text.as_bytes().split_at(split);
+
+                    let (answer, _) = exchange(&[first, second], true).await;
+
+                    let expected = if before.is_empty() { 1 } else { 2 };
+                    assert_eq!(
+                        answer.matches("HTTP/1.1 200 OK").count(),
+                        expected,
+                        "{text:?} at {split}: {answer}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn complete_requests_before_an_incomplete_one_get_their_responses() {
+    let slow = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+    for rest in [
+        "GET /x HT",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
+        "\r\n",
+    ] {
+        let (answer, _) = exchange(&[slow.as_bytes(), rest.as_bytes()], true).await;
+
+        assert!(answer.contains("\r\n\r\nslow"), "{rest:?}: {answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_after_a_refused_upgrade() {
+    for request in REFUSED {
+        let (mut client, events) = connect(&Drain::new());
+        for pause in [0, 3, 30, 0, 3] {
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut response = vec![0; 4096];
+            let n = client.read(&mut response).await.unwrap();
+            assert!(response[..n].ends_with(b"ok"), "{request}");
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+        }
+        assert_eq!(events.count("ConnectionClosed"), 0, "{request}");
+        drop(client);
+        events.expect("ConnectionClosed").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_a_refused_upgrade_ends_as_any_other() {
+    let closing = REFUSED[3].replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let (answer, events) = exchange(&[closing.as_bytes()], false).await;
+    assert!(answer.ends_with("ok"), "{answer}");
+    events.expect("ConnectionClosed").await;
+
+    let drain = Drain::new();
+    let (mut client, events) = connect(&drain);
+    client.write_all(REFUSED[3].as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drain.start();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("ok"), "{answer}");
+    events.expect("ConnectionClosed").await;
+}
