@@ -1,4 +1,5 @@
-//! Any line of an access log is a request or an error, and a written request is parsed back.
+//! Any line of an access log parses to a request or an error. A parsed request, written as a line, parses to
+//! the same request.
 //!
 //! Input: a line.
 #![no_main]

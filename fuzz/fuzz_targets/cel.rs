@@ -1,4 +1,5 @@
-//! A condition compiles or is rejected. Its evaluation terminates, with the same result each time.
+//! A condition compiles or is rejected. The evaluation of a compiled condition terminates, with the same
+//! result each time.
 //!
 //! Input: the expression.
 #![no_main]

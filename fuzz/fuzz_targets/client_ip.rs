@@ -1,6 +1,7 @@
-//! The client address is that of the peer or of an entry, and entries to the left of it have no effect.
+//! The client address is the peer address or an entry of `X-Forwarded-For`. Entries to the left of this entry
+//! have no effect.
 //!
-//! Input: the lines of `X-Forwarded-For`, then what a proxy appends, one line each.
+//! Input: values of `X-Forwarded-For`, one per line.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/client_ip.rs"]

@@ -1,5 +1,5 @@
-//! Any bytes as the response of an authorization service are a decision or an error, and change neither host nor
-//! framing of a request.
+//! Any response of an authorization service decodes to a decision or an error, and changes neither the host
+//! nor the framing of a request.
 #![no_main]
 
 #[path = "../../gateway-policy/tests/properties/ext_auth_answer.rs"]

@@ -1,4 +1,4 @@
-//! A string with command operators is rejected, or has the same value each time.
+//! A format string with command operators is rejected, or yields the same value at each evaluation.
 //!
 //! Input: the format string.
 #![no_main]

@@ -1,4 +1,4 @@
-//! The base64 of a gRPC-Web body decodes to the same bytes in pieces of any size as in one piece.
+//! A base64 body of gRPC-Web decodes to the same bytes, whether it arrives in one piece or in several.
 //!
 //! Input: size of the pieces, then the body.
 #![no_main]

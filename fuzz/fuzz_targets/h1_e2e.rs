@@ -1,5 +1,5 @@
-//! For any bytes of a client: the backend receives only strictly valid requests, at most as many as the client
-//! receives responses, and other clients are still served.
+//! For any bytes from a client, the backend receives only strictly valid requests, and at most as many as the
+//! client receives responses. Other clients are still served.
 #![no_main]
 
 #[path = "../../gateway-core/tests/lab/mod.rs"]

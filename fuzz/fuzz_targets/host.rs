@@ -1,4 +1,4 @@
-//! A host is rejected, or contains no delimiter that another parser could interpret as the end of the host.
+//! An accepted host contains no delimiter that another parser could interpret as the end of the host.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/host.rs"]

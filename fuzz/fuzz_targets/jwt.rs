@@ -1,4 +1,4 @@
-//! A token is accepted only if its signature covers its exact bytes, and decodes unambiguously.
+//! A token is accepted only if its signature covers its exact bytes and the token decodes unambiguously.
 //!
 //! Input: a compact token.
 #![no_main]

@@ -1,4 +1,4 @@
-//! A load report is malformed, or its weight is a positive number.
+//! A load report is rejected, or decodes to a positive weight.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/load_report.rs"]

@@ -1,5 +1,5 @@
-//! A PROXY header decodes to the same value for any segmentation, `needed` never exceeds the missing bytes,
-//! and encoding and decoding the header again returns the same command.
+//! A PROXY header decodes to the same value for any segmentation. `needed` never exceeds the number of
+//! missing bytes. Encoding the decoded command and decoding it again returns the same command.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/proxy_protocol.rs"]

@@ -1,8 +1,8 @@
-//! A lookup finds an entry if and only if at least one entry matches in a table of its own; the result is one
-//! of these entries.
+//! A lookup finds one of the entries that match when each is alone in a table, and nothing if none of them
+//! does.
 //!
-//! Input: lines. Host, path and query of the request, then entries: a hostname, a letter for the kind
-//! of path (`=`, `~`, anything else for a prefix), and the path, separated by spaces.
+//! Input: lines. The first three are host, path and query of the request. Each further line is an entry: a
+//! hostname, the kind of path (`=`, `~`, anything else for a prefix), and the path, separated by spaces.
 #![no_main]
 
 #[path = "../../gateway-core/tests/properties/router.rs"]

@@ -1,4 +1,5 @@
-//! A response of a backend decodes to the same value for any segmentation, and has the announced length.
+//! A response of a backend decodes to the same value for any segmentation, and its body has the announced
+//! length.
 //!
 //! Input: flags, the offset of a split as two bytes, then the bytes of the backend.
 #![no_main]
