@@ -1,4 +1,5 @@
-//! Certificates by server name in an axum service, which receives the result of the handshake.
+//! A TLS server for axum that selects the certificate by server name. Handlers receive the result of the
+//! handshake.
 //!
 //! ```text
 //! cargo run -p towergate-tls --example sni_axum
@@ -49,7 +50,7 @@ async fn hello(ConnectInfo(Client(tls)): ConnectInfo<Client>) -> String {
     format!("hello, {}\n", tls.server_name.as_deref().unwrap_or("you"))
 }
 
-/// Lets axum accept from a [`TlsListener`].
+/// A [`TlsListener`] as a listener of axum.
 struct Secure(TlsListener);
 
 impl Listener for Secure {

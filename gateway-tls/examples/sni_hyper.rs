@@ -1,4 +1,4 @@
-//! Certificates by server name in a hyper service, over HTTP/1.1.
+//! A TLS server for hyper, over HTTP/1.1, that selects the certificate by server name.
 //!
 //! ```text
 //! cargo run -p towergate-tls --example sni_hyper

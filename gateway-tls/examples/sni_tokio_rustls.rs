@@ -1,4 +1,4 @@
-//! Certificates by server name in a tokio-rustls server, without HTTP.
+//! A tokio-rustls server, without HTTP, that selects the certificate by server name.
 //!
 //! ```text
 //! cargo run -p towergate-tls --example sni_tokio_rustls
@@ -51,7 +51,7 @@ pub(crate) async fn serve_on(
     }
 }
 
-/// A self-signed certificate.
+/// Creates a self-signed certificate for `name`.
 fn self_signed(name: &str) -> Result<Arc<Certificate>, Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed([name.to_owned()])?;
     let certificate = Certificate::from_pem(made.cert.pem(), made.signing_key.serialize_pem())?;

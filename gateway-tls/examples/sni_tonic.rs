@@ -1,4 +1,4 @@
-//! Certificates by server name in a tonic service.
+//! A TLS server for tonic that selects the certificate by server name.
 //!
 //! ```text
 //! cargo run -p towergate-tls --example sni_tonic

@@ -1,14 +1,14 @@
-//! The server side of a TLS handshake. It reads the ClientHello, then chooses the configuration;
-//! deadlines limit both.
+//! The server side of a TLS handshake: it reads the ClientHello, chooses the configuration, and completes the
+//! handshake. Reading and completing have a time limit each.
 //!
 //! ```text
 //! bytes ──read──> Hello ──choose──> ServerConfig ──shake_hands──> TlsStream, Negotiated
 //!         by the first deadline                    within the limit of the listener
 //! ```
 //!
-//! The configuration is chosen once, by the normalised server name. There is no default: without a choice
-//! the connection is closed. A ClientHello may span any number of records and segments. [`accept`]
-//! performs all steps; use [`Hello`] to count or limit between them.
+//! The configuration is chosen once, by the normalised server name. There is no default configuration: if
+//! none is chosen, the connection is closed. A ClientHello may span any number of records and segments.
+//! [`accept`] performs all steps. A caller that counts or limits handshakes between the steps uses [`Hello`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,21 +31,21 @@ use crate::peer::ClientCertificate;
 
 /// A ClientHello that has not been answered yet.
 pub struct Hello<IO> {
-    /// Boxed: it is large and is moved often.
+    /// Boxed because it is large and moved often.
     start: Box<StartHandshake<IO>>,
     server_name: Option<String>,
 }
 
-/// The server's answer to a ClientHello.
+/// The TLS configuration with which the server answers a ClientHello.
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// TLS configuration of the listener.
     pub config: Arc<ServerConfig>,
     /// Time limit of the rest of the handshake; `None`: no limit.
     pub handshake_timeout: Option<Duration>,
-    /// Verifier of client certificates, from [`ServerTls::client_verifier`]. Without it `config`
-    /// still rejects clients, but [`Negotiated::client`] stays empty, and the certificates of
-    /// resumed sessions are not verified again.
+    /// Verifier of client certificates, from [`ServerTls::client_verifier`]. Without a verifier, `config`
+    /// still rejects clients, but [`Negotiated::client`] is empty and the certificates of resumed sessions
+    /// are not verified again.
     ///
     /// [`ServerTls::client_verifier`]: crate::ServerTls::client_verifier
     pub clients: Option<Arc<ClientVerifier>>,
@@ -83,14 +83,16 @@ pub enum AcceptError {
     /// The first bytes are not TLS, for example an HTTP request.
     #[error("not TLS")]
     NotTls,
-    /// No listener accepts the server name. Closed without an alert, as in Envoy.
+    /// No listener accepts the server name. The connection is closed without an alert, as in Envoy.
     #[error("no listener for the server name {0:?}")]
     NoListener(Option<String>),
-    /// No certificate covers the server name, and the listener rejects these names with the alert
-    /// `unrecognized_name`.
+    /// No certificate covers the server name, and the listener has [`UnknownName::Refuse`]. The client
+    /// receives the alert `unrecognized_name`.
+    ///
+    /// [`UnknownName::Refuse`]: crate::server::UnknownName::Refuse
     #[error("no certificate for the server name {0:?}")]
     Refused(Option<String>),
-    /// The client has no certificate, or one that does not verify.
+    /// The client sent no certificate, or one that does not verify.
     #[error("the client's certificate")]
     Client(#[source] io::Error),
     /// Any other failure of the handshake.
@@ -184,8 +186,8 @@ where
             handshake_timeout: limit,
             clients,
         } = choice;
-        // rustls would resolve again and send `access_denied` if there is no certificate, which is less
-        // specific.
+        // The certificate is resolved before rustls does it: without a certificate, rustls would send the
+        // less specific alert `access_denied`.
         let Some(certificate) = config.cert_resolver.resolve(start.client_hello()) else {
             // The alert is best effort: a client that does not read must not hold the connection.
             let _ = limited(limit, refuse(start)).await;
@@ -207,7 +209,7 @@ where
     }
 }
 
-/// Shows only the server name, nothing about the connection.
+/// Shows only the server name.
 impl<IO> fmt::Debug for Hello<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hello")
@@ -225,8 +227,7 @@ async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
     start.io.shutdown().await
 }
 
-/// Returns `config`. It uses the server's order of suites if the client's order costs CPU without a
-/// benefit.
+/// Returns `config`, with the server's order of suites if the client's order costs CPU without a benefit.
 fn apply_server_order(config: Arc<ServerConfig>, offered: &[CipherSuite]) -> Arc<ServerConfig> {
     let ours = &config.crypto_provider().cipher_suites;
     if config.ignore_client_order || !has_shorter_key(offered, ours) {

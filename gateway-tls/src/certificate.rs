@@ -1,8 +1,8 @@
 //! A certificate chain with its private key, parsed from PEM and checked.
 //!
-//! All errors of a chain and its key are found when a [`Certificate`] is created, so it can always be
-//! served. Validity in time is not checked: an expired certificate is served, because clients may still
-//! accept it; its dates allow a warning.
+//! All errors of a chain and its key are found when a [`Certificate`] is created, so every `Certificate` can
+//! be served. The validity period is not checked: an expired certificate is served, because clients may still
+//! accept it. The caller can check the dates and log a warning.
 //!
 //! ```
 //! use towergate_tls::Certificate;
@@ -33,10 +33,10 @@ use crate::{NamePattern, Provider};
 pub struct Certificate {
     /// Chain as PEM, leaf first.
     pub chain_pem: String,
-    /// Private key as PEM. `Debug` never shows it.
+    /// Private key as PEM. `Debug` does not show it.
     pub key_pem: String,
-    /// Names that the leaf is valid for: DNS names of the SAN extension, else the common name. A wildcard
-    /// covers exactly one label here (RFC 9525, section 6.3).
+    /// Names that the leaf is valid for: the DNS names of the SAN extension, or the common name if there are
+    /// none. A wildcard covers exactly one label (RFC 9525, section 6.3), unlike that of a listener.
     pub names: Vec<NamePattern>,
     /// Start of validity, seconds since the epoch.
     pub not_before: i64,
@@ -183,9 +183,9 @@ fn load(
         .key_provider
         .load_private_key(key)
         .map_err(|_| CertificateError::UnsupportedKey("the private key".to_owned()))?;
-    // The keys are compared without rustls: its parser is made for verification and rejects
-    // certificates of version 1, but clients decide whether they accept these. Some providers
-    // cannot derive the public key from a private key: the handshake then detects a mismatch.
+    // The keys are compared without rustls, because its parser rejects certificates of version 1, which some
+    // clients accept. Some providers cannot derive the public key from a private key. With them, a mismatch
+    // is detected in the handshake.
     if let Some(public) = key.public_key() {
         let (_, leaf) =
             X509Certificate::from_der(&chain[0]).map_err(|_| CertificateError::Malformed(0))?;
@@ -250,7 +250,7 @@ impl Leaf {
     }
 }
 
-/// DNS names of the SAN extension; without any, the common name, as in Envoy.
+/// DNS names of the SAN extension, or the common names if there are none, as in Envoy.
 fn names(leaf: &X509Certificate<'_>) -> Vec<NamePattern> {
     let san = leaf.subject_alternative_name().ok().flatten();
     let dns: Vec<&str> = san
@@ -270,7 +270,8 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<NamePattern> {
         .collect()
 }
 
-/// Excludes a lone asterisk, and strings that no client can send as a server name.
+/// Parses a name of a certificate. `None` for a lone asterisk, and for a string that no client can send as a
+/// server name.
 fn name(text: &str) -> Option<NamePattern> {
     match text.to_ascii_lowercase().parse().ok()? {
         NamePattern::Any => None,
@@ -398,7 +399,7 @@ mod tests {
         assert_eq!(certificate.load(&provider).unwrap().cert.len(), 2);
     }
 
-    /// The cases of the documentation of Go's `encoding/pem`, which Kubernetes and Envoy Gateway use.
+    /// Cases from the documentation of Go's `encoding/pem`, which Kubernetes and Envoy Gateway use.
     #[test]
     fn texts_that_go_accepts_are_accepted() {
         let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
@@ -426,7 +427,8 @@ mod tests {
         }
     }
 
-    /// Go skips a malformed section. Here it is an error: the chain would lack a certificate.
+    /// Go skips a malformed section. Here it is an error, because skipping would remove a certificate from
+    /// the chain.
     #[test]
     fn malformed_sections_are_errors() {
         let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
@@ -500,7 +502,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// Every text is either rejected or loads: a certificate that was read can be served.
+        /// Any text is either rejected, or becomes a certificate that rustls can load.
         #[test]
         fn a_changed_text_is_an_error_or_a_certificate_that_loads(
             at in 0..2_000usize,

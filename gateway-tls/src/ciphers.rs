@@ -1,7 +1,7 @@
 //! Names of TLS 1.2 cipher suites and of key-exchange groups.
 //!
-//! rustls supports AEAD suites with ephemeral keys only. A name that Envoy supports and rustls does not
-//! is a separate error, so that it is reported instead of ignored.
+//! rustls supports AEAD suites with ephemeral keys only. Suites and groups that Envoy supports and rustls
+//! does not have an error of their own, `Unsupported`.
 //!
 //! ```
 //! use towergate_tls::ciphers::{CipherError, check_cipher};

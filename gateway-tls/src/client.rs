@@ -1,8 +1,8 @@
 //! TLS to backends (BackendTLSPolicy): trusted CA certificates, expected names, and the client
 //! certificate.
 //!
-//! rustls-webpki alone verifies chains and DNS names. It does not read URIs: they are compared here, byte
-//! for byte, after the chain has been verified.
+//! rustls-webpki verifies chains and DNS names. It does not read URIs, so this module compares them byte for
+//! byte after the chain has been verified.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -28,10 +28,10 @@ use crate::trusted_leaf::{TrustedLeafVerifier, TrustedLeaves};
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientTls {
-    /// Server name for SNI; also the expected name, unless `subject_alt_names` is given. An IP
-    /// address is also expected in the certificate, but is not sent.
+    /// Server name for SNI, and the expected name of the certificate if `subject_alt_names` is empty. An IP
+    /// address is not sent as SNI.
     pub server_name: String,
-    /// Names. The certificate must contain at least one of them; empty: `server_name`.
+    /// Expected names, at least one of which the certificate must contain. Empty: `server_name` is expected.
     pub subject_alt_names: Vec<SubjectAltName>,
     /// CA certificates as PEM; `None`: those of the system.
     pub roots_pem: Option<String>,
@@ -40,7 +40,8 @@ pub struct ClientTls {
     /// Client certificate for backends that request one; `None`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Arc<Certificate>>,
-    /// Whether any certificate is accepted. The connection is encrypted, but its peer is unknown.
+    /// Whether any certificate is accepted. If so, the connection is encrypted, but the identity of the
+    /// backend is not verified.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_any_certificate: bool,
     /// Versions, cipher suites, key-exchange groups and signature schemes.
@@ -73,8 +74,8 @@ impl ClientTls {
             .with_custom_certificate_verifier(verifier);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            // Sent regardless of the CAs that the backend names, because there is only one client
-            // certificate.
+            // The certificate is sent regardless of the CAs that the backend lists, because there is only one
+            // client certificate.
             Some(identity) => {
                 let identity = signature_schemes::restrict(identity.load(&provider)?, &schemes);
                 let identity = SingleCertAndKey::from(identity);
@@ -213,7 +214,8 @@ mod tests {
         SubjectAltName::Uri(uri.to_owned())
     }
 
-    /// Whether a client with these settings accepts a backend's certificate; the client's error if not.
+    /// Returns `Ok` if a client with these settings accepts the backend's certificate, else the client's
+    /// error.
     async fn connect(tls: &ClientTls, backend: &Arc<Certificate>) -> Result<(), String> {
         let server = settings(&[backend])
             .build(default_provider(), None)
@@ -300,7 +302,7 @@ mod tests {
         }
     }
 
-    /// A self-signed certificate as `openssl req -x509` issues it, with its key.
+    /// A certificate and its key, as `openssl req -x509` issues them: self-signed, with `CA:TRUE`.
     fn self_signed(not_after: i32) -> (String, String) {
         let mut params = params(&["backend.test"]);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

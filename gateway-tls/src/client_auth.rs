@@ -11,18 +11,18 @@
 //! [`ClientConditions`]. A certificate that fails the conditions is rejected in every mode.
 //!
 //! *Identified* means that [`Negotiated::client`](crate::acceptor::Negotiated::client) contains the
-//! certificate. It contains verified certificates only, in every mode. In every mode a client must prove
+//! certificate. In every mode, this field contains only verified certificates, and a client must prove
 //! possession of the key of its certificate.
 //!
-//! A resumed session carries the certificate of its first handshake, without a new proof. The certificate
-//! is therefore verified again: one that has expired since, or whose CA is no longer trusted, is
-//! rejected.
+//! A resumed session carries the certificate of its first handshake, without a new proof. The certificate is
+//! therefore verified again: the client is rejected if the certificate has expired since, or if its CA is no
+//! longer trusted.
 //!
-//! Several CA certificates may have the same subject and serial number. All of them are tried until one
+//! Several CA certificates may have the same subject and serial number. They are tried in turn until one
 //! verifies the signature.
 //!
-//! Certificates of X.509 version 1 are accepted directly below a CA (see `version_one`), unless there are
-//! revocation lists, which are not applied to them.
+//! Certificates of X.509 version 1 are accepted directly below a CA (see `version_one`), unless revocation
+//! lists are configured, because the lists are not applied to these certificates.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ use crate::version_one::VersionOneVerifier;
 /// Requirements for client certificates.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientAuth {
-    /// CA certificates as PEM. May be empty in the modes that accept unverified certificates; in that case no client
+    /// CA certificates as PEM. May be empty in the modes that accept unverified certificates; then no client
     /// is identified.
     pub roots_pem: String,
     /// Treatment of clients without a valid certificate.
@@ -102,10 +102,11 @@ impl ClientAuthMode {
 }
 
 impl ClientAuth {
-    /// Checks that the settings can be built with `provider`. Default: aws-lc-rs, with the feature of this name.
+    /// Checks that the settings can be built with `provider`. `None`: aws-lc-rs, if the feature `aws-lc-rs`
+    /// is enabled.
     ///
     /// # Errors
-    /// As [`build`](Self::build), or no provider.
+    /// The errors of [`build`](Self::build); an error if there is no provider.
     pub fn check_by(&self, provider: Option<&Provider>) -> Result<(), TlsError> {
         let provider = match provider {
             Some(Provider(provider)) => provider.clone(),
@@ -126,7 +127,8 @@ impl ClientAuth {
         self.verifier(provider, Vec::new()).map(Arc::new)
     }
 
-    /// As [`Self::build`]; handshakes are signed with one of `schemes`, if there are any.
+    /// As [`Self::build`], but accepts only handshake signatures with one of `schemes`. Empty: all that the
+    /// provider supports.
     pub(crate) fn verifier(
         &self,
         provider: &Arc<CryptoProvider>,
@@ -150,13 +152,14 @@ impl ClientAuth {
 
 /// Verifies client certificates.
 pub struct ClientVerifier {
-    /// Verifies strictly; `mode` is applied afterwards. `None` without CAs: no certificate verifies.
+    /// Verifies chains strictly; `mode` is applied afterwards. `None` without CA certificates: no certificate
+    /// verifies.
     chains: Option<ChainVerifier>,
     version_one: VersionOneVerifier,
     conditions: ConditionChecker,
     mode: ClientAuthMode,
     algorithms: WebPkiSupportedAlgorithms,
-    /// Schemes of the signatures of handshakes; empty: all that the provider supports.
+    /// Accepted signature schemes of handshakes. Empty: all that the provider supports.
     schemes: Vec<SignatureScheme>,
     sha256: Sha256,
 }
@@ -166,7 +169,7 @@ impl ClientVerifier {
     /// received.
     ///
     /// # Errors
-    /// The client must be rejected: the certificate of a resumed session is no longer valid.
+    /// The client must be rejected, because the certificate of its resumed session is no longer valid.
     pub(crate) fn identify(
         &self,
         chain: Option<&[CertificateDer<'static>]>,
@@ -195,7 +198,8 @@ impl ClientVerifier {
         self.schemes.is_empty() || self.schemes.contains(&scheme)
     }
 
-    /// Checks that the scheme was offered to the client, which rustls leaves to the verifier.
+    /// Rejects a signature scheme that was not offered to the client. rustls leaves this check to the
+    /// verifier.
     fn check_scheme(&self, scheme: SignatureScheme) -> Result<(), Error> {
         match self.allows(scheme) {
             true => Ok(()),
@@ -240,7 +244,7 @@ impl ClientCertVerifier for ClientVerifier {
         if self.mode.verifies() {
             return self.verify(end_entity, intermediates, now);
         }
-        // The chain is verified after the handshake.
+        // The chain is verified after the handshake, by `identify`.
         self.conditions.check(end_entity)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -295,7 +299,7 @@ struct ChainVerifier {
 }
 
 impl ChainVerifier {
-    /// Maximum number of expired certificates of a chain whose expiry times are tried.
+    /// Maximum number of expiry times at which an expired chain is verified.
     const MAX_EXPIRED: usize = 4;
 
     fn new(settings: &ClientAuth, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {

@@ -4,9 +4,9 @@
 //! ClientConditions (settings) --build--> ConditionChecker --check(certificate)--> Ok, or a rejected certificate
 //! ```
 //!
-//! Hashes and names are independent. If there are hashes of certificates or public keys, at least
-//! one hash must match. If there are conditions on names, at least one condition must match a name
-//! of the certificate.
+//! Conditions on hashes and on names are independent. If there are hashes of certificates or public keys, at
+//! least one hash must match. If there are conditions on names, at least one condition must match a name of
+//! the certificate.
 
 use std::net::IpAddr;
 
@@ -80,7 +80,7 @@ impl ClientConditions {
         *self == Self::default()
     }
 
-    /// Builds the checker of certificates.
+    /// Compiles the conditions.
     ///
     /// # Errors
     /// [`TlsError::AltName`] if a regular expression is invalid.
@@ -164,7 +164,7 @@ impl ConditionChecker {
         if self.alt_names.is_empty() {
             return true;
         }
-        // A repeated or malformed extension has no names.
+        // A repeated or malformed extension counts as one without names.
         let extension = read.subject_alternative_name().ok().flatten();
         let mut names = extension.iter().flat_map(|san| &san.value.general_names);
         names.any(|name| self.alt_names.iter().any(|one| one.matches(name)))
@@ -175,7 +175,7 @@ impl ConditionChecker {
 struct AltNameChecker {
     kind: AltNameKind,
     matching: AltNameMatch,
-    /// Compiled form of `matching`, if it is an expression.
+    /// Compiled form of `matching`, if it is a regular expression.
     regex: Option<Regex>,
 }
 
@@ -199,8 +199,7 @@ impl AltNameChecker {
         }
     }
 
-    /// Compares a name. Some parsers read a name with a zero byte as two names, so it never
-    /// matches.
+    /// Compares a name. A name with a zero byte never matches, because some parsers end a name at this byte.
     fn matches_text(&self, text: &str) -> bool {
         !text.contains('\0')
             && match &self.matching {
@@ -214,7 +213,8 @@ impl AltNameChecker {
     }
 }
 
-/// Whether a DNS name of a certificate, which may start with `*.`, covers a name (RFC 6125, section 6.4.3).
+/// Whether a DNS name of a certificate covers `name`. The certificate's name may start with `*.` (RFC 6125,
+/// section 6.4.3).
 fn covers(of_certificate: &str, name: &str) -> bool {
     if of_certificate.eq_ignore_ascii_case(name) {
         return true;
@@ -402,7 +402,8 @@ mod tests {
             prop_assert!(!covers(&wildcard, &two_below));
         }
 
-        /// Values of an `otherName` come from clients: for any bytes, the parser either succeeds or returns `None`.
+        /// The value of an `otherName` comes from the client: the parser returns a text or `None` for any
+        /// bytes.
         #[test]
         fn any_bytes_of_an_other_name_are_a_text_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = other_text(&bytes);

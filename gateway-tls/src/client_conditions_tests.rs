@@ -79,17 +79,17 @@ async fn a_revoked_certificate_or_one_of_unknown_status_is_rejected() {
         (&of_root, false, &good, IDENTIFIED),
         (&of_root, false, &bad, REJECTED),
         (&of_root, true, &bad, REJECTED),
-        // No list of the CA that issued the certificate.
+        // There is no list of the CA that issued the certificate.
         (&of_root, false, &deep, REJECTED),
         (&of_root, true, &deep, REJECTED),
         (&of_middle, true, &deep, IDENTIFIED),
         (&of_middle, false, &deep, REJECTED),
         (&both, false, &deep, IDENTIFIED),
         (&both, false, &revoked_deep, REJECTED),
-        // The CA itself is revoked.
+        // The CA itself is revoked by the root.
         (&both_without_middle, false, &deep, REJECTED),
         (&both_without_middle, true, &deep, IDENTIFIED),
-        // A list that has expired, and one of another CA with the same name.
+        // A list that has expired, and a list of another CA with the same name.
         (&root.revoke(&[], 2010), false, &good, REJECTED),
         (
             &TestCa::new("root").revoke(&[], 2090),
@@ -155,7 +155,7 @@ async fn an_allowed_expired_certificate_is_still_checked_against_valid_revocatio
     for (serial, until, expected) in [
         (7, 2090, IDENTIFIED),
         (8, 2090, REJECTED),
-        // Valid when the certificate expired, but not now.
+        // The list was valid when the certificate expired, but has expired itself since.
         (7, 2010, REJECTED),
     ] {
         let clients = ClientAuth {

@@ -33,10 +33,10 @@ impl Connector {
         })
     }
 
-    /// Performs the handshake, without a deadline.
+    /// Performs the handshake; it has no time limit.
     ///
     /// # Errors
-    /// The I/O error, or one that contains the error of rustls.
+    /// An I/O error, which contains the error of rustls if the handshake fails.
     pub async fn connect<IO>(&self, stream: IO) -> io::Result<TlsStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

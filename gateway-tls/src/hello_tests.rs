@@ -1,4 +1,4 @@
-//! ClientHellos as they may arrive: split, unusual, malformed, late, or absent.
+//! ClientHellos of all kinds: split, unusual, malformed, late, or missing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn hello(config: ClientConfig, name: &str) -> (ClientConnection, Vec<u8>) {
     (connection, payload)
 }
 
-/// One record for every `size` bytes.
+/// Splits `payload` into records of `size` bytes each.
 fn records(payload: &[u8], size: usize) -> Vec<Vec<u8>> {
     let record = |part: &[u8]| {
         let length = u16::try_from(part.len()).unwrap().to_be_bytes();
@@ -43,7 +43,7 @@ fn records(payload: &[u8], size: usize) -> Vec<Vec<u8>> {
 /// Edits the extensions of a ClientHello and recomputes all lengths.
 fn with_extensions(hello: &[u8], change: impl FnOnce(&mut Vec<(u16, Vec<u8>)>)) -> Vec<u8> {
     let number = |at: usize| usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
-    // Type, length, version, random; then session id, suites, compression methods.
+    // Skips type, length, version and random. Session id, suites and compression methods follow.
     let mut at = 4 + 2 + 32;
     at += 1 + usize::from(hello[at]);
     at += 2 + number(at);
@@ -90,7 +90,8 @@ fn with_server_names(names: &[&[u8]]) -> Vec<u8> {
     })
 }
 
-/// The server name that the choice receives for these bytes, or the error before it.
+/// Sends `pieces` to a server. Returns the server name with which the configuration is chosen, or the error
+/// before this.
 async fn seen(pieces: Vec<Vec<u8>>) -> Result<Option<String>, AcceptError> {
     let (io, send) = sender(pieces);
     let (result, _ours) = tokio::join!(accept(io, soon(), |_| None), send);
@@ -170,7 +171,7 @@ async fn unknown_extensions_and_suites_are_ignored() {
         extensions.insert(0, (0x0a0a, Vec::new()));
         extensions.push((0xdada, vec![0]));
     });
-    // The first suite, after the session id.
+    // Offset of the first suite, which follows the session id.
     let suites = 4 + 2 + 32 + 1 + usize::from(payload[38]) + 2;
     payload[suites..suites + 2].copy_from_slice(&[0x1a, 0x1a]);
 
@@ -234,7 +235,7 @@ async fn a_listener_accepts_the_names_of_its_hostname_only() {
     let cases = [
         ("a.example.test", Some("a.example.test")),
         ("b.example.test", Some("*.example.test")),
-        // A listener's wildcard stands for any number of labels.
+        // A wildcard of a listener matches any number of labels.
         ("x.a.example.test", Some("*.example.test")),
         ("example.test", None),
         ("192.0.2.1", None),

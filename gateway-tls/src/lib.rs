@@ -7,8 +7,8 @@
 //! | `sni`, `acceptor`, `listener`, `peer` | per handshake | certificate by SNI, within a deadline; identity of the client |
 //! | `client`, `connector` | per backend | `ClientTls`: verification of the server, client certificate |
 //!
-//! Configuration is plain data; `build` turns it into a configuration of rustls. The crypto provider is
-//! an argument: this crate installs no default for the process.
+//! Settings are plain data; `build` converts them to a configuration of rustls. The crypto provider is an
+//! argument: this crate installs no default provider for the process.
 //!
 //! # Features
 //!
@@ -17,8 +17,8 @@
 //! | `rustls` | yes | everything but [`name`] |
 //! | `aws-lc-rs` | yes | `default_provider`: aws-lc-rs; implies `rustls` |
 //!
-//! Without `aws-lc-rs` any `rustls::crypto::CryptoProvider` can be passed. Without `rustls` the crate is
-//! hostnames alone, without a TLS library.
+//! Without `aws-lc-rs` any `rustls::crypto::CryptoProvider` can be passed. Without `rustls` the crate
+//! contains only [`name`] and does not depend on a TLS library.
 //!
 //! # Example
 //!

@@ -63,7 +63,7 @@ impl Default for TlsLimits {
 }
 
 impl TlsLimits {
-    /// Whether nothing is limited.
+    /// Whether all limits are the defaults.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -80,7 +80,7 @@ impl TlsLimits {
         }
     }
 
-    /// The provider with these suites and groups only.
+    /// Returns `provider`, restricted to the configured suites and groups.
     pub(crate) fn restrict(
         &self,
         provider: Arc<CryptoProvider>,

@@ -1,5 +1,5 @@
-//! A TCP listener that performs TLS handshakes concurrently, so that a slow client does not delay others.
-//! It is for services outside the gateway; the gateway has its own accept loop.
+//! A TCP listener for services outside the gateway; the gateway has its own accept loop. Handshakes run
+//! concurrently, so a slow client does not delay others.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::acceptor::{AcceptError, Choice, Negotiated, TlsStream, accept};
 use crate::client_auth::ClientVerifier;
 
-/// The result of a handshake.
+/// The result of a handshake: the stream and what was negotiated, or the error.
 type Shaken = Result<(TlsStream<TcpStream>, Negotiated), AcceptError>;
 
 /// Accepts TLS connections.
@@ -31,8 +31,8 @@ impl TlsListener {
     /// Limit of concurrent handshakes; further connections stay in the backlog of the socket.
     pub const PENDING: usize = 1024;
 
-    /// Accepts connections of `listener` with `config`, for example from
-    /// [`ServerTls::build`](crate::ServerTls::build).
+    /// Accepts connections of `listener` with `config`, which [`ServerTls::build`](crate::ServerTls::build)
+    /// creates.
     pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
         Self {
             listener,
@@ -43,8 +43,8 @@ impl TlsListener {
         }
     }
 
-    /// Sets the time limit of the ClientHello, and again of the rest of the handshake. Default: 10
-    /// seconds.
+    /// Sets the time limit of the ClientHello, which is also that of the rest of the handshake. Default: 10
+    /// seconds for each.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -69,18 +69,18 @@ impl TlsListener {
     /// no connection.
     ///
     /// # Errors
-    /// The error concerns one connection, which is closed.
+    /// The handshake failed. Only this connection is closed.
     pub async fn accept(&mut self) -> (SocketAddr, Shaken) {
         loop {
             tokio::select! {
-                // A panic in a handshake ends that connection only.
+                // A panic in a handshake closes only that connection.
                 Some(done) = self.handshakes.join_next() => if let Ok(shaken) = done {
                     return shaken;
                 },
                 accepted = self.listener.accept(), if self.handshakes.len() < Self::PENDING => {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
-                        // The usual cause is too many open files: an immediate retry would fail too.
+                        // The usual cause is too many open files, so an immediate retry would fail too.
                         Err(_) => sleep(Duration::from_millis(100)).await,
                     }
                 }

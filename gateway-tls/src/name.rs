@@ -1,8 +1,8 @@
 //! Hostnames and the hostname patterns of Gateway API.
 //!
 //! The same patterns match SNI, `Host` and `:authority`, so that the listener selected by TLS and the one
-//! selected by HTTP can be compared. Certificates follow RFC 9525 instead, where a wildcard covers
-//! exactly one label: see the module `sni`.
+//! selected by HTTP can be compared. In certificates, a wildcard covers exactly one label (RFC 9525): see the
+//! module `sni`.
 //!
 //! ```
 //! use towergate_tls::NameMap;
@@ -47,8 +47,8 @@ pub enum NamePattern {
 pub struct InvalidName(pub String);
 
 impl NamePattern {
-    /// Sort key: greater for a more specific pattern. Exact names first, then wildcards by the length of their
-    /// suffix, then [`NamePattern::Any`].
+    /// Sort key: greater for a more specific pattern. Exact names have the greatest, then wildcards by the
+    /// length of their suffix, then [`NamePattern::Any`].
     pub fn specificity(&self) -> (u8, usize) {
         match self {
             Self::Exact(_) => (2, 0),
@@ -138,8 +138,8 @@ impl TryFrom<String> for NamePattern {
     }
 }
 
-/// Normalises the server name of a ClientHello: lower case, without one trailing dot. `None` for an empty
-/// name and for an IP address, which is not a server name (RFC 6066, section 3).
+/// Normalises the server name of a ClientHello: lower case, one trailing dot removed. `None` for an empty
+/// name, and for an IP address, which is not a valid server name (RFC 6066, section 3).
 pub fn normalize_server_name(name: &str) -> Option<Cow<'_, str>> {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_empty() || name.parse::<IpAddr>().is_ok() {
@@ -151,10 +151,10 @@ pub fn normalize_server_name(name: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(name))
 }
 
-/// A map by [`NamePattern`], with lookup by hostname, the most specific pattern first.
+/// A map keyed by [`NamePattern`]. A lookup by hostname finds the most specific pattern first.
 ///
-/// A lookup hashes once per label of the host, for suffixes no longer than the longest pattern. Its cost
-/// is limited by the patterns, not by the length of the name that a client sends.
+/// A lookup hashes each suffix of the host that is not longer than the longest pattern. Its cost is limited
+/// by the patterns, not by the length of the name that a client sends.
 #[derive(Clone, Debug)]
 pub struct NameMap<T> {
     exact: HashMap<String, T>,
@@ -214,8 +214,8 @@ impl<T> NameMap<T> {
         let exact = (host.len() <= self.longest_exact)
             .then(|| self.exact.get(host))
             .flatten();
-        // A suffix starts after a dot that is not the first byte, and is at most as long as the longest
-        // pattern.
+        // A suffix starts after a dot that is not the first byte. Suffixes longer than the longest pattern
+        // are skipped.
         let from = host.len().saturating_sub(self.longest_suffix + 1).max(1);
         let wildcard = (!self.wildcard.is_empty())
             .then(|| host.as_bytes().iter().enumerate().skip(from))
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(name(""), None);
     }
 
-    /// Names of few labels, which often match each other's patterns; also malformed ones.
+    /// Hostnames of a few labels, so that many match the patterns; some are malformed.
     fn any_host() -> impl Strategy<Value = String> {
         let label = proptest::sample::select(vec!["a", "b", "ab", "com", "", "é"]);
         proptest::collection::vec(label, 0..5).prop_map(|labels| labels.join("."))
@@ -321,7 +321,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// The map is an optimisation of: all patterns that match the host, the most specific first.
+        /// `find_all` returns the same as a scan of all patterns, sorted from the most to the least specific.
         #[test]
         fn find_all_agrees_with_a_plain_scan(
             patterns in proptest::collection::vec(any_pattern(), 0..12),
@@ -357,7 +357,7 @@ mod tests {
             prop_assert_eq!(intersection.is_some_and(|p| p.matches(&host)), both);
         }
 
-        /// Parsing and formatting are inverse.
+        /// Formatting a pattern and parsing the text returns the same pattern.
         #[test]
         fn parsing_inverts_formatting(pattern in any_pattern()) {
             prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));

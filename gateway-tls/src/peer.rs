@@ -1,7 +1,7 @@
 //! The identity of a client, from its certificate.
 //!
 //! ```text
-//! CN=client,O=Example,C=DE      the subject, as RFC 2253 writes it and OpenSSL prints it
+//! CN=client,O=Example,C=DE      a subject in the format of RFC 2253, as OpenSSL prints it
 //! ```
 
 use std::fmt::{self, Write};
@@ -130,7 +130,7 @@ fn pem(der: &[u8]) -> String {
     pem
 }
 
-/// The last relative distinguished name comes first (RFC 2253, section 2.1).
+/// Formats a name. RFC 2253, section 2.1, starts with the last relative distinguished name.
 fn distinguished_name(name: &X509Name<'_>) -> String {
     let parts: Vec<_> = name.iter_rdn().collect();
     let mut text = String::new();
@@ -149,7 +149,7 @@ fn distinguished_name(name: &X509Name<'_>) -> String {
     text
 }
 
-/// Names of attributes in OpenSSL's spelling.
+/// Object identifiers of attributes and their names in OpenSSL.
 const ATTRIBUTES: [(&str, &str); 17] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),
@@ -205,7 +205,7 @@ fn write_value(text: &mut String, value: &str) {
     }
 }
 
-/// SHA-256 of a crypto provider; `None` if it has none.
+/// The SHA-256 implementation of a crypto provider; `None` if the provider has none.
 #[derive(Clone, Copy)]
 pub(crate) struct Sha256(Option<&'static dyn Hash>);
 
@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    /// The subjects that Envoy sent to backends for these certificates, which OpenSSL created.
+    /// Subjects that Envoy sent to backends for these certificates, which were created with OpenSSL.
     #[test]
     fn subjects_have_the_format_of_envoy() {
         for (pem, written) in [

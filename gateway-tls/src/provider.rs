@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-/// A crypto provider as a value of a configuration. Two values are equal if they are the same provider.
+/// A crypto provider as a value of a configuration. Two values are equal if they point to the same provider.
 #[derive(Clone)]
 pub struct Provider(pub Arc<CryptoProvider>);
 
@@ -24,7 +24,7 @@ impl fmt::Debug for Provider {
     }
 }
 
-/// The default crypto provider: aws-lc-rs, which prefers the key exchange X25519MLKEM768, and AES-128 to
+/// The default crypto provider, aws-lc-rs. It prefers the key exchange X25519MLKEM768, and AES-128 over
 /// AES-256. It is not installed as the default of the process.
 #[cfg(feature = "aws-lc-rs")]
 pub fn default_provider() -> Arc<CryptoProvider> {

@@ -1,8 +1,8 @@
 //! Certificate revocation lists (RFC 5280, section 5) of client certificates.
 //!
-//! As in Envoy, the status of a certificate must be known: if no list of its issuer is valid, it is rejected.
-//! Lists must be complete, direct ones of version 2, with `nextUpdate` and extensions, as RFC 5280 requires.
-//! `openssl ca -gencrl` issues them if its configuration has `crl_extensions`.
+//! As in Envoy, a certificate without a valid list of its issuer is rejected, because its status is unknown.
+//! A list must be complete, direct and of version 2, and must have `nextUpdate` and extensions, as RFC 5280
+//! requires. `openssl ca -gencrl` adds the extensions if its configuration has `crl_extensions`.
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
@@ -15,7 +15,7 @@ use crate::error::TlsError;
 /// Revocation lists, and the certificates that are checked against them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Revocation {
-    /// Revocation lists as PEM (`X509 CRL`). One of each issuer is needed.
+    /// Revocation lists as PEM (`X509 CRL`), one per issuer.
     pub lists_pem: String,
     /// Whether only the client's own certificate is checked, not its intermediate CAs.
     pub only_leaf: bool,
@@ -72,7 +72,7 @@ fn next_update(list: &[u8]) -> Result<UnixTime, TlsError> {
         CertificateRevocationList::from_der(list).map_err(|_| malformed("a list is malformed"))?;
     if read.extensions().is_empty() {
         return Err(malformed(
-            "a list has no extensions, as RFC 5280 requires; issue it with crl_number and authorityKeyIdentifier",
+            "a list has no extensions, but RFC 5280 requires them; issue it with crl_number and authorityKeyIdentifier",
         ));
     }
     let time = read.next_update().map(|time| time.timestamp());

@@ -1,9 +1,9 @@
 //! TLS settings of a listener, and the rustls configuration built from them.
 //!
-//! A change of certificates builds a new configuration. State for session resumption must survive
-//! this change, and must never be shared with another listener or other settings: a client that
-//! one listener has admitted may not meet the requirements of another. The state is therefore a
-//! separate value, [`ResumptionState`], which the caller stores by the name of the listener and
+//! A change of certificates builds a new configuration. The state for session resumption must survive this
+//! change. It must never be shared with another listener or other settings, because a client that one
+//! listener has admitted may not meet the requirements of another. The state is therefore a separate value,
+//! [`ResumptionState`]. The caller stores it by the name of the listener and
 //! [`ServerTls::without_certificates`].
 //!
 //! ```
@@ -47,15 +47,14 @@ use crate::sni::CertificateResolver;
 /// TLS settings of a listener. The defaults are Envoy Gateway's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ServerTls {
-    /// Certificates in the order of the listener's `certificateRefs`; if several are equal, the
-    /// first is used.
+    /// Certificates in the order of the listener's `certificateRefs`. If several have the same name and key
+    /// type, the first of them is served.
     pub certificates: Vec<Arc<Certificate>>,
-    /// What handshakes may negotiate.
+    /// Protocol versions, cipher suites, groups and signature schemes that handshakes may negotiate.
     #[serde(default, skip_serializing_if = "TlsLimits::is_default")]
     pub limits: TlsLimits,
-    /// ALPN protocols, in order of preference; empty: no ALPN. A client that offers only other protocols
-    /// is rejected (RFC 7301, section 3.2); Envoy continues without ALPN, although the client may expect
-    /// another service.
+    /// ALPN protocols, in order of preference; empty: no ALPN. A client that offers only other protocols is
+    /// rejected (RFC 7301, section 3.2). Envoy instead continues without ALPN.
     pub alpn: Vec<String>,
     /// Enables session ids (TLS 1.2) and stateful tickets.
     pub stateful_resumption: bool,
@@ -75,8 +74,8 @@ pub enum UnknownName {
     /// Serve the first certificate, as Envoy does; the client decides.
     #[default]
     FirstCertificate,
-    /// Reject with an alert, even clients that send no name: `unrecognized_name` (RFC 6066,
-    /// section 3) through the module `acceptor`, else the alert of rustls for a missing certificate.
+    /// Reject with an alert, including clients that send no name. The alert is `unrecognized_name` (RFC 6066,
+    /// section 3) in the module `acceptor`, else that of rustls for a missing certificate.
     Refuse,
 }
 
@@ -97,8 +96,8 @@ impl Default for ServerTls {
 impl ServerTls {
     /// Builds the configuration of a listener.
     ///
-    /// Without `resumption`, sessions can be resumed with this configuration only, not with a later one.
-    /// It is ignored if the settings disable resumption, which is the default.
+    /// Without `resumption`, a session can only be resumed with the same configuration, not with a later one.
+    /// `resumption` is ignored if the settings disable resumption, which is the default.
     ///
     /// # Errors
     /// [`TlsError`] names the unusable setting.
@@ -126,11 +125,10 @@ impl ServerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = check_alpn(&self.alpn)?;
-        // A configured list of suites is in order of preference. Otherwise the client's order
-        // applies, because it reflects the client's hardware. The module `acceptor` has one
-        // exception.
+        // A configured list of suites is in order of preference. Otherwise the client's order applies,
+        // because it reflects the client's hardware. `acceptor::apply_server_order` makes one exception.
         config.ignore_client_order = !limits.ciphers.is_empty();
-        // 0-RTT data can be replayed.
+        // 0-RTT is disabled, because its data can be replayed.
         config.max_early_data_size = 0;
         match resumption {
             Some(state) => self.allow_resumption(&mut config, state),
@@ -178,7 +176,7 @@ impl ServerTls {
 
 /// Stored sessions, and ticket keys, which rotate every six hours.
 ///
-/// Kept while certificates change; never shared with another listener.
+/// The state is kept while certificates change, and is never shared with another listener.
 #[derive(Clone)]
 pub struct ResumptionState {
     sessions: Arc<dyn StoresServerSessions>,
@@ -189,8 +187,8 @@ impl ResumptionState {
     /// Number of stored sessions, each of about 300 bytes.
     const SESSIONS: usize = 4096;
 
-    /// Creates the state that `settings` need. Without the default provider, or without random numbers,
-    /// there are no tickets.
+    /// Creates the state that `settings` need. It has no tickets without the default provider, or if the
+    /// provider has no random numbers.
     pub fn new(settings: &ServerTls) -> Self {
         let sessions: Arc<dyn StoresServerSessions> = match settings.stateful_resumption {
             true => ServerSessionMemoryCache::new(Self::SESSIONS),
@@ -200,7 +198,7 @@ impl ResumptionState {
         Self { sessions, ticketer }
     }
 
-    /// Creates the state with tickets from `ticketer`.
+    /// Returns the state with tickets from `ticketer`.
     #[must_use]
     pub fn with_ticketer(self, ticketer: Arc<dyn ProducesTickets>) -> Self {
         Self {

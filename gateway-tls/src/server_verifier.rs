@@ -1,5 +1,5 @@
-//! Verification of backend certificates in the cases that rustls does not cover: any certificate is
-//! accepted, or the certificate must have another name than the server name of the connection.
+//! Verification of backend certificates in two cases that rustls does not cover: any certificate is accepted,
+//! or the expected name is not the server name of the connection.
 //!
 //! [`HandshakeVerifier`] verifies the signatures of the handshake; a [`CertificateCheck`] decides on the
 //! certificate.
@@ -33,7 +33,7 @@ pub(crate) trait CertificateCheck: fmt::Debug + Send + Sync {
     ) -> Result<(), Error>;
 }
 
-/// Accepts a certificate that passes `check`, if its key signs the handshake.
+/// Accepts a certificate that passes `check`, if the handshake is signed with its key.
 #[derive(Debug)]
 pub(crate) struct HandshakeVerifier<C> {
     /// Signature algorithms of the handshake.
@@ -92,7 +92,7 @@ impl CertificateCheck for AnyCertificate {
     }
 }
 
-/// Accepts a certificate whose chain verifies and that contains any of the names.
+/// Accepts a certificate whose chain verifies and that contains at least one of the names.
 pub(crate) struct AltNames {
     pub(crate) roots: Arc<RootCertStore>,
     /// CA certificates that the backend may serve as its own.

@@ -1,8 +1,8 @@
 //! Signature schemes of handshakes (`signature_algorithms` of RFC 8446, section 4.2.3).
 //!
-//! A listener with a list of schemes signs its handshakes with these only, in the order of the list, and accepts no
-//! others from clients with certificates. A connection to a backend with a list accepts no others from the backend, and
-//! signs with these only.
+//! A list of schemes restricts both sides of a handshake. A listener signs only with these schemes, in the
+//! order of the list, and accepts only these from clients with certificates. A connection to a backend
+//! accepts only these schemes from the backend, and signs only with them.
 //!
 //! ```
 //! use towergate_tls::signature_schemes::check_signature_scheme;
@@ -24,7 +24,7 @@ use rustls::{
 
 use crate::error::TlsError;
 
-/// Schemes, with their IANA names and those of OpenSSL.
+/// Schemes, their IANA names, and their names in OpenSSL.
 const SCHEMES: [(SignatureScheme, &str, &[&str]); 10] = [
     (
         SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -74,8 +74,8 @@ const SCHEMES: [(SignatureScheme, &str, &[&str]); 10] = [
     ),
 ];
 
-/// The IANA name of a supported scheme, given its IANA or OpenSSL name. `None`: the scheme does not exist, or is not
-/// supported, such as those with SHA-1.
+/// The IANA name of a supported scheme, given its IANA or OpenSSL name. `None`: the scheme does not exist or
+/// is not supported. Schemes with SHA-1 are not supported.
 pub fn check_signature_scheme(name: &str) -> Option<&'static str> {
     let known = SCHEMES
         .iter()
@@ -96,7 +96,7 @@ pub(crate) fn parse(names: &[String]) -> Result<Vec<SignatureScheme>, TlsError> 
     names.iter().map(parse).collect()
 }
 
-/// Limits the signatures of `key` to `allowed`, in this order; empty: no limit.
+/// Restricts `key` to signatures with the schemes of `allowed`, in this order. Empty: no restriction.
 pub(crate) fn restrict(key: CertifiedKey, allowed: &[SignatureScheme]) -> CertifiedKey {
     if allowed.is_empty() {
         return key;
@@ -111,7 +111,8 @@ pub(crate) fn restrict(key: CertifiedKey, allowed: &[SignatureScheme]) -> Certif
     }
 }
 
-/// Limits the signatures that `inner` accepts from a server to `allowed`, in this order; empty: no limit.
+/// Restricts `inner` to signatures of servers with the schemes of `allowed`, in this order. Empty: no
+/// restriction.
 pub(crate) fn restrict_verifier(
     inner: Arc<dyn ServerCertVerifier>,
     allowed: &[SignatureScheme],
@@ -129,7 +130,7 @@ pub(crate) fn restrict_verifier(
     })
 }
 
-/// A verifier that accepts signatures of some schemes only.
+/// A verifier that accepts only signatures with some schemes.
 #[derive(Debug)]
 struct RestrictedVerifier {
     inner: Arc<dyn ServerCertVerifier>,
@@ -137,7 +138,7 @@ struct RestrictedVerifier {
 }
 
 impl RestrictedVerifier {
-    /// Rejects a signature of a scheme that was not offered.
+    /// Rejects a signature whose scheme was not offered.
     fn check(&self, signed: &DigitallySignedStruct) -> Result<(), Error> {
         match self.allowed.contains(&signed.scheme) {
             true => Ok(()),
@@ -192,7 +193,7 @@ impl ServerCertVerifier for RestrictedVerifier {
     }
 }
 
-/// A key that signs with some schemes only.
+/// A key that signs only with some schemes.
 struct RestrictedKey {
     inner: Arc<dyn SigningKey>,
     allowed: Box<[SignatureScheme]>,

@@ -1,12 +1,12 @@
 //! Certificate selection by server name (SNI).
 //!
-//! Within the certificates of one listener, as in Envoy:
+//! The certificate is one of the listener's, and is selected as in Envoy:
 //!
 //! | server name | certificate |
 //! |---|---|
-//! | a name of a certificate | that one |
-//! | a name that a wildcard covers, with one label for the asterisk | that one |
-//! | another name | the first that the client supports, or none ([`UnknownName`]) |
+//! | a name of a certificate | this certificate |
+//! | a name that a wildcard covers, with one label for the asterisk | the certificate with the wildcard |
+//! | another name | the first certificate that the client supports, or none, depending on [`UnknownName`] |
 //! | none, or an IP address | the first ECDSA certificate that the client supports, else the first supported one |
 //!
 //! If a name has several certificates that the client supports, ECDSA precedes Ed25519, which
@@ -53,7 +53,7 @@ pub struct CertificateResolver {
     /// In loading order.
     loaded: Vec<Loaded>,
     exact: HashMap<String, Choices>,
-    /// By the suffix after the asterisk and its dot.
+    /// Certificates with a wildcard, keyed by the suffix after `*.`.
     wildcard: HashMap<String, Choices>,
     /// For clients without a server name.
     nameless: Choices,
@@ -73,7 +73,7 @@ struct Loaded {
 }
 
 impl CertificateResolver {
-    /// Loads `certificates`; if names and key types are equal, the first is used.
+    /// Loads `certificates`. If several have the same name and key type, the first of them is used.
     ///
     /// # Errors
     /// [`CertificateError`] if one is unusable.
@@ -85,7 +85,8 @@ impl CertificateResolver {
         Self::restricted(certificates, unknown, provider, &[])
     }
 
-    /// As [`Self::build`]; handshakes are signed with the schemes in `allowed` only, if there are any.
+    /// As [`Self::build`], but handshakes are signed only with the schemes in `allowed`. Empty: no
+    /// restriction.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -122,7 +123,7 @@ impl CertificateResolver {
             ..
         } = &mut resolver;
         for choices in exact.values_mut().chain(wildcard.values_mut()) {
-            // The sort is stable: within a key type, the first loaded stays first.
+            // The sort is stable: among certificates of one key type, the first loaded stays first.
             choices.sort_by_key(|at| preference(loaded[*at].algorithm));
             choices.dedup();
         }
@@ -144,7 +145,7 @@ impl CertificateResolver {
         }
     }
 
-    /// The certificates for a name: exact ones, then those of the wildcard that covers it.
+    /// The certificates for a name: those with exactly this name, then those of the wildcard that covers it.
     fn covering(&self, name: &str) -> impl Iterator<Item = usize> {
         let exact = self.exact.get(name);
         let wildcard = name
@@ -154,7 +155,7 @@ impl CertificateResolver {
         exact.into_iter().chain(wildcard).flatten().copied()
     }
 
-    /// The first of `choices` that the client supports, else the first of them.
+    /// The first of `choices` that the client supports. If it supports none, the first of `choices`.
     fn pick(
         &self,
         mut choices: impl Iterator<Item = usize>,
@@ -183,7 +184,7 @@ impl CertificateResolver {
     }
 }
 
-/// The rank of a key type among the certificates for one name.
+/// The rank of a key type among the certificates for one name; the lowest is preferred.
 fn preference(algorithm: KeyAlgorithm) -> u8 {
     match algorithm {
         KeyAlgorithm::Ecdsa => 0,
@@ -199,7 +200,7 @@ impl ResolvesServerCert for CertificateResolver {
     }
 }
 
-/// Shows names only: the certificates include private keys.
+/// Shows only names, because the certificates include private keys.
 impl fmt::Debug for CertificateResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut names: Vec<&String> = self.exact.keys().chain(self.wildcard.keys()).collect();

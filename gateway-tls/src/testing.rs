@@ -51,7 +51,7 @@ impl TestCa {
     pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Each CA has the same subject and serial number, as a renewed CA has.
+        // All these CAs have the same subject and serial number, like a CA that was renewed.
         params.serial_number = Some(SerialNumber::from(2024));
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
@@ -118,8 +118,8 @@ fn key_pair(key: Key) -> KeyPair {
     }
 }
 
-/// The parameters of a certificate for `names`; a name with a colon is a URI, an IP address is an
-/// address.
+/// The parameters of a certificate for `names`. A name with a colon is a URI; an IP address is an
+/// `iPAddress`.
 pub(crate) fn params(names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -148,8 +148,8 @@ pub(crate) fn settings(certificates: &[&Arc<Certificate>]) -> ServerTls {
     }
 }
 
-/// A client that accepts any certificate whose key type it supports, and any signature: a test of a server does
-/// not depend on the verifiers of this crate.
+/// A client that accepts any certificate whose key type it supports, and any signature. Tests of a server
+/// therefore do not depend on the verifiers of this crate.
 #[derive(Debug)]
 struct Trusting(Vec<SignatureScheme>);
 
@@ -255,7 +255,7 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// A choice of always the same configuration.
+/// A `choose` function that always returns the same configuration.
 pub(crate) fn always(
     config: &Arc<ServerConfig>,
 ) -> impl FnOnce(&Hello<DuplexStream>) -> Option<Choice> {
@@ -263,7 +263,7 @@ pub(crate) fn always(
     move |_| Some(choice)
 }
 
-/// A choice that requests no client certificate.
+/// A [`Choice`] that requests no client certificate.
 fn choice(config: &Arc<ServerConfig>) -> Choice {
     Choice {
         config: config.clone(),
@@ -272,8 +272,8 @@ fn choice(config: &Arc<ServerConfig>) -> Choice {
     }
 }
 
-/// Performs a handshake between a client and a server; the client then reads a byte, and with it the
-/// tickets.
+/// Performs a handshake between a client and a server. The client then reads a byte, so that it also receives
+/// the tickets.
 pub(crate) async fn handshake(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
@@ -291,7 +291,7 @@ pub(crate) async fn handshake_by(
     let (ours, theirs) = duplex(64 * 1024);
     let server = async {
         let (mut stream, negotiated) = accept(theirs, soon(), |_| Some(choice)).await?;
-        // An early close by the client is the client's result.
+        // If the client closes early, its error is in the client's result.
         let _ = stream.write_all(b"!").await;
         let _ = stream.flush().await;
         Ok(negotiated)
@@ -316,7 +316,7 @@ pub(crate) async fn handshake_by(
     }
 }
 
-/// Writes `bytes` in pieces, and returns the other end for the server.
+/// Writes `bytes` in pieces; returns the server's end of the stream.
 pub(crate) fn sender(pieces: Vec<Vec<u8>>) -> (DuplexStream, impl Future<Output = DuplexStream>) {
     let (mut ours, theirs) = duplex(64);
     let send = async move {
@@ -343,10 +343,10 @@ pub(crate) fn showing(
     Arc::new(client)
 }
 
-/// Whether a client is accepted, and whether it is identified.
+/// Two values: whether a client is accepted, and whether it is identified.
 pub(crate) type Accepted = (bool, bool);
 
-/// Whether the client is accepted, and whether it is identified.
+/// Returns whether the client is accepted, and whether it is identified.
 pub(crate) fn seen(outcome: &Outcome) -> Accepted {
     match (&outcome.server, &outcome.client) {
         (Ok(negotiated), Ok(_)) => (true, negotiated.client.is_some()),

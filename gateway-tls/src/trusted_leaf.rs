@@ -1,8 +1,9 @@
 //! Certificates of backends that are themselves configured as CA certificates.
 //!
 //! `openssl req -x509` issues self-signed certificates with `CA:TRUE`, and appliances serve them. webpki
-//! rejects a CA certificate as that of a server. If the same certificate, byte for byte, is configured as a
-//! trusted CA, its key is trusted already: only its validity in time, its purpose and its names remain to be verified.
+//! rejects a CA certificate that a server uses as its own. If the same certificate, byte for byte, is
+//! configured as a trusted CA, its key is already trusted. Only its validity period, its purpose and its
+//! names are then verified.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use x509_parser::prelude::FromDer;
 pub(crate) struct TrustedLeaves(Vec<CertificateDer<'static>>);
 
 impl TrustedLeaves {
-    /// The CA certificates in `roots_pem` whose issuer is their subject. webpki verifies all others.
+    /// Selects the CA certificates in `roots_pem` that are self-issued (issuer equals subject). webpki
+    /// verifies all others.
     pub(crate) fn new(roots_pem: &str) -> Self {
         let sections = CertificateDer::pem_slice_iter(roots_pem.as_bytes());
         let own = |der: &CertificateDer<'_>| {
@@ -33,13 +35,13 @@ impl TrustedLeaves {
         Self(sections.flatten().filter(own).collect())
     }
 
-    /// Whether there are none.
+    /// Whether there are no such CA certificates.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Verifies validity in time and purpose of a certificate, but not its names. `None`: the certificate is not one
-    /// of these CA certificates, so its chain must be verified.
+    /// Verifies validity period and purpose of a certificate, but not its names. `None`: the certificate is
+    /// none of these CA certificates, so the caller must verify its chain.
     pub(crate) fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -70,7 +72,7 @@ fn check(end_entity: &CertificateDer<'_>, now: UnixTime) -> Result<(), Certifica
     }
 }
 
-/// The verifier of webpki, which also accepts the given certificates.
+/// The verifier of webpki, extended by certificates that are accepted directly.
 #[derive(Debug)]
 pub(crate) struct TrustedLeafVerifier {
     /// Verifies all other certificates, and the signatures of handshakes.

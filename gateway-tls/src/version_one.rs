@@ -1,13 +1,13 @@
 //! Client certificates of X.509 version 1.
 //!
-//! `openssl x509 -req` without extensions issues them, as guides for Envoy Gateway do. Envoy
-//! accepts them; webpki, which verifies all other certificates, does not read them. A version 1
-//! certificate has no extensions, and therefore no alternative names. It is accepted as the
-//! certificate of a client if
+//! `openssl x509 -req` without extensions issues them, and guides for Envoy Gateway use this command. Envoy
+//! accepts them. webpki, which verifies all other certificates, does not read them. A version 1 certificate
+//! has no extensions, and therefore no alternative names. It is accepted as a client certificate if
 //!
 //! - one of the configured CAs issued and signed it itself: a version 1 certificate is never an intermediate;
-//! - that CA has no name constraints, which could not be applied to it;
-//! - it is valid in time.
+//! - this CA has no name constraints, because they cannot be checked on a certificate without alternative
+//!   names;
+//! - its validity period includes the current time.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
@@ -87,7 +87,7 @@ impl VersionOneVerifier {
         })
     }
 
-    /// Whether the owner of `key` signed the certificate. `None`: malformed.
+    /// Whether the signature of the certificate verifies with `key`. `None`: the certificate is malformed.
     fn is_signed(
         &self,
         der: &[u8],

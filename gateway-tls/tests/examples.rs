@@ -33,7 +33,7 @@ mod sni;
 #[path = "../examples/sni_tonic.rs"]
 mod tonic_service;
 
-/// The connection of a client that requests `name` and trusts only the certificate `pem`.
+/// Connects a client that requests `name` and trusts only the certificate `pem`.
 async fn connect(
     at: SocketAddr,
     name: &'static str,
@@ -55,7 +55,7 @@ async fn connect(
         .await
 }
 
-/// The answer that this client receives to `request`.
+/// Returns the response of the server to `request`.
 async fn ask(at: SocketAddr, name: &'static str, pem: &str, request: &str) -> io::Result<String> {
     let mut stream = connect(at, name, pem).await?;
     stream.write_all(request.as_bytes()).await?;
@@ -64,7 +64,7 @@ async fn ask(at: SocketAddr, name: &'static str, pem: &str, request: &str) -> io
     Ok(heard)
 }
 
-/// Certificates for `a.test` and `*.b.test`, also as PEM.
+/// Certificates for `a.test` and `*.b.test`; the first value contains them as PEM.
 fn made() -> ([String; 2], Vec<Arc<Certificate>>) {
     let names = ["a.test", "*.b.test"];
     let made = names.map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
@@ -94,7 +94,7 @@ async fn local(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
 
-/// Checks a server that greets clients by the server name that they sent.
+/// Checks a server whose greeting contains the server name that the client sent.
 async fn assert_greets(at: SocketAddr, pems: &[String; 2], request: &str) {
     let exact = ask(at, "a.test", &pems[0], request).await.unwrap();
     let wildcard = ask(at, "www.b.test", &pems[1], request).await.unwrap();
