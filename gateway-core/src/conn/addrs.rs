@@ -9,15 +9,15 @@ use tower_service::Service;
 
 use crate::proxy_protocol::Addresses;
 
-/// Addresses of a client connection, with those of its PROXY header applied.
+/// Addresses of a client connection. If there is a PROXY header, its addresses are applied.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ConnectionAddrs {
     /// Remote address of the TCP connection: the load balancer, if there is one.
     pub tcp_peer: SocketAddr,
-    /// Source address of the PROXY header; without one, `tcp_peer`. IPv4-mapped addresses are
-    /// converted to IPv4.
+    /// Source address of the PROXY header. Without a header, equal to `tcp_peer`. IPv4-mapped IPv6 addresses
+    /// are converted to IPv4.
     pub peer: SocketAddr,
-    /// Destination address of the PROXY header; without one, the local address of the TCP connection.
+    /// Destination address of the PROXY header. Without a header, the local address of the TCP connection.
     pub local: SocketAddr,
 }
 
@@ -32,7 +32,7 @@ impl ConnectionAddrs {
         }
     }
 
-    /// Replaces `peer` and `local` by the addresses of a PROXY header, if it has any.
+    /// Replaces `peer` and `local` by the addresses of a PROXY header. `None` changes nothing.
     #[must_use]
     pub fn replaced_by(self, addresses: Option<Addresses>) -> Self {
         match addresses {

@@ -1,9 +1,9 @@
-//! Server name of a ClientHello that the backend may answer.
+//! Reads the server name of a ClientHello to which the backend may respond.
 //!
-//! The backend and the gateway may support different parts of TLS. Therefore only the lengths on
-//! the path to the `server_name` extension are parsed (RFC 8446, sections 4.1.2 and 5.1; RFC 6066,
-//! section 3). Ambiguous encodings are rejected: the gateway and the backend could read different
-//! names from them.
+//! The backend and the gateway may support different parts of TLS. Therefore only the length fields that lead
+//! to the `server_name` extension are parsed (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3).
+//! Ambiguous encodings are rejected, because the gateway and the backend could decode different names from
+//! them.
 
 use std::borrow::Cow;
 use std::io;
@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use towergate_tls::name::normalize_server_name;
 
-/// Maximum size of a ClientHello, in bytes. With a post-quantum key share, it has about 2000.
+/// Maximum size of a ClientHello, in bytes. A ClientHello with a post-quantum key share has about 2000 bytes.
 const MAX_HELLO: usize = 64 * 1024;
 /// Buffer growth per read, in bytes.
 const READ_SIZE: usize = 2048;
@@ -25,22 +25,22 @@ const SERVER_NAME: u16 = 0;
 /// Type of a DNS hostname in the extension.
 const HOST_NAME: u8 = 0;
 
-/// Why no ClientHello was parsed.
+/// Reason why no ClientHello was parsed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum HelloError {
     /// More bytes are required.
     Partial,
-    /// Not a ClientHello, or a malformed one.
+    /// The bytes are not a ClientHello, or the ClientHello is malformed.
     Malformed,
 }
 
 use HelloError::{Malformed, Partial};
 
-/// Reads a complete ClientHello from `io`. Returns all bytes read, and the server name in lower case
-/// without a trailing dot; `None` if it is absent or an IP address.
+/// Reads a complete ClientHello from `io`. Returns all bytes that were read, and the server name in lower
+/// case without a trailing dot. The server name is `None` if it is absent or an IP address.
 ///
 /// # Errors
-/// The reason that metrics report.
+/// The reason of the failure, for metrics.
 pub(crate) async fn read<Io: AsyncRead + Unpin>(
     io: &mut Io,
 ) -> Result<(BytesMut, Option<String>), &'static str> {
@@ -63,7 +63,7 @@ pub(crate) async fn read<Io: AsyncRead + Unpin>(
 /// Server name of the ClientHello at the start of `bytes`.
 pub(super) fn server_name(bytes: &[u8]) -> Result<Option<String>, HelloError> {
     let message = message(bytes)?;
-    // The message is complete: bytes missing from here on make it malformed.
+    // The message is complete, so a missing byte is not an incomplete message but a malformed one.
     let name = name_in(&message).map_err(|_| Malformed)?;
     let Some(name) = name else {
         return Ok(None);
@@ -82,11 +82,11 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, HelloError> {
         }
         rest.u8()?;
         let length = usize::from(rest.u16()?);
-        // Handshake fragments must have between 1 and 2^14 bytes.
+        // The length of a handshake fragment must be between 1 and 2^14 bytes (RFC 8446, section 5.1).
         if length == 0 || length > 1 << 14 {
             return Err(Malformed);
         }
-        // An incomplete record is enough to reject another message type.
+        // An incomplete record is also examined: its first bytes suffice to reject another message type.
         let fragment = &rest.0[..length.min(rest.0.len())];
         if message.is_empty() {
             message = Cow::Borrowed(fragment);
@@ -107,7 +107,7 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, HelloError> {
     }
 }
 
-/// End of the message, if it is complete.
+/// Offset of the end of the message, if the message is complete.
 fn end_of(message: &[u8]) -> Result<Option<usize>, HelloError> {
     match message {
         [first, ..] if *first != CLIENT_HELLO => Err(Malformed),
@@ -150,7 +150,7 @@ fn name_in(body: &[u8]) -> Result<Option<&[u8]>, HelloError> {
     Ok(name)
 }
 
-/// The single name of the extension.
+/// The name in the extension, which must contain exactly one.
 fn host_name(data: &[u8]) -> Result<&[u8], HelloError> {
     let mut rest = Reader(data);
     let length = rest.u16()?;
@@ -165,7 +165,7 @@ fn host_name(data: &[u8]) -> Result<&[u8], HelloError> {
     }
 }
 
-/// Cursor that takes bytes from the front.
+/// Cursor that takes bytes from the front of a slice.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// Takes all remaining bytes, which must be exactly `length`.
+    /// Takes all remaining bytes. Their number must be `length`.
     fn take_all(&mut self, length: usize) -> Result<&'a [u8], HelloError> {
         if self.0.len() != length {
             return Err(Malformed);

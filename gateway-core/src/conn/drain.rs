@@ -1,14 +1,14 @@
 //! Graceful shutdown.
 //!
-//! A [`Drain`] is cloned into everything that accepts or serves connections. It has two steps, so that
-//! load balancers can take the gateway out of rotation first:
+//! All parts of the gateway that accept or serve connections have a clone of the [`Drain`]. It has two steps,
+//! so that load balancers can remove the gateway before connections are closed:
 //!
-//! 1. [`Drain::leave`]: health checks return 503; nothing else changes.
-//! 2. [`Drain::start`]: no connection is accepted, idle connections close, responses to running requests
-//!    carry `Connection: close` or follow a GOAWAY, tunnels continue.
+//! 1. [`Drain::leave`]: health checks return 503. Nothing else changes.
+//! 2. [`Drain::start`]: no connection is accepted any more, and idle connections are closed. Responses to
+//!    requests in flight contain `Connection: close` or follow a GOAWAY. Tunnels continue.
 //!
-//! [`Drain::drained`] waits until all connections are closed. A port has a [`Drain::child`] that can be
-//! drained alone. Steps are irreversible.
+//! [`Drain::drained`] waits until all connections are closed. Each port has a [`Drain::child`], which can be
+//! started separately. Steps are irreversible.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,14 +22,14 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Time that a connection without a received byte stays open after [`Drain::start`]: its first request
-/// may be in transit.
+/// Time for which a connection without a received byte stays open after [`Drain::start`], because its first
+/// request may be in transit.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// As [`GRACE`], after [`Drain::hand_over`]: nothing requires this process to exit soon.
+/// As [`GRACE`], after [`Drain::hand_over`]. It is longer, because this process need not exit soon.
 const HAND_OVER_GRACE: Duration = Duration::from_secs(5);
 
-/// Signal to stop serving, with a count of running connections.
+/// Signal to stop serving. Also counts open connections.
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Inner>);
 
@@ -44,12 +44,13 @@ struct Inner {
 }
 
 impl Drain {
-    /// A drain that has not started.
+    /// Creates a drain that has not started.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A drain that also starts when this one starts. [`Self::drained`] of this one also waits for the child.
+    /// Creates a child, which starts at the latest when this drain starts. [`Self::drained`] of this drain
+    /// also waits for the connections of the child.
     pub fn child(&self) -> Self {
         Self(Arc::new(Inner {
             parent: Some(self.clone()),
@@ -64,8 +65,8 @@ impl Drain {
         self.0.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`Self::leave`] or [`Self::start`] was called: health checks return 503. Not after
-    /// [`Self::hand_over`].
+    /// Whether [`Self::leave`] or [`Self::start`] was called, so that health checks return 503. Remains false
+    /// after [`Self::hand_over`].
     pub fn is_leaving(&self) -> bool {
         let draining = self.0.draining.load(Ordering::Acquire);
         self.0.leaving.load(Ordering::Relaxed)
@@ -75,37 +76,37 @@ impl Drain {
 
     /// Stops accepting connections, and closes each connection once it is idle.
     pub fn start(&self) {
-        // Set before the token wakes tasks, as they check the flag.
+        // The flag must be set before the token wakes tasks, because they check the flag.
         self.0.draining.store(true, Ordering::Release);
         self.0.token.cancel();
     }
 
-    /// As [`Self::start`], if another process accepts the connections from now on: health checks remain successful,
-    /// because clients need not leave.
+    /// As [`Self::start`], for a process whose connections another process accepts from then on. Health
+    /// checks remain successful, because clients can continue to use the address.
     pub fn hand_over(&self) {
         self.0.handed_over.store(true, Ordering::Relaxed);
         self.start();
     }
 
-    /// Whether [`Self::start`] was called, here or on a parent.
+    /// Whether [`Self::start`] was called on this drain or a parent.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Acquire)
             || self.0.parent.as_ref().is_some_and(Self::is_draining)
     }
 
-    /// Counts a connection, or a socket whose connections are accepted, as running until the token is dropped.
+    /// Counts a connection, or a socket that accepts connections, until the token is dropped.
     pub fn token(&self) -> TaskTrackerToken {
         self.0.tracker.token()
     }
 
-    /// Number of tokens in use, including those of parents and their children: open connections, and sockets that
-    /// accept connections.
+    /// Number of tokens in use, including those of parents and their children. Tokens represent open
+    /// connections and sockets that accept connections.
     pub fn running(&self) -> usize {
         self.0.tracker.len()
     }
 
-    /// Waits until all tokens are dropped and returns `true`, or until `deadline` and returns `false`.
-    /// Only meaningful after [`Self::start`].
+    /// Waits until all tokens are dropped, then returns `true`. Returns `false` if `deadline` is earlier.
+    /// Should be called after [`Self::start`].
     pub async fn drained(&self, deadline: Instant) -> bool {
         self.0.tracker.close();
         let ended = tokio::time::timeout_at(deadline, self.0.tracker.wait()).await;
@@ -117,13 +118,14 @@ impl Drain {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for [`Self::start`], then for [`Self::grace`], in which first bytes may still arrive.
+    /// Waits for [`Self::start`], then for [`Self::grace`]. Until then, the first bytes of a connection may
+    /// still arrive.
     pub(crate) async fn overdue(&self) {
         self.started().await;
         tokio::time::sleep(self.grace()).await;
     }
 
-    /// Time that a connection without a received byte stays open after the start.
+    /// Time for which a connection without a received byte stays open after the start.
     pub(crate) fn grace(&self) -> Duration {
         match self.is_handed_over() {
             true => HAND_OVER_GRACE,
@@ -136,7 +138,7 @@ impl Drain {
         self.0.handed_over.load(Ordering::Relaxed) || parent.is_some_and(Self::is_handed_over)
     }
 
-    /// Returns the equivalent of [`Self::started`] for a task that is polled often.
+    /// The equivalent of [`Self::started`] for a task that is polled often.
     pub(crate) fn watch(&self) -> DrainWatch {
         DrainWatch {
             wait: Box::pin(self.0.token.clone().cancelled_owned()),
@@ -146,12 +148,12 @@ impl Drain {
     }
 }
 
-/// Wait for the start of a [`Drain`] that does not lock the token on each poll.
+/// Waits for the start of a [`Drain`]. Most polls do not lock the token.
 #[derive(Debug)]
 pub(crate) struct DrainWatch {
     drain: Drain,
     wait: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Waker registered with the token.
+    /// Waker that is registered with the token.
     waker: Option<Waker>,
 }
 

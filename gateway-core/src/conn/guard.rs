@@ -9,8 +9,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::drain::Drain;
 use crate::observer::{Event, Observer};
 
-/// Counts an open connection until dropped: for metrics, for the [`Drain`], and for its listener's
-/// connection limit.
+/// Counts an open connection until dropped. The count is used for metrics, for the [`Drain`], and for the
+/// connection limit of its listener.
 pub struct ConnectionGuard {
     observer: Arc<dyn Observer>,
     port: u16,

@@ -1,4 +1,4 @@
-//! Facts about a client connection.
+//! Properties of a client connection.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -9,31 +9,32 @@ use towergate_tls::acceptor::Negotiated;
 use super::ConnectionAddrs;
 use super::requests::ConnectionRequests;
 
-/// Facts about a client connection that hold for all its requests.
+/// Properties of a client connection that apply to all its requests.
 #[derive(Clone, Debug)]
 pub struct ConnInfo {
     /// Remote address of the TCP connection.
     pub tcp_peer: SocketAddr,
-    /// Source address of the PROXY header; without one, `tcp_peer`. IPv4-mapped addresses are
-    /// converted to IPv4.
+    /// Source address of the PROXY header. Without a header, equal to `tcp_peer`. IPv4-mapped IPv6 addresses
+    /// are converted to IPv4.
     pub peer: SocketAddr,
-    /// Destination address of the PROXY header; without one, the local address of the TCP connection.
+    /// Destination address of the PROXY header. Without a header, the local address of the TCP connection.
     pub local: SocketAddr,
     /// Index of the port in snapshots: see [`PortConfig::slot`](crate::listen::PortConfig::slot).
     pub slot: usize,
     /// Port number in the plan.
     pub port: u16,
-    /// Result of the TLS handshake; `None` on a plain port.
+    /// Result of the TLS handshake. `None` on a port without TLS.
     pub tls: Option<Negotiated>,
-    /// Cached header value of the client address, in most cases the peer's. All requests of the
-    /// connection send the same value to backends.
+    /// Cached header value of a client address, usually that of the peer: most requests of a connection
+    /// contain the same address.
     pub(crate) client_header: OnceLock<(IpAddr, HeaderValue)>,
-    /// Requests in flight by rule, once a request shares the connection with others (HTTP/2).
+    /// Requests in flight by rule. Set when a request shares the connection with other requests (HTTP/2).
     requests: OnceLock<Arc<ConnectionRequests>>,
 }
 
 impl ConnInfo {
-    /// Facts about a connection with `addrs`, accepted on `port`, which has index `slot` in snapshots.
+    /// Creates the properties of a connection with `addrs` that was accepted on `port`, which has the index
+    /// `slot` in snapshots.
     pub fn new(addrs: ConnectionAddrs, slot: usize, port: u16, tls: Option<Negotiated>) -> Self {
         let ConnectionAddrs {
             tcp_peer,
@@ -52,7 +53,7 @@ impl ConnInfo {
         }
     }
 
-    /// The requests of this connection in flight.
+    /// The requests of this connection that are in flight.
     pub(crate) fn requests(&self) -> &Arc<ConnectionRequests> {
         self.requests.get_or_init(Arc::default)
     }

@@ -1,4 +1,4 @@
-//! Rate limit of log lines that a client can trigger.
+//! Rate limit for log lines that clients can trigger.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct LogThrottle {
     interval: Duration,
-    /// Milliseconds since the first call of any throttle, plus one; 0: never.
+    /// Time of the last allowed line: milliseconds since the first call of any throttle, plus one. 0: no line
+    /// was allowed yet.
     last: AtomicU64,
 }
 
 impl LogThrottle {
-    /// One line per `interval`.
+    /// Creates a throttle that allows one line per `interval`.
     pub const fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -21,7 +22,7 @@ impl LogThrottle {
         }
     }
 
-    /// Whether a line may be logged now.
+    /// Returns whether a line may be logged now. If it may, the interval starts.
     pub fn allows(&self) -> bool {
         static START: OnceLock<Instant> = OnceLock::new();
         let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1;

@@ -1,8 +1,7 @@
 //! Client connections below HTTP: addresses, PROXY protocol, first bytes, drain.
 //!
-//! This is the bottom layer of the connection path. It has no knowledge of HTTP, of TCP proxying or of
-//! listening sockets: `listen` accepts connections, `serve` speaks HTTP on them, `stream` proxies their
-//! bytes.
+//! This is the bottom layer of the connection path. It does not depend on the layers above it: `listen`
+//! accepts connections, `serve` serves HTTP on them, and `stream` proxies their bytes.
 
 mod addrs;
 #[cfg(feature = "gateway")]

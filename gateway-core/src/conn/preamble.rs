@@ -1,4 +1,4 @@
-//! The first bytes of a connection, inspected without consuming them.
+//! The first bytes of a connection. They are inspected, then put back.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,16 +18,16 @@ const PROXY_V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature of a PROXY header of version 1.
 const PROXY_V1: &[u8; 6] = b"PROXY ";
 
-/// Size of the first read, in bytes. Most ClientHellos fit, also with a post-quantum key share.
+/// Size of the first read, in bytes. Most ClientHellos fit, even those with a post-quantum key share.
 const FIRST_READ: usize = 2048;
 
-/// The first bytes of a connection, as received by one read.
+/// The first bytes of a connection, as one read received them.
 #[derive(Debug, Default)]
 pub(crate) struct Preamble(BytesMut);
 
 impl Preamble {
-    /// Reads the first bytes from `io`. The preamble is empty if the stream has ended. Cancel safe: no
-    /// byte is lost if the future is dropped.
+    /// Reads the first bytes from `io`. If the stream has ended, the preamble remains empty. The method is
+    /// cancel safe: no byte is lost if the future is dropped.
     pub(crate) async fn read<Io: AsyncRead + Unpin>(&mut self, io: &mut Io) -> io::Result<()> {
         self.0.reserve(FIRST_READ);
         io.read_buf(&mut self.0).await.map(|_| ())
@@ -38,7 +38,7 @@ impl Preamble {
         &self.0
     }
 
-    /// Version of the PROXY header that the bytes begin with, if any.
+    /// Version of the PROXY header with which the bytes begin, if any.
     pub(crate) fn proxy_version(&self) -> Option<u8> {
         proxy_version(self.as_slice())
     }
@@ -56,19 +56,19 @@ impl Preamble {
             && method.iter().all(u8::is_ascii_uppercase)
     }
 
-    /// Returns `io` with the bytes put back in front of it.
+    /// Returns `io` with the bytes put back, so that they are read again first.
     pub(crate) fn put_back<Io>(self, io: Io) -> Prefixed<Io> {
         Prefixed::new(io, self.0.freeze())
     }
 }
 
-/// Whether `bytes`, the first of a connection, identify its HTTP version. `false` for a proper prefix
-/// of the HTTP/2 preface.
+/// Whether `bytes`, the first bytes of a connection, identify its HTTP version. `false` if they are an
+/// incomplete HTTP/2 preface.
 pub(crate) fn identifies_protocol(bytes: &[u8]) -> bool {
     bytes.starts_with(PREFACE) || !PREFACE.starts_with(bytes)
 }
 
-/// Version of the PROXY header that `bytes` begin with, if any.
+/// Version of the PROXY header with which `bytes` begin, if any.
 pub(crate) fn proxy_version(bytes: &[u8]) -> Option<u8> {
     if bytes.starts_with(PROXY_V2) {
         Some(2)
@@ -79,8 +79,8 @@ pub(crate) fn proxy_version(bytes: &[u8]) -> Option<u8> {
     }
 }
 
-/// Reports a PROXY header from `peer` on a `port` without PROXY protocol. All requests through that
-/// load balancer fail, so a warning is logged, at most once in ten seconds.
+/// Reports a PROXY header from `peer` on a `port` without PROXY protocol. All requests through this load
+/// balancer fail. Therefore a warning is logged, at most once in ten seconds.
 pub(crate) fn report_unexpected_proxy(
     observer: &dyn Observer,
     port: u16,

@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pin_project! {
-    /// Connection that yields a prefix before its own bytes. Once the prefix is consumed, a read costs
-    /// one additional comparison.
+    /// Connection that first returns a prefix and then its own bytes. After the prefix has been read, a read
+    /// costs one additional comparison.
     #[derive(Debug)]
     pub struct Prefixed<Io> {
         prefix: Bytes,
@@ -50,7 +50,7 @@ impl<Io: AsyncRead> AsyncRead for Prefixed<Io> {
         buf.put_slice(&this.prefix[..len]);
         this.prefix.advance(len);
         if this.prefix.is_empty() {
-            // Frees the buffer.
+            // Frees the memory of the prefix.
             *this.prefix = Bytes::new();
         }
         Poll::Ready(Ok(()))

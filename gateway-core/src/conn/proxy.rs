@@ -1,13 +1,13 @@
 //! PROXY protocol at the start of a connection, before TLS and HTTP.
 //!
-//! The gateway uses [`read`]. [`ProxyAcceptor`] is its counterpart for embedding services, with two
-//! safeguards that the protocol requires and Envoy Gateway does not offer: only trusted senders may send
-//! a header, and there is always a time limit. [`ProxyListener`] accepts connections with it, and
-//! [`ConnectionAddrsLayer`](super::ConnectionAddrsLayer) passes the addresses to the requests of a
-//! connection.
+//! The gateway uses [`read`]. Programs that embed the gateway use [`ProxyAcceptor`], which has two additional
+//! safeguards: only trusted senders may send a header, and there is always a time limit. The protocol
+//! requires both, but Envoy Gateway does not offer them. [`ProxyListener`] accepts connections with a
+//! [`ProxyAcceptor`]. [`ConnectionAddrsLayer`](super::ConnectionAddrsLayer) adds the addresses of a
+//! connection to its requests.
 //!
-//! No byte is written or forwarded before the header is complete and valid. Only one header is parsed:
-//! the bytes of a second one are part of the client's data, which is then not HTTP.
+//! No byte is written or forwarded before the header is complete and valid. Only one header is parsed. A
+//! second header is treated as data of the client, and is not valid HTTP.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -29,22 +29,23 @@ use super::prefixed::Prefixed;
 use crate::proxy_protocol::ProxyProtocol;
 use crate::proxy_protocol::{Addresses, Error, Invalid, Tlvs, decode};
 
-/// Maximum length of a version 2 header after its fixed part, in bytes: the full range of its length
-/// field.
+/// Maximum length of a version 2 header after its fixed part, in bytes. This is the maximum value of the
+/// length field.
 const LIMIT: u16 = u16::MAX;
-/// Maximum buffer growth per read, in bytes. The length field is not trusted with more.
+/// Maximum buffer growth per read, in bytes. It limits the memory that a false length field can occupy.
 const MORE: usize = 4096;
-/// Size of the first read, in bytes. Most headers fit, with the data that follows them.
+/// Size of the first read, in bytes. Most headers and the data that follows them fit.
 const FIRST_READ: usize = 512;
 
 /// The PROXY header of a connection, and the bytes read with it.
 #[derive(Clone, Debug)]
 pub struct ProxyPreamble {
-    /// Addresses that replace those of the TCP connection; `None`: keep them.
+    /// Addresses that replace those of the TCP connection. `None`: the addresses of the TCP connection are
+    /// kept.
     pub addresses: Option<Addresses>,
-    /// The header as received; empty if there was none.
+    /// The header as received. Empty if there was none.
     pub header: Bytes,
-    /// Bytes after the header that were read with it.
+    /// Bytes that were read with the header and follow it.
     pub rest: Bytes,
 }
 
@@ -55,7 +56,7 @@ impl ProxyPreamble {
     }
 }
 
-/// Why a connection must be closed without a reply.
+/// Reason why a connection must be closed without a reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
@@ -65,10 +66,10 @@ pub enum ProxyError {
     /// The header was not complete within the time limit.
     #[error("timed out reading the PROXY header")]
     Timeout,
-    /// The connection was closed within the header.
+    /// The connection was closed before the header was complete.
     #[error("connection closed within the PROXY header")]
     Closed,
-    /// The connection does not begin with a header, and one is required.
+    /// A header is required, but the connection does not begin with one.
     #[error("PROXY header missing")]
     Absent,
     /// The header is malformed.
@@ -80,7 +81,7 @@ pub enum ProxyError {
 }
 
 impl ProxyError {
-    /// The reason for logs and metrics. Stable across releases.
+    /// The reason of the failure, for logs and metrics. It is stable across releases.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Untrusted => "untrusted",
@@ -93,13 +94,13 @@ impl ProxyError {
     }
 }
 
-/// Reads a header of any length from `io`. Memory grows with the bytes received, not with the
-/// length that the header announces. In optional mode, bytes that match neither signature are
-/// treated as data of the client.
+/// Reads a header of any length from `io`. The memory use depends on the number of received bytes and not on
+/// the length that the header states. In optional mode, bytes that match neither signature are treated as
+/// data of the client.
 ///
 /// # Errors
-/// See [`ProxyError`]; the connection must be closed. In optional mode this includes a malformed header
-/// and, as in Envoy, a timeout: the client's address is unknown in both cases.
+/// See [`ProxyError`]. The connection must be closed. In optional mode, a malformed header is also an error,
+/// and so is a timeout, as in Envoy: in both cases the client's address is unknown.
 pub async fn read<Io: AsyncRead + Unpin>(
     io: &mut Io,
     mode: &ProxyProtocol,
@@ -145,8 +146,7 @@ async fn read_untimed<Io: AsyncRead + Unpin>(
 
 /// Reads PROXY headers of trusted senders.
 ///
-/// An acceptor of optional headers from any sender cannot be built: every client could forge its
-/// address.
+/// Headers cannot be optional for untrusted senders, because every client could then forge its address.
 #[derive(Clone, Debug)]
 pub struct ProxyAcceptor {
     senders: Option<Vec<IpNet>>,
@@ -155,10 +155,11 @@ pub struct ProxyAcceptor {
 }
 
 impl ProxyAcceptor {
-    /// Minimum time limit: allows for one TCP retransmission of the header.
+    /// Minimum time limit. It is long enough for one TCP retransmission of the header.
     pub const SHORTEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-    /// Requires every connection to come from one of `senders` and to begin with a header.
+    /// Creates an acceptor that requires every connection to come from one of `senders` and to begin with a
+    /// header.
     pub fn required(senders: Vec<IpNet>) -> Self {
         Self {
             senders: Some(senders),
@@ -167,8 +168,8 @@ impl ProxyAcceptor {
         }
     }
 
-    /// Requires every connection to begin with a header. For ports that only the load balancer can
-    /// reach.
+    /// Creates an acceptor that requires every connection to begin with a header. It is intended for ports
+    /// that only the load balancer can reach.
     pub fn required_from_anyone() -> Self {
         Self {
             senders: None,
@@ -176,8 +177,8 @@ impl ProxyAcceptor {
         }
     }
 
-    /// Requires every connection to come from one of `senders`, with or without a header. The client
-    /// of a connection without a header is the sender.
+    /// Creates an acceptor that requires every connection to come from one of `senders`, with or without a
+    /// header. If there is no header, the sender is the client.
     pub fn optional(senders: Vec<IpNet>) -> Self {
         Self {
             mode: ProxyProtocol { optional: true },
@@ -206,7 +207,7 @@ impl ProxyAcceptor {
     /// Reads the header of a new connection.
     ///
     /// # Errors
-    /// See [`ProxyError`]; the connection must be closed. Nothing is read from an untrusted sender.
+    /// See [`ProxyError`]. The connection must be closed. Nothing is read from an untrusted sender.
     pub async fn accept<Io: AsyncRead + Unpin>(
         &self,
         mut io: Io,
@@ -222,8 +223,8 @@ impl ProxyAcceptor {
     }
 }
 
-/// Accepts TCP connections and reads their PROXY headers concurrently, so that a slow sender does not
-/// delay others.
+/// Accepts TCP connections and reads their PROXY headers concurrently, so that a slow sender does not delay
+/// other senders.
 #[derive(Debug)]
 pub struct ProxyListener {
     listener: TcpListener,
@@ -232,10 +233,11 @@ pub struct ProxyListener {
 }
 
 impl ProxyListener {
-    /// Maximum number of connections whose header is being read. Further ones stay in the accept queue.
+    /// Maximum number of connections whose header is being read. Further connections remain in the accept
+    /// queue.
     pub const PENDING: usize = 1024;
 
-    /// Accepts from `listener`.
+    /// Creates a listener that accepts connections from `listener`.
     pub fn new(listener: TcpListener, acceptor: ProxyAcceptor) -> Self {
         Self {
             listener,
@@ -247,13 +249,13 @@ impl ProxyListener {
     /// The local address.
     ///
     /// # Errors
-    /// As [`TcpListener::local_addr`].
+    /// The errors of [`TcpListener::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Returns the next connection with a valid header. Connections without one are closed and logged.
-    /// Cancel safe: no connection is lost if the future is dropped.
+    /// Returns the next connection with a valid header. Connections without a valid header are closed and
+    /// logged. The method is cancel safe: no connection is lost if the future is dropped.
     pub async fn accept(&mut self) -> (Prefixed<TcpStream>, ConnectionAddrs) {
         loop {
             tokio::select! {
@@ -266,7 +268,8 @@ impl ProxyListener {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
                         Err(error) => {
-                            // The usual cause is too many open files: an immediate retry would spin.
+                            // The usual cause is too many open files. An immediate retry would fail again and
+                            // use processor time.
                             tracing::warn!(%error, "accepting a connection failed");
                             sleep(Duration::from_millis(100)).await;
                         }

@@ -1,16 +1,16 @@
-//! The requests of one client connection in flight, by rule.
+//! The requests in flight of one client connection, counted by rule.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Counts of requests in flight. The connection is served by one thread, so the lock is not contended.
+/// Numbers of requests in flight. One thread serves the connection, so the lock is not contended.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionRequests(Mutex<Vec<(RuleKey, u32)>>);
 
-/// Identifies a rule while it has requests in flight: the address of its counters.
+/// Identifies a rule while it has requests in flight. The value is the address of the rule's counters.
 pub(crate) type RuleKey = usize;
 
 impl ConnectionRequests {
-    /// Counts a request of `rule`; returns their number, including this one.
+    /// Counts a request of `rule`. Returns the number of requests of the rule, including this one.
     pub(crate) fn begin(&self, rule: RuleKey) -> u32 {
         let mut counts = self.counts();
         match counts.iter_mut().find(|(key, _)| *key == rule) {
@@ -33,7 +33,7 @@ impl ConnectionRequests {
         };
         counts[at].1 -= 1;
         if counts[at].1 == 0 {
-            // The address may belong to another rule later.
+            // Removed, because the address may later belong to the counters of another rule.
             counts.swap_remove(at);
         }
     }

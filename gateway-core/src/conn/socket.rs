@@ -1,4 +1,4 @@
-//! Opening listening sockets and setting options of accepted ones.
+//! Opens listening sockets and sets options of accepted sockets.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,8 @@ use crate::plan::TcpSettings;
 /// Length of the accept queue.
 const BACKLOG: i32 = 4096;
 
-/// Opens a listening socket with `SO_REUSEPORT`: sockets on the same address share its connections.
+/// Opens a listening socket with `SO_REUSEPORT`. Sockets on the same address share the connections to this
+/// address.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -30,7 +31,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Opens `count` listening sockets, all on the same port. Port 0 selects a free port.
+/// Opens `count` listening sockets on the same port. If the port is 0, the system selects a free port.
 pub(crate) fn bind_all(
     mut address: SocketAddr,
     count: usize,
@@ -47,18 +48,18 @@ pub(crate) fn bind_all(
 /// Whether accepted connections inherit `TCP_NODELAY` from the listening socket (tcp(7) of Linux).
 const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
 
-/// Sets the options that connections inherit from the listening socket, which saves one system call per
+/// Sets the options that connections inherit from the listening socket. This saves one system call per
 /// connection.
 ///
 /// # Errors
 ///
-/// As setsockopt(2).
+/// The errors of setsockopt(2).
 pub(crate) fn set_up_listener(listener: &TcpListener) -> io::Result<()> {
     SockRef::from(listener).set_tcp_nodelay(true)
 }
 
-/// Applies the settings of a port to an accepted connection, in addition to [`set_up_listener`]. Options
-/// that the system rejects keep their defaults.
+/// Applies the settings of a port to an accepted connection, in addition to [`set_up_listener`]. If the
+/// system rejects an option, the option keeps its default.
 ///
 /// # Errors
 ///

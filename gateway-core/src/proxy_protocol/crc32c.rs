@@ -1,10 +1,10 @@
-//! CRC-32C (Castagnoli) with a table of 256 entries. A faster algorithm is unnecessary: headers are short
-//! and sent once per connection.
+//! CRC-32C (Castagnoli) with a table of 256 entries. A faster algorithm is unnecessary, because headers are
+//! short and are sent once per connection.
 
-/// Polynomial, bits reversed.
+/// Polynomial, with reversed bits.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 
-/// Register value after eight shifts, by the low byte of the register.
+/// Register value after eight shifts, indexed by the low byte of the register.
 const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {
@@ -37,7 +37,7 @@ pub(super) fn update(register: u32, bytes: &[u8]) -> u32 {
     })
 }
 
-/// The checksum for the final register.
+/// The checksum that follows from the final register value.
 pub(super) fn finish(register: u32) -> u32 {
     !register
 }
@@ -46,7 +46,7 @@ pub(super) fn finish(register: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Test vectors of RFC 3720, appendix B.4, and the check value of `123456789`.
+    /// Test vectors of RFC 3720, appendix B.4, and the check value for `123456789`.
     #[test]
     fn sums_are_those_of_the_rfc() {
         let ascending: Vec<u8> = (0..32).collect();

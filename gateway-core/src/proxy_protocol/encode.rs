@@ -1,18 +1,18 @@
 //! Encoder of PROXY headers for connections to backends.
 //!
-//! Without addresses the header is `UNKNOWN` or `LOCAL`, so an unknown address does not fail the connection.
+//! If the addresses are unknown, the header is `UNKNOWN` or `LOCAL`, so the connection is still usable.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{Addresses, Tlv, Transport, crc32c, tlv, v2};
 
-/// Error of a value that exceeds its maximum length, such as a TLV or header above 65,535 bytes.
+/// Error: a value exceeds its maximum length, for example a TLV or header above 65,535 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("too long for a PROXY header")]
 pub struct TooLong;
 
-/// Appends a version 1 header to `out`. Without addresses the protocol is `UNKNOWN`.
+/// Appends a version 1 header to `out`. If `addresses` is `None`, the protocol is `UNKNOWN`.
 pub fn encode_v1(addresses: Option<Addresses>, out: &mut Vec<u8>) {
     const INFALLIBLE: &str = "writing to a Vec does not fail";
     let Some(addresses) = addresses else {
@@ -33,11 +33,11 @@ pub fn encode_v1(addresses: Option<Addresses>, out: &mut Vec<u8>) {
     .expect(INFALLIBLE);
 }
 
-/// Appends a version 2 header to `out`. Without addresses the command is `LOCAL`. With `checksum` the last
-/// TLV is a CRC32c. A [`Tlv::Crc32c`] in `tlvs` is ignored.
+/// Appends a version 2 header to `out`. If there are no addresses, the command is `LOCAL`. If `checksum` is
+/// set, the last TLV is a CRC32c. Any [`Tlv::Crc32c`] in `tlvs` is ignored.
 ///
 /// # Errors
-/// A TLV or the header is too long. `out` is unchanged.
+/// [`TooLong`] if a TLV or the header is too long. `out` is then unchanged.
 pub fn encode_v2(
     addresses: Option<(Transport, Addresses)>,
     tlvs: &[Tlv<'_>],
@@ -107,7 +107,7 @@ fn write_addresses(addresses: Addresses, out: &mut Vec<u8>) -> u8 {
     family
 }
 
-/// Both addresses as IPv4, or both as IPv6: a header has a single address family.
+/// Converts both addresses to IPv4 or both to IPv6, because a header has a single address family.
 fn same_family(addresses: Addresses) -> (IpAddr, IpAddr) {
     let canonical = |at: SocketAddr| at.ip().to_canonical();
     let (source, destination) = (

@@ -10,10 +10,10 @@
 //! | [`Error::Absent`] | the bytes match neither signature: no PROXY header |
 //! | [`Error::Invalid`] | the bytes match a signature, but the header is invalid |
 //!
-//! A prefix that no further byte can complete to a valid header returns [`Error::Invalid`] immediately, so
-//! the caller does not wait for a timeout. The body of a version 2 header is the exception: its length is
-//! known and bounded, and the specification forbids a receiver to parse addresses before the whole block
-//! is received.
+//! If no further bytes can complete the received bytes to a valid header, the result is [`Error::Invalid`]
+//! immediately, so the caller does not have to wait for a timeout. The body of a version 2 header is the
+//! exception: its length is known and bounded, and the specification forbids a receiver to parse addresses
+//! before the whole block is received.
 //!
 //! ```
 //! use towergate_core::proxy_protocol::{DEFAULT_LIMIT, Error, decode};
@@ -39,9 +39,11 @@
 //! | v2 `len` above the caller's limit | accepted | invalid | bounds the caller's buffer; the gateway sets the maximum of 65,535 bytes, because its buffer grows only with received bytes |
 //! | v2 IPv4-mapped addresses | kept as IPv6 | IPv4 | rules for IPv4 networks match them |
 //!
-//! Where the specification leaves a choice, the decoder follows Envoy: `PROXY` with an unspecified family
-//! or protocol, or with Unix addresses, is invalid; datagram and stream protocols are both accepted;
-//! unspecified, multicast and broadcast addresses are invalid.
+//! Where the specification leaves a choice, the decoder behaves like Envoy:
+//!
+//! - `PROXY` with an unspecified family or protocol, or with Unix addresses, is invalid.
+//! - Datagram and stream protocols are both accepted.
+//! - Unspecified, multicast and broadcast addresses are invalid.
 //!
 //! TLV values are unauthenticated input. Validate a value with [`http::HeaderValue::from_bytes`] before
 //! copying it into a header field.
@@ -70,7 +72,7 @@ pub const DEFAULT_LIMIT: u16 = 4096;
 /// PROXY protocol of client connections, version 1 or 2.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ProxyProtocol {
-    /// Whether connections without a PROXY header are also served. Default: `false`: they are
+    /// Whether connections without a PROXY header are also served. Default: `false`; these connections are
     /// closed.
     pub optional: bool,
 }
@@ -79,7 +81,8 @@ pub struct ProxyProtocol {
 /// after its fixed part, in bytes.
 ///
 /// # Errors
-/// See [`Error`]. After [`Error::Incomplete`], call again with the same bytes and at least `needed` more.
+/// See [`Error`]. After [`Error::Incomplete`], call the function again with the same bytes and at least
+/// `needed` further bytes.
 pub fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     if begins(bytes, v1::SIGNATURE) {
         v1::decode(bytes)
@@ -101,7 +104,7 @@ fn begins(bytes: &[u8], signature: &[u8]) -> bool {
 pub struct Decoded<'a> {
     /// The header.
     pub header: Header<'a>,
-    /// Length of the header in bytes. The client's data follows.
+    /// Length of the header in bytes. The client's data follows the header.
     pub len: usize,
 }
 
@@ -110,7 +113,7 @@ pub struct Decoded<'a> {
 pub struct Header<'a> {
     /// Version of the protocol.
     pub version: Version,
-    /// Command, with the addresses of a proxied connection.
+    /// Command. Contains the addresses of a proxied connection.
     pub command: Command,
     /// TLVs. Empty in version 1 and with [`Command::Local`].
     pub tlvs: Tlvs<'a>,
@@ -138,8 +141,8 @@ pub enum Version {
 /// Command of a header.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Command {
-    /// `LOCAL` (version 2): a connection of the sender itself, such as a health check. `UNKNOWN`
-    /// (version 1): a connection without known addresses. The addresses of the TCP connection apply.
+    /// Version 2, `LOCAL`: a connection of the sender itself, such as a health check. Version 1, `UNKNOWN`: a
+    /// connection without known addresses. In both cases the addresses of the TCP connection apply.
     Local,
     /// A proxied connection of a client.
     Proxy(Transport, Addresses),
@@ -154,12 +157,13 @@ pub enum Transport {
     Datagram,
 }
 
-/// Addresses of the client's connection: unicast, with IPv4-mapped addresses converted to IPv4.
+/// Addresses of the client's connection. They are unicast, and IPv4-mapped IPv6 addresses are converted to
+/// IPv4.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Addresses {
     /// Address of the client.
     pub source: SocketAddr,
-    /// Address that the client connected to.
+    /// Address to which the client connected.
     pub destination: SocketAddr,
 }
 
@@ -167,10 +171,10 @@ pub struct Addresses {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// At least `needed` more bytes are missing; never 0.
+    /// The header is incomplete: at least `needed` more bytes are missing.
     #[error("at least {needed} bytes are missing")]
     Incomplete {
-        /// Minimum number of missing bytes.
+        /// Minimum number of missing bytes, at least 1.
         needed: usize,
     },
     /// The bytes match neither signature.
@@ -185,19 +189,19 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// The binary signature with a version other than 2.
+    /// The signature of version 2 is followed by a version other than 2.
     #[error("version")]
     Version,
-    /// A command other than `LOCAL` and `PROXY`.
+    /// The command is neither `LOCAL` nor `PROXY`.
     #[error("command")]
     Command,
-    /// An unknown or unsupported address family or protocol.
+    /// The address family or protocol is unknown or unsupported.
     #[error("protocol")]
     Protocol,
-    /// An address that is malformed, of the wrong family or not unicast.
+    /// An address is malformed, of the wrong family or not unicast.
     #[error("address")]
     Address,
-    /// A port that is malformed or out of range.
+    /// A port is malformed or out of range.
     #[error("port")]
     Port,
     /// The version 1 line exceeds 107 bytes, or `len` of version 2 exceeds the caller's limit.

@@ -1,4 +1,4 @@
-//! A slow reference decoder for complete headers, and property tests that compare [`decode`] with it.
+//! A slow reference decoder for complete headers. Property tests compare [`decode`] with it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,7 +9,7 @@ use proptest::sample::select;
 use super::*;
 use crate::unicast::unicast;
 
-/// Result of the reference decoder, without the reason of an error.
+/// Result of the reference decoder. Errors have no reason.
 #[derive(Debug, PartialEq)]
 enum Reading {
     Header(Command, Vec<(u8, Vec<u8>)>, usize),
@@ -186,7 +186,7 @@ fn slow_crc32c(bytes: &[u8], body: &[u8], mut at: usize) -> u32 {
     !register
 }
 
-/// Valid headers whose suffixes can complete other headers.
+/// Valid headers. A suffix of one of them can complete other headers.
 fn templates(begun: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = vec![b"PROXY UNKNOWN\r\n".to_vec()];
     all.push(b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\n".to_vec());
@@ -214,11 +214,12 @@ fn templates(begun: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// Minimum number of bytes that complete `begun` to a valid header, among the suffixes of the templates.
+/// Minimum number of bytes that complete `begun` to a valid header. Only suffixes of the templates are tried.
 fn completion(begun: &[u8], limit: u16) -> Option<usize> {
     let mut ends: Vec<Vec<u8>> = Vec::new();
     for whole in templates(begun) {
-        // Any suffix can complete a line. A binary header is completed by position.
+        // A line may be completed by any suffix of a line. A binary header is completed by the bytes that
+        // have the same position in the template.
         let line = whole.starts_with(b"P") && begun.starts_with(b"P");
         let cuts = if line {
             0..whole.len()
@@ -324,7 +325,7 @@ fn any_binary() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// `bytes` with at most one byte replaced, and possibly truncated.
+/// Changes `bytes`: replaces at most one byte, and possibly truncates the end.
 fn damaged(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![Just(1.0), 0.0..1.0];
     (bytes, any::<Option<(prop::sample::Index, u8)>>(), part).prop_map(
@@ -423,7 +424,7 @@ proptest! {
         prop_assert_eq!(found, tlvs);
     }
 
-    /// A prefix of a header is incomplete, or has the same kind of result as the whole header.
+    /// A prefix of a header is incomplete, or its result is of the same kind as that of the whole header.
     #[test]
     fn no_cut_changes_the_answer(
         bytes in prop_oneof![damaged(any_line()), damaged(any_binary())],

@@ -1,5 +1,5 @@
-//! Tests of the rules of the specification and of the stricter rules of this module. Includes recorded
-//! results of Envoy.
+//! Tests of the rules of the specification, and of the stricter rules of this module. Some expected results
+//! are recorded from Envoy.
 
 mod tlvs;
 
@@ -324,7 +324,7 @@ fn pp_12_to_14_only_internet_addresses_are_taken() {
         let header = v2(0x21, family, &[&body[..216]]);
         match family {
             0x11 | 0x12 | 0x21 | 0x22 => {
-                // The body after the addresses contains no valid TLVs.
+                // For these families, decoding reaches the TLVs, which are invalid.
                 invalid(&header, I::Tlv);
             }
             _ => invalid(&header, I::Protocol),

@@ -1,4 +1,4 @@
-//! TLVs after the addresses of version 2: type (1 byte), length (2 bytes), value.
+//! TLVs, which follow the addresses of version 2. Each consists of type (1 byte), length (2 bytes) and value.
 
 use nom::IResult;
 use nom::Parser;
@@ -8,7 +8,7 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 
 use super::{Invalid, TooLong};
 
-/// Length of type and length fields in bytes.
+/// Length of the fields type and length, in bytes.
 pub(super) const HEAD: usize = 3;
 /// Type of the checksum (`PP2_TYPE_CRC32C`).
 pub(super) const CRC32C: u8 = 0x03;
@@ -27,7 +27,7 @@ impl<'a> Tlvs<'a> {
     /// Validates all TLVs in `bytes`.
     ///
     /// # Errors
-    /// A TLV is truncated, or its length is invalid for its type.
+    /// Fails if a TLV is truncated, or its length is invalid for its type.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Invalid> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -38,7 +38,7 @@ impl<'a> Tlvs<'a> {
         Ok(Self(bytes))
     }
 
-    /// Encoded TLVs as received.
+    /// The encoded TLVs as received.
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
     }
@@ -76,7 +76,7 @@ impl<'a> Iterator for TlvIter<'a> {
     }
 }
 
-/// Iterator over types and undecoded values. Ends at the first truncated TLV.
+/// Iterator over types and undecoded values. It ends at the first truncated TLV.
 #[derive(Clone, Debug)]
 pub(super) struct Raw<'a>(&'a [u8]);
 
@@ -100,9 +100,9 @@ fn raw(input: &[u8]) -> IResult<&[u8], (u8, &[u8]), ()> {
 pub enum Tlv<'a> {
     /// Application protocol (`PP2_TYPE_ALPN`).
     Alpn(&'a [u8]),
-    /// Host name that the client requested, such as the SNI (`PP2_TYPE_AUTHORITY`).
+    /// Host name that the client requested, for example by SNI (`PP2_TYPE_AUTHORITY`).
     Authority(&'a [u8]),
-    /// CRC32c checksum of the header, verified by the decoder (`PP2_TYPE_CRC32C`).
+    /// CRC32c checksum of the header (`PP2_TYPE_CRC32C`). The decoder verifies it.
     Crc32c(u32),
     /// Padding (`PP2_TYPE_NOOP`).
     Noop(&'a [u8]),
@@ -118,8 +118,8 @@ pub enum Tlv<'a> {
     AzureLinkId(u32),
     /// Google Cloud: id of the Private Service Connect connection.
     GcpConnectionId(u64),
-    /// Any other type, with its value. Includes the types of cloud providers if the value does not have
-    /// the provider's format, because other senders may use these types.
+    /// Any other type, with its value. The types of cloud providers are included if the value does not have
+    /// the provider's format, because other senders may also use these types.
     Other(u8, &'a [u8]),
 }
 
@@ -127,7 +127,7 @@ impl<'a> Tlv<'a> {
     /// Decodes a value by its type.
     ///
     /// # Errors
-    /// The length is invalid for the type.
+    /// Fails if the length is invalid for the type.
     fn decode(kind: u8, value: &'a [u8]) -> Result<Self, Invalid> {
         Ok(match (kind, value) {
             (0x01, _) => Self::Alpn(value),
@@ -152,7 +152,7 @@ impl<'a> Tlv<'a> {
     /// Appends the TLV to `out`.
     ///
     /// # Errors
-    /// The value is longer than 65,535 bytes, or a unique id longer than 128 bytes.
+    /// Fails if the value is longer than 65,535 bytes, or a unique id is longer than 128 bytes.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
         match *self {
             Self::Alpn(value) => encode_tlv(0x01, &[value], out),
@@ -175,11 +175,11 @@ impl<'a> Tlv<'a> {
     }
 }
 
-/// Appends a TLV of any type to `out`. Its value is the concatenation of the parts `value`. On error `out`
+/// Appends a TLV of any type to `out`. Its value is the concatenation of the parts in `value`. On error `out`
 /// is unchanged.
 ///
 /// # Errors
-/// The value is longer than 65,535 bytes.
+/// Fails if the value is longer than 65,535 bytes.
 pub fn encode_tlv(kind: u8, value: &[&[u8]], out: &mut Vec<u8>) -> Result<(), TooLong> {
     let len: usize = value.iter().map(|part| part.len()).sum();
     let len = u16::try_from(len).map_err(|_| TooLong)?;
@@ -191,13 +191,14 @@ pub fn encode_tlv(kind: u8, value: &[&[u8]], out: &mut Vec<u8>) -> Result<(), To
     Ok(())
 }
 
-/// TLS session of the client, as reported by the sender.
+/// TLS session of the client, as stated by the sender.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ssl<'a> {
     /// Bit 0: the client connected over TLS. Bit 1: the client presented a certificate on this connection.
     /// Bit 2: the client presented a certificate in this TLS session.
     pub client: u8,
-    /// Result of the verification. 0: the client presented a certificate, and it was verified.
+    /// Result of verifying the client certificate. 0 means that the client presented a certificate and it was
+    /// verified.
     pub verify: u32,
     /// TLVs nested in the value.
     pub fields: SslFields<'a>,
@@ -220,22 +221,22 @@ impl<'a> Ssl<'a> {
         self.client & 0x01 != 0
     }
 
-    /// Whether the client presented a certificate, on this connection or earlier in the TLS session, and
-    /// the sender verified it.
+    /// Whether the client presented a certificate that the sender verified. The client may have presented the
+    /// certificate on this connection or earlier in the TLS session.
     pub fn is_verified(&self) -> bool {
         self.client & 0x06 != 0 && self.verify == 0
     }
 }
 
-/// TLVs nested in [`Ssl`], none truncated.
+/// TLVs nested in [`Ssl`]. None of them is truncated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SslFields<'a>(&'a [u8]);
 
 impl<'a> SslFields<'a> {
-    /// Validates the TLVs in `bytes`. [`encode_tlv`] with a type from 0x21 to 0x28 encodes them.
+    /// Validates the TLVs in `bytes`. They can be encoded by [`encode_tlv`] with a type from 0x21 to 0x28.
     ///
     /// # Errors
-    /// A TLV is truncated.
+    /// Fails if a TLV is truncated.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Invalid> {
         let len: usize = Raw(bytes).map(|(_, value)| HEAD + value.len()).sum();
         if len == bytes.len() {

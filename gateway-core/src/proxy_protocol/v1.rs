@@ -1,7 +1,7 @@
-//! Version 1: a line such as `PROXY TCP4 203.0.113.7 192.0.2.1 56324 443`, ended by CRLF.
+//! Version 1: a line that ends with CRLF, such as `PROXY TCP4 203.0.113.7 192.0.2.1 56324 443`.
 //!
-//! The line is decoded field by field. An incomplete field is completed with each of the shortest possible
-//! suffixes: if none yields a valid field, the line is invalid.
+//! The line is decoded field by field. To validate an incomplete field, it is completed by each of a few
+//! short suffixes. If no suffix yields a valid field, the line is invalid.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -14,23 +14,24 @@ pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 /// Maximum length of a line in bytes, including CRLF.
 pub(super) const LONGEST: usize = 107;
 
-/// Minimum length in bytes of the rest of the line after the signature, by protocol. Shortest first.
+/// For each protocol, the minimum length of the line after the signature, in bytes. The shortest one is
+/// first.
 const SHORTEST: [(&[u8], usize); 3] = [
     (b"UNKNOWN", "UNKNOWN\r\n".len()),
     (b"TCP6 ", "TCP6 ::1 ::1 1 1\r\n".len()),
     (b"TCP4 ", "TCP4 1.1.1.1 1.1.1.1 1 1\r\n".len()),
 ];
 
-/// Error of a decoding step.
+/// Reason why a decoding step stopped.
 enum Stop {
-    /// Minimum number of missing bytes.
+    /// The line is incomplete. The value is the minimum number of missing bytes.
     Missing(usize),
     Invalid(Invalid),
 }
 
 type Step<'a, T> = Result<(T, &'a [u8]), Stop>;
 
-/// Decodes `bytes`, which start with the signature or are a prefix of it.
+/// Decodes `bytes`, which must start with the signature or be a prefix of it.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded<'static>, Error> {
     let window = &bytes[..bytes.len().min(LONGEST)];
     match line(window) {
@@ -71,7 +72,7 @@ fn line(window: &[u8]) -> Step<'_, Command> {
     }
 }
 
-/// Decodes the rest of an `UNKNOWN` line. Ignores all bytes before CRLF, a lone CR or LF included.
+/// Decodes the rest of an `UNKNOWN` line. All bytes before CRLF are ignored, including a lone CR or LF.
 fn unknown(rest: &[u8]) -> Step<'_, Command> {
     match rest {
         [] | [b' ', ..] => {}
@@ -93,7 +94,7 @@ struct Family {
     longest: usize,
     /// Minimum length of an address in bytes.
     shortest: usize,
-    /// Suffixes that can complete the prefix of an address. Shortest first.
+    /// Suffixes that can complete the prefix of an address. The shortest one is first.
     ends: &'static [&'static str],
 }
 
@@ -167,7 +168,8 @@ fn port_field() -> Field<u16> {
 }
 
 impl<T> Field<T> {
-    /// Decodes the field up to the delimiter `end`. At least `after` bytes follow the delimiter.
+    /// Decodes the field up to the delimiter `end`. `after` is the minimum number of bytes after the
+    /// delimiter.
     fn decode<'a>(&self, rest: &'a [u8], end: u8, after: usize) -> Step<'a, T> {
         let window = &rest[..rest.len().min(self.longest + 1)];
         let decoded = match window.iter().position(|&byte| byte == end) {
@@ -183,7 +185,7 @@ impl<T> Field<T> {
         decoded.ok_or(Stop::Invalid(self.invalid))
     }
 
-    /// Minimum number of bytes that complete the field `begun`. `None` if no suffix completes it.
+    /// Minimum number of bytes that complete the field `begun`. `None` if no suffix completes the field.
     fn shortest_end(&self, begun: &[u8]) -> Option<usize> {
         let mut buffer = [0; 64];
         if begun.len() > self.longest {
@@ -199,7 +201,8 @@ impl<T> Field<T> {
     }
 }
 
-/// Decodes a decimal port without sign and leading zeros. `u16::from_str` accepts `+80` and `080`.
+/// Decodes a decimal port without sign and without leading zeros. `u16::from_str` would accept `+80` and
+/// `080`.
 fn port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let leading_zero = text.len() > 1 && text.starts_with('0');

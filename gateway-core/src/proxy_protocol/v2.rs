@@ -1,4 +1,5 @@
-//! Version 2: a signature of 12 bytes, 4 bytes for version, command, family and length, addresses, TLVs.
+//! Version 2: a signature of 12 bytes, 4 bytes for version, command, family and length, then addresses and
+//! TLVs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::unicast::unicast;
 
-/// Signature of version 2. Contains a NUL byte, which text protocols do not send.
+/// Signature of version 2. It contains a NUL byte, which does not occur in text protocols.
 pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Length of the fixed part, before the addresses, in bytes.
@@ -23,14 +24,14 @@ enum Family {
     V6,
 }
 
-/// Kind of the body, from the fixed part.
+/// Kind of the body, as the fixed part states it.
 enum Body {
-    /// Body of `LOCAL`, skipped without decoding.
+    /// Body of `LOCAL`. It is skipped without decoding.
     Local,
     Proxy(Family, Transport),
 }
 
-/// Decodes `bytes`, which start with the signature or are a prefix of it.
+/// Decodes `bytes`, which must start with the signature or be a prefix of it.
 pub(super) fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     let Some((body, len)) = fixed(bytes, limit)? else {
         let needed = FIXED - bytes.len();
@@ -56,8 +57,8 @@ pub(super) fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     Ok(Decoded { header, len })
 }
 
-/// Decodes the fixed part: the kind of the body and its length in bytes. Checks each byte on arrival.
-/// `None` if the fixed part is incomplete.
+/// Decodes the fixed part: the kind of the body and its length in bytes. Each byte is checked as soon as it
+/// has been received. `None` if the fixed part is incomplete.
 fn fixed(bytes: &[u8], limit: u16) -> Result<Option<(Body, usize)>, Invalid> {
     let [limit_high, _] = limit.to_be_bytes();
     let (high, low) = (bytes.get(14), bytes.get(15));

@@ -1,4 +1,4 @@
-//! ClientHellos of rustls, of a minimal encoder, and malformed ones.
+//! Tests with ClientHellos of rustls, of a minimal encoder, and with malformed ones.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::*;
 
-/// ClientHello of rustls.
+/// A ClientHello that rustls encodes.
 fn hello_of_rustls(name: &str) -> Vec<u8> {
     let config = ClientConfig::builder_with_provider(towergate_tls::default_provider())
         .with_safe_default_protocol_versions()
@@ -33,7 +33,7 @@ fn server_name_extension(name: &[u8]) -> Vec<u8> {
     [&[0, 0][..], &with_length(&with_length(&name))].concat()
 }
 
-/// Handshake message with these extensions.
+/// A handshake message with these extensions.
 fn message_with(session: &[u8], suites: &[u8], extensions: Option<&[u8]>) -> Vec<u8> {
     let mut body = [&[3, 3][..], &[7; 32], &[session.len() as u8], session].concat();
     body.extend(with_length(suites));

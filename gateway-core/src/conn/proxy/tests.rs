@@ -39,7 +39,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(15)
 }
 
-/// A pipe that yields `pieces` one millisecond apart, then ends or stays open.
+/// A pipe that yields `pieces` at intervals of one millisecond, then ends or stays open.
 fn sending(pieces: Vec<Vec<u8>>, ends: bool) -> DuplexStream {
     let (mut client, server) = duplex(64 * 1024);
     tokio::spawn(async move {

@@ -33,13 +33,15 @@ fn pp_18_a_checksum_must_be_right() {
         let mut flipped = header.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let result = decode(&flipped, DEFAULT_LIMIT);
-        // Byte 12 can become the command LOCAL, which skips the body; byte 33 is the type of the checksum.
+        // Two bytes are excluded. In byte 12, a changed bit can result in the command LOCAL, for which the
+        // body is skipped. Byte 33 is the type of the checksum.
         if bit / 8 != 12 && bit / 8 != 33 {
             assert!(result.is_err(), "bit {bit}: {result:?}");
         }
     }
 
-    // The checksum covers the TLVs before and after it. Its own value counts as zeros.
+    // The checksum covers the TLVs before and after it. Its own value is replaced by zeros for the
+    // calculation.
     let tlvs = b"\x01\0\x02h2\x03\0\x04\0\0\0\0\x02\0\x06a.test";
     let mut around = v2(0x21, 0x11, &[&V4, tlvs]);
     let sum = crc32c::finish(crc32c::update(crc32c::START, &around));
