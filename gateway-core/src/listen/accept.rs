@@ -1,7 +1,7 @@
-//! An accepted connection up to the point where its protocol takes over: PROXY header, TLS, route,
-//! connection limit.
+//! The steps of an accepted connection before its protocol is served: PROXY header, TLS, route, connection
+//! limit.
 //!
-//! Nothing is written before the PROXY header, if the port expects one, is complete and valid.
+//! If the port expects a PROXY header, no byte is written before the header is complete and valid.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use crate::stream::copy::CopyLimits;
 use crate::stream::{StreamRecord, StreamTable, StreamTarget, TcpProxy, proxy as proxy_stream};
 use crate::traffic::SelectedEndpoint;
 
-/// A connection whose PROXY header, if the port expects one, has been read.
+/// A connection after its PROXY header, if the port expects one, has been read.
 type Stream = Prefixed<TcpStream>;
 
 /// A connection with TLS terminated by the gateway.
@@ -39,11 +39,11 @@ struct TlsConnection {
     listener: Arc<ListenerConfig>,
 }
 
-/// A ClientHello that has been read and not answered, with its listener.
+/// A ClientHello to which no response has been sent, with its listener.
 enum ClientHello {
     /// The gateway terminates TLS.
     Terminate(Box<tls::Hello<Prefixed<Stream>>>),
-    /// The backend terminates TLS. The ClientHello is put back in front of the stream.
+    /// The backend terminates TLS. The ClientHello is read again from the stream.
     Passthrough {
         stream: Stream,
         server_name: Option<String>,
@@ -51,32 +51,32 @@ enum ClientHello {
     },
 }
 
-/// Why a TLS handshake did not complete.
+/// Reason why a TLS handshake did not complete.
 enum HandshakeFailure {
-    /// The handshake failed, for the reason that metrics report.
+    /// The handshake failed. Contains the reason for metrics.
     Failed(&'static str),
-    /// The connection limit of the listener is reached. The connection is still open.
+    /// The connection limit of the listener is reached. The connection is not closed yet.
     OverLimit(ClientHello),
-    /// No ClientHello arrived before the end of the drain's grace period.
+    /// No ClientHello arrived before the grace period of the drain ended.
     Draining,
-    /// No route or endpoint is available; the stream log has the record.
+    /// No route or endpoint is available. The record is in the stream log.
     Unroutable,
 }
 
-/// An accepted connection whose protocol has not taken over yet.
+/// An accepted connection whose protocol is not served yet.
 struct PendingConnection<H> {
     server: Server<H>,
     config: Arc<PortConfig>,
     drain: Drain,
     guard: ConnectionGuard,
     started: Instant,
-    /// Deadline of the PROXY header and the ClientHello.
+    /// Time at which the PROXY header and the ClientHello must be complete.
     deadline: Instant,
-    /// Final once the PROXY header is read.
+    /// Addresses of the connection. They are final once the PROXY header has been read.
     addrs: ConnectionAddrs,
 }
 
-/// A connection that is ready for its protocol.
+/// A connection whose protocol can be served.
 enum ReadyConnection<H> {
     Plain(Stream, ConnectionContext<H>),
     Tls(Box<TlsStream<Prefixed<Stream>>>, ConnectionContext<H>),
@@ -130,7 +130,8 @@ pub(super) async fn serve<H: Handler>(
     }
 }
 
-/// Brings a connection to the point where its protocol takes over. `None`: the connection is closed.
+/// Performs all steps before the protocol of a connection is served. `None` if the connection has been
+/// closed.
 async fn establish<H: Handler>(
     stream: TcpStream,
     tcp_peer: SocketAddr,
@@ -151,8 +152,8 @@ async fn establish<H: Handler>(
     };
     match &config.protocol {
         PortProtocol::Plain(listener) => connection.establish_plain(stream, listener).await,
-        // Boxed: these futures are large, and a connection would otherwise keep their memory until
-        // it ends.
+        // Boxed, because these futures are large. The memory of a box is freed as soon as the future has
+        // completed; otherwise it would be occupied until the connection ends.
         PortProtocol::Tls(_) | PortProtocol::Mixed(_) => {
             pin_boxed_with(|| connection.establish_tls(stream)).await
         }
@@ -209,7 +210,7 @@ impl<H: Handler> PendingConnection<H> {
             Err(HandshakeFailure::OverLimit(hello)) => {
                 let listener = hello.listener().clone();
                 self.delay_close(&listener).await;
-                // `hello` owns the socket: it is closed here, after the delay.
+                // `hello` owns the socket. The socket is closed here, after the delay.
                 drop(hello);
             }
             Err(HandshakeFailure::Draining | HandshakeFailure::Unroutable) => {}
@@ -217,7 +218,8 @@ impl<H: Handler> PendingConnection<H> {
         None
     }
 
-    /// Counts the connection for its listener; `false` if the listener's limit is reached.
+    /// Counts the connection for its listener. Returns `false` if the connection limit of the listener is
+    /// reached.
     fn admit(&mut self, listener: &ListenerConfig) -> bool {
         let limit = listener.settings.limits.connections;
         self.guard.admit(&listener.connections, limit)
@@ -259,7 +261,7 @@ impl<H: Handler> PendingConnection<H> {
         }
     }
 
-    /// Completes the handshake of a connection whose TLS the gateway terminates.
+    /// Completes the handshake of a connection for which the gateway terminates TLS.
     async fn terminate(
         &self,
         hello: Box<tls::Hello<Prefixed<Stream>>>,
@@ -277,8 +279,8 @@ impl<H: Handler> PendingConnection<H> {
         })
     }
 
-    /// Picks the endpoint of a connection to `target`. `None`: no route or endpoint is available, and
-    /// the stream log has the record.
+    /// Picks the endpoint of a connection to `target`. `None` if no route or endpoint is available. The
+    /// record is then in the stream log.
     async fn select(
         &self,
         table: &StreamTable,
@@ -328,7 +330,7 @@ impl<H: Handler> PendingConnection<H> {
         record
     }
 
-    /// Prepares to proxy the connection's bytes.
+    /// Creates the future that proxies the bytes of the connection.
     fn into_proxied(
         self,
         client: impl crate::stream::ClientStream + 'static,
@@ -355,14 +357,14 @@ impl<H: Handler> PendingConnection<H> {
         Some(ReadyConnection::Proxied(proxying))
     }
 
-    /// Reads the PROXY header, if the port expects one. `None`: the connection must be closed.
+    /// Reads the PROXY header if the port expects one. `None` if the connection must be closed.
     async fn read_proxy(&mut self, mut stream: TcpStream) -> Option<Stream> {
         let config = self.config.clone();
         let Some(mode) = &config.tcp.proxy_protocol else {
             self.set_addrs(&stream, None)?;
             return Some(Prefixed::new(stream, bytes::Bytes::new()));
         };
-        // Biased: in most cases the header is available at once, and the drain need not be watched.
+        // Biased, because in most cases the header is available at once and the drain need not be polled.
         let preamble = tokio::select! {
             biased;
             preamble = proxy::read(&mut stream, mode, self.deadline) => preamble,
@@ -380,8 +382,8 @@ impl<H: Handler> PendingConnection<H> {
         }
     }
 
-    /// Sets the addresses from the PROXY header, else from the socket. `None`: the client has closed
-    /// the connection.
+    /// Sets the addresses. They are those of the PROXY header, or those of the socket if there is no header.
+    /// `None` if the client has closed the connection.
     fn set_addrs(&mut self, stream: &TcpStream, addresses: Option<Addresses>) -> Option<()> {
         self.addrs = match addresses {
             Some(_) => self.addrs.replaced_by(addresses),
@@ -390,7 +392,7 @@ impl<H: Handler> PendingConnection<H> {
         Some(())
     }
 
-    /// Reads the ClientHello. The error is the reason that metrics report.
+    /// Reads the ClientHello. The error is a reason for metrics.
     async fn read_hello(&self, mut stream: Stream) -> Result<ClientHello, &'static str> {
         let mut preamble = Preamble::default();
         let read = preamble.read(&mut stream);
@@ -422,8 +424,8 @@ impl<H: Handler> PendingConnection<H> {
         }
     }
 
-    /// Reads the ClientHello on a port where the backend may have to answer it, so nothing may be
-    /// written before the listener is known.
+    /// Reads the ClientHello on a port on which some backends terminate TLS. Nothing may be written before
+    /// the listener is known, because the backend may have to respond.
     async fn peek_hello(
         &self,
         mut stream: Prefixed<Stream>,
@@ -471,8 +473,8 @@ impl<H: Handler> PendingConnection<H> {
         }
     }
 
-    /// Keeps a connection over the limit open for the configured delay, so that its client does not
-    /// reconnect at once.
+    /// Waits for the configured delay before a connection over the limit is closed, so that its client does
+    /// not reconnect at once.
     async fn delay_close(self, listener: &ListenerConfig) {
         let delay = listener.settings.limits.close_delay.unwrap_or_default();
         tokio::select! {

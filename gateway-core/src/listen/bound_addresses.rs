@@ -1,9 +1,9 @@
-//! The addresses that this process has bound, and the check that no other process listens on a new one.
+//! The addresses that this process has bound, and the check that no other process listens on a new address.
 //!
-//! Every worker has its own socket for each address (`SO_REUSEPORT`). The kernel would also let
-//! another process of the same user join these sockets, and connections would be spread over both.
-//! [`BoundAddresses::claim`] therefore binds a new address without `SO_REUSEPORT` first, which
-//! fails if another process listens on it.
+//! Every worker has its own socket for each address (`SO_REUSEPORT`). The kernel would also allow another
+//! process of the same user to open sockets on this address, and would distribute connections to both
+//! processes. Therefore [`BoundAddresses::claim`] first binds a new address without `SO_REUSEPORT`, which
+//! fails if another process listens on the address.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,13 +14,14 @@ use socket2::{Domain, Socket, Type};
 /// The addresses that this process has bound so far.
 #[derive(Debug, Default)]
 pub(crate) struct BoundAddresses {
-    /// Allows other processes to listen on the same addresses.
+    /// Whether other processes may listen on the same addresses.
     reuse_port: bool,
     bound: BTreeSet<SocketAddr>,
 }
 
 impl BoundAddresses {
-    /// No addresses yet. With `reuse_port`, addresses may be shared with other processes.
+    /// Creates an instance without addresses. If `reuse_port` is set, addresses may be shared with other
+    /// processes.
     pub(crate) fn new(reuse_port: bool) -> Self {
         Self {
             reuse_port,
@@ -28,22 +29,23 @@ impl BoundAddresses {
         }
     }
 
-    /// Checks that no other process has bound `address`. An address that overlaps one of this
-    /// process is not checked: its own sockets may still be open, for example while a listener
-    /// moves from one address to all.
+    /// Checks that no other process has bound `address`. If `address` overlaps an address of this process, it
+    /// is not checked, because sockets of this process may still be open. An example is a listener that
+    /// changes from one address to all addresses.
     ///
     /// # Errors
     ///
-    /// As bind(2): the address is in use, the port is privileged, or no interface has the address.
+    /// The errors of bind(2): the address is in use, the port is privileged, or no interface has the address.
     pub(crate) fn claim(&self, address: SocketAddr, kind: Type) -> io::Result<()> {
         let is_own = self.bound.iter().any(|own| overlap(*own, address));
-        // The kernel picks an unused port for port 0.
+        // For port 0, the kernel selects an unused port.
         if self.reuse_port || is_own || address.port() == 0 {
             return Ok(());
         }
         let socket = Socket::new(Domain::for_address(address), kind, None)?;
         if kind == Type::STREAM {
-            // A listening socket occupies the address; connections in TIME_WAIT do not.
+            // With this option, binding fails only if a socket listens on the address, and not because of
+            // connections in TIME_WAIT.
             socket.set_reuse_address(true)?;
         }
         if address.is_ipv6() {

@@ -1,4 +1,4 @@
-//! Configuration of a port, as accepted connections read it.
+//! Configuration of a port. It is read when a connection is accepted.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,32 +11,32 @@ use crate::http::settings::ListenerSettings;
 use crate::plan::{ListenerId, TcpSettings};
 use crate::stream::StreamTable;
 
-/// Configuration of a port. A connection reads it once, when it is accepted.
+/// Configuration of a port. Each connection reads it once, when it is accepted.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
-    /// Index of the port in snapshots, constant for the life of the port. Two ports on different
-    /// addresses may have the same number.
+    /// Index of the port in snapshots. It does not change while the port exists. The number of the port is no
+    /// suitable index, because two ports on different addresses may have the same number.
     pub slot: usize,
     /// Port number in the plan.
     pub port: u16,
     /// Settings that apply before a listener is selected.
     pub tcp: TcpSettings,
-    /// Protocol of the port, with the listeners that share it.
+    /// Protocol of the port, and the listeners that share the port.
     pub protocol: PortProtocol,
 }
 
-/// Protocol of a port, with its listeners.
+/// Protocol of a port, with the listeners.
 #[derive(Clone, Debug)]
 pub enum PortProtocol {
-    /// Plain HTTP. The listener of a request is selected by `Host`; connection settings are those of
-    /// the port's first listener.
+    /// HTTP without TLS. `Host` selects the listener of a request. The connection settings are those of the
+    /// first listener of the port.
     Plain(Arc<ListenerConfig>),
-    /// TLS terminated by the gateway. The listener is selected by SNI. A ClientHello without SNI, or
-    /// with an IP address, matches only a listener without a hostname. If no listener matches, the
-    /// connection is closed.
+    /// TLS terminated by the gateway. SNI selects the listener. A ClientHello without SNI, or with an IP
+    /// address as SNI, matches only a listener without a hostname. If no listener matches, the connection is
+    /// closed.
     Tls(NameMap<Arc<ListenerConfig>>),
-    /// As [`Self::Tls`], with listeners among them that pass TLS through to the backend; those have no
-    /// TLS configuration.
+    /// As [`Self::Tls`], but some listeners pass TLS through to the backend. These listeners have no TLS
+    /// configuration.
     Mixed(NameMap<Arc<ListenerConfig>>),
     /// Plain TCP.
     Tcp(Arc<ListenerConfig>),
@@ -49,12 +49,12 @@ pub struct ListenerConfig {
     pub id: ListenerId,
     /// Connection settings.
     pub settings: Arc<ListenerSettings>,
-    /// TLS configuration; `None` on a plain port and for TLS passthrough.
+    /// TLS configuration. `None` on a port without TLS and for TLS passthrough.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Verifier of client certificates; `None`: client certificates are not requested.
+    /// Verifier of client certificates. `None`: client certificates are not requested.
     pub clients: Option<Arc<ClientVerifier>>,
     /// Number of open connections, shared by all workers and kept across configuration changes.
     pub connections: Arc<AtomicU64>,
-    /// Routes of TCP and TLS connections; `None`: the listener serves HTTP.
+    /// Routes of TCP and TLS connections. `None`: the listener serves HTTP.
     pub streams: Option<Arc<StreamTable>>,
 }

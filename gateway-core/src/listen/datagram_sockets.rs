@@ -1,4 +1,4 @@
-//! UDP sockets, reconciled with the plan.
+//! UDP sockets, which are opened and closed according to the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,17 +26,17 @@ pub(crate) struct DatagramSockets {
     open: BTreeMap<SocketAddr, OpenAddress>,
     bound: BoundAddresses,
     inherited: InheritedSockets,
-    /// Whether [`OpenAddress::duplicates`] are kept.
+    /// Whether [`OpenAddress::duplicates`] are created.
     keeps_duplicates: bool,
 }
 
 /// An address with open sockets.
 struct OpenAddress {
-    /// Bound address; differs from the desired one if that had port 0.
+    /// Bound address. It differs from the desired address if that has port 0.
     bound: SocketAddr,
     config: Arc<ArcSwap<DatagramConfig>>,
     stop: CancellationToken,
-    /// The sockets once more, for the next process.
+    /// Duplicates of the sockets, for the next process.
     duplicates: Vec<OwnedFd>,
 }
 
@@ -44,7 +44,8 @@ struct OpenAddress {
 pub(crate) struct BoundSockets(Vec<(SocketAddr, Vec<UdpSocket>)>);
 
 impl DatagramSockets {
-    /// No sockets yet. `workers` will serve them. With `reuse_port`, addresses are shared with other processes.
+    /// Creates an instance without sockets. `workers` will serve the sockets. If `reuse_port` is set,
+    /// addresses may be shared with other processes.
     pub(crate) fn new(workers: &Workers, reuse_port: bool) -> Self {
         Self {
             workers: workers.senders(),
@@ -55,23 +56,23 @@ impl DatagramSockets {
         }
     }
 
-    /// Keeps a duplicate of each socket, for [`Self::duplicates`].
+    /// Sets whether duplicates of all sockets are created, for [`Self::duplicates`]. Default: false.
     pub(crate) fn keep_duplicates(mut self, keep: bool) -> Self {
         self.keeps_duplicates = keep;
         self
     }
 
-    /// Uses a socket of another process for `address`, if the next plan has it.
+    /// Adds a socket of another process. It is used if the next plan contains `address`.
     pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
         self.bound.insert(address);
         self.inherited.insert(address, socket);
     }
 
-    /// Duplicates of all sockets; empty unless they are kept.
+    /// Duplicates of all sockets. Empty unless [`Self::keep_duplicates`] is set.
     ///
     /// # Errors
     ///
-    /// As dup(2): no file descriptor is left.
+    /// The errors of dup(2), for example if the limit of file descriptors is reached.
     pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
         let sockets = self.open.values().flat_map(|open| &open.duplicates);
         sockets.map(OwnedFd::try_clone).collect()
@@ -103,7 +104,7 @@ impl DatagramSockets {
         (BoundSockets(bound), errors)
     }
 
-    /// At least one socket for each worker: those of the previous process, then new ones.
+    /// Returns at least one socket for each worker: first the sockets of the previous process, then new ones.
     fn bind(&self, address: SocketAddr) -> io::Result<Vec<UdpSocket>> {
         let inherited = self.inherited.duplicates(address)?;
         if inherited.is_empty() {
@@ -115,8 +116,8 @@ impl DatagramSockets {
         Ok(sockets)
     }
 
-    /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
-    /// addresses keep their sessions; new sessions use the given configuration.
+    /// Starts to serve the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
+    /// addresses keep their sessions, and use the new configuration for new sessions.
     pub(crate) fn install(&mut self, BoundSockets(new): BoundSockets, wanted: &WantedSockets) {
         for (address, sockets) in new {
             if let Some(config) = wanted.get(&address) {
@@ -152,7 +153,7 @@ impl DatagramSockets {
                 false => Vec::new(),
             },
         };
-        // More sockets than workers: the previous process had more workers.
+        // There may be more sockets than workers, if the previous process had more workers.
         for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
             let assignment = DatagramAssignment {
                 socket,
@@ -168,7 +169,7 @@ impl DatagramSockets {
     }
 }
 
-/// Opens one socket per worker, all on the same port. Port 0 selects a free port.
+/// Opens one socket per worker, all on the same port. If the port is 0, the system selects a free port.
 fn bind_all(mut address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {

@@ -1,8 +1,9 @@
 //! Listening sockets that one process passes to the next.
 //!
-//! Every worker has its own accept queue (`SO_REUSEPORT`). Connections in the queue of a socket are reset when its
-//! last descriptor is closed, and so are those whose handshake completes while the process closes it. A process that
-//! serves the sockets of its predecessor, instead of sockets of its own, keeps the queues: none of them ever closes.
+//! Every worker has its own accept queue (`SO_REUSEPORT`). When the last descriptor of a socket is closed,
+//! the connections in its queue are reset, and so are connections whose handshake completes at that moment.
+//! If a process serves the sockets of its predecessor, and opens none of its own, no queue is closed and no
+//! connection is reset.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +12,7 @@ use std::os::fd::OwnedFd;
 
 use socket2::{SockRef, Type};
 
-/// Sockets of another process by address, until the first plan is in service.
+/// Sockets of another process, by address. They are stored until the first plan is in service.
 #[derive(Debug, Default)]
 pub(crate) struct InheritedSockets(BTreeMap<SocketAddr, Vec<OwnedFd>>);
 
@@ -21,11 +22,11 @@ impl InheritedSockets {
         self.0.entry(address).or_default().push(socket);
     }
 
-    /// Duplicates of the sockets on `address`; empty if there is none.
+    /// Duplicates of the sockets on `address`. Empty if there are no sockets.
     ///
     /// # Errors
     ///
-    /// As dup(2): no file descriptor is left.
+    /// The errors of dup(2), for example if the limit of file descriptors is reached.
     pub(crate) fn duplicates(&self, address: SocketAddr) -> io::Result<Vec<OwnedFd>> {
         let sockets = self.0.get(&address).into_iter().flatten();
         sockets.map(OwnedFd::try_clone).collect()
@@ -36,7 +37,7 @@ impl InheritedSockets {
 ///
 /// # Errors
 ///
-/// `InvalidInput` unless it is a listening TCP socket or a UDP socket with an IP address.
+/// `InvalidInput` if the socket is neither a listening TCP socket nor a UDP socket, or has no IP address.
 pub(crate) fn classify(socket: &OwnedFd) -> io::Result<(Type, SocketAddr)> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
     let socket = SockRef::from(socket);
@@ -48,7 +49,7 @@ pub(crate) fn classify(socket: &OwnedFd) -> io::Result<(Type, SocketAddr)> {
     }
     let address = socket.local_addr()?.as_socket();
     let address = address.ok_or_else(|| invalid("a socket without IP address"))?;
-    // The flag is shared with the other process, which has set it to the same value.
+    // This flag is shared with the other process, which has set it as well.
     socket.set_nonblocking(true)?;
     Ok((kind, address))
 }

@@ -1,6 +1,6 @@
-//! Accepting connections from one socket.
+//! Accepts connections from one socket.
 //!
-//! [`serve_listener`] serves on the runtime of an embedding program:
+//! [`serve_listener`] serves connections on the runtime of a program that embeds the gateway:
 //!
 //! ```
 //! use std::future::{Ready, ready};
@@ -75,20 +75,22 @@ use crate::conn::{ConnectionGuard, Drain, LogThrottle, socket};
 use crate::pin_boxed::pin_boxed_with;
 use crate::serve::Handler;
 
-/// First pause after a failed accept, for example with no file descriptor left. Doubles up to
-/// [`MAX_PAUSE`].
+/// First pause after accepting failed, for example because the limit of file descriptors is reached. Each
+/// further pause is twice as long, up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(5);
-/// Longest pause after a failed accept.
+/// Longest pause after accepting failed.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// Yields between two polls of the system for I/O readiness. A poll costs a system call.
+/// Number of yields between two polls of the system for I/O readiness. Not every yield polls, because a poll
+/// costs a system call.
 const YIELDS_PER_IO_POLL: u32 = 8;
 
-/// The current configuration of a port, through a second cell so that the port can switch to another.
+/// Configuration of a port. The inner cell contains the current configuration; the outer cell allows the
+/// inner one to be replaced.
 pub(super) type ConfigSource = Arc<ArcSwap<ArcSwap<PortConfig>>>;
 
-/// Accepts and serves connections of `listener` on the current runtime until `drain` starts. Open
-/// connections continue after that: wait for [`Drain::drained`].
+/// Accepts and serves connections of `listener` on the current runtime until `drain` starts. Open connections
+/// continue after that; [`Drain::drained`] waits for their end.
 ///
 /// `config` is read once per connection.
 pub fn serve_listener<H: Handler>(
@@ -102,8 +104,8 @@ pub fn serve_listener<H: Handler>(
     serve_source(listener, source, server, drain, accepting)
 }
 
-/// As [`serve_listener`], for a configuration cell that can be replaced. `accepting` is held until the connections in
-/// the accept queue are counted, so that [`Drain::drained`] includes them.
+/// As [`serve_listener`], but the cell with the configuration can be replaced. `accepting` is held until the
+/// connections in the accept queue are counted, so that [`Drain::drained`] includes them.
 pub(super) async fn serve_source<H: Handler>(
     listener: TcpListener,
     source: ConfigSource,
@@ -158,8 +160,8 @@ impl<H: Handler> Port<H> {
         }
     }
 
-    /// Serves the connections in the accept queue. They are open for their clients, and closing the
-    /// socket would reset them.
+    /// Serves the connections that are still in the accept queue. Their clients are connected already, and
+    /// closing the socket would reset the connections.
     fn accept_queued(&self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else {
             return;
@@ -174,18 +176,18 @@ impl<H: Handler> Port<H> {
         }
     }
 
-    /// Spawns the task of a connection; returns `accepts_per_event` of its port.
+    /// Spawns the task of a connection. Returns `accepts_per_event` of the port.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> u32 {
         let config = self.source.load().load_full();
         let accepts_per_event = config.tcp.accepts_per_event;
         if let Err(error) = socket::set_up(&stream, &config.tcp) {
-            // The client has disconnected, or the system rejects a value.
+            // Either the client has disconnected, or the system rejects a value.
             tracing::debug!(port = config.port, %error, "setting socket options failed");
         }
         let (server, drain) = (self.server.clone(), self.drain.clone());
-        // Counted before its task runs: the process exits when no connection is counted.
+        // Counted before the task runs, because the process may exit when no connection is counted.
         let guard = ConnectionGuard::new(config.port, server.observer.clone(), &drain);
-        // Boxed: spawning copies the future several times.
+        // Boxed, because spawning copies the future several times.
         tokio::spawn(pin_boxed_with(|| {
             accept::serve(stream, peer, config, server, drain, guard)
         }));
@@ -193,7 +195,8 @@ impl<H: Handler> Port<H> {
     }
 }
 
-/// Lets other tasks run: those that are ready, and with `poll_io` those that the system has events for.
+/// Lets other tasks run: tasks that are ready and, if `poll_io` is set, tasks for which the system has
+/// events.
 async fn yield_to_others(poll_io: bool) {
     if poll_io {
         return tokio::task::yield_now().await;
@@ -210,7 +213,7 @@ async fn yield_to_others(poll_io: bool) {
     .await;
 }
 
-/// Pauses after an error that would recur at once; returns the next pause.
+/// Pauses if the error would occur again at once. Returns the length of the next pause.
 async fn back_off(error: &io::Error, pause: Duration) -> Duration {
     static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
     if concerns_one_connection(error) {
@@ -223,7 +226,7 @@ async fn back_off(error: &io::Error, pause: Duration) -> Duration {
     (pause * 2).min(MAX_PAUSE)
 }
 
-/// Whether an accept(2) error concerns a single connection that was closed in the queue.
+/// Whether an error of accept(2) affects only one connection, which was closed while it was in the queue.
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

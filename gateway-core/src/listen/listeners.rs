@@ -1,4 +1,4 @@
-//! TCP listening sockets, reconciled with the plan.
+//! TCP listening sockets, which are opened and closed according to the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +19,7 @@ use super::workers::{TcpAssignment, WorkerCommand, Workers};
 use crate::conn::Drain;
 use crate::conn::socket::bind_all;
 
-/// Desired state of a port: its addresses, and the cell with its configuration.
+/// Desired state of a port: its addresses, and the cell that contains its configuration.
 pub type WantedPort = (Vec<IpAddr>, Arc<ArcSwap<PortConfig>>);
 
 /// An address that could not be bound.
@@ -39,7 +39,7 @@ pub struct Listeners {
     open: BTreeMap<SocketAddr, OpenPort>,
     bound: BoundAddresses,
     inherited: InheritedSockets,
-    /// Whether [`OpenPort::duplicates`] are kept.
+    /// Whether [`OpenPort::duplicates`] are created.
     keeps_duplicates: bool,
     drain: Drain,
 }
@@ -49,16 +49,16 @@ pub(crate) struct BoundListeners(Vec<(SocketAddr, Vec<TcpListener>)>);
 
 /// An address with open sockets.
 struct OpenPort {
-    /// Bound address; differs from the desired one if that had port 0.
+    /// Bound address. It differs from the desired address if that has port 0.
     bound: SocketAddr,
     source: ConfigSource,
     drain: Drain,
-    /// The sockets once more, for the next process.
+    /// Duplicates of the sockets, for the next process.
     duplicates: Vec<OwnedFd>,
 }
 
 impl Listeners {
-    /// No sockets yet. `workers` will serve them.
+    /// Creates an instance without sockets. `workers` will serve the sockets.
     pub fn new(workers: &Workers) -> Self {
         Self {
             workers: workers.senders(),
@@ -70,7 +70,7 @@ impl Listeners {
         }
     }
 
-    /// Shares addresses with other processes that set `SO_REUSEPORT`. Default: an
+    /// Sets whether addresses may be shared with other processes that set `SO_REUSEPORT`. Default: false; an
     /// address on which another process listens cannot be bound.
     #[must_use]
     pub fn reuse_port(mut self, reuse_port: bool) -> Self {
@@ -78,31 +78,33 @@ impl Listeners {
         self
     }
 
-    /// Keeps a duplicate of each socket, for [`Self::duplicates`].
+    /// Sets whether duplicates of all sockets are created, for [`Self::duplicates`]. Default: false.
     #[must_use]
     pub(crate) fn keep_duplicates(mut self, keep: bool) -> Self {
         self.keeps_duplicates = keep;
         self
     }
 
-    /// Uses a listening socket of another process for `address`, if the next plan has it.
+    /// Adds a listening socket of another process. It is used if the next plan contains `address`.
     pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
-        // The other process still listens on the address, and on those that overlap it.
+        // Recorded as bound, because the other process still listens on it: this address and those that
+        // overlap it must not be checked.
         self.bound.insert(address);
         self.inherited.insert(address, socket);
     }
 
-    /// Duplicates of all listening sockets; empty unless they are kept.
+    /// Duplicates of all listening sockets. Empty unless [`Self::keep_duplicates`] is set.
     ///
     /// # Errors
     ///
-    /// As dup(2): no file descriptor is left.
+    /// The errors of dup(2), for example if the limit of file descriptors is reached.
     pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
         let sockets = self.open.values().flat_map(|port| &port.duplicates);
         sockets.map(OwnedFd::try_clone).collect()
     }
 
-    /// Closes the duplicates: a connection that no worker accepts would be established and not served.
+    /// Closes the duplicates. While a duplicate is open, the system establishes connections, even if no
+    /// worker accepts them.
     pub(crate) fn close_duplicates(&mut self) {
         self.open
             .values_mut()
@@ -110,12 +112,12 @@ impl Listeners {
     }
 
     /// Opens sockets for new addresses, then closes the sockets of removed addresses and drains their
-    /// connections. Sockets of unchanged addresses stay open and use the given configuration cell from
-    /// the next connection on.
+    /// connections. Sockets of unchanged addresses stay open. They use the new configuration cell from the
+    /// next connection on.
     ///
     /// # Errors
     ///
-    /// The addresses that could not be bound; in that case all sockets are unchanged.
+    /// The addresses that could not be bound. In that case all sockets are unchanged.
     pub fn reconcile(&mut self, ports: &[WantedPort]) -> Result<(), Vec<BindError>> {
         let (bound, errors) = self.bind_new(ports);
         if !errors.is_empty() {
@@ -140,7 +142,7 @@ impl Listeners {
         (BoundListeners(bound), errors)
     }
 
-    /// At least one socket for each worker: those of the previous process, then new ones.
+    /// Returns at least one socket for each worker: first the sockets of the previous process, then new ones.
     fn bind(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
         let inherited = self.inherited.duplicates(address)?;
         if inherited.is_empty() {
@@ -152,8 +154,8 @@ impl Listeners {
         Ok(sockets)
     }
 
-    /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged addresses use the
-    /// given configuration cell from the next connection on.
+    /// Starts to serve the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
+    /// addresses use the new configuration cell from the next connection on.
     pub(crate) fn install(&mut self, BoundListeners(new): BoundListeners, ports: &[WantedPort]) {
         let wanted = by_address(ports);
         for (address, sockets) in new {
@@ -197,7 +199,7 @@ impl Listeners {
                 false => Vec::new(),
             },
         };
-        // More sockets than workers: the previous process had more workers.
+        // There may be more sockets than workers, if the previous process had more workers.
         for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
             let assignment = TcpAssignment {
                 socket,
@@ -214,7 +216,8 @@ impl Listeners {
     }
 }
 
-/// Duplicates of the sockets of an address. None if one fails: the next process must not serve only some of the queues.
+/// Duplicates the sockets of an address. If one duplication fails, returns no duplicates, because the next
+/// process must serve all accept queues of an address or none.
 pub(super) fn duplicate_all<S: AsFd>(sockets: &[S], address: SocketAddr) -> Vec<OwnedFd> {
     let duplicates = sockets
         .iter()
@@ -227,7 +230,7 @@ pub(super) fn duplicate_all<S: AsFd>(sockets: &[S], address: SocketAddr) -> Vec<
         })
 }
 
-/// The configuration cell of each address. An address of several ports is bound once.
+/// The configuration cell of each address. If several ports have the same address, it is bound once.
 fn by_address(ports: &[WantedPort]) -> BTreeMap<SocketAddr, &Arc<ArcSwap<PortConfig>>> {
     let each = ports.iter().flat_map(|(addresses, config)| {
         let port = config.load().port;

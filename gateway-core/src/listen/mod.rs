@@ -1,4 +1,4 @@
-//! Listening sockets: accepts connections and datagrams and dispatches them by protocol.
+//! Listening sockets. Connections and datagrams are accepted and dispatched by protocol.
 //!
 //! ```text
 //! Listeners ──sockets──> Workers: one thread each ──accept──> accept::serve ─┬─> serve::serve_connection  (HTTP)
@@ -7,12 +7,12 @@
 //! ```
 //!
 //! This is the top layer of the connection path. It depends on [`conn`](crate::conn),
-//! [`serve`](crate::serve), [`stream`](crate::stream) and `datagram`, none of which depends on it or on
-//! each other's protocol.
+//! [`serve`](crate::serve), [`stream`](crate::stream) and `datagram`. None of these modules depends on this
+//! layer or on the protocol of another one.
 //!
-//! Each worker has its own socket for each address (`SO_REUSEPORT`), so a connection stays on one worker
-//! from accept to close. Without workers, [`serve_listener`] serves on any tokio runtime. The
-//! configuration of a port is read once per accepted connection; changing it needs no new socket.
+//! Each worker has its own socket for each address (`SO_REUSEPORT`), so a connection stays on one worker from
+//! accept to close. [`serve_listener`] needs no workers and serves connections on any tokio runtime. The
+//! configuration of a port is read once per accepted connection, so changing it requires no new socket.
 
 mod accept;
 mod bound_addresses;

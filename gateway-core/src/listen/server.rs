@@ -1,4 +1,4 @@
-//! The handlers that connections of all protocols are served with.
+//! Handlers and observers for connections of all protocols.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::stream::StreamLog;
 pub struct Server<H> {
     /// Handler of HTTP requests.
     pub handler: H,
-    /// Log of TCP connections and UDP sessions; `Arc::new(())` discards it.
+    /// Log of TCP connections and UDP sessions. `Arc::new(())` discards all entries.
     pub stream_log: Arc<dyn StreamLog>,
     /// Receiver of connection events.
     pub observer: Arc<dyn Observer>,

@@ -1,4 +1,4 @@
-//! Sockets and workers, with real connections.
+//! Tests of sockets and workers with real connections.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::conn::Drain;
 use crate::plan::TcpSettings;
 use crate::serve::tests::{Client, GET, SOON, TestHandler, listener_config, soon};
 
-/// A distinct address for each test, so that tests do not compete for ports.
+/// A different address for each test, so that tests do not use the same ports.
 fn own_address() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     IpAddr::from([127, 77, 0, NEXT.fetch_add(1, Ordering::Relaxed)])
@@ -179,7 +179,7 @@ async fn the_drain_waits_for_connections_that_no_task_serves_yet() {
     };
     let config = config(address.port(), &listener_config(|_| {}));
     let drain = Drain::new();
-    // Neither task is polled before the drain starts.
+    // The task does not run before the drain starts, so it has accepted no connection by then.
     tokio::spawn(serve_listener(socket, config, server, drain.clone()));
     let mut queued = std::net::TcpStream::connect(address).unwrap();
     std::io::Write::write_all(&mut queued, GET.as_bytes()).unwrap();

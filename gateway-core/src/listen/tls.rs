@@ -1,4 +1,5 @@
-//! TLS termination: the ClientHello selects the listener, whose settings the handshake uses.
+//! TLS termination. The server name of the ClientHello selects the listener; the handshake uses the settings
+//! of this listener.
 //!
 //! The handshake itself is in [`towergate_tls::acceptor`]. This module selects the listener and maps
 //! errors to the reasons that metrics report.
@@ -19,8 +20,8 @@ pub(super) struct Hello<Io> {
     pub(super) listener: Arc<ListenerConfig>,
 }
 
-/// Reads a ClientHello and selects the listener. The error is the reason that metrics report; nothing
-/// has been written then, except the alert for a malformed ClientHello.
+/// Reads a ClientHello and selects the listener. The error is a reason for metrics. If reading fails, nothing
+/// has been written, except the alert for a malformed ClientHello.
 pub(super) async fn read_hello<Io>(
     io: Io,
     listeners: &NameMap<Arc<ListenerConfig>>,
@@ -40,12 +41,12 @@ where
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Hello<Io> {
-    /// The server name, in lower case and without a trailing dot.
+    /// The server name in lower case, without a trailing dot.
     pub(super) fn server_name(&self) -> Option<&str> {
         self.hello.server_name()
     }
 
-    /// Completes the handshake. The error is the reason that metrics report.
+    /// Completes the handshake. The error is a reason for metrics.
     pub(super) async fn shake_hands(self) -> Result<(TlsStream<Io>, Negotiated), &'static str> {
         let config = self.listener.tls.clone().ok_or("no_tls_settings")?;
         let choice = Choice {
@@ -60,7 +61,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Hello<Io> {
     }
 }
 
-/// The reason that metrics report for `error`. `timeout` and `failure` are the reasons of the current
+/// The reason for metrics that corresponds to `error`. `timeout` and `failure` are the reasons of the current
 /// step.
 fn reason(error: &AcceptError, timeout: &'static str, failure: &'static str) -> &'static str {
     match error {

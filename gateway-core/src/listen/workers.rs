@@ -1,7 +1,7 @@
 //! Worker threads.
 //!
 //! Each worker is one thread with its own current-thread runtime and its own listening socket for each
-//! address. Workers share no state that a request writes.
+//! address. Requests do not write to state that workers share.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -23,7 +23,7 @@ pub(super) enum WorkerCommand {
     ServeTcp(TcpAssignment),
     /// Serve the datagrams of a UDP socket.
     ServeUdp(DatagramAssignment),
-    /// Exit, closing all connections.
+    /// Close all connections and exit.
     Stop,
 }
 
@@ -32,11 +32,11 @@ pub(super) struct TcpAssignment {
     pub(super) socket: std::net::TcpListener,
     pub(super) source: ConfigSource,
     pub(super) drain: Drain,
-    /// See [`serve_source`].
+    /// Counts the socket as accepting; see [`serve_source`].
     pub(super) accepting: TaskTrackerToken,
 }
 
-/// The worker threads. They exit, closing all connections, when this and the
+/// The worker threads. They close all connections and exit when this value and the
 /// [`Listeners`](super::Listeners) created from it are dropped.
 #[derive(Debug)]
 pub struct Workers {
@@ -46,12 +46,12 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` threads, at least one. `server` creates the server of each worker from its
-    /// number, so that workers need not share a handler.
+    /// Starts `count` threads, at least one. `server` creates the server of each worker; its argument is the
+    /// number of the worker. Therefore workers need not share a handler.
     ///
     /// # Errors
     ///
-    /// A thread or its runtime could not be created.
+    /// Fails if a thread or its runtime cannot be created.
     pub fn start<H: Handler>(
         count: usize,
         mut server: impl FnMut(usize) -> Server<H>,
@@ -75,7 +75,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Command channels of the workers.
+    /// Channels for commands to the workers.
     pub(super) fn senders(&self) -> Vec<mpsc::UnboundedSender<WorkerCommand>> {
         self.senders.clone()
     }
@@ -85,8 +85,8 @@ impl Workers {
         &self.drain
     }
 
-    /// Stops the threads, closing all connections, and joins them. Call [`Drain::start`] and
-    /// [`Drain::drained`] first.
+    /// Closes all connections, stops the threads and joins them. [`Drain::start`] and [`Drain::drained`]
+    /// should be called before.
     pub fn stop(self) {
         for sender in self.senders {
             // Fails only if the worker has exited already.

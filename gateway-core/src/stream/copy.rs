@@ -1,8 +1,8 @@
 //! Bidirectional copy between two connections.
 //!
-//! Bytes are read into a per-thread buffer and written to the other side at once, so an idle connection
-//! holds no buffer. Bytes that the other side does not accept yet are kept, and reading pauses until they
-//! are written.
+//! Bytes are read into a per-thread buffer and immediately written to the other side, so an idle connection
+//! needs no buffer. If the other side does not accept all bytes, the rest is stored, and reading pauses until
+//! the rest is written.
 //!
 //! The end of one direction is forwarded while the other direction continues (half-close). A connection
 //! that fails is distinguished from one that is closed, so that the caller can forward the reset.
@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// Size of the read buffer, in bytes.
 const CHUNK: usize = 32 * 1024;
-/// Reads of one direction before the task yields.
+/// Maximum number of reads of one direction before the task yields.
 const READS_PER_POLL: usize = 16;
-/// Stand-in for no deadline: a timer needs one.
+/// Used if there is no deadline, because a timer requires one.
 const FAR: Duration = Duration::from_secs(86400 * 365);
 
 thread_local! {
@@ -36,20 +36,20 @@ pub struct CopyOutcome {
     pub received: u64,
     /// Bytes to the client.
     pub sent: u64,
-    /// Why the copy ended.
+    /// Reason why the copy ended.
     pub reason: CloseReason,
-    /// The side whose connection failed instead of being closed.
+    /// The side whose connection failed. `None` if both connections were closed normally.
     pub reset_by: Option<Side>,
 }
 
-/// Why a copy ended.
+/// Reason why a copy ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CloseReason {
     /// The client closed first, or its connection failed.
     Client,
     /// The backend closed first, or its connection failed.
     Backend,
-    /// No byte was transferred for the idle timeout.
+    /// No byte was transferred within the idle timeout.
     IdleTimeout,
     /// The deadline was reached.
     MaxDuration,
@@ -64,7 +64,7 @@ pub enum Side {
     Backend,
 }
 
-/// Time limits of a copy; `None`: no limit.
+/// Time limits of a copy. `None`: no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CopyLimits {
     /// Idle timeout.
@@ -73,7 +73,7 @@ pub(crate) struct CopyLimits {
     pub(crate) deadline: Option<Instant>,
 }
 
-/// Byte counts of a running copy. They remain available if the copy is cancelled.
+/// Numbers of bytes that a running copy has transferred. They remain available if the copy is cancelled.
 #[derive(Debug, Default)]
 pub(crate) struct CopyProgress {
     /// Bytes from the client.
@@ -133,7 +133,7 @@ where
 }
 
 impl CopyLimits {
-    /// The next limit to be reached if no byte is transferred after `last`.
+    /// The time at which the first limit expires if no byte is transferred after `last`.
     fn next_deadline(&self, last: Instant) -> Instant {
         let idle = self.idle.and_then(|idle| last.checked_add(idle));
         let limits = [idle, self.deadline];
@@ -158,30 +158,31 @@ struct Direction {
     from: Side,
     to: Side,
     state: State,
-    /// Bytes read and not written yet start at `written` in this buffer.
+    /// Buffer. The bytes from `written` on have been read but not yet written.
     pending: Vec<u8>,
     written: usize,
     /// Bytes read.
     read: u64,
-    /// Sum of bytes read and bytes written.
+    /// Number of bytes read plus number of bytes written.
     transferred: u64,
-    /// Bytes were written since the last flush.
+    /// Whether bytes have been written since the last flush.
     unflushed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Copying,
-    /// The source has ended; the destination is not shut down yet.
+    /// The source has ended, and the destination must be shut down.
     ShuttingDown,
     Done(Result<(), Failure>),
 }
 
-/// Why a direction ended early.
+/// Reason why a direction ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Failure {
     Read,
-    /// Value of `transferred` of the other direction at the time of the failure; `None`: that direction was done.
+    /// Writing failed. Contains the value of `transferred` of the other direction at that time. `None`: the
+    /// other direction had ended.
     Write(Option<u64>),
 }
 
@@ -199,7 +200,7 @@ impl Direction {
         }
     }
 
-    /// Copies as much as possible; ready when this direction is done.
+    /// Copies as many bytes as possible. Ready when this direction has ended.
     fn poll<A, B>(
         &mut self,
         cx: &mut Context<'_>,
@@ -249,7 +250,7 @@ impl Direction {
                 }
             }
         }
-        // Yields to other tasks of the thread.
+        // The task yields, so that other tasks of the thread can run.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -274,7 +275,7 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once and writes as much of it as possible; returns the number of bytes read.
+    /// Reads once, and writes as many of the bytes as possible. Returns the number of bytes read.
     fn poll_chunk<A, B>(
         &mut self,
         cx: &mut Context<'_>,
@@ -289,7 +290,7 @@ impl Direction {
             let mut buffer = ReadBuf::new(chunk);
             match Pin::new(from).poll_read(cx, &mut buffer) {
                 Poll::Pending => {
-                    // Idle: flush, and free the buffer.
+                    // No bytes are available: frees the buffer and flushes the destination.
                     self.pending = Vec::new();
                     if self.unflushed {
                         let flushed = ready!(Pin::new(to).poll_flush(cx));
@@ -298,7 +299,7 @@ impl Direction {
                     }
                     return Poll::Pending;
                 }
-                // TLS without close_notify is an orderly close, as in Envoy.
+                // As in Envoy, the end of a TLS connection without close_notify is treated as a normal close.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Poll::Ready(Ok(0));
                 }
@@ -314,7 +315,7 @@ impl Direction {
         })
     }
 
-    /// Writes as much of `bytes` as possible without blocking; returns the number of bytes written.
+    /// Writes as many of `bytes` as possible without waiting. Returns the number of bytes written.
     fn write_some<B: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -350,13 +351,13 @@ impl Direction {
         }
     }
 
-    /// Whether reading failed: the connection is unusable in both directions.
+    /// Whether reading failed. If so, the connection is unusable in both directions.
     fn read_failed(&self) -> bool {
         self.state == State::Done(Err(Failure::Read))
     }
 
-    /// The side whose connection failed. A side that rejected bytes but sent more afterwards does not
-    /// count: a reset could discard the bytes that it sent.
+    /// The side whose connection failed. It is not reported if it rejected bytes but sent more bytes
+    /// afterwards: forwarding the failure as a reset could discard those bytes.
     fn failed_side(&self, other: &Self) -> Option<Side> {
         match self.state {
             State::Done(Err(Failure::Read)) => Some(self.from),

@@ -6,8 +6,8 @@
 //!                                                      Forwarder::connect ──> copy ──> StreamLog::log_stream
 //! ```
 //!
-//! A connection without a route or an available endpoint is closed before anything is written to it. An
-//! open connection is independent of configuration changes: it lasts until both sides have closed it.
+//! A connection without a route or an available endpoint is closed before any byte is written to it.
+//! Configuration changes do not affect an open connection: it is open until both sides have closed it.
 
 pub(crate) mod copy;
 mod proxy;
@@ -34,21 +34,21 @@ use crate::plan::{
 };
 use crate::traffic::Forwarder;
 
-/// Routes of a listener's TCP connections, by server name.
+/// Routes of a listener's TCP connections, with the server names as keys.
 #[derive(Debug)]
 pub struct StreamTable {
-    /// Listener, for logs.
+    /// Listener, for the access log.
     pub(crate) listener: Arc<ListenerId>,
     by_name: NameMap<StreamTarget>,
-    /// Route of connections without a server name, as on a TCP listener.
+    /// First route. It is used for connections without a server name, as on a TCP listener.
     first: Option<StreamTarget>,
 }
 
-/// A route with the hostname that matched.
+/// A route, and the hostname by which it was found.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamTarget {
     pub(crate) rule: Arc<StreamRule>,
-    /// Hostname of the route, for logs.
+    /// Hostname of the route, for the access log.
     pub(crate) hostname: Arc<str>,
 }
 
@@ -61,8 +61,8 @@ pub(crate) struct StreamRule {
 }
 
 impl StreamTable {
-    /// Builds the table of a listener. `routes` are sorted by age: if hostnames are equal, the route with the
-    /// most specific written hostname takes precedence, then the first.
+    /// Builds the table of a listener. `routes` must be sorted by age. If several routes have the same
+    /// hostname, the route with the most specific written hostname takes precedence, then the oldest route.
     pub(crate) fn new<'a>(
         listener: ListenerId,
         routes: impl IntoIterator<Item = (&'a StreamRoute, Arc<StreamRule>)>,
@@ -91,20 +91,20 @@ impl StreamTable {
         table
     }
 
-    /// The route with the most specific hostname that matches `server_name`. Without a server name, only
+    /// The route with the most specific hostname that matches `server_name`. If there is no server name, only
     /// a route for all hostnames matches.
     pub(crate) fn find(&self, server_name: Option<&str>) -> Option<&StreamTarget> {
         self.by_name.find(server_name.unwrap_or_default())
     }
 
-    /// The first route, used for protocols without server names.
+    /// The first route. It is used for protocols without server names.
     pub(crate) fn first(&self) -> Option<&StreamTarget> {
         self.first.as_ref()
     }
 }
 
 impl StreamTarget {
-    /// Name for the access log.
+    /// Name of the route for the access log.
     pub(crate) fn name(&self) -> Arc<RuleName> {
         Arc::new(RuleName {
             route: self.rule.route.clone(),
@@ -123,14 +123,14 @@ impl StreamRule {
             .is_none_or(|access| access.admits(client))
     }
 
-    /// Builds a route for plain TCP or terminated TLS, with TLS to backends that are configured for it.
-    /// Counters and endpoints are those of `live`.
+    /// Builds a route for TCP or terminated TLS. Connections to backends use TLS if it is configured for the
+    /// backend. Counters and endpoints are shared through `live`.
     pub(crate) fn new(route: &StreamRoute, live: &Live, provider: &Arc<CryptoProvider>) -> Self {
         let backends = without_alpn(&route.backends, true);
         Self::with(route, &backends, live, provider)
     }
 
-    /// Builds a route for TLS passthrough or UDP: backends receive the client's bytes unchanged.
+    /// Builds a route for TLS passthrough or UDP. Backends receive the client's bytes unchanged.
     pub(crate) fn passthrough(
         route: &StreamRoute,
         live: &Live,
@@ -155,7 +155,8 @@ impl StreamRule {
     }
 }
 
-/// Copies `backends` for an unknown application protocol: without ALPN, and without TLS unless `tls`.
+/// Copies `backends` for connections whose application protocol is unknown. TLS settings are kept without
+/// ALPN if `tls` is set, and removed otherwise.
 fn without_alpn(backends: &[WeightedBackend], tls: bool) -> Vec<WeightedBackend> {
     let destination = |destination: &Destination| match destination {
         Destination::Invalid => Destination::Invalid,

@@ -18,7 +18,7 @@ use crate::observer::Observer;
 use crate::proxy_protocol::Addresses;
 use crate::traffic::{ConnectError, Connected, SelectedEndpoint};
 
-/// Time that connections continue after their port is removed (Envoy: `--drain-time-s`).
+/// Time for which connections stay open after their port is removed (Envoy: `--drain-time-s`).
 const DRAIN: Duration = Duration::from_secs(600);
 
 /// The byte stream of a client connection.
@@ -67,7 +67,7 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
         destination: record.entry.downstream_local,
     };
     let joined = rule.forwarder.connect(chosen, addresses, &observer).await;
-    // An open connection does not keep its configuration in memory.
+    // Dropped, so that an open connection does not keep its configuration in memory.
     drop(rule);
     let Connected {
         stream,
@@ -82,7 +82,7 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
     };
     record.entry.upstream_host = Some(endpoint);
     record.entry.upstream_local = stream.local;
-    // Holds if the process exits before the connection is closed.
+    // These are the details if the process exits before the connection is closed.
     record.entry.details = "local_close".into();
     let mut backend = stream.io;
     let outcome = tokio::select! {
@@ -99,9 +99,9 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
     drop((guards, guard));
 }
 
-/// Makes the close of a connection a TCP reset.
+/// Makes closing the connection send a TCP reset.
 fn reset(tcp: &TcpStream) {
-    // On failure the peer receives an orderly close.
+    // If setting the option fails, the connection is closed in the normal way.
     let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 

@@ -1,4 +1,4 @@
-//! Access log record of a TCP connection or UDP session.
+//! Record of a TCP connection or UDP session for the access log.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -15,7 +15,8 @@ use crate::plan::ListenerId;
 
 /// Log of TCP connections and UDP sessions.
 pub trait StreamLog: Send + Sync + 'static {
-    /// Logs a proxied TCP or TLS connection, or a UDP session, of `listener` that has ended.
+    /// Logs a TCP or TLS connection, or a UDP session, of `listener`. It is called when the connection or
+    /// session has ended.
     fn log_stream(&self, listener: &ListenerId, entry: &Entry);
 }
 
@@ -24,18 +25,18 @@ impl StreamLog for () {
     fn log_stream(&self, _listener: &ListenerId, _entry: &Entry) {}
 }
 
-/// Record of one connection or session. Logged when dropped.
+/// Record of one connection or session. It is logged when dropped.
 pub(crate) struct StreamRecord {
     log: Arc<dyn StreamLog>,
     listener: Arc<ListenerId>,
     started: Instant,
-    /// Byte counts so far.
+    /// Numbers of bytes transferred so far.
     pub(crate) progress: CopyProgress,
     pub(crate) entry: Box<Entry>,
 }
 
 impl StreamRecord {
-    /// A record with the addresses of the client connection.
+    /// Creates a record with the addresses of the client connection.
     pub(crate) fn new(
         log: Arc<dyn StreamLog>,
         listener: Arc<ListenerId>,
@@ -57,7 +58,7 @@ impl StreamRecord {
         }
     }
 
-    /// Sets Envoy's response flags and details for a connection without a backend.
+    /// Sets the response flags and details that Envoy uses for a connection without a backend.
     pub(crate) fn set_error(&mut self, error: &Error) {
         let (flags, details) = error.stream_outcome();
         self.entry.flags = flags.into();
@@ -65,12 +66,12 @@ impl StreamRecord {
         self.entry.upstream_failure = error.upstream_failure().map(Cow::from);
     }
 
-    /// Sets Envoy's details for a client that may not connect.
+    /// Sets the response details that Envoy uses for a client that may not connect.
     pub(crate) fn set_denied(&mut self) {
         self.entry.details = "rbac_access_denied_matched_policy[DENY]".into();
     }
 
-    /// Sets Envoy's response flags and details for a connection that was proxied.
+    /// Sets the response flags and details that Envoy uses for a proxied connection.
     pub(crate) fn set_close_reason(&mut self, reason: CloseReason) {
         let (flags, details) = match reason {
             CloseReason::Client => ("", "downstream_remote_disconnect"),

@@ -1,4 +1,4 @@
-//! Copies through memory, with the clock paused.
+//! Tests of copies through memory. The clock is paused.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 

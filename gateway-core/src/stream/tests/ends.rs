@@ -1,10 +1,10 @@
-//! TCP: how connections are closed.
+//! Tests of TCP proxying: how connections are closed.
 
 use tokio::time::Instant;
 
 use super::*;
 
-/// Reads once; returns the length, or the kind of error.
+/// Reads once. Returns the number of bytes, or the kind of error.
 async fn end_of(mut stream: TcpStream) -> Result<usize, std::io::ErrorKind> {
     let mut byte = [0; 16];
     soon(stream.read(&mut byte))
@@ -132,7 +132,7 @@ async fn a_drain_accepts_no_connections_and_closes_open_ones_at_the_deadline() {
     assert_eq!(read(&mut client, 2).await, "in");
 
     rig.gateway.drain().start();
-    // The worker closes the socket asynchronously.
+    // The worker closes the socket asynchronously, so the test waits until connecting fails.
     let refused = async { while TcpStream::connect(address).await.is_ok() {} };
     soon(refused).await;
     client.write_all(b"more").await.unwrap();

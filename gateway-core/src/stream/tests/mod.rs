@@ -63,7 +63,7 @@ impl Observer for Log {
 }
 
 impl Log {
-    /// Waits for the only entry.
+    /// Waits for an entry, which must be the only one.
     pub(crate) async fn entry(&self) -> Entry {
         eventually(|| !self.entries.lock().unwrap().is_empty()).await;
         let mut entries = self.entries.lock().unwrap();
@@ -126,7 +126,7 @@ fn listener(name: &str, protocol: Protocol, streams: Vec<StreamRoute>) -> Listen
     listener
 }
 
-/// A plan with one port on localhost, selected by the system.
+/// A plan with one port on localhost. The system selects its number.
 fn plan(listeners: Vec<Listener<NoPolicy>>) -> Plan {
     let mut port = Port::new(0, listeners);
     port.addresses = vec![LOCALHOST];
@@ -213,7 +213,7 @@ where
     address
 }
 
-/// Backend that sends its name, then echoes every byte until the client closes.
+/// A backend that sends its name, then echoes every byte until the client closes the connection.
 async fn echo(name: &'static str) -> SocketAddr {
     backend(move |mut stream| async move {
         stream.write_all(name.as_bytes()).await.unwrap();

@@ -1,4 +1,4 @@
-//! TCP: routing of connections.
+//! Tests of TCP proxying: how connections are routed.
 
 use super::*;
 use crate::plan::Breaker;
@@ -7,7 +7,7 @@ use crate::proxy_protocol::ProxyProtocol;
 #[tokio::test]
 async fn bytes_are_copied_in_both_directions_and_half_closes_are_forwarded() {
     let backend = backend(|mut stream| async move {
-        // Reads to the end before it sends.
+        // The backend reads to the end of the connection before it sends.
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
         all.reverse();
@@ -102,7 +102,7 @@ async fn connections_are_distributed_by_weight_and_those_of_an_invalid_backend_a
         counts[place] += 1;
     }
 
-    // Five sigma of 3/8, 1/8 and 4/8 of 480 are 53, 36 and 55.
+    // Expected are 3/8, 1/8 and 4/8 of 480. Five standard deviations are 53, 36 and 55.
     assert!(counts[0].abs_diff(180) <= 53, "{counts:?}");
     assert!(counts[1].abs_diff(60) <= 36, "{counts:?}");
     assert_eq!(counts[2], 0);

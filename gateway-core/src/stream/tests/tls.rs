@@ -1,4 +1,4 @@
-//! TLS passthrough by server name, and TLS termination, next to HTTPS on one port.
+//! Tests of TLS passthrough by server name, and of TLS termination, on one port together with HTTPS.
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -12,7 +12,7 @@ use super::*;
 use crate::plan::{DynamicTargets, Route, Rule};
 use crate::route::matches::PathMatch;
 
-/// A server name with its certificate.
+/// A server name, and a certificate for it.
 struct Identity {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
@@ -69,7 +69,7 @@ impl Identity {
     }
 }
 
-/// Backend that terminates TLS as `identity`, greets with the server name, and echoes.
+/// A backend that terminates TLS as `identity`, sends the server name, and then echoes every byte.
 async fn tls_echo(identity: &Identity) -> SocketAddr {
     let acceptor = identity.backend();
     backend(move |stream| {
@@ -90,7 +90,7 @@ async fn tls_echo(identity: &Identity) -> SocketAddr {
     .await
 }
 
-/// ClientHello for `name`.
+/// TLS settings and server name of a client that connects to `name`.
 fn client(name: &str, trusted: &[&Identity]) -> (Arc<ClientConfig>, ServerName<'static>) {
     let mut roots = RootCertStore::empty();
     for identity in trusted {
@@ -108,7 +108,7 @@ fn client(name: &str, trusted: &[&Identity]) -> (Arc<ClientConfig>, ServerName<'
 }
 
 impl Rig {
-    /// Connects with TLS to `name`, which must present exactly this certificate.
+    /// Connects with TLS to `name`. The server must present exactly this certificate.
     async fn secure(&self, name: &str, identity: &Identity) -> TlsStream<TcpStream> {
         let (config, server) = client(name, &[identity]);
         let stream = self.connect().await;
@@ -340,12 +340,12 @@ async fn nothing_is_written_to_a_connection_without_a_client_hello() {
         assert_eq!(rest(&mut stream).await, "", "{bytes:?}");
     }
     for word in ["plain_http", "malformed_client_hello", "no_tls"] {
-        // The event follows the close of the connection.
+        // The event follows the end of the connection, so the test waits for it.
         eventually(|| rig.log.count(word) == 1).await;
     }
 }
 
-/// A route to a backend over TLS.
+/// A route to a backend that is reached over TLS.
 fn over_tls(name: &str, tls: Arc<ClientTls>) -> StreamRoute {
     let backend = Backend {
         id: id(name),
@@ -417,7 +417,8 @@ async fn a_backend_tls_policy_does_not_apply_to_passthrough() {
     assert_eq!(read(&mut stream, 18).await, "hello inside.test!");
 }
 
-/// A passthrough listener whose connections go to their server name, unless it is in `denied`.
+/// A passthrough listener whose connections are forwarded to their server name, unless its addresses are in
+/// `denied`.
 fn to_server_names(denied: &[&str]) -> Rig {
     let networks = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
     let targets = DynamicTargets {
@@ -442,7 +443,7 @@ async fn a_connection_goes_to_port_443_of_its_server_name() {
     let stream = rig.connect().await;
     let port = stream.local_addr().unwrap().port();
 
-    // Whether anything listens there is unknown.
+    // The handshake fails whether or not a process listens on this address.
     let connecting = TlsConnector::from(config).connect(server, stream);
     assert!(soon(connecting).await.is_err());
 
