@@ -16,6 +16,9 @@ use crate::{Error, LocalReply};
 /// Fields that frame the message or close the connection. The handler cannot set them.
 const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
 
+/// hyper's maximum number of fields in a head.
+const MAX_FIELDS: usize = 100;
+
 /// Encodes the last response of a connection. Header fields that frame the message are replaced.
 pub(crate) fn to_bytes(response: Response<Bytes>) -> Vec<u8> {
     let (head, body) = response.into_parts();
@@ -135,6 +138,27 @@ pub(crate) fn classify(status: u16, error: &str, unread: &[u8], max_head: usize)
         _ if has_bad_characters(unread) => CodecError::BadCharacters,
         _ => CodecError::BadRequest,
     }
+}
+
+/// The error of an incomplete head that no further bytes can make valid. hyper does not find it: it parses a head
+/// that arrives in several pieces only once it is complete.
+pub(crate) fn of_incomplete_head(unread: &[u8], max_head: usize) -> Option<CodecError> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    match httparse::Request::new(&mut fields).parse(unread) {
+        Ok(_) => None,
+        Err(httparse::Error::TooManyHeaders) => Some(CodecError::TooMany),
+        Err(_) => Some(classify(400, "", unread, max_head)),
+    }
+}
+
+/// Whether `head` ends within the version of its request line.
+pub(crate) fn is_within_version(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start();
+    let mut words = line.splitn(3, |b| *b == b' ').skip(2);
+    !line.contains(&b'\n')
+        && words
+            .next()
+            .is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
 /// Whether the target begins with a scheme. hyper's error has no details for an invalid target of this form.

@@ -78,7 +78,12 @@ where
     }
     let closed = matches!(end, End::Codec(_)) && state.activity.is_client_closed();
     let within_head = io.is_within_head() || state.activity.is_reading_head();
-    if closed && state.activity.withheld().is_none() && within_head {
+    let unread = match state.activity.withheld() {
+        Some(_) => complete_version(&mut io, unread).await,
+        None => unread,
+    };
+    let error = find_error(&end, within_head, &unread, &state);
+    if closed && within_head && error.is_none() {
         let age = state.activity.head_age();
         handler.handle_incomplete_head(&state.info, age);
     }
@@ -96,7 +101,7 @@ where
             state,
         });
     }
-    let response = codec_reply(&end, &unread, &handler, &state);
+    let response = error.map(|error| codec_reply(error, &handler, &state));
     if response.is_some() || completed {
         linger_close(io, response, &state.activity).await;
     }
@@ -186,20 +191,16 @@ where
     (end, was_idle)
 }
 
-/// The response to a malformed or incomplete request. `None` if the connection ends without a response.
+/// The response to a malformed or incomplete request.
 fn codec_reply<H: Handler>(
-    end: &End,
-    unread: &[u8],
+    error: CodecError,
     handler: &H,
     state: &PersistentState,
-) -> Option<Response<Bytes>> {
-    let max_head = state.settings.headers.max_request_head;
-    let error = find_error(end, &state.activity, unread, max_head)?;
-    let reply = error.reply();
+) -> Response<Bytes> {
     let event = Event::CodecError(state.info.port, error.details());
     state.observer.observe(&event);
     let age = state.activity.head_age();
-    Some(handler.handle_codec_reply(&state.info, reply, error.is_recorded(), age))
+    handler.handle_codec_reply(&state.info, error.reply(), error.is_recorded(), age)
 }
 
 /// Shuts the codec down while the stream stays open. An idle codec completes at once. If the gateway
@@ -234,34 +235,51 @@ fn builder(settings: &ListenerSettings) -> Builder {
     builder
 }
 
-/// The error that the client receives before the connection is closed, if any.
+/// The error that the client receives before the connection is closed, if any. `within_head`: the last received
+/// bytes are part of an incomplete head.
 fn find_error(
     end: &End,
-    activity: &Activity,
+    within_head: bool,
     unread: &[u8],
-    max_head: usize,
+    state: &PersistentState,
 ) -> Option<CodecError> {
-    match (end, activity.withheld()) {
-        (End::Codec(Err(error)), Some(status)) => Some(codec_error::classify(
-            status,
-            &error.to_string(),
-            unread,
-            max_head,
-        )),
-        (End::Expired(Expiry::Head), _) if activity.is_output_flushed() => {
-            Some(CodecError::HeadTimeout)
+    let activity = &state.activity;
+    let max_head = state.settings.headers.max_request_head;
+    let timeout = match (end, activity.withheld()) {
+        (End::Codec(Err(error)), Some(status)) => {
+            let error = error.to_string();
+            return Some(codec_error::classify(status, &error, unread, max_head));
         }
-        (End::Expired(Expiry::Request), _) if activity.is_output_flushed() => {
-            Some(CodecError::RequestTimeout)
-        }
-        (End::Expired(Expiry::HeadIdle), _) if activity.is_output_flushed() => {
-            Some(CodecError::HeadIdle)
-        }
-        (End::Expired(Expiry::Body), _) if activity.is_output_flushed() => {
-            Some(CodecError::BodyIdle)
-        }
-        _ => None,
+        (End::Codec(Err(_)), None) if activity.is_client_closed() => None,
+        (End::Expired(Expiry::Head), _) => Some(CodecError::HeadTimeout),
+        (End::Expired(Expiry::Request), _) => Some(CodecError::RequestTimeout),
+        (End::Expired(Expiry::HeadIdle), _) => Some(CodecError::HeadIdle),
+        (End::Expired(Expiry::Body), _) => Some(CodecError::BodyIdle),
+        _ => return None,
+    };
+    if !activity.is_output_flushed() {
+        return None;
     }
+    let invalid = within_head.then(|| codec_error::of_incomplete_head(unread, max_head));
+    invalid.flatten().or(timeout)
+}
+
+/// Reads the rest of an invalid version. hyper rejects its first invalid byte, but the response depends on all
+/// of its line.
+async fn complete_version<Io: AsyncRead + Unpin>(io: &mut Io, unread: Bytes) -> Bytes {
+    if !codec_error::is_within_version(&unread) {
+        return unread;
+    }
+    let mut line = unread.to_vec();
+    let read = async {
+        while codec_error::is_within_version(&line) && line.len() < MIN_BUFFER {
+            line.push(io.read_u8().await?);
+        }
+        std::io::Result::Ok(())
+    };
+    // The line remains incomplete after an error or timeout.
+    let _ = tokio::time::timeout(LINGER, read).await;
+    line.into()
 }
 
 /// Writes the last response, if any, then reads and discards bytes for up to [`LINGER`].

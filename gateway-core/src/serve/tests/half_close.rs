@@ -23,6 +23,29 @@ fn connect(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
     (client, events)
 }
 
+/// What a client receives and what is recorded.
+#[derive(Debug, Eq, PartialEq)]
+struct Outcome {
+    /// Lines of the response, without the fields that depend on time.
+    answer: Vec<String>,
+    errors: Vec<String>,
+    incomplete_heads: usize,
+}
+
+async fn outcome(parts: &[&[u8]], closes: bool) -> Outcome {
+    INCOMPLETE_HEADS.set(0);
+    let (answer, events) = exchange(parts, closes).await;
+    let is_of_time = |line: &&str| line.starts_with("date: ") || line.starts_with("x-age: ");
+    let lines = answer.lines().filter(|line| !is_of_time(line));
+    let events = events.0.lock().unwrap();
+    let errors = events.iter().filter(|event| event.contains("CodecError"));
+    Outcome {
+        answer: lines.map(str::to_owned).collect(),
+        errors: errors.cloned().collect(),
+        incomplete_heads: INCOMPLETE_HEADS.get(),
+    }
+}
+
 /// Sends the parts with pauses between them, closes the sending side if `closes`, and reads until the end.
 async fn exchange(parts: &[&[u8]], closes: bool) -> (String, Arc<Recorder>) {
     let (mut client, events) = connect(&Drain::new());
@@ -109,4 +132,43 @@ async fn a_connection_with_a_refused_upgrade_ends_as_any_other() {
     client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("ok"), "{answer}");
     events.expect("ConnectionClosed").await;
+}
+
+/// Heads that are rejected or incomplete, in addition to those that only the codec rejects.
+const REJECTED: &[&[u8]] = &[
+    b"GET /lenient#x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /lenient HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+    b"POST /lenient HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /lenient HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\nx",
+    b"GET / HTTP/1.1\r\nHost: a\r\n\0: b\r\n",
+    b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
+    b"GET / HTTP/1.1\r\nA",
+    b"GET / HTTP/1.1\r\n",
+    b"GET  / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/2.0\r\n",
+    b"GET / HTTP/1.20\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/3x",
+    b"\r\n\x16\x03\x01\x02\0\x01",
+];
+
+#[tokio::test(start_paused = true)]
+async fn the_response_to_an_invalid_head_does_not_depend_on_how_its_bytes_arrive() {
+    let malformed = super::http1::MALFORMED.iter().map(|row| row.0);
+    for text in malformed.chain(REJECTED.iter().copied()) {
+        for closes in [false, true] {
+            let whole = outcome(&[text], closes).await;
+            for at in 1..text.len() {
+                let (first, second) = text.split_at(at);
+
+                let split = outcome(&[first, second], closes).await;
+
+                let shown = text.escape_ascii();
+                assert_eq!(split, whole, "{shown} at {at}, closes: {closes}");
+            }
+            let bytes: Vec<_> = text.chunks(1).collect();
+            let split = outcome(&bytes, closes).await;
+            assert_eq!(split, whole, "{} by byte, {closes}", text.escape_ascii());
+        }
+    }
 }

@@ -44,7 +44,7 @@ async fn pipelined_requests_get_responses_in_order() {
 }
 
 /// Malformed requests with the responses that were recorded from Envoy.
-const MALFORMED: &[(&[u8], &str, &str, &str)] = &[
+pub(super) const MALFORMED: &[(&[u8], &str, &str, &str)] = &[
     (
         b"garbage\r\n\r\n",
         "400 Bad Request",

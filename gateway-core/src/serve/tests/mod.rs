@@ -9,6 +9,7 @@ mod stalls;
 mod timeouts;
 mod tls;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -36,6 +37,11 @@ use crate::{Body, LocalReply};
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
+thread_local! {
+    /// Number of incomplete heads on connections of this thread.
+    static INCOMPLETE_HEADS: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Handler whose response depends on the path.
 #[derive(Clone, Debug)]
 pub(crate) struct TestHandler;
@@ -61,6 +67,10 @@ impl Handler for TestHandler {
         let age = age.as_millis().to_string().parse().unwrap();
         let reply = reply.with_header(name, peer).with_header(age_name, age);
         reply.into_response(false)
+    }
+
+    fn handle_incomplete_head(&self, _conn: &Arc<ConnInfo>, _age: Duration) {
+        INCOMPLETE_HEADS.set(INCOMPLETE_HEADS.get() + 1);
     }
 }
 
