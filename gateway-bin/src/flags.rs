@@ -121,12 +121,7 @@ impl FromStr for EndpointOverride {
             let (service, address) = text.split_once('=')?;
             let (name, port) = service.rsplit_once(':')?;
             let (namespace, name) = name_parts(name)?;
-            let backend = BackendId {
-                kind: "Service".to_owned(),
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                port: port.parse().ok()?,
-            };
+            let backend = BackendId::service(namespace, name, port.parse().ok()?);
             Some(Self {
                 backend,
                 address: address.parse().ok()?,

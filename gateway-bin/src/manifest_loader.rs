@@ -218,12 +218,7 @@ fn echo_backends(objects: &Objects) -> impl Iterator<Item = BackendId> {
         let ports = service.spec.ports.iter();
         // The echo backend serves HTTP only.
         let ports = ports.filter(|port| port.protocol.as_deref() != Some("UDP"));
-        ports.map(|port| BackendId {
-            kind: "Service".to_owned(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            port: port.port,
-        })
+        ports.map(|port| BackendId::service(&key.namespace, &key.name, port.port))
     })
 }
 

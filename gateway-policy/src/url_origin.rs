@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Uri;
 use towergate_core::plan::{
-    Backend, BackendId, BackendProtocol, Destination, DnsHost, WeightedBackend,
+    Backend, BackendId, BackendKind, BackendProtocol, Destination, DnsHost, WeightedBackend,
 };
 use towergate_tls::client::ClientTls;
 
@@ -46,7 +46,7 @@ impl UrlOrigin {
         };
         let backend = Backend {
             id: BackendId {
-                kind: "URL".to_owned(),
+                kind: BackendKind::Url,
                 namespace: String::new(),
                 name: self.host.clone(),
                 port: self.port,

@@ -179,12 +179,7 @@ mod tests {
     use super::*;
 
     fn backend() -> BackendId {
-        BackendId {
-            kind: "Service".into(),
-            namespace: "a".into(),
-            name: "b\"".into(),
-            port: 80,
-        }
+        BackendId::service("a", "b\"", 80)
     }
 
     #[test]

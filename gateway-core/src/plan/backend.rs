@@ -71,11 +71,49 @@ pub enum BackendProtocol {
     Http2,
 }
 
+/// Kind of a backend. Backends of different kinds may have the same name and port. The serialized form is the text of
+/// `Display`; the order is that of this text.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub enum BackendKind {
+    /// A Backend of Envoy Gateway.
+    Backend,
+    /// A rate limit service, whose address is part of the configuration of the program.
+    RateLimitService,
+    /// A TCP port of a Service.
+    Service,
+    /// The cluster address of a TCP port of a Service.
+    #[serde(rename = "Service/ClusterIP")]
+    ServiceAddress,
+    /// A UDP port of a Service. It may have the number of a TCP port.
+    #[serde(rename = "Service/UDP")]
+    UdpService,
+    /// The cluster address of a UDP port of a Service.
+    #[serde(rename = "Service/UDP/ClusterIP")]
+    UdpServiceAddress,
+    /// The origin of a URL, such as that of an OpenID provider.
+    #[serde(rename = "URL")]
+    Url,
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backend => "Backend",
+            Self::RateLimitService => "RateLimitService",
+            Self::Service => "Service",
+            Self::ServiceAddress => "Service/ClusterIP",
+            Self::UdpService => "Service/UDP",
+            Self::UdpServiceAddress => "Service/UDP/ClusterIP",
+            Self::Url => "URL",
+        })
+    }
+}
+
 /// Name of a backend: a Service port, or another kind.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BackendId {
-    /// `Service`, `Service/UDP` for the UDP ports of a Service, or another kind, such as `Backend`.
-    pub kind: String,
+    /// Kind.
+    pub kind: BackendKind,
     /// Namespace.
     pub namespace: String,
     /// Name in the namespace.

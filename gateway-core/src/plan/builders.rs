@@ -24,8 +24,8 @@ use std::sync::Arc;
 use towergate_tls::NamePattern;
 
 use super::{
-    Backend, BackendId, BackendProtocol, Destination, Endpoint, EndpointAddress, Listener,
-    ListenerId, Match, PathMatch, Plan, Port, Protocol, Route, RouteId, RouteKind, Rule,
+    Backend, BackendId, BackendKind, BackendProtocol, Destination, Endpoint, EndpointAddress,
+    Listener, ListenerId, Match, PathMatch, Plan, Port, Protocol, Route, RouteId, RouteKind, Rule,
     TcpSettings, Traffic, WeightedBackend,
 };
 
@@ -144,7 +144,7 @@ impl BackendId {
     /// The port `port` of a Service.
     pub fn service(namespace: &str, name: &str, port: u16) -> Self {
         Self {
-            kind: "Service".to_owned(),
+            kind: BackendKind::Service,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             port,

@@ -41,7 +41,8 @@ pub use crate::proxy_protocol::ProxyProtocol;
 pub use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 pub use crate::text::{Source, Text, TextMatch};
 pub use backend::{
-    Backend, BackendId, BackendProtocol, Destination, DnsHost, Endpoint, Endpoints, WeightedBackend,
+    Backend, BackendId, BackendKind, BackendProtocol, Destination, DnsHost, Endpoint, Endpoints,
+    WeightedBackend,
 };
 pub use dns::{DnsFamily, DnsSettings};
 pub use dynamic::DynamicTargets;

@@ -271,12 +271,7 @@ fn body_length(request: &[u8]) -> usize {
 }
 
 fn backend_id() -> BackendId {
-    BackendId {
-        kind: "Service".to_owned(),
-        namespace: "lab".to_owned(),
-        name: "backend".to_owned(),
-        port: 80,
-    }
+    BackendId::service("lab", "backend", 80)
 }
 
 fn plan(settings: &Arc<ListenerSettings>) -> Plan {

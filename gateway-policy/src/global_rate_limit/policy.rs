@@ -10,7 +10,8 @@ use prost::Message as _;
 use tokio::runtime::Handle;
 use towergate_core::conn::LogThrottle;
 use towergate_core::plan::{
-    Backend, BackendId, BackendProtocol, Destination, DnsHost, Traffic, WeightedBackend,
+    Backend, BackendId, BackendKind, BackendProtocol, Destination, DnsHost, Traffic,
+    WeightedBackend,
 };
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, PolicyFuture, PolicyRequest, WaitingPolicy,
@@ -272,7 +273,7 @@ impl RateLimitService {
             port: self.port,
         };
         let id = BackendId {
-            kind: "RateLimitService".to_owned(),
+            kind: BackendKind::RateLimitService,
             namespace: String::new(),
             name: self.host.clone(),
             port: self.port,

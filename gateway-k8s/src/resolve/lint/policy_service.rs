@@ -1,7 +1,7 @@
 //! Services without endpoints that SecurityPolicies and ExternalAuth filters call. A missing Service is not
 //! reported here: it makes its policy or rule invalid.
 
-use towergate_core::plan::{BackendId, Destination, Endpoints};
+use towergate_core::plan::{BackendId, BackendKind, Destination, Endpoints};
 use towergate_policy::common::{BackendRef, SingleBackendRef};
 use towergate_policy::{Policy, SecurityPolicySpec};
 
@@ -97,7 +97,7 @@ impl ServiceReference<'_> {
     fn id(&self, namespace: &str) -> BackendId {
         let port = self.port.and_then(|port| port.try_into().ok());
         BackendId {
-            kind: "Service".to_owned(),
+            kind: BackendKind::Service,
             namespace: self.namespace.map_or(namespace, String::as_str).to_owned(),
             name: self.name.cloned().unwrap_or_default(),
             port: port.unwrap_or_default(),

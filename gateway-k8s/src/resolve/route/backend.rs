@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use towergate_core::filter::HostRewrite;
-use towergate_core::plan::{Backend, BackendId, BackendProtocol, Endpoint, Endpoints};
+use towergate_core::plan::{Backend, BackendId, BackendKind, BackendProtocol, Endpoint, Endpoints};
 use towergate_tls::client::ClientTls;
 
 use super::super::grant::From;
@@ -208,12 +208,7 @@ impl<'a> Backends<'a> {
         let name = port.name.as_deref().unwrap_or_default();
         let protocol = app_protocol(port);
         let tls = self.tls.find(index, ("Service", &key), name, ancestors)?;
-        let id = BackendId {
-            kind: "Service".to_owned(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            port: port.port,
-        };
+        let id = BackendId::service(&key.namespace, &key.name, port.port);
         self.fill(index, &id, &key, port);
         let tls = tls.map(|tls| Arc::new(tls.client(protocol)));
         Ok(self.once(Backend {
@@ -283,7 +278,7 @@ impl<'a> Backends<'a> {
         tls: Option<Arc<ClientTls>>,
     ) -> ResolvedBackend {
         let id = BackendId {
-            kind: "Backend".to_owned(),
+            kind: BackendKind::Backend,
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             port: 0,
@@ -318,9 +313,12 @@ impl<'a> Backends<'a> {
         backend: &mut Arc<Backend>,
     ) {
         let id = &backend.id;
-        if !matches!(&*id.kind, "Service" | "Service/UDP") {
-            return;
-        }
+        let kind = match id.kind {
+            BackendKind::Service => BackendKind::ServiceAddress,
+            BackendKind::UdpService => BackendKind::UdpServiceAddress,
+            BackendKind::ServiceAddress | BackendKind::UdpServiceAddress => return,
+            BackendKind::Backend | BackendKind::RateLimitService | BackendKind::Url => return,
+        };
         let key = ObjectKey::new(&*id.namespace, &*id.name);
         let service = index.objects.services.get(&key);
         let address = service.and_then(|service| service.spec.cluster_ip.as_deref());
@@ -332,10 +330,7 @@ impl<'a> Backends<'a> {
             weight: 1,
             zone: None,
         };
-        let id = BackendId {
-            kind: format!("{}/ClusterIP", id.kind),
-            ..id.clone()
-        };
+        let id = BackendId { kind, ..id.clone() };
         self.endpoints.insert(id.clone(), vec![endpoint]);
         *backend = self.once(Backend {
             id,
@@ -378,8 +373,8 @@ impl<'a> Backends<'a> {
         let id = BackendId {
             // A TCP port and a UDP port may have the same number.
             kind: match route.transport() {
-                Transport::Udp => "Service/UDP".to_owned(),
-                Transport::Tcp => "Service".to_owned(),
+                Transport::Udp => BackendKind::UdpService,
+                Transport::Tcp => BackendKind::Service,
             },
             namespace: key.namespace.clone(),
             name: key.name.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use towergate_core::plan::{BackendId, Endpoint};
+use towergate_core::plan::{BackendId, BackendKind, Endpoint};
 
 use super::super::object_index::ObjectIndex;
 use super::service_port::{Transport, transport_of};
@@ -19,7 +19,7 @@ pub(super) fn endpoints_of(
     port: &ServicePort,
 ) -> Vec<Endpoint> {
     let id = BackendId {
-        kind: "Service".to_owned(),
+        kind: BackendKind::Service,
         ..id.clone()
     };
     let Some(configured) = index.options.endpoints.get(&id) else {

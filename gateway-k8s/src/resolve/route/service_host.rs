@@ -28,12 +28,7 @@ pub(super) fn service_endpoints(
         let mut ports = service.spec.ports.iter();
         let port = ports
             .find(|port| port.port == host.port && transport_of(port) == Some(Transport::Tcp))?;
-        let id = BackendId {
-            kind: "Service".to_owned(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            port: port.port,
-        };
+        let id = BackendId::service(&key.namespace, &key.name, port.port);
         endpoints.extend(endpoints_of(index, &id, &key, port));
     }
     endpoints.sort();
