@@ -23,7 +23,7 @@ use crate::error::{TlsError, check_alpn};
 use crate::limits::TlsLimits;
 use crate::server_verifier::{AltNames, AnyCertificate, HandshakeVerifier};
 use crate::signature_schemes;
-use crate::trusted_leaf::{TrustedLeafVerifier, TrustedLeaves};
+use crate::trusted_leaf::{ChainOrTrustedLeaf, TrustedLeaves};
 
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -110,7 +110,8 @@ impl ClientTls {
         if trusted.is_empty() {
             return Ok(chains);
         }
-        Ok(Arc::new(TrustedLeafVerifier { chains, trusted }))
+        let check = ChainOrTrustedLeaf { chains, trusted };
+        Ok(Arc::new(HandshakeVerifier { algorithms, check }))
     }
 
     fn alt_names(

@@ -21,7 +21,7 @@ use crate::trusted_leaf::TrustedLeaves;
 
 /// Decides on the certificate of a backend.
 pub(crate) trait CertificateCheck: fmt::Debug + Send + Sync {
-    /// Checks a certificate and the chain that the backend sent.
+    /// Checks a certificate and the chain that the backend sent. `server_name` is the name of the connection.
     ///
     /// # Errors
     /// The reason of the rejection.
@@ -29,6 +29,7 @@ pub(crate) trait CertificateCheck: fmt::Debug + Send + Sync {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error>;
 }
@@ -46,11 +47,12 @@ impl<C: CertificateCheck> ServerCertVerifier for HandshakeVerifier<C> {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check.check(end_entity, intermediates, now)?;
+        self.check
+            .check(end_entity, intermediates, server_name, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -86,6 +88,7 @@ impl CertificateCheck for AnyCertificate {
         &self,
         _end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
         _now: UnixTime,
     ) -> Result<(), Error> {
         Ok(())
@@ -126,6 +129,7 @@ impl CertificateCheck for AltNames {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;

@@ -8,14 +8,16 @@
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::verify_server_name;
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, Error};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+
+use crate::server_verifier::CertificateCheck;
 
 /// CA certificates that a backend may serve as its own.
 #[derive(Clone, Debug, Default)]
@@ -72,58 +74,31 @@ fn check(end_entity: &CertificateDer<'_>, now: UnixTime) -> Result<(), Certifica
     }
 }
 
-/// The verifier of webpki, extended by certificates that are accepted directly.
+/// Accepts what webpki accepts, and the given certificates.
 #[derive(Debug)]
-pub(crate) struct TrustedLeafVerifier {
-    /// Verifies all other certificates, and the signatures of handshakes.
+pub(crate) struct ChainOrTrustedLeaf {
+    /// Verifies all other certificates.
     pub(crate) chains: Arc<WebPkiServerVerifier>,
     pub(crate) trusted: TrustedLeaves,
 }
 
-impl ServerCertVerifier for TrustedLeafVerifier {
-    fn verify_server_cert(
+impl CertificateCheck for ChainOrTrustedLeaf {
+    fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         match self.trusted.verify(end_entity, now) {
-            None => self.chains.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ),
+            None => self
+                .chains
+                .verify_server_cert(end_entity, intermediates, server_name, &[], now)
+                .map(drop),
             Some(verified) => {
                 verified?;
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
             }
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
     }
 }

@@ -31,20 +31,6 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Opens `count` listening sockets on the same port. If the port is 0, the system selects a free port.
-pub(crate) fn bind_all(
-    mut address: SocketAddr,
-    count: usize,
-) -> io::Result<Vec<std::net::TcpListener>> {
-    let mut sockets = Vec::with_capacity(count);
-    for _ in 0..count {
-        let socket = bind(address)?;
-        address = socket.local_addr()?;
-        sockets.push(socket);
-    }
-    Ok(sockets)
-}
-
 /// Whether accepted connections inherit `TCP_NODELAY` from the listening socket (tcp(7) of Linux).
 const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
 
@@ -125,14 +111,5 @@ mod tests {
             32 * 1024,
             "Linux doubles it"
         );
-    }
-
-    #[test]
-    fn all_sockets_of_an_address_have_the_same_port() {
-        let sockets = bind_all("[::1]:0".parse().unwrap(), 3).unwrap();
-
-        let ports: Vec<_> = sockets.iter().map(|s| s.local_addr().unwrap()).collect();
-        assert_eq!(ports.len(), 3);
-        assert!(ports.iter().all(|port| *port == ports[0]));
     }
 }

@@ -71,7 +71,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::conn::socket::bind_all;
+    use crate::conn::socket::bind;
 
     fn in_use(claimed: io::Result<()>) -> bool {
         claimed.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn an_address_of_another_process_is_rejected_although_it_has_reuse_port() {
-        let theirs = bind_all("127.0.0.1:0".parse().unwrap(), 2).unwrap();
-        let address = theirs[0].local_addr().unwrap();
+        let theirs = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = theirs.local_addr().unwrap();
         let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
 
         let ours = BoundAddresses::default();
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn an_address_that_overlaps_an_own_one_is_not_checked() {
-        let own = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-        let address = own[0].local_addr().unwrap();
+        let own = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = own.local_addr().unwrap();
         let mut ours = BoundAddresses::default();
         ours.insert(address);
 

@@ -22,6 +22,7 @@ mod inherited_sockets;
 mod listener;
 mod listeners;
 mod server;
+mod socket_table;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -31,6 +32,7 @@ pub use config::{ListenerConfig, PortConfig, PortProtocol};
 pub(crate) use datagram_sockets::{DatagramSockets, WantedSockets};
 pub(crate) use inherited_sockets::classify;
 pub use listener::serve_listener;
-pub use listeners::{BindError, Listeners, WantedPort};
+pub use listeners::{Listeners, WantedPort};
 pub use server::Server;
+pub use socket_table::BindError;
 pub use workers::Workers;

@@ -1,8 +1,11 @@
 //! Tests of TLS passthrough by server name, and of TLS termination, on one port together with HTTPS.
 
+use std::time::Duration;
+
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use towergate_tls::client::ClientTls;
@@ -443,9 +446,9 @@ async fn a_connection_goes_to_port_443_of_its_server_name() {
     let stream = rig.connect().await;
     let port = stream.local_addr().unwrap().port();
 
-    // The handshake fails whether or not a process listens on this address.
+    // Another process may listen there, with or without a reply: the entry is written when the client leaves.
     let connecting = TlsConnector::from(config).connect(server, stream);
-    assert!(soon(connecting).await.is_err());
+    let _ = timeout(Duration::from_secs(1), connecting).await;
 
     let host = rig.log.entry_of(port).await.upstream_host.unwrap();
     assert!(
