@@ -1,4 +1,4 @@
-//! The inputs of operators.
+//! The inputs of command operators.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 #[cfg(feature = "gateway")]
 use crate::plan::EndpointAddress;
 
-/// Inputs of the operators of a format. An absent input has no value.
+/// Inputs of the operators of a format. If an input is absent, its operators have no value.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FormatContext<'a> {
     /// The request.
@@ -17,7 +17,7 @@ pub struct FormatContext<'a> {
     pub response: Option<&'a HeaderMap>,
     /// The connection of the client.
     pub connection: Option<FormatConnection<'a>>,
-    /// The exchange so far.
+    /// The exchange, as far as it is known.
     pub exchange: Option<FormatExchange<'a>>,
 }
 
@@ -41,9 +41,9 @@ pub struct FormatConnection<'a> {
     pub peer: SocketAddr,
     /// Local address.
     pub local: SocketAddr,
-    /// Detected client address, with port 0 if it comes from a header field.
+    /// Detected client address. Its port is 0 if the address comes from a header field.
     pub client: SocketAddr,
-    /// TLS of the connection; `None`: plain text.
+    /// TLS of the connection. `None`: the connection does not use TLS.
     pub tls: Option<FormatTls<'a>>,
 }
 
@@ -61,16 +61,16 @@ pub struct FormatTls<'a> {
     pub client: Option<&'a towergate_tls::ClientCertificate>,
 }
 
-/// An exchange so far.
+/// An exchange, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct FormatExchange<'a> {
-    /// Time of the request.
+    /// Time at which the request was received.
     pub start: SystemTime,
     /// Status of the response. `None`: there is no response yet.
     pub status: Option<StatusCode>,
-    /// Response flags as in the access log; empty: none.
+    /// Response flags as in the access log. Empty if there are none.
     pub flags: &'a str,
-    /// Response code details as in the access log; empty before the response.
+    /// Response code details as in the access log. Empty before there is a response.
     pub details: &'a str,
     /// Number of received bytes of the request body.
     pub bytes_received: u64,
@@ -88,7 +88,7 @@ impl<'a> FormatRequest<'a> {
         Self::of_parts(&head.method, &head.uri, head.version, &head.headers)
     }
 
-    /// The parts of a head.
+    /// Combines the parts of a head.
     pub(crate) fn of_parts(
         method: &'a Method,
         uri: &'a Uri,

@@ -7,9 +7,9 @@
 //!                                         └─ write(&FormatContext) ──> "a-alice"
 //! ```
 //!
-//! A string without operators becomes a plain [`FieldText`] instead of a [`Format`], at no additional
-//! cost. An unknown or unfinished operator is an error that names it. Operators whose values depend
-//! on the machine rather than on the request, such as `%ENVIRONMENT(X)%`, are not supported.
+//! A string without operators becomes a constant [`FieldText`] instead of a [`Format`], which has no
+//! additional cost. If an operator is unknown or incomplete, the error names it. Operators whose values
+//! depend on the machine and not on the request, such as `%ENVIRONMENT(X)%`, are not supported.
 //!
 //! ```
 //! use http::HeaderMap;
@@ -61,12 +61,12 @@ pub struct Format {
 enum Part {
     /// Text that is copied.
     Literal(Box<str>),
-    /// An operator with the maximum length of its value in bytes.
+    /// An operator, and the maximum length of its value in bytes.
     Operator(Operator, Option<usize>),
 }
 
 impl Format {
-    /// Appends the value for one request. Operators without a value add nothing.
+    /// Appends the value for one request. An operator without a value adds nothing.
     pub fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
@@ -82,19 +82,19 @@ impl Format {
         }
     }
 
-    /// The value for one request; `None` if it is empty.
+    /// The value for one request. `None` if it is empty.
     pub fn text(&self, context: &FormatContext<'_>) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         self.write(context, &mut out);
         (!out.is_empty()).then_some(out)
     }
 
-    /// The text as a header value; `None` if it is empty or not a valid value.
+    /// The value for one request as a header value. `None` if it is empty or not valid in a header.
     pub fn header_value(&self, context: &FormatContext<'_>) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(bytes::Bytes::from(self.text(context)?)).ok()
     }
 
-    /// Whether a value depends on the head of the request.
+    /// Whether the value depends on the head of the request.
     pub fn reads_request(&self) -> bool {
         let mut parts = self.parts.iter();
         parts.any(|part| matches!(part, Part::Operator(operator, _) if operator.reads_request()))

@@ -1,4 +1,4 @@
-//! The operators and their names.
+//! The command operators and their names.
 
 use http::HeaderName;
 
@@ -57,7 +57,7 @@ macro_rules! plain_operators {
         )*}
 
         impl PlainOperator {
-            /// Every operator without arguments.
+            /// Names of all operators without arguments.
             const ALL: &[(&'static str, Self)] = &[$(($name, Self::$operator)),*];
         }
     };
@@ -92,7 +92,7 @@ plain_operators! {
 }
 
 impl Operator {
-    /// The operator `name` with these arguments. `whole` is its text, for errors.
+    /// Creates the operator `name` with these arguments. `whole` is the text of the operator, for errors.
     pub(super) fn new(name: &str, args: Option<&str>, whole: &str) -> Result<Self, FormatError> {
         let invalid = || FormatError::Arguments(whole.to_owned());
         let plain = PlainOperator::ALL.iter().find(|(known, _)| *known == name);
@@ -157,7 +157,7 @@ impl HeaderSource {
     }
 }
 
-/// The parts of `X?Y`.
+/// Splits `X?Y` into its parts.
 fn alternatives(args: &str) -> (&str, Option<&str>) {
     match args.split_once('?') {
         Some((first, second)) => (first, Some(second)),

@@ -1,4 +1,4 @@
-//! Parsing of strings with operators.
+//! Parsing of strings with command operators.
 
 use http::HeaderValue;
 
@@ -7,7 +7,7 @@ use super::operator::Operator;
 use super::{Format, Part};
 use crate::text::Text;
 
-/// The value of a header field: constant, or with operators.
+/// The value of a header field. It is constant, or contains operators.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FieldText {
     /// A constant value.
@@ -45,7 +45,7 @@ impl FieldText {
     }
 }
 
-/// The parts of a string.
+/// Splits a string into its parts.
 pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     let mut parts = Vec::new();
     let mut literal = String::new();
@@ -74,7 +74,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     Ok(parts)
 }
 
-/// The parts of an operator as written.
+/// The parts of an operator, as in the source text.
 struct Command<'t> {
     name: &'t str,
     args: Option<&'t str>,
@@ -82,8 +82,9 @@ struct Command<'t> {
     length: usize,
 }
 
-/// The operator at the start of `text`: `%NAME%`, `%NAME(ARGS)%` or `%NAME(ARGS):LIMIT%`. The arguments end at the
-/// first parenthesis that completes an operator, as in Envoy, so that they may have parentheses and percent signs.
+/// Parses the operator at the start of `text`: `%NAME%`, `%NAME(ARGS)%` or `%NAME(ARGS):LIMIT%`. As in Envoy,
+/// the arguments end at the first parenthesis that completes an operator, so they may contain parentheses and
+/// percent signs.
 fn command(text: &str) -> Option<Command<'_>> {
     let inner = text.strip_prefix('%')?;
     let named = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
@@ -109,7 +110,7 @@ fn command(text: &str) -> Option<Command<'_>> {
     ends.find_map(|(end, _)| done(Some(&args[..end]), &args[end + 1..]))
 }
 
-/// The limit `:N` at the start of `text`, if there is one, and what follows.
+/// Parses the limit `:N` at the start of `text`, if there is one. Also returns the text that follows.
 fn limit(text: &str) -> Option<(Option<usize>, &str)> {
     let Some(number) = text.strip_prefix(':') else {
         return Some((None, text));

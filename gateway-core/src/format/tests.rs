@@ -7,7 +7,7 @@ use super::*;
 
 const START: Duration = Duration::from_secs(1_709_251_199);
 
-/// A request with a connection and a response.
+/// The value of `text` for a request with a connection and a response.
 fn written(text: &str) -> String {
     let request = Request::post("/p/x?a=1&b=2&%64=x%2Fy")
         .version(Version::HTTP_2)
@@ -50,7 +50,7 @@ fn written(text: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Recorded results of Envoy, where the recording has the operator.
+/// For operators that were recorded, the expected results are those of Envoy.
 #[test]
 fn operators_have_the_values_of_envoy() {
     for (text, expected) in [
@@ -163,7 +163,7 @@ fn a_value_without_operators_is_plain() {
 }
 
 proptest! {
-    /// Any string parses or is an error, without a panic. A parsed format can be evaluated.
+    /// Parsing any string results in a format or an error. A format can be evaluated without a panic.
     #[test]
     fn any_text_can_be_parsed_and_written(text in "[ -~]{0,40}|(%[A-Z_]{1,12}(\\([ -~]{0,8}\\))?(:[0-9]{1,3})?%|[ -~]){0,6}") {
         if let Ok(format) = text.parse::<Format>() {
@@ -173,7 +173,7 @@ proptest! {
         }
     }
 
-    /// The value of a string whose percent signs are all doubled is the string with single ones.
+    /// If all percent signs of a string are doubled, its value is the original string.
     #[test]
     fn doubled_percent_signs_are_literal(text in "[ -~]{0,30}") {
         let escaped = text.replace('%', "%%");

@@ -1,8 +1,8 @@
-//! `START_TIME`: times in UTC, in a format of `strftime`.
+//! The operator `START_TIME`: times in UTC, in a format of `strftime`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A parsed format of times.
+/// A parsed time format.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct TimeFormat(Box<[TimePart]>);
 
@@ -26,11 +26,12 @@ enum TimeField {
     Fraction(u8),
 }
 
-/// The format of a time without arguments: RFC 3339 with milliseconds.
+/// The format if the operator has no argument: RFC 3339 with milliseconds.
 const DEFAULT: &str = "%Y-%m-%dT%H:%M:%S.%3fZ";
 
 impl TimeFormat {
-    /// Parses a format; empty: RFC 3339 with milliseconds. `None`: a conversion is not supported.
+    /// Parses a format. If it is empty, the result is RFC 3339 with milliseconds. `None` if a conversion is
+    /// not supported.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut rest = if text.is_empty() { DEFAULT } else { text };
         let mut parts = Vec::new();
@@ -84,7 +85,7 @@ impl TimeFormat {
         Some(Self(parts.into()))
     }
 
-    /// Appends `time`. Times before the Unix epoch are the epoch.
+    /// Appends `time`. A time before the Unix epoch is replaced by the epoch.
     pub(super) fn write(&self, time: SystemTime, out: &mut Vec<u8>) {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = since.as_secs();
@@ -118,7 +119,8 @@ impl TimeFormat {
     }
 }
 
-/// Appends `time` in the format of Envoy: RFC 3339 in UTC with milliseconds. Times before the Unix epoch are the epoch.
+/// Appends `time` in the format of Envoy: RFC 3339 in UTC with milliseconds. A time before the Unix epoch is
+/// replaced by the epoch.
 pub fn write_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();
@@ -146,8 +148,8 @@ fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
     }
 }
 
-/// Year, month and day of a day since the Unix epoch (Gregorian calendar). Years are counted from March, which makes
-/// the leap day the last day of a year.
+/// Year, month and day of a day since the Unix epoch (Gregorian calendar). Internally, years begin in March,
+/// so that the leap day is the last day of a year.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,4 +1,4 @@
-//! Values of operators.
+//! Values of command operators.
 
 use std::io::Write;
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ use crate::http::query::first_value;
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 impl Operator {
-    /// Appends the value, if there is one.
+    /// Appends the value, if the operator has one.
     pub(super) fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Request(first, second) => {
@@ -100,7 +100,7 @@ impl HeaderSource {
     }
 }
 
-/// The first value of a field.
+/// Appends the first value of a field.
 fn field(headers: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
     if let Some(value) = headers.get(name) {
         out.extend_from_slice(value.as_bytes());
@@ -139,7 +139,7 @@ impl PlainOperator {
                 Some(exchange) => self.write_exchange(exchange, out),
                 None => Ok(()),
             },
-            // Envoy Gateway configures no virtual clusters.
+            // Has no value, because Envoy Gateway configures no virtual clusters.
             Self::VirtualClusterName => Ok(()),
             Self::ServerName
             | Self::TlsVersion
@@ -166,7 +166,7 @@ impl PlainOperator {
         }
     }
 
-    /// An operator of the response and of the choice of its backend.
+    /// Appends the value of an operator for the response or for the selected backend.
     fn write_exchange(
         self,
         exchange: &FormatExchange<'_>,
@@ -198,7 +198,7 @@ impl PlainOperator {
         }
     }
 
-    /// An operator of the client's TLS session or of its certificate.
+    /// Appends the value of an operator for the client's TLS session or certificate.
     fn write_tls(self, tls: &FormatTls<'_>, out: &mut Vec<u8>) -> std::io::Result<()> {
         match self {
             Self::ServerName => out.write_all(tls.server_name.unwrap_or_default().as_bytes()),
@@ -213,7 +213,7 @@ impl PlainOperator {
         }
     }
 
-    /// An operator of the client's certificate.
+    /// Appends the value of an operator for the client's certificate.
     #[cfg(feature = "gateway")]
     fn write_client(self, client: &ClientCertificate, out: &mut Vec<u8>) -> std::io::Result<()> {
         match self {
@@ -225,7 +225,7 @@ impl PlainOperator {
         }
     }
 
-    /// An operator of an address of the connection.
+    /// Appends the value of an operator for an address of the connection.
     fn write_address(
         self,
         connection: &FormatConnection<'_>,
@@ -246,7 +246,7 @@ impl PlainOperator {
     }
 }
 
-/// PEM with Envoy's set of escaped characters, as in `x-forwarded-client-cert`.
+/// Percent-encodes PEM. The set of escaped characters is that of Envoy, as in `x-forwarded-client-cert`.
 #[cfg(feature = "gateway")]
 pub(crate) fn escaped_pem(pem: &str) -> String {
     let mut text = String::with_capacity(pem.len() + pem.len() / 8);

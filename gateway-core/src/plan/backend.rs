@@ -12,7 +12,7 @@ use super::{DynamicTargets, EndpointAddress, Filter};
 /// A backend of a rule with its weight and filters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WeightedBackend {
-    /// Weight relative to the sum of the rule's weights; 0: no requests.
+    /// Weight relative to the sum of the rule's weights. With weight 0, the backend receives no requests.
     pub weight: u32,
     /// Filters of the backendRef.
     pub filters: Vec<Filter>,
@@ -32,22 +32,23 @@ pub enum Destination {
 /// A backend with its protocol and TLS settings.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
-    /// Key of its entry in [`Endpoints`].
+    /// Key of the backend in [`Endpoints`].
     pub id: BackendId,
     /// Protocol of the requests.
     pub protocol: BackendProtocol,
-    /// TLS settings of connections to the backend; `None`: plain text.
+    /// TLS settings of connections to the backend. `None`: connections do not use TLS.
     pub tls: Option<Arc<ClientTls>>,
-    /// Hosts whose addresses the data plane looks up and uses as endpoints; empty: the endpoints are those in
-    /// [`Endpoints`].
+    /// Hosts whose addresses are the endpoints. The data plane looks up these addresses. If the list is
+    /// empty, the endpoints are those in [`Endpoints`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<DnsHost>,
-    /// Whether the backend receives requests only while too few endpoints of the others are healthy.
+    /// Whether this is a backend of last resort: it receives requests only while too few endpoints of the
+    /// other backends are healthy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
-    /// Addresses that the gateway may reach if the endpoint is the host of each request; `None`:
-    /// the endpoints are those of `id` or `hosts`. The port is the request's port, by default 80,
-    /// or 443 with TLS. An empty server name in `tls` means the host.
+    /// Addresses that the gateway may reach if the endpoint is the host of each request. `None`: the
+    /// endpoints are those of `id` or `hosts`. The port is the port of the request; its default is 80, or 443
+    /// with TLS. If the server name in `tls` is empty, it is the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<Arc<DynamicTargets>>,
 }
@@ -67,7 +68,7 @@ pub enum BackendProtocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2 with prior knowledge, or by ALPN over TLS.
+    /// HTTP/2. Without TLS with prior knowledge, over TLS by ALPN.
     Http2,
 }
 
@@ -109,7 +110,7 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// Name of a backend: a Service port, or another kind.
+/// Name of a backend: a Service port, or an object of another kind.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BackendId {
     /// Kind.
@@ -118,7 +119,7 @@ pub struct BackendId {
     pub namespace: String,
     /// Name in the namespace.
     pub name: String,
-    /// Port in the backendRef; 0 for a kind whose endpoints have their own ports.
+    /// Port in the backendRef. 0 for a kind whose endpoints have their own ports.
     pub port: u16,
 }
 
@@ -132,17 +133,18 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// An address of a backend.
+/// An endpoint of a backend.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Address to connect to.
     pub address: EndpointAddress,
     /// Weight relative to the other endpoints of the backend.
     pub weight: u32,
-    /// Zone of the endpoint (`topology.kubernetes.io/zone`); `None`: unknown.
+    /// Zone of the endpoint (`topology.kubernetes.io/zone`). `None`: the zone is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
 }
 
-/// Endpoints of all backends, sorted and without duplicates. Updated independently of the plan.
+/// Endpoints of all backends. They are sorted and contain no duplicates. They are updated independently of
+/// the plan.
 pub type Endpoints = BTreeMap<BackendId, Vec<Endpoint>>;

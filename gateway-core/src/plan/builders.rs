@@ -30,7 +30,7 @@ use super::{
 };
 
 impl<P> Plan<P> {
-    /// Creates a plan of one port with one listener: see [`Listener::http`] and [`Port::new`].
+    /// Creates a plan with one port, which has one listener. See [`Listener::http`] and [`Port::new`].
     pub fn http(namespace: &str, gateway: &str, port: u16, routes: Vec<Route<P>>) -> Self {
         let listener = Listener::http(namespace, gateway, port, routes);
         Self {
@@ -41,7 +41,7 @@ impl<P> Plan<P> {
 }
 
 impl<P> Port<P> {
-    /// Creates a port without addresses to bind, for a service that embeds the gateway.
+    /// Creates a port without addresses to bind, for a program that embeds the gateway.
     pub fn new(port: u16, listeners: Vec<Listener<P>>) -> Self {
         Self {
             addresses: Vec::new(),
@@ -53,7 +53,8 @@ impl<P> Port<P> {
 }
 
 impl<P> Listener<P> {
-    /// Creates a plain HTTP listener named `http` for all hostnames, with the default settings.
+    /// Creates an HTTP listener without TLS. Its name is `http`, and it accepts all hostnames. It has the
+    /// default settings.
     pub fn http(namespace: &str, gateway: &str, port: u16, routes: Vec<Route<P>>) -> Self {
         Self {
             id: ListenerId {
@@ -120,7 +121,8 @@ impl<P> Rule<P> {
         }
     }
 
-    /// Adds a backend with plain HTTP/1.1 and weight 1: all backends receive equal shares of the requests.
+    /// Adds a backend with HTTP/1.1, without TLS, with weight 1. All backends that are added in this way
+    /// receive equal shares of the requests.
     #[must_use]
     pub fn to(mut self, backend: &BackendId) -> Self {
         let backend = Backend {
@@ -141,7 +143,7 @@ impl<P> Rule<P> {
 }
 
 impl BackendId {
-    /// The port `port` of a Service.
+    /// Creates the ID of the port `port` of a Service.
     pub fn service(namespace: &str, name: &str, port: u16) -> Self {
         Self {
             kind: BackendKind::Service,

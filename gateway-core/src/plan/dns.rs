@@ -1,16 +1,17 @@
-//! How host names of backends are resolved.
+//! Settings for the resolution of backend host names.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Resolution of the host names of a backend.
+/// Settings for the resolution of a backend's host names.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct DnsSettings {
-    /// Whether an answer is used for the time to live of its records, in place of `refresh`. Default: true.
+    /// Whether an answer is used for the time to live of its records instead of the time `refresh`. Default:
+    /// true.
     pub respect_ttl: bool,
-    /// Time until a name without an address is resolved again; if `respect_ttl` is false, also any other name. At least
-    /// 1 s is used. Default: 30 s, as in Envoy Gateway.
+    /// Time until a name without an address is resolved again. If `respect_ttl` is false, the time until any
+    /// name is resolved again. The minimum is 1 s. Default: 30 s, as in Envoy Gateway.
     pub refresh: Duration,
     /// IP versions of addresses.
     pub family: DnsFamily,
@@ -23,10 +24,10 @@ pub enum DnsFamily {
     Ipv4,
     /// IPv6 only.
     Ipv6,
-    /// IPv4, or IPv6 if there is none.
+    /// IPv4 addresses. If there are none, IPv6 addresses.
     #[default]
     Ipv4Preferred,
-    /// IPv6, or IPv4 if there is none.
+    /// IPv6 addresses. If there are none, IPv4 addresses.
     Ipv6Preferred,
     /// Both.
     Ipv4AndIpv6,

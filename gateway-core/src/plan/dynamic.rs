@@ -1,12 +1,12 @@
-//! Permitted addresses of backends that are the hosts of requests.
+//! Permitted addresses for backends whose endpoint is the host of each request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// Addresses that the gateway may reach if the endpoint is the host of each request: public
-/// addresses and those of `allowed`, except those of `denied`.
+/// Addresses that the gateway may reach if the endpoint is the host of each request. Public addresses and
+/// addresses in `allowed` are permitted, unless they are in `denied`.
 ///
 /// ```
 /// use towergate_core::plan::DynamicTargets;
@@ -38,8 +38,8 @@ impl DynamicTargets {
     }
 }
 
-/// Whether an address is reachable on the Internet (IANA special-purpose address registries, RFC 6890), and is not
-/// the metadata service of a cloud.
+/// Whether an address is public: it is reachable on the Internet (IANA special-purpose address registries,
+/// RFC 6890), and is not the metadata service of a cloud.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -47,12 +47,13 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Platform service of Azure, which virtual machines trust.
+/// Platform service of Azure. Virtual machines trust this address.
 const AZURE_PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let reserved = match address.octets() {
-        // This network, private use, loopback, link-local with the metadata services of clouds.
+        // This network, private use and loopback. Link-local addresses, which include the metadata services
+        // of clouds.
         [0 | 10 | 127, ..] | [169, 254, ..] | [192, 168, ..] => true,
         [172, second, ..] => (16..32).contains(&second),
         // Shared address space (RFC 6598).
@@ -69,9 +70,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
-    // Outside the global unicast addresses are loopback, unique local, link-local, multicast and NAT64 addresses.
+    // Addresses outside the global unicast range are loopback, unique local, link-local, multicast and NAT64
+    // addresses.
     let global = segments[0] & 0xe000 == 0x2000;
-    // Protocol assignments with Teredo, 6to4 (which contain IPv4 addresses), documentation.
+    // Protocol assignments including Teredo, 6to4 addresses, which contain IPv4 addresses, and documentation.
     let reserved = match (segments[0], segments[1]) {
         (0x2001, second) => second < 0x200 || second == 0xdb8,
         (0x2002, _) => true,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Where an endpoint is. Its text is `192.0.2.1:80`, `[2001:db8::1]:80`, or an absolute path.
+/// Address of an endpoint. Its text form is `192.0.2.1:80`, `[2001:db8::1]:80`, or an absolute path.
 ///
 /// ```
 /// use towergate_core::plan::EndpointAddress;
@@ -30,7 +30,7 @@ impl EndpointAddress {
     /// Maximum length of the path of a Unix domain socket in bytes (Linux, `unix(7)`).
     pub const MAX_PATH: usize = 107;
 
-    /// The IP address and port; `None`: a Unix domain socket.
+    /// The IP address and port. `None` for a Unix domain socket.
     pub fn ip_and_port(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
@@ -38,12 +38,13 @@ impl EndpointAddress {
         }
     }
 
-    /// The port; `None`: a Unix domain socket.
+    /// The port. `None` for a Unix domain socket.
     pub fn port(&self) -> Option<u16> {
         self.ip_and_port().map(|address| address.port())
     }
 
-    /// The host for requests of the gateway itself: the IP address and port, or `localhost`.
+    /// The host for requests that the gateway itself sends: the IP address and port, or `localhost` for a
+    /// Unix domain socket.
     pub(crate) fn host(&self) -> String {
         match self {
             Self::Ip(address) => address.to_string(),

@@ -22,13 +22,14 @@ pub enum Filter {
     Redirect(Redirect),
     /// Rewrites the host or the path of the forwarded request.
     Rewrite(Rewrite),
-    /// Rewrites the host or the path by regular expression, header field or endpoint.
+    /// Rewrites the host or the path of the forwarded request by regular expression, header field or
+    /// endpoint.
     RegexRewrite(RegexRewrite),
-    /// Replies instead of a backend.
+    /// Replies with a fixed response.
     DirectResponse(DirectResponse),
     /// Sends a copy of the request to another backend.
     Mirror(Mirror),
-    /// Adds a credential to requests. Only in a backendRef; for a rule it is a policy.
+    /// Adds a credential to requests. Supported only in a backendRef; for a rule, credentials are a policy.
     Credential(CredentialHeader),
     /// Replies to CORS preflights and adds the CORS fields to responses.
     Cors(Cors),
@@ -41,16 +42,16 @@ pub enum Filter {
 pub struct Mirror {
     /// Backend that receives the copies.
     pub backend: Arc<Backend>,
-    /// Fraction of the requests that are mirrored.
+    /// Fraction of the requests that is mirrored.
     pub fraction: Fraction,
 }
 
 /// A fraction of all requests (Gateway API `Fraction`): `numerator` divided by `denominator`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Fraction {
-    /// Numerator. The fraction is 1 if it is not less than the denominator.
+    /// Numerator. If it is not less than the denominator, the fraction is 1.
     pub numerator: u32,
-    /// Denominator; 0 counts as 1.
+    /// Denominator. 0 is treated as 1.
     pub denominator: u32,
 }
 

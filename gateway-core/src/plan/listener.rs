@@ -12,7 +12,7 @@ use crate::http::settings::ListenerSettings;
 use crate::policy::NoPolicy;
 use crate::proxy_protocol::ProxyProtocol;
 
-/// A TCP socket, shared by all listeners with its addresses and port.
+/// A TCP socket. It is shared by all listeners with the same addresses and port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Port<P = NoPolicy> {
     /// Addresses to bind.
@@ -21,8 +21,8 @@ pub struct Port<P = NoPolicy> {
     pub port: u16,
     /// Settings that apply before a listener is selected.
     pub tcp: TcpSettings,
-    /// Listeners, selected by hostname. Hostnames are unique. All listeners use the same transport: plain
-    /// HTTP, TLS (HTTPS and TLS listeners can be mixed), or a single TCP listener.
+    /// Listeners. The hostname selects the listener, so hostnames are unique. All listeners use the same
+    /// transport: HTTP without TLS, TLS (HTTPS and TLS listeners can be mixed), or a single TCP listener.
     pub listeners: Vec<Listener<P>>,
 }
 
@@ -38,7 +38,8 @@ pub struct TcpSettings {
     pub keepalive: Option<Keepalive>,
     /// Size of the socket buffers in bytes; `None`: the system default. Default: `None`.
     pub socket_buffer: Option<usize>,
-    /// Connections accepted before the accept loop yields to other tasks; 0: no limit. Default: 1.
+    /// Number of connections that are accepted before the accept loop yields to other tasks; 0: no limit.
+    /// Default: 1.
     pub accepts_per_event: u32,
 }
 
@@ -61,7 +62,7 @@ pub struct Keepalive {
     pub idle: Option<Duration>,
     /// Interval between probes.
     pub interval: Option<Duration>,
-    /// Unanswered probes after which the connection is closed.
+    /// Number of unanswered probes after which the connection is closed.
     pub probes: Option<u32>,
 }
 
@@ -81,7 +82,7 @@ pub struct ListenerId {
 pub struct Listener<P = NoPolicy> {
     /// Name.
     pub id: ListenerId,
-    /// Port in the Gateway, which redirects use. Differs from [`Port::port`] if the port is mapped.
+    /// Port in the Gateway. Redirects use it. It differs from [`Port::port`] if the port is mapped.
     pub port: u16,
     /// Hostnames that the listener accepts.
     pub hostname: NamePattern,
@@ -89,18 +90,18 @@ pub struct Listener<P = NoPolicy> {
     pub protocol: Protocol,
     /// Settings of the ClientTrafficPolicy, or the defaults.
     pub settings: Arc<ListenerSettings>,
-    /// Attached HTTPRoutes and GRPCRoutes, oldest first, then by namespace and name. If matches are
-    /// equal, the first one applies.
+    /// Attached HTTPRoutes and GRPCRoutes, sorted by age, then by namespace and name. The oldest one is
+    /// first. If several routes have the same match, the first one applies.
     pub routes: Vec<Arc<Route<P>>>,
     /// Attached TLSRoutes and TCPRoutes, in the same order. Empty for HTTP and HTTPS listeners.
     pub streams: Vec<Arc<StreamRoute>>,
-    /// The ClientTrafficPolicy is invalid (fail closed): requests that match a route return 500, and
-    /// TLSRoutes and TCPRoutes are ignored.
+    /// Whether the ClientTrafficPolicy is invalid. If so, the listener fails closed: requests that match a
+    /// route return 500, and TLSRoutes and TCPRoutes are ignored.
     pub failed: bool,
 }
 
-/// Returns the same as the derived implementation. Shared routes are compared by pointer, because a listener
-/// can have thousands of routes.
+/// Has the same result as the derived implementation. Shared routes are compared by pointer first, because a
+/// listener can have thousands of routes.
 impl<P: PartialEq> PartialEq for Listener<P> {
     fn eq(&self, other: &Self) -> bool {
         let Self {

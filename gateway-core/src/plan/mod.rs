@@ -1,4 +1,5 @@
-//! The configuration of a data plane as plain data: references resolved, values parsed, rules in order.
+//! The configuration of a data plane as plain data. References are resolved, values are parsed, and rules are
+//! in order.
 //!
 //! `resolve` builds a [`Plan`] from Kubernetes objects, and a controller sends it to its data planes. A plan
 //! contains values only: it can be compared, printed and serialized. A data plane builds a
@@ -14,7 +15,7 @@
 //! └─ datagrams: UDP sockets and their UDPRoutes
 //! ```
 //!
-//! The plan excludes the addresses of backends: see [`Endpoints`].
+//! The plan does not contain the addresses of backends; see [`Endpoints`].
 //!
 //! `P` is the type of a route's policies ([`RoutePolicy`](crate::policy::RoutePolicy)).
 
@@ -64,7 +65,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::NoPolicy;
 
-/// Configuration of a data plane, except the addresses of backends.
+/// Configuration of a data plane. It does not contain the addresses of backends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan<P = NoPolicy> {
     /// TCP sockets.

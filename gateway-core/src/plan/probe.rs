@@ -14,11 +14,11 @@ pub struct ActiveCheck {
     pub timeout: Duration,
     /// Interval between probes of an endpoint. Envoy Gateway default: 3 s.
     pub interval: Duration,
-    /// Maximum of the random delay before the first probe.
+    /// Maximum of the random delay before the first probe of an endpoint.
     pub initial_jitter: Duration,
-    /// Consecutive failures after which an endpoint is unhealthy. Envoy Gateway default: 3.
+    /// Number of consecutive failures after which an endpoint is unhealthy. Envoy Gateway default: 3.
     pub unhealthy: u32,
-    /// Consecutive successes after which an endpoint is healthy. Envoy Gateway default: 1.
+    /// Number of consecutive successes after which an endpoint is healthy. Envoy Gateway default: 1.
     pub healthy: u32,
     /// Port to probe; `None`: the port of the endpoint.
     pub port: Option<u16>,
@@ -34,12 +34,12 @@ pub enum Probe {
     Http(HttpProbe),
     /// A TCP connection, with an optional exchange of bytes.
     Tcp {
-        /// Bytes to send; empty: none.
+        /// Bytes to send. Empty: no bytes are sent.
         send: Vec<u8>,
-        /// Bytes that the endpoint must send; empty: a connection suffices.
+        /// Bytes that the endpoint must send. Empty: an established connection suffices.
         receive: Vec<u8>,
     },
-    /// `grpc.health.v1.Health/Check` for this service; empty: the whole server.
+    /// A call of `grpc.health.v1.Health/Check` for this service. Empty: the call is for the whole server.
     Grpc(String),
 }
 
@@ -52,11 +52,12 @@ pub struct HttpProbe {
     pub path: String,
     /// Request method.
     pub method: Text<Method>,
-    /// Statuses of a healthy endpoint. Other statuses, except `retriable`, make it unhealthy at once.
+    /// Statuses of a healthy endpoint. Any other status makes the endpoint unhealthy at once, unless it is in
+    /// `retriable`.
     pub expected: Vec<u16>,
     /// Statuses that count as one failure (see [`ActiveCheck::unhealthy`]).
     pub retriable: Vec<u16>,
-    /// Bytes that the response body must contain; empty: any body.
+    /// Bytes that the response body must contain. Empty: any body is accepted.
     pub wanted: Vec<u8>,
     /// Request body.
     pub body: Vec<u8>,

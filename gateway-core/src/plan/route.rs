@@ -23,9 +23,9 @@ pub struct Route<P = NoPolicy> {
     pub id: Arc<RouteId>,
     /// Intersection of the hostnames of the route and the listener. Never empty.
     pub hostnames: Vec<NamePattern>,
-    /// The hostname in the route from which each of `hostnames` results; empty: the same hostnames. Where
-    /// several routes have a hostname, those with the more specific written hostname come first (Gateway
-    /// API, `HTTPRouteSpec.hostnames`).
+    /// For each of `hostnames`, the hostname in the route from which it results. If the list is empty, they
+    /// are equal. If several routes have a hostname, those with the more specific written hostname take
+    /// precedence (Gateway API, `HTTPRouteSpec.hostnames`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written_hostnames: Vec<NamePattern>,
     /// Rules, in the order of the route.
@@ -62,7 +62,7 @@ impl RouteKind {
     /// All kinds.
     pub const ALL: [Self; 5] = [Self::Http, Self::Grpc, Self::Tls, Self::Tcp, Self::Udp];
 
-    /// The kind as Gateway API writes it: `HTTPRoute`.
+    /// The kind in the form that Gateway API uses, such as `HTTPRoute`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Http => "HTTPRoute",
@@ -73,12 +73,12 @@ impl RouteKind {
         }
     }
 
-    /// The kind that Gateway API calls `name`.
+    /// The kind whose name in Gateway API is `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether routes of this kind match requests; the others match connections or datagrams.
+    /// Whether routes of this kind match requests. Routes of the other kinds match connections or datagrams.
     pub const fn matches_requests(self) -> bool {
         matches!(self, Self::Http | Self::Grpc)
     }
@@ -104,8 +104,8 @@ pub struct Rule<P = NoPolicy> {
     pub index: usize,
     /// Name of the rule (`name`), if set.
     pub name: Option<String>,
-    /// Alternative matches: the rule applies if at least one holds. Never empty: a rule without matches has
-    /// the path prefix `/`.
+    /// Alternative matches. The rule applies if at least one of them holds. Never empty: a rule without
+    /// matches has the path prefix `/`.
     pub matches: Vec<Match>,
     /// Effective policies, in the order of execution.
     pub policies: Vec<P>,
@@ -115,12 +115,12 @@ pub struct Rule<P = NoPolicy> {
     pub traffic: Arc<Traffic>,
     /// Backends with their weights. If there are none and no filter redirects, the rule returns 500.
     pub backends: Vec<WeightedBackend>,
-    /// Status of the local reply of an invalid rule, which has an empty body (fail closed). `None`: the rule
-    /// is valid.
+    /// Status of the local reply of an invalid rule (fail closed). The reply has an empty body. `None`: the
+    /// rule is valid.
     pub respond: Option<u16>,
 }
 
-/// Operators of [`Traffic::stat_name`].
+/// Operators that [`Traffic::stat_name`] may contain.
 pub const STAT_NAME_OPERATORS: [&str; 4] = [
     "%ROUTE_KIND%",
     "%ROUTE_NAMESPACE%",
@@ -129,8 +129,8 @@ pub const STAT_NAME_OPERATORS: [&str; 4] = [
 ];
 
 impl<P> Rule<P> {
-    /// Name of the rule in metrics: [`Traffic::stat_name`] with the kind, namespace and name of the route and the
-    /// name of the rule (`-` if it has none) in place of [`STAT_NAME_OPERATORS`].
+    /// Name of the rule in metrics. It is [`Traffic::stat_name`], in which the [`STAT_NAME_OPERATORS`] are
+    /// replaced by the kind, namespace and name of the route and the name of the rule (`-` if it has none).
     pub fn stat_name(&self) -> Option<String> {
         let pattern = self.traffic.stat_name.as_ref()?;
         let RouteId {
@@ -151,8 +151,8 @@ impl<P> Rule<P> {
 /// Traffic settings between the gateway and the backends of a rule. The defaults are Envoy's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Time from the end of the request to the end of the response head; `None`: no limit. Default: 15 s, as
-    /// in Envoy.
+    /// Maximum time from the end of the request to the end of the response head; `None`: no limit. Default:
+    /// 15 s, as in Envoy.
     pub request_timeout: Option<Duration>,
     /// Timeout of each attempt; `None`: no limit. Default: `None`.
     pub attempt_timeout: Option<Duration>,
@@ -160,14 +160,14 @@ pub struct Traffic {
     pub connect_timeout: Duration,
     /// Idle timeout of pooled connections; `None`: no limit. Default: 1 h, as in Envoy.
     pub idle_timeout: Option<Duration>,
-    /// Maximum age of a pooled connection for new requests; `None`: no limit. Default: `None`.
+    /// Maximum age at which a pooled connection is used for new requests; `None`: no limit. Default: `None`.
     pub max_connection_duration: Option<Duration>,
     /// Maximum number of requests per pooled connection; `None`: no limit. Default: `None`.
     pub max_requests_per_connection: Option<u32>,
-    /// Maximum duration of a request, before and during the response. The request is reset when it
-    /// ends. `None`: no limit. Default: `None`.
+    /// Maximum duration of a request, including its response. After this time the request is reset. `None`:
+    /// no limit. Default: `None`.
     pub max_stream_duration: Option<Duration>,
-    /// Idle timeout of a request. Default: that of the listener.
+    /// Idle timeout of a request. Default: the idle timeout of the listener.
     pub stream_idle: StreamIdle,
     /// Retries; `None`: disabled. Default: `None`.
     pub retry: Option<Retry>,
@@ -175,22 +175,24 @@ pub struct Traffic {
     pub breaker: Breaker,
     /// Load balancing algorithm. Default: least request.
     pub load_balancer: LoadBalancer,
-    /// Time until a new endpoint receives its full share of the requests; `None`: immediately. Default: `None`.
+    /// Time after which a new endpoint receives its full share of the requests; `None`: immediately. Default:
+    /// `None`.
     pub slow_start: Option<Duration>,
-    /// Headers that name the endpoint of a request, as `address:port` or a list of them in order of preference. The
-    /// first header with a valid address is used, and only endpoints of the backends. Default: none.
+    /// Headers that name the endpoint of a request. A value is `address:port`, or a list of these in order of
+    /// preference. The first header with a valid address is used. Addresses that are not endpoints of the
+    /// backends are ignored. Default: none.
     pub endpoint_headers: Vec<Text<HeaderName>>,
-    /// Shares of zones in the requests; `None`: zones do not matter. Default: `None`.
+    /// Shares of zones in the requests; `None`: zones have no effect. Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zones: Option<ZoneBalancing>,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
-    /// Use of CONNECT requests. If it is set, the rule serves CONNECT requests only, which have an empty path; `None`:
-    /// CONNECT is rejected. Default: `None`.
+    /// Handling of CONNECT requests; `None`: CONNECT requests are rejected. If it is set, the rule matches
+    /// only CONNECT requests, which have an empty path. Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<ConnectMode>,
-    /// Whether a request to a backend has the protocol of the client's request instead of the
-    /// backend's own. Default: false.
+    /// Whether requests to a backend use the HTTP version of the client's request instead of the version that
+    /// the backend sets. Default: false.
     pub use_client_protocol: bool,
     /// Resolution of host names of backends.
     pub dns: DnsSettings,
@@ -202,7 +204,8 @@ pub struct Traffic {
     pub probe: Option<ActiveCheck>,
     /// Percentage of healthy endpoints below which health is ignored. Default: 50, as in Envoy.
     pub panic_threshold: u32,
-    /// Name of a rule in metrics, with the operators of [`Rule::stat_name`]. `None`: no name. Default: `None`.
+    /// Name of the rule in metrics, with the operators of [`Rule::stat_name`]. `None`: the rule has no name.
+    /// Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stat_name: Option<String>,
 }
@@ -237,8 +240,8 @@ impl Default for Traffic {
     }
 }
 
-/// Use of CONNECT requests. In both modes the tunnel leads to a backend of the rule, regardless of the target of the
-/// request.
+/// Handling of CONNECT requests. In both modes the tunnel leads to a backend of the rule, regardless of the
+/// target of the request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ConnectMode {
     /// The backend receives the CONNECT request and accepts or rejects it.
@@ -252,9 +255,9 @@ pub enum ConnectMode {
 pub struct Retry {
     /// Maximum number of retries after the first attempt. Default: 2, as in Envoy Gateway.
     pub retries: u32,
-    /// Number of attempts after which retries switch to the other priority: from the normal backends to those with
-    /// [`fallback`](super::Backend::fallback), and back. `None`: retries keep the backend of the first attempt.
-    /// Default: `None`.
+    /// Number of attempts after which retries change to the other priority: from the normal backends to those
+    /// with [`fallback`](super::Backend::fallback), and back. `None`: retries use the backend of the first
+    /// attempt. Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts_per_priority: Option<NonZeroU32>,
     /// Conditions for a retry.
@@ -263,7 +266,7 @@ pub struct Retry {
     pub base_interval: Duration,
     /// Maximum back-off; `None`: ten times the base interval. Default: `None`.
     pub max_interval: Option<Duration>,
-    /// Minimum back-off. If it is not 0, a random part of up to half of the maximum is added. Default: 0
+    /// Minimum back-off. If it is not 0, a random time of up to half of the maximum is added. Default: 0
     /// (full jitter), as in Envoy.
     #[serde(default, skip_serializing_if = "Duration::is_zero")]
     pub min_interval: Duration,
@@ -281,7 +284,7 @@ impl Default for Retry {
                 connect_failure: true,
                 refused_stream: true,
                 statuses: vec![503],
-                // CANCELLED and UNAVAILABLE.
+                // gRPC statuses CANCELLED and UNAVAILABLE.
                 grpc_statuses: vec![1, 14],
                 ..RetryOn::default()
             },
@@ -296,16 +299,16 @@ impl Default for Retry {
 /// Conditions for a retry (Envoy `retry_on`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct RetryOn {
-    /// Connecting to the endpoint fails: TCP, TLS or the connect timeout.
+    /// Connecting to the endpoint failed, including TLS and the connect timeout.
     pub connect_failure: bool,
-    /// The backend refuses the stream (HTTP/2 `REFUSED_STREAM`).
+    /// The backend refused the stream (HTTP/2 `REFUSED_STREAM`).
     pub refused_stream: bool,
-    /// No response head is received: connect failure, refused stream, reset, protocol error or attempt
-    /// timeout.
+    /// No response head was received, because of a connect failure, refused stream, reset, protocol error or
+    /// attempt timeout.
     pub reset: bool,
-    /// The failures of `reset`, and any 5xx status.
+    /// A failure of `reset`, or any 5xx status.
     pub server_error: bool,
-    /// The failures of `reset`, and the statuses 502, 503 and 504.
+    /// A failure of `reset`, or the status 502, 503 or 504.
     pub gateway_error: bool,
     /// The status 409.
     pub conflict: bool,
@@ -315,22 +318,24 @@ pub struct RetryOn {
     pub grpc_statuses: Vec<u32>,
 }
 
-/// Circuit breaker limits of a rule. Default: 1024 each, as in Envoy. A limit of 0 rejects all traffic.
+/// Circuit breaker limits of a rule. Default: 1024 for each limit, as in Envoy. A limit of 0 rejects all
+/// traffic.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Breaker {
-    /// Connections to endpoints.
+    /// Maximum number of connections to endpoints.
     pub connections: u32,
-    /// Pending requests, which wait for a connection.
+    /// Maximum number of pending requests, which wait for a connection.
     pub pending: u32,
-    /// Requests in flight.
+    /// Maximum number of requests in flight.
     pub requests: u32,
-    /// Whether one HTTP/2 connection of a client may hold only a quarter of the free `requests`. Default: `true`.
+    /// Whether one HTTP/2 connection of a client may use at most a quarter of the free `requests`. Default:
+    /// `true`.
     pub fair_requests: bool,
-    /// Retries in flight. Ignored if `retry_budget` is set.
+    /// Maximum number of retries in flight. Ignored if `retry_budget` is set.
     pub retries: u32,
-    /// Limit of retries relative to the requests in flight; replaces `retries`. Default: `None`.
+    /// Limit of retries relative to the requests in flight. Used instead of `retries`. Default: `None`.
     pub retry_budget: Option<RetryBudget>,
-    /// Connections per endpoint; `None`: no limit. Default: `None`.
+    /// Maximum number of connections per endpoint; `None`: no limit. Default: `None`.
     pub connections_per_endpoint: Option<u32>,
 }
 
@@ -352,39 +357,39 @@ impl Default for Breaker {
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LoadBalancer {
-    /// Of two random endpoints, the less loaded one.
+    /// The less loaded of two random endpoints.
     #[default]
     LeastRequest,
-    /// Endpoints in turn.
+    /// Each endpoint in turn.
     RoundRobin,
     /// A random endpoint.
     Random,
-    /// Maglev consistent hashing. A request without the key goes to a random endpoint.
+    /// Maglev consistent hashing. A request without the key is sent to a random endpoint.
     ConsistentHash {
         /// Part of the request that is hashed.
         key: HashKey,
-        /// Number of entries of the Maglev table, a prime. Envoy default: 65537.
+        /// Number of entries of the Maglev table, a prime number. Envoy default: 65537.
         table_size: usize,
     },
-    /// In proportion to weights that follow from the load reports (ORCA) of the endpoints.
+    /// Random endpoints, in proportion to weights that follow from their load reports (ORCA).
     Utilization(UtilizationBalancing),
 }
 
 /// Settings of [`LoadBalancer::Utilization`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct UtilizationBalancing {
-    /// Time during which an endpoint must report before its weight applies. Default: 10 seconds.
+    /// Time for which an endpoint must have sent reports before its weight applies. Default: 10 seconds.
     pub blackout: Duration,
     /// Time after the latest report at which a weight expires. Default: 3 minutes.
     pub expiration: Duration,
     /// Time between two calculations of the weights. Default: 1 second.
     pub update_period: Duration,
-    /// Factor of the error rate in the utilization, in percent. Default: 0.
+    /// Factor in percent by which the error rate is added to the utilization. Default: 0.
     pub error_penalty_percent: u32,
-    /// Metrics whose maximum is the utilization if `application_utilization` is not reported, such as
-    /// `named_metrics.queue`. Default: `cpu_utilization`.
+    /// Metrics, such as `named_metrics.queue`. If `application_utilization` is not reported, the maximum of
+    /// these metrics is the utilization. Default: `cpu_utilization`.
     pub metrics: Vec<String>,
-    /// Whether load reports are kept in responses. Default: no.
+    /// Whether load reports are forwarded to clients in responses. Default: no.
     pub keep_reports: bool,
 }
 
@@ -401,7 +406,7 @@ impl Default for UtilizationBalancing {
     }
 }
 
-/// Part of a request that a consistent hash uses as its key.
+/// Part of a request that is the key of a consistent hash.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum HashKey {
@@ -409,7 +414,7 @@ pub enum HashKey {
     SourceIp,
     /// Values of these headers. Absent headers are skipped.
     Headers(Vec<Text<HeaderName>>),
-    /// A cookie. If it is absent and `ttl` is set, the gateway generates it.
+    /// A cookie. If the cookie is absent and `ttl` is set, the gateway generates it.
     Cookie(CookieHash),
     /// Values of these query parameters. Absent parameters are skipped.
     Query(Vec<String>),
@@ -420,7 +425,7 @@ pub enum HashKey {
 pub struct CookieHash {
     /// Cookie name.
     pub name: String,
-    /// `Max-Age` of a generated cookie; 0: a session cookie; `None`: no cookie is generated.
+    /// `Max-Age` of a generated cookie. 0: a session cookie is generated; `None`: no cookie is generated.
     pub ttl: Option<Duration>,
     /// Further attributes of a generated cookie, sorted by name.
     pub attributes: Vec<(String, String)>,
@@ -435,7 +440,8 @@ impl<P> Route<P> {
     }
 }
 
-/// Each of `hostnames`, with that of `written` or itself.
+/// Pairs each of `hostnames` with the hostname in `written` from which it results. If `written` is empty, it
+/// is paired with itself.
 pub(super) fn hostname_pairs<'r>(
     hostnames: &'r [NamePattern],
     written: &'r [NamePattern],

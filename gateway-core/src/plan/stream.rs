@@ -17,27 +17,28 @@ pub struct StreamRoute {
     pub id: Arc<RouteId>,
     /// Name of its rule (`name`), if set.
     pub rule: Option<String>,
-    /// Intersection of the server names of a TLSRoute and the listener; any name for other kinds. Never
+    /// Intersection of the server names of a TLSRoute and the listener. For other kinds, any name. Never
     /// empty.
     pub hostnames: Vec<NamePattern>,
     /// As [`Route::written_hostnames`](super::Route::written_hostnames).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written_hostnames: Vec<NamePattern>,
-    /// Connect timeout, limits and load balancing. The settings of requests are ignored.
+    /// Connect timeout, limits and load balancing. Settings that concern requests are ignored.
     pub traffic: Arc<Traffic>,
-    /// Backends with their weights, without filters. If there are none, connections are closed at once.
+    /// Backends with their weights, without filters. If there are no backends, connections are closed at
+    /// once.
     pub backends: Vec<WeightedBackend>,
-    /// Clients that may connect. `None`: all.
+    /// Clients that may connect. `None`: all clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<StreamAccess>,
 }
 
-/// Clients that may connect: the first rule whose networks contain the client's address applies.
+/// Clients that may connect. The first rule whose networks contain the client's address applies.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct StreamAccess {
     /// The rules, in order.
     pub rules: Vec<StreamAccessRule>,
-    /// Whether clients in the networks of no rule may connect.
+    /// Whether clients that are in the networks of no rule may connect.
     pub allow_others: bool,
 }
 
@@ -64,24 +65,24 @@ impl StreamAccess {
     }
 }
 
-/// A UDP socket with the routes of its datagrams.
+/// A UDP socket, and the routes of its datagrams.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatagramPort {
     /// Addresses to bind.
     pub addresses: Vec<IpAddr>,
-    /// Port to bind. Differs from the port in the Gateway if the port is mapped.
+    /// Port to bind. It differs from the port in the Gateway if the port is mapped.
     pub port: u16,
     /// Name of the listener.
     pub id: ListenerId,
     /// Idle timeout of a client session. Envoy default: 60 s.
     pub idle_timeout: Duration,
-    /// Attached UDPRoutes, oldest first. The first route receives all datagrams; without a route, datagrams
+    /// Attached UDPRoutes. The oldest one is first, and receives all datagrams. Without a route, datagrams
     /// are dropped.
     pub routes: Vec<Arc<StreamRoute>>,
 }
 
 impl StreamRoute {
-    /// Server names, each with the name as written in the route.
+    /// Pairs each server name with the name as written in the route.
     pub(crate) fn hostname_pairs(&self) -> impl Iterator<Item = (&NamePattern, &NamePattern)> {
         super::route::hostname_pairs(&self.hostnames, &self.written_hostnames)
     }

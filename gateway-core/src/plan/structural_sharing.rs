@@ -1,17 +1,17 @@
-//! Reuse of equal routes and rules of the previous plan.
+//! Reuse of routes and rules of the previous plan that are equal to those of a new plan.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Plan, Route, RouteId, Rule};
 
-/// Processed routes by address: the route and its replacement.
+/// Processed routes. The key is the address of the route; the value is the route and its replacement.
 type Done<P> = HashMap<usize, (Arc<Route<P>>, Arc<Route<P>>)>;
 
 impl<P: PartialEq> Plan<P> {
-    /// Replaces routes and rules with the equal ones of `before`. The plan stays equal to its previous value.
-    /// Sharing saves memory, and a new snapshot reuses the parts that were built from shared routes and
-    /// rules.
+    /// Replaces routes and rules by the equal ones of `before`. This does not change the value of the plan.
+    /// Sharing saves memory. In addition, a new snapshot reuses the parts that were built from shared routes
+    /// and rules.
     pub fn share(&mut self, before: &Self) {
         let mut known: HashMap<&RouteId, Vec<&Arc<Route<P>>>> = HashMap::new();
         for route in before.routes() {
@@ -20,8 +20,8 @@ impl<P: PartialEq> Plan<P> {
                 same.push(route);
             }
         }
-        // A route that several listeners share stays shared. `done` holds the original route, which keeps its
-        // address from being reused.
+        // If several listeners share a route, they also share its replacement. `done` holds a reference to
+        // the original route, so that its address is not reused.
         let mut done: Done<P> = HashMap::new();
         let listeners = self.ports.iter_mut().flat_map(|port| &mut port.listeners);
         for route in listeners.flat_map(|listener| &mut listener.routes) {
@@ -39,8 +39,8 @@ impl<P: PartialEq> Plan<P> {
     }
 }
 
-/// The route of `known` that equals `route`; otherwise a copy of `route` that reuses the equal rules of
-/// `known`.
+/// The route in `known` that equals `route`. If there is none, a copy of `route` that reuses the equal rules
+/// of `known`.
 fn shared<P: PartialEq>(route: &Arc<Route<P>>, known: &[&Arc<Route<P>>]) -> Arc<Route<P>> {
     let equal = |known: &&&Arc<Route<P>>| Arc::ptr_eq(known, route) || ***known == *route;
     if let Some(same) = known.iter().find(equal) {

@@ -16,7 +16,8 @@ pub enum StreamIdle {
     /// The idle timeout of the listener.
     #[default]
     Listener,
-    /// The request timeout of the rule, but at least 1 h; no limit if the rule has no request timeout.
+    /// The request timeout of the rule, but at least 1 h. If the rule has no request timeout, there is no
+    /// limit.
     Request,
     /// No limit.
     Never,
@@ -25,7 +26,8 @@ pub enum StreamIdle {
 }
 
 impl StreamIdle {
-    /// The idle timeout, given that of the listener and the request timeout of the rule; `None`: no limit.
+    /// The idle timeout. `listener` is the idle timeout of the listener, `request` the request timeout of the
+    /// rule. `None`: no limit.
     pub fn limit(self, listener: Option<Duration>, request: Option<Duration>) -> Option<Duration> {
         match self {
             Self::Listener => listener,
@@ -43,7 +45,7 @@ pub struct RetryBudget {
     pub numerator: u32,
     /// Denominator of the ratio. Never 0.
     pub denominator: u32,
-    /// Number of retries that are always allowed. Envoy default: 3.
+    /// Number of retries in flight that are always allowed. Envoy default: 3.
     pub min_retries: u32,
 }
 
@@ -60,7 +62,8 @@ impl RetryBudget {
 /// Settings of connections to a backend.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct BackendConnection {
-    /// TCP keep-alive; `None`: the first probe after 60 s, further probes every 10 s. Default: `None`.
+    /// TCP keep-alive; `None`: the first probe follows after 60 s, further probes every 10 s. Default:
+    /// `None`.
     pub keepalive: Option<Keepalive>,
     /// Size of the socket buffers in bytes; `None`: the system default. Default: `None`.
     pub socket_buffer: Option<usize>,
@@ -81,34 +84,35 @@ pub enum ProxyHeaderVersion {
     V2,
 }
 
-/// Outlier detection as in Envoy: failing endpoints are ejected for a limited time.
+/// Outlier detection as in Envoy. Endpoints that fail are ejected for a limited time.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct OutlierDetection {
     /// Whether connection failures and timeouts are counted separately from responses (Envoy
-    /// `split_external_local_origin_errors`). If not, they count as 503 and 504. Default: false.
+    /// `split_external_local_origin_errors`). If false, they are counted as responses with 503 and 504.
+    /// Default: false.
     pub split_local: bool,
-    /// Interval between reviews, which end ejections and evaluate failure rates. Default: 3 s.
+    /// Interval between reviews. A review ends ejections and evaluates failure rates. Default: 3 s.
     pub interval: Duration,
-    /// Consecutive connection failures and timeouts before ejection, with `split_local`; 0: disabled.
-    /// Default: 5.
+    /// Number of consecutive connection failures and timeouts before ejection, if `split_local` is set; 0:
+    /// disabled. Default: 5.
     pub consecutive_local: u32,
-    /// Consecutive responses with 502, 503 or 504 before ejection; 0: disabled. Default: 0.
+    /// Number of consecutive responses with 502, 503 or 504 before ejection; 0: disabled. Default: 0.
     pub consecutive_gateway: u32,
-    /// Consecutive 5xx responses before ejection; 0: disabled. Default: 5.
+    /// Number of consecutive 5xx responses before ejection; 0: disabled. Default: 5.
     pub consecutive_5xx: u32,
-    /// Base ejection time, multiplied by the number of ejections of the endpoint. Default: 30 s.
+    /// Base ejection time. It is multiplied by the number of ejections of the endpoint. Default: 30 s.
     pub base_time: Duration,
     /// Maximum percentage of ejected endpoints. Default: 10.
     pub max_percent: u32,
     /// Percentage of failed requests in an interval at which an endpoint is ejected; `None`: disabled.
     /// Default: `None`.
     pub failure_percent: Option<u32>,
-    /// Whether one endpoint can be ejected regardless of `max_percent`. Default: false.
+    /// Whether one endpoint can be ejected even if this exceeds `max_percent`. Default: false.
     pub always_one: bool,
 }
 
 impl OutlierDetection {
-    /// Ejects no endpoint.
+    /// Settings that eject no endpoint.
     pub(crate) const NONE: Self = Self {
         split_local: false,
         interval: Duration::from_secs(3600),

@@ -1,4 +1,4 @@
-//! Builds the policies of a plan into policies that can run.
+//! Builds the policies that a snapshot runs from the policies of a plan.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::live::Live;
 use crate::plan::{RouteId, Rule, Traffic, WeightedBackend};
 use crate::traffic::InternalClient;
 
-/// A policy of a plan: plain data that is built once for each rule.
+/// A policy of a plan. It is plain data, from which each rule builds a policy that can run.
 pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// Position in the request path.
     fn stage(&self) -> Stage;
@@ -19,7 +19,7 @@ pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// Builds the policy for `rule`.
     ///
     /// # Errors
-    /// Why the policy cannot run. The rule then returns 500; other rules are not affected.
+    /// The reason why the policy cannot run. The rule then returns 500; other rules are not affected.
     fn build(
         &self,
         rule: &Rule<Self>,
@@ -27,7 +27,7 @@ pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
     ) -> Result<BuiltPolicy, PolicyError>;
 }
 
-/// The reason why a policy cannot run.
+/// Reason why a policy cannot run.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(String);
@@ -39,11 +39,12 @@ impl PolicyError {
     }
 }
 
-/// Context that a policy may use when it is built. A policy opens no connections itself.
+/// Context in which a policy is built. Policies use it for calls to services, because they must not open
+/// connections themselves.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BuildContext<'a> {
-    /// State that survives a change of the configuration: counters, caches, key sets.
+    /// State that is kept across configuration changes: counters, caches, key sets.
     pub live: &'a Live,
     /// Cryptography for TLS, signatures and digests.
     pub provider: &'a Arc<CryptoProvider>,
@@ -54,7 +55,7 @@ pub struct BuildContext<'a> {
 }
 
 impl<'a> BuildContext<'a> {
-    /// A context for rule `rule` of `route`.
+    /// Creates the context for rule `rule` of `route`.
     pub fn new(
         live: &'a Live,
         provider: &'a Arc<CryptoProvider>,
@@ -69,9 +70,9 @@ impl<'a> BuildContext<'a> {
         }
     }
 
-    /// An HTTP client for a service of the policy, on the gateway's own upstream stack: endpoints,
-    /// pool, TLS, retries and circuit breaker are those of `backends` and `traffic`. `purpose`
-    /// distinguishes the clients of one rule.
+    /// Builds an HTTP client with which the policy calls a service. The client uses the gateway's own
+    /// connections to backends. Endpoints, pool, TLS, retries and circuit breaker are determined by
+    /// `backends` and `traffic`. `purpose` distinguishes the clients of one rule.
     pub fn http_client(
         &self,
         purpose: &'static str,

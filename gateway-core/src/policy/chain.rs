@@ -5,22 +5,22 @@ use std::sync::Arc;
 use super::{BuiltPolicy, PolicyRequest, Stage, WaitingPolicy};
 use crate::LocalReply;
 
-/// The policies of a rule, sorted by stage. Policies of one stage keep their order.
+/// The policies of a rule, sorted by stage. Policies of the same stage keep their order.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyChain(Box<[(Stage, BuiltPolicy)]>);
 
-/// Index of the next policy of a request.
+/// Index of the next policy to run for a request.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ChainCursor(usize);
 
-/// Why a run of policies has stopped.
+/// Reason why running the policies has stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ChainStop {
-    /// No policy is left.
+    /// All policies have run.
     End,
-    /// The next policy waits.
+    /// The next policy must wait.
     Waits,
-    /// A policy of this stage requires the route to be matched again.
+    /// A policy of this stage has requested that the route is matched again.
     RecomputeRoute(Stage),
 }
 
@@ -34,7 +34,7 @@ impl PolicyChain {
         self.0.is_empty()
     }
 
-    /// Why policies cannot be enforced at the moment.
+    /// Policies that cannot be enforced at the moment, with the reasons.
     #[cfg(feature = "gateway")]
     pub(crate) fn faults(&self) -> impl Iterator<Item = (Stage, String)> {
         let policies = self.0.iter();
@@ -46,7 +46,7 @@ impl PolicyChain {
         ChainCursor(self.0.partition_point(|(known, _)| *known <= stage))
     }
 
-    /// The policy at `cursor`, if it waits.
+    /// The policy at `cursor`, if it is a waiting policy.
     pub(crate) fn waiting(&self, cursor: ChainCursor) -> Option<&Arc<dyn WaitingPolicy>> {
         match self.0.get(cursor.0) {
             Some((_, BuiltPolicy::Waiting(policy))) => Some(policy),
@@ -54,7 +54,7 @@ impl PolicyChain {
         }
     }
 
-    /// Completes the policy at `cursor`.
+    /// Advances past the waiting policy at `cursor`, which has run.
     pub(crate) fn complete(
         &self,
         cursor: &mut ChainCursor,
@@ -67,7 +67,7 @@ impl PolicyChain {
             .then_some(ChainStop::RecomputeRoute(*stage))
     }
 
-    /// Runs policies from `cursor` on, up to the first that waits.
+    /// Runs policies from `cursor` up to the first one that must wait.
     pub(crate) fn run(
         &self,
         cursor: &mut ChainCursor,
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::Body;
 
-    /// Appends its name to `x-order`.
+    /// A policy that appends its name to the field `x-order`.
     struct Named(&'static str);
 
     impl HeadPolicy for Named {

@@ -1,4 +1,4 @@
-//! The response halves of policies.
+//! The response halves of policies: effects on the response.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +9,13 @@ use crate::{Body, HeaderList, LocalReply};
 
 /// Effects on the response that the request halves of policies have registered.
 ///
-/// The list is empty and unallocated unless a policy adds to it. It is applied in reverse order, to
-/// responses of backends and to local replies alike. A policy that has not run has added nothing,
-/// so local replies of earlier policies do not reach it.
+/// The effects are applied in reverse order, both to responses of backends and to local replies. A policy
+/// that has not run has registered no effect, so local replies of earlier policies are not changed by it. An
+/// empty list allocates no memory.
 #[derive(Default)]
 pub struct ResponseEffects(Vec<Effect>);
 
-/// One response half.
+/// One effect on the response.
 enum Effect {
     /// Appends header fields.
     Append(HeaderList),
@@ -25,19 +25,19 @@ enum Effect {
     Response(Box<dyn FnOnce(&mut PolicyResponse<'_>) + Send>),
 }
 
-/// A response as a policy sees it.
+/// A response that a policy can inspect and change.
 #[derive(Debug)]
 pub struct PolicyResponse<'a> {
-    /// Response; its body may be wrapped or replaced.
+    /// The response. Its body may be wrapped or replaced.
     pub response: &'a mut Response<Body>,
-    /// Whether the gateway has made the response itself.
+    /// Whether the response is a local reply.
     pub local: bool,
-    /// Whether the client uses gRPC.
+    /// Whether the request is gRPC.
     pub grpc: bool,
     log: &'a mut ResponseLog,
 }
 
-/// Changes that policies make to the access log.
+/// Changes of the access log that policies have requested.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ResponseLog {
     /// Envoy's response flags. `None`: unchanged.
@@ -47,7 +47,7 @@ pub struct ResponseLog {
 }
 
 impl PolicyResponse<'_> {
-    /// Replaces the response by a local reply, flag and details included.
+    /// Replaces the response by a local reply, including its response flags and details.
     pub fn replace(&mut self, reply: LocalReply) {
         self.set_flag(reply.flag);
         self.set_details(reply.details.clone());
@@ -67,7 +67,7 @@ impl PolicyResponse<'_> {
 }
 
 impl ResponseEffects {
-    /// Whether no policy has added anything.
+    /// Whether no policy has registered an effect.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -86,7 +86,7 @@ impl ResponseEffects {
         self.0.push(Effect::Response(Box::new(edit)));
     }
 
-    /// Applies all effects, the last one first.
+    /// Applies all effects in reverse order.
     pub(crate) fn apply(
         self,
         response: &mut Response<Body>,
@@ -110,8 +110,7 @@ impl ResponseEffects {
         log
     }
 
-    /// Applies the effects on header fields, the last one first. Head policies have no other
-    /// effects.
+    /// Applies the effects on header fields in reverse order. Head policies have no other effects.
     pub(super) fn apply_to_headers(self, headers: &mut HeaderMap) {
         for effect in self.0.into_iter().rev() {
             match effect {

@@ -1,10 +1,15 @@
-//! Header fields that policies fill, so that a backend can trust them.
+//! Header fields whose values policies set, so that a backend can trust them.
 //!
-//! A client can send a field of the same name in three places: in the head, in the head with `_`
-//! instead of `-` (if the listener allows it; CGI and WSGI do not distinguish the two), and in
-//! trailers, which a backend may merge into the head. [`FilledFields::reserve`] clears the first two
-//! and remembers the name; trailers lose the field when they arrive. Outside a gateway this applies to
-//! [`PolicyLayer`](super::PolicyLayer); a [`HeadPolicyLayer`](super::HeadPolicyLayer) sees no body.
+//! A client can forge such a field in three places:
+//!
+//! - in the head;
+//! - in the head, with `_` instead of `-` in the name, if the listener allows it: CGI and WSGI do not
+//!   distinguish the two;
+//! - in trailers, which a backend may merge into the head.
+//!
+//! [`FilledFields::reserve`] removes the field from the head and stores its name. The field is removed from
+//! trailers when they arrive. Outside a gateway, [`PolicyLayer`](super::PolicyLayer) removes the field from
+//! trailers, but [`HeadPolicyLayer`](super::HeadPolicyLayer) does not, because it does not process bodies.
 
 use http::{HeaderMap, HeaderName, HeaderValue, request};
 use http_body::Body as _;
@@ -12,13 +17,13 @@ use http_body::Body as _;
 use crate::Body;
 use crate::trailers_body::TrailersBody;
 
-/// The names of the fields that policies have filled in a request, stored in the extensions of its head.
+/// Names of the fields that policies have set in a request. Stored in the extensions of its head.
 #[derive(Clone, Debug, Default)]
 pub struct FilledFields(Vec<HeaderName>);
 
 impl FilledFields {
-    /// Removes what the client has sent as `name`, now and in trailers. A policy calls this before it
-    /// sets the field, and also if it then does not set it.
+    /// Removes the field `name` of the client from the head, and later from trailers. A policy must call this
+    /// before it sets the field, and also if it decides not to set the field.
     pub fn reserve(head: &mut request::Parts, name: &HeaderName) {
         head.headers.remove(name);
         let filled = head.extensions.get_or_insert_default::<Self>();
@@ -34,8 +39,8 @@ impl FilledFields {
         }
     }
 
-    /// Sets a field. With `overwrite`, it replaces what the client has sent as `name`; otherwise a field of the
-    /// client is kept and `value` is not set.
+    /// Sets a field. If `overwrite` is set, the value replaces that of the client. Otherwise, if the client
+    /// has sent the field, its value is kept.
     pub fn set(head: &mut request::Parts, name: &HeaderName, value: &HeaderValue, overwrite: bool) {
         if overwrite {
             Self::reserve(head, name);
@@ -45,7 +50,8 @@ impl FilledFields {
         }
     }
 
-    /// Takes the names out of `head`, and removes them from the trailers of `body`.
+    /// Takes the stored names out of `head`. The fields with these names are removed from the trailers of
+    /// `body`.
     pub(crate) fn guard_trailers(head: &mut request::Parts, body: &mut Body) {
         if let Some(filled) = head.extensions.remove::<Self>()
             && !body.is_end_stream()
@@ -69,7 +75,7 @@ fn has_variants(name: &HeaderName) -> bool {
     name.as_str().contains(['-', '_'])
 }
 
-/// Whether the names are equal if `_` is equal to `-`.
+/// Whether the names are equal if `_` and `-` are treated as equal.
 fn is_variant(left: &HeaderName, right: &HeaderName) -> bool {
     let (left, right) = (left.as_str().bytes(), right.as_str().bytes());
     let plain = |byte| if byte == b'_' { b'-' } else { byte };

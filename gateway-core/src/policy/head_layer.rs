@@ -1,4 +1,4 @@
-//! A policy over the head, in front of any HTTP service.
+//! Layer that applies a head policy in front of any HTTP service.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -13,11 +13,11 @@ use tower_service::Service;
 
 use super::{HeadPolicy, RequestHead, ResponseEffects};
 
-/// Applies a [`HeadPolicy`] in front of any HTTP service. Bodies keep their types.
+/// Applies a [`HeadPolicy`] in front of any HTTP service. The types of bodies are unchanged.
 pub struct HeadPolicyLayer<P>(Arc<P>);
 
 impl<P: HeadPolicy> HeadPolicyLayer<P> {
-    /// A layer whose services share `policy`.
+    /// Creates a layer whose services share `policy`.
     pub fn new(policy: P) -> Self {
         Self(Arc::new(policy))
     }
@@ -43,7 +43,7 @@ impl<S, P> Layer<S> for HeadPolicyLayer<P> {
     }
 }
 
-/// Service of [`HeadPolicyLayer`] and of the layers that are policies themselves.
+/// Service of [`HeadPolicyLayer`], and of layers that implement a policy themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadPolicyService<S, P> {
     policy: P,
@@ -51,13 +51,13 @@ pub struct HeadPolicyService<S, P> {
 }
 
 impl<S, P> HeadPolicyService<S, P> {
-    /// Puts `policy` in front of `inner`.
+    /// Creates a service that applies `policy` in front of `inner`.
     pub fn new(policy: P, inner: S) -> Self {
         Self { policy, inner }
     }
 }
 
-/// Applies the response halves.
+/// Function that applies the response halves.
 type ApplyEffects<R> = Box<dyn FnOnce(Response<R>) -> Response<R> + Send>;
 
 impl<S, P, B, R> Service<Request<B>> for HeadPolicyService<S, P>

@@ -1,4 +1,4 @@
-//! A policy of any form, in front of any HTTP service.
+//! Layer that applies a policy of any form in front of any HTTP service.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::{Body, LocalReply};
 pub struct PolicyLayer(pub(super) Arc<PolicyChain>);
 
 impl PolicyLayer {
-    /// A layer whose services share `policy`.
+    /// Creates a layer whose services share `policy`.
     pub fn new(policy: BuiltPolicy) -> Self {
-        // The stage orders policies within a chain, and this chain has only one policy.
+        // The stage is arbitrary: it orders the policies of a chain, and this chain has only one.
         Self(Arc::new(PolicyChain::new(vec![(Stage::Extension, policy)])))
     }
 }

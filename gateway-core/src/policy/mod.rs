@@ -8,8 +8,8 @@
 //! | [`BodyPolicy`] | head and body | also wrap the request body and the response body |
 //! | [`WaitingPolicy`] | head and body | also wait: call a service, read the body |
 //!
-//! Its request half is the method of the trait. Its response half is a closure that the request half
-//! registers, so it has the state of its request without a table of requests:
+//! The request half of a policy is the method of the trait. The response half is a closure that the request
+//! half registers, so it can contain state of the request:
 //!
 //! ```text
 //!            ResponseOverride  Cors   Jwt   LocalRateLimit
@@ -19,11 +19,12 @@
 //!             effects in reverse order, of the policies that have run
 //! ```
 //!
-//! [`Stage`] is the one order of all policies. A plan holds policies as plain data (`RoutePolicy`); the
-//! snapshot builds them, sorts them by stage, and a request runs them in one loop. A future is made only
-//! for a policy that waits, and a rule without policies costs one comparison.
+//! [`Stage`] defines the order of all policies. A plan contains policies as plain data (`RoutePolicy`). A
+//! snapshot builds them and sorts them by stage, and each request runs them in one loop. A future is created
+//! only for a policy that waits. A rule without policies costs one comparison.
 //!
-//! Outside a gateway each policy is a tower Layer: [`HeadPolicyLayer`], or [`PolicyLayer`] for all forms.
+//! Outside a gateway, each policy can be used as a tower Layer: [`HeadPolicyLayer`] for head policies,
+//! [`PolicyLayer`] for all forms.
 //!
 //! ```
 //! use http::{Request, Response, StatusCode};
@@ -94,17 +95,17 @@ use std::sync::Arc;
 
 use crate::LocalReply;
 
-/// Decides on the head of a request. Neither waits nor sees the body.
+/// Decides on the head of a request. It neither waits nor processes the body.
 pub trait HeadPolicy: Send + Sync + 'static {
-    /// Request half. May edit the head of a request that passes, and register a response half.
+    /// Request half. May edit the head of a request that it allows, and register a response half.
     ///
     /// # Errors
-    /// The reply instead of a response of the backend.
+    /// The local reply with which the request is rejected.
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply>;
 
-    /// Why the policy currently answers every request with an error, as a clause without a full
-    /// stop and without a secret; `None`: it works. For metrics and the admin endpoints; requests
-    /// do not call it.
+    /// The reason why the policy currently answers every request with an error. `None` if the policy works.
+    /// The reason is a clause without a full stop and without a secret. Metrics and the admin endpoints use
+    /// it; requests do not call this method.
     fn fault(&self) -> Option<String> {
         None
     }
@@ -112,25 +113,25 @@ pub trait HeadPolicy: Send + Sync + 'static {
 
 /// Wraps the body of a request or of its response.
 pub trait BodyPolicy: Send + Sync + 'static {
-    /// Request half. May replace [`PolicyRequest::body`], and register a response half that wraps the body
-    /// of the response. If the length changes, `content-length` must be removed.
+    /// Request half. May replace [`PolicyRequest::body`], and register a response half that wraps the body of
+    /// the response. If the length of a body changes, `content-length` must be removed.
     ///
     /// # Errors
-    /// The reply instead of a response of the backend.
+    /// The local reply with which the request is rejected.
     fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply>;
 }
 
 /// Result of a policy that waits.
 pub type PolicyFuture<'a> = Pin<Box<dyn Future<Output = Result<(), LocalReply>> + Send + 'a>>;
 
-/// Decides on a request after waiting for a service or for the body. The most general form: it can
-/// do everything that the other forms can.
+/// Decides on a request after waiting for a service or for the body. This is the most general form: it
+/// includes the possibilities of the other forms.
 pub trait WaitingPolicy: Send + Sync + 'static {
-    /// Request half, usually `Box::pin(async move { … })`. The timers of the listener apply while it waits
-    /// for the client; it limits the time of its own calls.
+    /// Request half, usually `Box::pin(async move { … })`. While the policy waits for the client, the time
+    /// limits of the listener apply. The policy itself must limit the time of its calls.
     ///
     /// # Errors
-    /// The future returns the reply instead of a response of the backend.
+    /// The future returns the local reply with which the request is rejected.
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a>;
 
     /// As [`HeadPolicy::fault`].
@@ -139,10 +140,10 @@ pub trait WaitingPolicy: Send + Sync + 'static {
     }
 }
 
-/// A policy that is ready to run.
+/// A policy that can run.
 #[derive(Clone)]
 pub enum BuiltPolicy {
-    /// Needs the head only.
+    /// A policy that needs only the head.
     Head(Arc<dyn HeadPolicy>),
     /// Wraps bodies.
     Body(Arc<dyn BodyPolicy>),
@@ -151,25 +152,25 @@ pub enum BuiltPolicy {
 }
 
 impl BuiltPolicy {
-    /// A policy over the head.
+    /// Wraps a head policy.
     pub fn head(policy: impl HeadPolicy) -> Self {
         Self::Head(Arc::new(policy))
     }
 
-    /// A policy over bodies.
+    /// Wraps a body policy.
     pub fn body(policy: impl BodyPolicy) -> Self {
         Self::Body(Arc::new(policy))
     }
 
-    /// A policy that waits.
+    /// Wraps a waiting policy.
     pub fn waiting(policy: impl WaitingPolicy) -> Self {
         Self::Waiting(Arc::new(policy))
     }
 }
 
 impl BuiltPolicy {
-    /// Why the policy cannot be enforced at the moment. Always `None` for a body policy, which
-    /// depends on nothing that may be missing.
+    /// The reason why the policy cannot be enforced at the moment. Always `None` for a body policy, which has
+    /// no dependency that could be missing.
     #[cfg(feature = "gateway")]
     pub(crate) fn fault(&self) -> Option<String> {
         match self {

@@ -1,4 +1,4 @@
-//! The policies of a plan, in front of any HTTP service.
+//! Layer that applies the policies of a plan in front of any HTTP service.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::live::Live;
 use crate::plan::{Match, RouteId, RouteKind, Rule, Traffic};
 
 impl PolicyLayer {
-    /// A layer that applies `policies` in the order of their stages, as a rule of a gateway does. Their calls to
-    /// other services use `provider` for TLS.
+    /// Creates a layer that applies `policies` in the order of their stages, like a rule of a gateway. Calls
+    /// of the policies to other services use `provider` for TLS.
     ///
     /// # Errors
-    /// A policy cannot be built, such as one with a key set that is invalid.
+    /// Fails if a policy cannot be built, for example because its key set is invalid.
     pub fn of_policies<P: RoutePolicy>(
         policies: Vec<P>,
         provider: &Arc<CryptoProvider>,
@@ -35,7 +35,7 @@ impl PolicyLayer {
             backends: Vec::new(),
             respond: None,
         };
-        // Shared state belongs to its users, so that it outlives `live`.
+        // `live` may be dropped afterwards: the policies hold references to the state that they share.
         let live = Live::default();
         let context = BuildContext::new(&live, provider, &route, 0);
         let built = rule.policies.iter().map(|policy| {

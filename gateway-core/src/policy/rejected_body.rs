@@ -1,17 +1,17 @@
-//! The error of a request body that a policy rejects while it is forwarded.
+//! The error of a request body that a policy rejects while the body is forwarded.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::LocalReply;
 
-/// Error of a request body that a policy has wrapped: the client receives this reply, unless the response
-/// has begun.
+/// Error of a request body that a policy has wrapped. The client receives this reply, unless the response has
+/// begun.
 #[derive(Clone, Debug)]
 pub struct RejectedBody(pub LocalReply);
 
 impl RejectedBody {
-    /// The reply in `error` or in one of its sources.
+    /// The reply that `error` or one of its sources contains.
     #[cfg(feature = "gateway")]
     pub(crate) fn reply_in<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e LocalReply> {
         let mut cause = Some(error);

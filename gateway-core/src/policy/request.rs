@@ -1,4 +1,4 @@
-//! Requests as policies see them.
+//! Requests in the form that policies process.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,25 +18,28 @@ use crate::{Body, HeaderList};
 
 /// Facts about a request that its head does not contain.
 ///
-/// Facts that one policy leaves for another (claims of a token, the identity of a user) are in the
-/// extensions of the head, by their type.
+/// If one policy determines facts for another, such as the claims of a token or the identity of a user, it
+/// stores them in the extensions of the head.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestFacts<'a> {
-    /// Client address, as detected. `None`: unknown; a policy that needs it fails closed.
+    /// Client address, as detected. `None`: the address is unknown. A policy that needs it must then fail
+    /// closed.
     pub client: Option<IpAddr>,
-    /// HTTP version of the request as received. `None`: that of the head.
+    /// HTTP version of the request as received. `None`: the version in the head applies.
     pub version: Option<Version>,
-    /// Connection: addresses, SNI, client certificate. `None`: unknown, in another server.
+    /// Connection: addresses, SNI, client certificate. `None`: unknown, because the policy runs in another
+    /// server.
     #[cfg(feature = "gateway")]
     pub connection: Option<&'a ConnInfo>,
-    /// Route, rule and match. `None`: outside a gateway.
+    /// Route, rule and match. `None`: the policy runs outside a gateway.
     #[cfg(feature = "gateway")]
     pub route: Option<&'a RuleName>,
     pub(crate) lifetime: PhantomData<&'a ()>,
 }
 
 impl RequestFacts<'_> {
-    /// The facts of a request in another server: the client is the [`ClientIp`] in its extensions.
+    /// Facts about a request outside a gateway. The client is the [`ClientIp`] in the extensions of the
+    /// request.
     pub fn outside_gateway(extensions: &Extensions) -> Self {
         Self {
             client: extensions.get().map(|ClientIp(ip)| *ip),
@@ -45,10 +48,10 @@ impl RequestFacts<'_> {
     }
 }
 
-/// The head of a request, for a policy that needs no body.
+/// The head of a request, for policies that do not need the body.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
-    /// Head; a policy may edit it if the request passes.
+    /// The head. A policy may edit the head of a request that it allows.
     pub head: &'a mut request::Parts,
     /// Further facts.
     pub facts: RequestFacts<'a>,
@@ -58,7 +61,7 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// The head of a request, with the list that receives response halves.
+    /// Combines the head of a request with the list to which response halves are added.
     pub fn new(
         head: &'a mut request::Parts,
         facts: RequestFacts<'a>,
@@ -73,18 +76,18 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The head of a request in another server, with [`RequestFacts::outside_gateway`].
+    /// The head of a request outside a gateway; see [`RequestFacts::outside_gateway`].
     pub fn outside_gateway(head: &'a mut request::Parts, effects: &'a mut ResponseEffects) -> Self {
         let facts = RequestFacts::outside_gateway(&head.extensions);
         Self::new(head, facts, effects)
     }
 
-    /// HTTP version of the request as received. In a gateway, policies see every head as HTTP/1.1.
+    /// HTTP version of the request as received. In a gateway, the version in the head is always HTTP/1.1.
     pub fn client_version(&self) -> Version {
         self.facts.version.unwrap_or(self.head.version)
     }
 
-    /// Whether the client speaks gRPC.
+    /// Whether the request is gRPC.
     pub fn is_grpc(&self) -> bool {
         is_grpc(&self.head.headers)
     }
@@ -94,55 +97,55 @@ impl<'a> RequestHead<'a> {
         self.effects.append(headers);
     }
 
-    /// Edits the header fields of the response.
+    /// Registers an edit of the header fields of the response.
     pub fn on_response_headers(&mut self, edit: impl FnOnce(&mut HeaderMap) + Send + 'static) {
         self.effects.edit_headers(edit);
     }
 
-    /// Matches the request to a route again once this policy has passed, because header fields that
-    /// routes match have changed. The request continues with those policies of the new rule that
-    /// have later stages. Outside a gateway this has no effect.
+    /// Requests that the route is matched again after this policy, because header fields that routes match
+    /// have changed. Of the new rule's policies, only those of later stages run. Outside a gateway this has
+    /// no effect.
     pub fn recompute_route(&mut self) {
         self.recompute_route = true;
     }
 
-    /// Sets the path in the access log, for a policy that removes a secret from the path. Default:
+    /// Sets the path in the access log. Intended for a policy that removes a secret from the path. Default:
     /// path and query as the client has sent them. Outside a gateway this has no effect.
     pub fn set_logged_path(&mut self, path: impl Into<String>) {
         self.logged_path = Some(path.into());
     }
 
-    /// The path that a policy has set for the access log.
+    /// The path that a policy has set for the access log, if any.
     pub fn logged_path(&self) -> Option<&str> {
         self.logged_path.as_deref()
     }
 
-    /// The path that a policy has set for the access log since the last call.
+    /// Takes the path that a policy has set for the access log since the last call.
     #[cfg(feature = "gateway")]
     pub(crate) fn take_logged_path(&mut self) -> Option<String> {
         self.logged_path.take()
     }
 
-    /// Whether a policy has called [`recompute_route`](Self::recompute_route) since the last call.
+    /// Returns whether a policy has called [`recompute_route`](Self::recompute_route) since the last call.
     pub(crate) fn take_recompute_route(&mut self) -> bool {
         std::mem::take(&mut self.recompute_route)
     }
 }
 
-/// A whole request, for a policy that waits or needs the body.
+/// A request with its body, for policies that wait or need the body.
 pub struct PolicyRequest<'a> {
-    /// Body; a policy may wrap, read or replace it.
+    /// The body. A policy may wrap, read or replace it.
     pub body: &'a mut Body,
     request: RequestHead<'a>,
 }
 
 impl<'a> PolicyRequest<'a> {
-    /// A request with this head and body.
+    /// Creates a request with this head and body.
     pub fn new(request: RequestHead<'a>, body: &'a mut Body) -> Self {
         Self { body, request }
     }
 
-    /// Edits, wraps or replaces the response.
+    /// Registers a function that edits, wraps or replaces the response.
     pub fn on_response(&mut self, edit: impl FnOnce(&mut PolicyResponse<'_>) + Send + 'static) {
         self.request.effects.edit(edit);
     }

@@ -17,7 +17,7 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// The conditions of `entry`; `None` if there are none. Boxed because most entries have none.
+    /// The conditions of `entry`. `None` if there are none. Boxed, because most entries have no conditions.
     pub(super) fn new(entry: &Match) -> Option<Box<Self>> {
         if entry.method.is_none()
             && entry.headers.is_empty()
@@ -43,7 +43,7 @@ impl Conditions {
     }
 }
 
-/// Only the first cookie of a name counts, as in Envoy. Quotes around its value are ignored.
+/// Only the first cookie with the name counts, as in Envoy. Quotes around its value are ignored.
 fn cookie_holds(expected: &NameMatch<String>, headers: &HeaderMap) -> bool {
     let lines = headers.get_all(COOKIE).iter();
     let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
@@ -68,12 +68,12 @@ fn header_holds(expected: &NameMatch<Text<HeaderName>>, headers: &HeaderMap) -> 
         .any(|line| line_fits(&expected.value, line))
 }
 
-/// A field line that is not UTF-8 matches nothing.
+/// Whether the field line matches. A line that is not UTF-8 matches no condition.
 fn line_fits(expected: &TextMatch, line: &HeaderValue) -> bool {
     std::str::from_utf8(line.as_bytes()).is_ok_and(|line| expected.matches(line))
 }
 
-/// Compares without percent-decoding. Only the first parameter of a name counts, as in Envoy.
+/// Compares the value without percent-decoding. Only the first parameter with the name counts, as in Envoy.
 fn parameter_holds(expected: &NameMatch<String>, query: Option<&str>) -> bool {
     query
         .unwrap_or_default()

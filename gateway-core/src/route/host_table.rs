@@ -1,8 +1,9 @@
 //! The entries of one hostname, looked up by path.
 //!
-//! All entries are in one slice, grouped by path, with the highest precedence first in each group. The other
-//! fields hold ranges of that slice. A lookup tries path types from the most to the least specific, and
-//! prefixes from the longest to the shortest. The first entry whose other conditions hold is the result.
+//! All entries are in one slice, grouped by path. In each group, the entry with the highest precedence is
+//! first. The other fields contain ranges of this slice. A lookup tries path types from the most to the least
+//! specific, and prefixes from the longest to the shortest. The result is the first entry whose other
+//! conditions hold.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -17,7 +18,8 @@ use super::rank::{PathKey, PathKind, Rank};
 use super::{MatchedRoute, Query};
 use crate::route::matches::Match;
 
-/// Entries of one hostname. Built once and shared by all tables with the same entries for that hostname.
+/// Entries of one hostname. The table is built once and shared by all route tables with the same entries for
+/// this hostname.
 #[derive(Clone, Debug)]
 pub struct HostTable<T> {
     paths: Paths,
@@ -26,7 +28,7 @@ pub struct HostTable<T> {
     hostname: NamePattern,
 }
 
-/// Ranges of the entries with path types that few hosts use.
+/// Ranges of the entries with rarely used path types.
 #[derive(Clone, Debug, Default)]
 struct Rare {
     services: HashMap<Box<str>, Range<usize>>,
@@ -41,10 +43,10 @@ struct Entry<T> {
 }
 
 impl<T> HostTable<T> {
-    /// Builds the table of `hostname`. If entries are equal, the first one applies.
+    /// Builds the table of `hostname`. If several entries have the same match, the first one applies.
     ///
     /// # Panics
-    /// If there are more than `u32::MAX` entries or bytes of paths.
+    /// Panics if there are more than `u32::MAX` entries or bytes of paths.
     pub fn build<'m>(
         hostname: NamePattern,
         entries: impl IntoIterator<Item = (&'m Match, T)>,
@@ -95,7 +97,8 @@ impl<T> HostTable<T> {
         })
     }
 
-    /// A path that does not start with a slash (`*` or empty) matches no prefix.
+    /// The first matching entry among the path prefixes. A path that does not start with a slash (`*` or
+    /// empty) matches no prefix.
     fn find_prefix(&self, last: Option<Known>, query: &Query<'_>) -> Option<(&T, Option<usize>)> {
         if !query.path.starts_with('/') {
             return None;
@@ -129,7 +132,8 @@ impl<T> HostTable<T> {
 }
 
 impl Rare {
-    /// Collects the ranges of the rare path types, whose entries begin at `start`; `None` if there are none.
+    /// Collects the ranges of the rarely used path types. Their entries begin at `start`. `None` if there are
+    /// none.
     fn build<T>(drafts: &[Draft<'_, T>], mut start: usize) -> Option<Box<Self>> {
         let mut rare = None::<Box<Self>>;
         for group in drafts[start..].chunk_by(Draft::is_neighbour) {
@@ -157,7 +161,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// Lookup structure of an entry.
+/// Lookup structure in which an entry is stored.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Way {
     Path,
@@ -199,7 +203,8 @@ impl<'m, T> Draft<'m, T> {
         }
     }
 
-    /// Returns whether both belong to one group: they have the same path string, or both are patterns.
+    /// Returns whether both entries belong to the same group: either they have the same path string, or both
+    /// are patterns.
     fn is_neighbour(&self, other: &Self) -> bool {
         self.way() == other.way() && self.key.text == other.key.text
     }

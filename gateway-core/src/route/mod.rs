@@ -1,4 +1,4 @@
-//! Matches requests to rules, in the order of precedence of Gateway API.
+//! Matches requests to rules. The order of precedence is that of Gateway API.
 //!
 //! ```text
 //! (hostname, match, payload) ... ──build──> RouteTable
@@ -8,11 +8,11 @@
 //!                                              └─ regular expressions: a list; a set if more than 8
 //! ```
 //!
-//! Precedence of the entries of all rules of all routes (GEP-1722, `HTTPRouteRule` and `GRPCRouteRule` of
-//! Gateway API; the order of path types is that of Envoy Gateway):
+//! If several entries match, these criteria decide in this order (GEP-1722, `HTTPRouteRule` and
+//! `GRPCRouteRule` of Gateway API; the order of path types is that of Envoy Gateway):
 //!
-//! 1. hostname: exact, then wildcards from the longest to the shortest, then any. If routes have the same
-//!    hostname on a listener, their hostnames as written decide in the same way;
+//! 1. hostname: exact hostname, then wildcards from the longest to the shortest, then any. If routes have the
+//!    same hostname on a listener, their hostnames as written in the routes are compared in the same way;
 //! 2. path type: exact, gRPC service, gRPC method, regular expression, prefix;
 //! 3. path length in characters, without the trailing slash of a prefix;
 //! 4. presence of a method match;
@@ -20,9 +20,9 @@
 //! 6. number of query parameter matches;
 //! 7. position: the first entry wins.
 //!
-//! A lookup does not allocate, unless the host has more than 8 regular expressions. Its cost does not depend
-//! on the number of hosts: it hashes once per label of the host. Paths are found by binary search; only
-//! the paths that are prefixes of the result, and their entries, are examined.
+//! A lookup does not allocate memory, unless the host has more than 8 regular expressions. Its cost does not
+//! depend on the number of hosts: it computes one hash per label of the host. Paths are found by binary
+//! search. Of the paths of a host, only the found path and its prefixes are examined.
 //!
 //! ```
 //! use http::Request;
@@ -63,10 +63,10 @@ use self::matches::Match;
 pub use host_table::HostTable;
 pub use matches::{GrpcMethodMatch, NameMatch, PathMatch};
 
-/// Parts of a request that matches examine.
+/// Parts of a request that are compared with matches.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// Host in lower case, without port and trailing dot; empty if absent.
+    /// Host in lower case, without port and trailing dot. Empty if the request has no host.
     pub host: &'a str,
     /// Normalised path, without the query.
     pub path: &'a str,
@@ -79,7 +79,7 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// The query for `request`, with `host` as returned by [`Authority::host`](crate::http::Authority::host).
+    /// The query for `request`. `host` is the result of [`Authority::host`](crate::http::Authority::host).
     pub fn of<B>(host: &'a str, request: &'a Request<B>) -> Self {
         Self {
             host,
@@ -98,8 +98,8 @@ pub struct MatchedRoute<'a, T> {
     pub payload: &'a T,
     /// Hostname of the entry.
     pub hostname: &'a NamePattern,
-    /// Length in bytes of the path prefix that matched, without a trailing slash (0 for `/`).
-    /// `ReplacePrefixMatch` replaces it. `None`: the entry has another path type.
+    /// Length of the matched path prefix in bytes, without a trailing slash (0 for `/`). `ReplacePrefixMatch`
+    /// replaces this prefix. `None`: the entry has another path type.
     pub prefix: Option<usize>,
 }
 
@@ -109,11 +109,11 @@ pub struct RouteTable<T> {
     hosts: NameMap<HostTables<T>>,
 }
 
-/// A table of a hostname, and the tables of the same hostname that are searched after it.
+/// A table of a hostname, and further tables of the same hostname, which are searched after it.
 #[derive(Clone, Debug)]
 struct HostTables<T> {
     table: Arc<HostTable<T>>,
-    /// Nearly always `None`.
+    /// The next table. `None` for nearly all hostnames.
     next: Option<Box<Self>>,
 }
 
@@ -126,8 +126,9 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// Builds a table of `entries`. If entries are equal, the first one applies: the caller sorts them by age of the
-    /// route, name of the route, index of the rule and index of the match.
+    /// Builds a table of `entries`. If several entries have the same match, the first one applies. Therefore
+    /// the caller must sort them by age of the route, name of the route, index of the rule and index of the
+    /// match.
     pub fn build<'m>(entries: impl IntoIterator<Item = (NamePattern, &'m Match, T)>) -> Self {
         let mut hosts: HashMap<NamePattern, Vec<(&Match, T)>> = HashMap::new();
         for (hostname, entry, payload) in entries {
@@ -141,8 +142,8 @@ impl<T> RouteTable<T> {
 
     /// The entry with the highest precedence that matches `query`.
     ///
-    /// If no entry of the most specific hostname matches, less specific hostnames are searched, except with
-    /// `strict_host`. Envoy searches the most specific hostname only.
+    /// If no entry of the most specific hostname matches, less specific hostnames are searched, unless
+    /// `strict_host` is set. Envoy searches only the most specific hostname.
     pub fn find(&self, query: &Query<'_>, strict_host: bool) -> Option<MatchedRoute<'_, T>> {
         let most = if strict_host { 1 } else { usize::MAX };
         self.hosts
@@ -151,7 +152,7 @@ impl<T> RouteTable<T> {
             .find_map(|host| host.find(query))
     }
 
-    /// Adds a table, after those of its hostname.
+    /// Adds a table. It is searched after the other tables of its hostname.
     pub(crate) fn push(&mut self, table: Arc<HostTable<T>>) {
         let hostname = table.hostname().clone();
         let added = HostTables { table, next: None };
@@ -187,8 +188,8 @@ impl<T> HostTables<T> {
     }
 }
 
-/// Combines tables of single hosts, which allows unchanged hosts to be shared. Tables of the same hostname
-/// are searched in their order.
+/// Combines tables of single hosts, so that unchanged hosts can be shared. Tables of the same hostname are
+/// searched in the order of the iterator.
 impl<T> FromIterator<Arc<HostTable<T>>> for RouteTable<T> {
     fn from_iter<I: IntoIterator<Item = Arc<HostTable<T>>>>(hosts: I) -> Self {
         let mut table = Self::default();

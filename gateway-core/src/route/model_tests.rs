@@ -1,4 +1,5 @@
-//! Compares the table with a model that scans all entries, with one line per step of the precedence.
+//! Compares the table with a reference implementation that scans all entries and has one line per step of the
+//! precedence.
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;
@@ -13,7 +14,7 @@ use super::{Query, RouteTable};
 use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 use crate::text::{Text, TextMatch};
 
-/// Tables with [`REQUESTS`] lookups each: 100,000 lookups.
+/// Number of tables. With [`REQUESTS`] lookups each, there are 100,000 lookups.
 const TABLES: u32 = 500;
 const REQUESTS: usize = 200;
 
@@ -29,8 +30,7 @@ struct Request {
 proptest! {
     #![proptest_config(ProptestConfig { cases: TABLES, ..ProptestConfig::default() })]
 
-    /// The table is an optimisation of: of the matching entries, the one with the highest precedence; of
-    /// equals, the first.
+    /// The table finds the matching entry with the highest precedence; among equal ones, the first.
     #[test]
     fn find_agrees_with_a_plain_scan(
         entries in vec((any_hostname(), any_match()), 0..24),
@@ -121,7 +121,7 @@ fn kind(path: &PathMatch) -> u8 {
     }
 }
 
-/// Length of the path; for gRPC, the length of the service, then of the method.
+/// Length of the path. For gRPC, the length of the service, then of the method.
 fn lengths(path: &PathMatch) -> (usize, usize) {
     let text = |text: &Option<TextMatch>| match text {
         None => 0,
@@ -134,7 +134,7 @@ fn lengths(path: &PathMatch) -> (usize, usize) {
         PathMatch::Exact(path) => (path.chars().count(), 0),
         PathMatch::Prefix(path) => (path.trim_end_matches('/').chars().count(), 0),
         PathMatch::Regex(regex) => (regex.as_str().chars().count(), 0),
-        // An exact service with an exact method is one whole path, like an exact path match.
+        // An exact service with an exact method is a whole path, like an exact path match.
         PathMatch::Grpc(_) if kind(path) == 5 => (usize::MAX, 0),
         PathMatch::Grpc(grpc) => (text(&grpc.service), text(&grpc.method)),
     }
@@ -247,7 +247,7 @@ fn any_path() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A path prefix that Gateway API allows: absolute, with no empty segment except the last.
+/// A path prefix that Gateway API allows: it is absolute, and only its last segment may be empty.
 fn any_prefix() -> impl Strategy<Value = String> {
     let element = select(vec!["a", "b", "ab", "é"]);
     (vec(element, 0..3), any::<bool>()).prop_map(|(elements, slash)| {

@@ -1,11 +1,12 @@
 //! Exact paths and path prefixes of a host, found by binary search.
 //!
-//! The strings are contiguous and sorted by bytes. A prefix of a path sorts before the path, and every string
-//! between the two starts with the same prefix. The last string that is not greater than a path is therefore
-//! the path itself, if the table contains it, and every string that is a prefix of the path is also a prefix
-//! of that last string. Each string links to the longest other string that is its prefix.
+//! The strings are stored contiguously and sorted by bytes. A prefix of a path is sorted before the path, and
+//! every string between the two starts with this prefix. A binary search finds the last string that is not
+//! greater than the path. If the table contains the path, the found string is the path. In any case, every
+//! string that is a prefix of the path is also a prefix of the found string. Each string links to the longest
+//! other string that is its prefix.
 //!
-//! The strings of a host with few paths, the usual case, fit in a few cache lines.
+//! Most hosts have few paths, whose strings fit in a few cache lines.
 
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ use std::ops::Range;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     texts: Box<[u8]>,
-    /// One per string, in the order of the strings, and a final one that marks the end.
+    /// One place per string, in the order of the strings. A further place marks the end.
     places: Box<[Place]>,
 }
 
@@ -21,11 +22,12 @@ pub(super) struct Paths {
 struct Place {
     /// Start of the string in `texts`.
     text: u32,
-    /// Index of the longest other string that is a prefix of this one; its own index if there is none.
+    /// Index of the longest other string that is a prefix of this one. If there is none, the index of this
+    /// string.
     shorter: u32,
-    /// Start of the entries that match this string as the whole path; they end at `prefix`.
+    /// Start of the entries that match this string as the whole path. They end at `prefix`.
     exact: u32,
-    /// Start of the entries that match this string as a prefix; they end at `exact` of the next place.
+    /// Start of the entries that match this string as a prefix. They end at `exact` of the next place.
     prefix: u32,
 }
 
@@ -34,8 +36,8 @@ struct Place {
 pub(super) struct Known(usize);
 
 impl Paths {
-    /// Builds the table from distinct paths, sorted by bytes. Each has a string, the number of entries that
-    /// match it as the whole path, and the number of entries that match it as a prefix.
+    /// Builds the table from different paths, sorted by bytes. Each item consists of the path, the number of
+    /// entries that match it as the whole path, and the number of entries that match it as a prefix.
     pub(super) fn build<'t>(paths: impl IntoIterator<Item = (&'t str, usize, usize)>) -> Self {
         let (mut texts, mut places, mut end) = (Vec::new(), Vec::new(), 0);
         for (text, exact, prefix) in paths {
@@ -66,8 +68,8 @@ impl Paths {
         built
     }
 
-    /// The longest other string that is a prefix of the one at `at`. All strings before `at` must have their
-    /// links.
+    /// The longest other string that is a prefix of the string at `at`. The links of all strings before `at`
+    /// must be set.
     fn shorter(&self, at: usize) -> Option<Known> {
         let text = self.text(Known(at));
         self.and_shorter(Known(at - 1))
@@ -94,8 +96,8 @@ impl Paths {
         Some(place.exact as usize..place.prefix as usize)
     }
 
-    /// The ranges of the entries that match a prefix of `path`, each with the length of the prefix in bytes,
-    /// longest first. `last` is the result of [`Self::last`].
+    /// The ranges of the entries that match a prefix of `path`, and the length of each prefix in bytes. The
+    /// longest prefix is first. `last` is the result of [`Self::last`].
     pub(super) fn prefixes<'p>(
         &'p self,
         last: Option<Known>,
@@ -112,7 +114,7 @@ impl Paths {
         })
     }
 
-    /// A string and all strings that are its prefixes, longest first.
+    /// Iterates over a string and all strings that are its prefixes. The longest string is first.
     fn and_shorter(&self, known: Known) -> impl Iterator<Item = Known> + use<'_> {
         std::iter::successors(Some(known), |known| {
             let shorter = self.places[known.0].shorter as usize;

@@ -6,13 +6,14 @@ use regex::{Regex, RegexSet, SetMatches};
 
 use crate::route::matches::GrpcMethodMatch;
 
-/// Maximum number of distinct expressions that are matched one by one; more are matched as a set.
+/// Maximum number of different expressions that are matched one by one. If there are more, they are matched
+/// as a set.
 const FEW: usize = 8;
 
-/// A path match that is evaluated against each path.
+/// A path match that must be evaluated for each path.
 #[derive(Clone, Debug)]
 pub(super) enum PathPattern {
-    /// Matches the whole path; the expression is anchored.
+    /// Matches the whole path. The expression is anchored.
     Regex(Regex),
     /// Matches the service and method of a gRPC path.
     Grpc(GrpcMethodMatch),
@@ -21,7 +22,8 @@ pub(super) enum PathPattern {
 /// Patterns in order of precedence.
 #[derive(Clone, Debug)]
 pub(super) struct Patterns {
-    /// Each with the index of its expression in `set`; unused for gRPC and without a set.
+    /// Each pattern with the index of its expression in `set`. The index is unused for gRPC, and if there is
+    /// no set.
     patterns: Box<[(PathPattern, usize)]>,
     set: Option<RegexSet>,
 }
@@ -46,7 +48,7 @@ impl Patterns {
                 (pattern, place)
             })
             .collect();
-        // If the set exceeds its size limit, each expression is matched alone.
+        // If the set exceeds its size limit, there is no set, and the expressions are matched one by one.
         let set = (texts.len() > FEW)
             .then(|| RegexSet::new(&texts).ok())
             .flatten();
@@ -81,7 +83,7 @@ fn grpc_matches(wanted: &GrpcMethodMatch, service: &str, method: &str) -> bool {
         && wanted.method.as_ref().is_none_or(|m| m.matches(method))
 }
 
-/// Service and method of a gRPC path. The path has exactly two segments, neither of which is empty.
+/// Service and method of a gRPC path. The path must have exactly two segments, neither of which is empty.
 pub(super) fn grpc_parts(path: &str) -> Option<(&str, &str)> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     let one_element = !service.is_empty() && !method.is_empty() && !method.contains('/');

@@ -1,4 +1,4 @@
-//! Precedence of matches: a more specific match has a greater rank.
+//! Precedence of matches. A more specific match has a greater rank.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ pub(super) struct PathRank {
     method_length: usize,
 }
 
-/// Path type of an entry, the least specific first.
+/// Path type of an entry. The least specific one is first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum PathKind {
     /// Path prefix.
@@ -45,12 +45,13 @@ pub(super) enum PathKind {
     Exact,
 }
 
-/// A path match as stored in a table: its rank, with the string to look up or the pattern to evaluate.
+/// A path match in the form in which a table stores it: its rank, and the string to look up or the pattern to
+/// evaluate.
 #[derive(Debug)]
 pub(super) struct PathKey<'m> {
     /// Rank of the path match.
     pub(super) rank: PathRank,
-    /// Text to look up; empty for a pattern.
+    /// String to look up. Empty if there is a pattern.
     pub(super) text: Cow<'m, str>,
     /// Pattern to evaluate; `None` if the path match is looked up by `text`.
     pub(super) pattern: Option<PathPattern>,
@@ -122,7 +123,7 @@ impl<'m> PathKey<'m> {
 }
 
 impl Rank {
-    /// The rank of `entry`, whose path has the rank `path`.
+    /// The rank of `entry`. Its path has the rank `path`.
     pub(super) fn new(path: PathRank, entry: &Match) -> Self {
         Self {
             path,
@@ -136,7 +137,7 @@ impl Rank {
     }
 }
 
-/// Number of conditions on an exact value.
+/// Number of conditions that require an exact value.
 fn exact<N>(conditions: &[NameMatch<N>]) -> usize {
     conditions
         .iter()
@@ -144,8 +145,8 @@ fn exact<N>(conditions: &[NameMatch<N>]) -> usize {
         .count()
 }
 
-/// Returns whether `part` can be a gRPC service or method. Joining other parts could form the path of
-/// another call.
+/// Returns whether `part` can be a gRPC service or method. If other strings were joined, the result could be
+/// the path of another call.
 fn is_name(part: &str) -> bool {
     !part.is_empty() && !part.contains('/')
 }

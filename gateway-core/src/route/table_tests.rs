@@ -1,4 +1,4 @@
-//! Lookup cases: recorded results of Envoy, and cases of Gateway API.
+//! Lookup cases: results that were recorded from Envoy, and cases of Gateway API.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{HostTable, Query, RouteTable};
 use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 use crate::text::{Text, TextMatch};
 
-/// Header field lines.
+/// Header field lines of a request.
 type Lines<'a> = &'a [(&'a str, &'a str)];
 
 /// Looks up `request`, which has the form `METHOD host target`.
@@ -86,7 +86,7 @@ fn grpc(service: Option<&str>, method: Option<&str>) -> Match {
     }))
 }
 
-/// Adds conditions to a match.
+/// Methods that add conditions to a match.
 trait With: Sized {
     fn method(self, method: Method) -> Self;
     fn header(self, name: &str, value: TextMatch) -> Self;
@@ -166,8 +166,8 @@ fn paths_are_found_as_envoy_finds_them() {
     assert_eq!(find(&table, "OPTIONS a.test *", &[], true), None);
 }
 
-/// One result differs from Envoy Gateway: a POST with `x-env: canary` matches `c`, since a method match takes
-/// precedence over any number of header matches in Gateway API. Envoy Gateway counts the method as one more
+/// One result differs from Envoy Gateway: a POST with `x-env: canary` matches `c`. In Gateway API, a method
+/// match takes precedence over any number of header matches. Envoy Gateway counts the method as one more
 /// header match, and selects the earlier rule `b`.
 #[test]
 fn headers_and_parameters_are_matched_as_envoy_matches_them() {
@@ -251,7 +251,7 @@ fn hosts_are_found_as_envoy_finds_them() {
     }
 }
 
-/// A redirect of all hosts to HTTPS, and routes that answer ACME challenges.
+/// A redirect of all hosts to HTTPS, and routes that respond to ACME challenges.
 fn redirect_and_solver() -> RouteTable<&'static str> {
     table(&[
         ("*", prefix("/"), "redirect"),

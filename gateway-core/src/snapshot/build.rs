@@ -28,7 +28,7 @@ use crate::route::{HostTable, RouteTable};
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
 
-/// The reason why a plan cannot be served. The previous snapshot stays in service.
+/// Reason why a plan cannot be served. The previous snapshot stays in service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -40,7 +40,8 @@ pub enum BuildError {
         /// Cause.
         source: TlsError,
     },
-    /// The listeners of a port cannot share it: some are plain and some have TLS, or several are TCP.
+    /// The listeners of a port cannot share it: some use TLS and some do not, or there are several TCP
+    /// listeners.
     #[error("port {0} has listeners that cannot share it")]
     MixedPort(u16),
     /// A port has no listener.
@@ -51,9 +52,9 @@ pub enum BuildError {
 /// Result of a build.
 pub(crate) struct Built<P> {
     pub(crate) snapshot: Snapshot,
-    /// Settings of connections, in the order of the plan's ports.
+    /// Settings of connections, in the order of the ports in the plan.
     pub(crate) ports: Vec<PortConfig>,
-    /// Settings of UDP sockets, in the same order.
+    /// Settings of UDP sockets, in the order of the plan.
     pub(crate) datagrams: Vec<DatagramConfig>,
     /// Parts that the build of the next plan may reuse.
     pub(crate) parts: BuildCache<P>,
@@ -63,9 +64,9 @@ pub(crate) struct Built<P> {
 pub(crate) struct Builder<'a, P> {
     pub(super) live: &'a Live,
     pub(super) provider: &'a Arc<CryptoProvider>,
-    /// Parts of the previous plan.
+    /// Parts that were built for the previous plan.
     pub(super) before: &'a BuildCache<P>,
-    /// Parts of this plan.
+    /// Parts that were built for this plan.
     pub(super) now: BuildCache<P>,
 }
 
@@ -83,7 +84,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         }
     }
 
-    /// Builds `plan`. `slots` holds the slot of each of its ports.
+    /// Builds `plan`. `slots` contains the slot of each of its ports.
     pub(crate) fn build(mut self, plan: &Plan<P>, slots: &[usize]) -> Result<Built<P>, BuildError> {
         let size = slots.iter().max().map_or(0, |max| max + 1);
         let mut snapshot = Snapshot {
@@ -151,7 +152,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         }
     }
 
-    /// The table of the routes of a listener.
+    /// Builds the route table of a listener.
     fn table(&mut self, routes: &[Arc<Route<P>>]) -> RouteTable<RuleTarget> {
         let mut hosts: HashMap<&NamePattern, Vec<&Arc<Route<P>>>> = HashMap::new();
         for route in routes {
@@ -166,7 +167,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 table.push(self.host(hostname, &routes));
                 continue;
             }
-            // One table for all routes whose hostnames, as written, are equally specific.
+            // Each table contains the routes whose hostnames, as written, are equally specific.
             let specificity = |route: &&Arc<Route<P>>| route.written_as(hostname).specificity();
             routes.sort_by_key(|route| Reverse(specificity(route)));
             for equal in routes.chunk_by(|a, b| specificity(a) == specificity(b)) {
@@ -176,7 +177,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         table
     }
 
-    /// The table of a hostname. An earlier table is reused if it was built from the same routes.
+    /// Returns the table of a hostname. If a table has already been built from the same routes, it is reused.
     fn host(
         &mut self,
         hostname: &NamePattern,
@@ -195,7 +196,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         table
     }
 
-    /// Builds a rule, or reuses that of the previous plan if the rule is unchanged.
+    /// Builds a rule. If the rule is unchanged, the built rule of the previous plan is reused.
     fn rule(&mut self, rule: &Arc<Rule<P>>) -> Arc<RuleSnapshot> {
         if let Some(built) = self.now.rule(rule) {
             return built.clone();
@@ -241,9 +242,9 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                     steps.regex_rewrite = Some(Box::new(found.clone()));
                 }
                 Filter::DirectResponse(found) => steps.direct = Some(Box::new(found.clone())),
-                // `policies` builds the CORS filter, `Mirrors` the mirrors.
+                // `policies` builds the CORS filter, and `Mirrors` builds the mirrors.
                 Filter::Cors(_) | Filter::Mirror(_) => {}
-                // Not supported as a filter of a rule: there, credentials are a policy.
+                // Not supported as a filter of a rule, for which credentials are a policy.
                 Filter::Credential(_) => unsupported = true,
             }
         }
@@ -251,7 +252,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         let respond = rule.respond.or(unsupported.then_some(500));
         let mut respond = respond.and_then(|status| StatusCode::from_u16(status).ok());
         let policies = self.policies(rule).unwrap_or_else(|unbuilt| {
-            // Without that policy the rule would forward requests that it must not forward.
+            // Without the policy, the rule would forward requests that it must reject.
             respond = Some(StatusCode::INTERNAL_SERVER_ERROR);
             steps.unbuilt = Some(Box::new(unbuilt));
             PolicyChain::default()
@@ -269,7 +270,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     /// The policies of a rule, in order. The CORS filter of a route takes precedence over a policy for CORS.
     ///
     /// # Errors
-    /// The first policy that cannot be built.
+    /// The stage of the first policy that cannot be built, and the error.
     fn policies(&self, rule: &Rule<P>) -> Result<PolicyChain, (Stage, PolicyError)> {
         let mut chain: Vec<(Stage, BuiltPolicy)> = Vec::new();
         for filter in &rule.filters {
@@ -300,7 +301,8 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 }
 
-/// The backends of a rule. Fields that the rewrite of a backend leaves unset are those of the rule.
+/// The backends of a rule. If the rewrite of a backend does not set a field, the field is copied from the
+/// rewrite of the rule.
 fn with_rewrite<'a>(
     backends: &'a [WeightedBackend],
     rule: Option<&Rewrite>,
@@ -322,7 +324,7 @@ fn with_rewrite<'a>(
     backends
 }
 
-/// The table of a hostname, from all rules of its routes, in their order.
+/// Builds the table of a hostname from all rules of its routes, in their order.
 fn host_table<P>(
     hostname: &NamePattern,
     rules: &[(&Arc<Rule<P>>, Arc<RuleSnapshot>)],
@@ -364,7 +366,7 @@ mod tests {
     use crate::route::Query;
     use crate::route::matches::PathMatch;
 
-    /// Two listeners with the same routes, one for each of two hosts.
+    /// Creates a plan with two listeners that have the same routes. There is one route for each of two hosts.
     fn plan(paths: [&str; 2]) -> Plan {
         let routes = paths.iter().zip(["a.test", "b.test"]).map(|(path, host)| {
             let rule = Rule::new(PathMatch::Prefix((*path).to_owned()));
@@ -452,7 +454,7 @@ mod tests {
         let mut cache = BuildCache::default();
         let mut listed = Vec::new();
 
-        // The second plan takes the rule over from the first one.
+        // The second plan reuses the rule of the first one.
         for routes in [vec![route.clone()], vec![route], Vec::new()] {
             for listener in &mut plan.ports[0].listeners {
                 listener.routes.clone_from(&routes);

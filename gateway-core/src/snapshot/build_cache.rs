@@ -1,8 +1,8 @@
-//! Built parts of a plan, which the build of the next plan reuses.
+//! Built parts of a plan. The build of the next plan reuses them.
 //!
-//! Plans share unchanged parts ([`Plan::share`](crate::Plan::share)), so a rule at the same address is the
-//! same rule. Each entry holds a reference to its part of the plan, so its address is not reused. Listeners of
-//! one plan share parts in the same way: a common part is built once.
+//! Plans share unchanged parts ([`Plan::share`](crate::Plan::share)), so a rule at the same address is
+//! unchanged. Each entry holds a reference to its part of the plan, so that the address is not reused for
+//! another part. If listeners of one plan have a common part, it is built once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::stream::StreamRule;
 /// Built rules and tables of hostnames, with the parts of the plan from which they were built.
 #[derive(Debug)]
 pub(crate) struct BuildCache<P> {
-    /// Rules, by the address of the plan's rule.
+    /// Built rules. The key is the address of the rule in the plan.
     rules: HashMap<usize, (Arc<Rule<P>>, Arc<RuleSnapshot>)>,
-    /// Tables, one for each list of routes that a hostname has on a listener.
+    /// Tables of hostnames. A hostname has one table for each different list of routes.
     hosts: HashMap<NamePattern, Vec<BuiltHost<P>>>,
-    /// TCP, TLS and UDP routes, by name and by whether TLS is passed through. They are compared by value, as
-    /// there are few.
+    /// Built TCP, TLS and UDP routes. The key consists of the name and of whether TLS is passed through. The
+    /// routes are compared by value, because there are few.
     streams: HashMap<(Arc<RouteId>, bool), Vec<BuiltStream>>,
 }
 
@@ -49,12 +49,12 @@ impl<P> Default for BuildCache<P> {
 }
 
 impl<P> BuildCache<P> {
-    /// The result for this instance of a rule.
+    /// The built form of this instance of a rule.
     pub(super) fn rule(&self, rule: &Arc<Rule<P>>) -> Option<&Arc<RuleSnapshot>> {
         self.rules.get(&address(rule)).map(|(_, built)| built)
     }
 
-    /// All rules, in no order.
+    /// All rules, in arbitrary order.
     pub(super) fn rules(&self) -> impl Iterator<Item = (&Arc<Rule<P>>, &Arc<RuleSnapshot>)> {
         self.rules.values().map(|(rule, built)| (rule, built))
     }
@@ -63,7 +63,7 @@ impl<P> BuildCache<P> {
         self.rules.insert(address(rule), (rule.clone(), built));
     }
 
-    /// The table of `hostname` for these instances of routes, in this order.
+    /// The table of `hostname` that was built from these instances of routes, in this order.
     pub(super) fn host(
         &self,
         hostname: &NamePattern,
@@ -89,7 +89,7 @@ impl<P> BuildCache<P> {
 }
 
 impl<P> BuildCache<P> {
-    /// The result for an equal route.
+    /// The built form of an equal route.
     pub(super) fn stream(&self, route: &StreamRoute, passes: bool) -> Option<&Arc<StreamRule>> {
         let built = self.streams.get(&(route.id.clone(), passes))?.iter();
         let same = |known: &StreamRoute| {

@@ -1,4 +1,4 @@
-//! The current snapshot. A worker reads it without writing to memory that other workers read.
+//! The current snapshot. Workers can read it without writing to shared memory.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use super::Snapshot;
 
 /// Publishes the current [`Snapshot`].
 ///
-/// Each worker caches a reference to the latest snapshot. A request counts its reference on the
-/// worker's copy, so workers write to no shared cache line.
+/// Each worker caches a reference to the latest snapshot. A request increments the reference count of the
+/// worker's own copy, so workers do not write to a shared cache line.
 #[derive(Debug)]
 pub struct SnapshotHandle {
     id: u64,
@@ -19,7 +19,7 @@ pub struct SnapshotHandle {
     snapshot: ArcSwap<Snapshot>,
 }
 
-/// A worker's reference to a snapshot.
+/// A worker's own reference to a snapshot.
 pub type Current = Arc<Arc<Snapshot>>;
 
 struct Seen {
@@ -56,7 +56,7 @@ impl SnapshotHandle {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The current snapshot, for threads that are not workers: they keep no reference to it.
+    /// The current snapshot. Intended for threads other than workers: no reference to it is cached.
     pub(super) fn load(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }

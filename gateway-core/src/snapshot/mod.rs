@@ -1,14 +1,14 @@
 //! The data plane's configuration at one point in time.
 //!
 //! A [`Snapshot`] is built from a [`Plan`](crate::Plan) and is immutable. A request loads the current
-//! snapshot when it is routed and keeps it until the response ends, so it never sees two versions.
+//! snapshot when it is routed and uses it until the response ends, so two versions are never mixed.
 //!
 //! ```text
 //! Objects --resolve--> Plan --build--> Snapshot --publish--> SnapshotHandle --current--> router
 //! ```
 //!
-//! State that must survive a configuration change (connection pools, breakers, rate limit counters) lives in
-//! [`Live`], keyed by its parameters: equal parameters, same instance.
+//! State that must be kept across configuration changes (connection pools, breakers, rate limit counters) is
+//! stored in [`Live`]. Its parameters are the key: equal parameters share the same instance.
 
 mod build;
 mod build_cache;
@@ -44,7 +44,7 @@ pub use crate::live::Live;
 /// The whole configuration.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Ports by slot: an index that a socket keeps for its lifetime.
+    /// Ports, indexed by slot. A socket keeps its slot while it is open.
     pub(crate) ports: Vec<Option<PortSnapshot>>,
     /// Rules with policies, for [`PolicyFaults`].
     pub(crate) guarded: Box<[GuardedRule]>,
@@ -57,9 +57,9 @@ pub(crate) struct PortSnapshot {
     pub(crate) port: u16,
     /// Listeners, in the order of the plan.
     pub(crate) listeners: Vec<ListenerSnapshot>,
-    /// Indices of `listeners` by hostname.
+    /// Hostnames of `listeners`, with their indices.
     pub(crate) by_host: NameMap<usize>,
-    /// TLS sessions that clients may resume, kept alive for the next snapshot.
+    /// TLS sessions that clients may resume. They are kept alive, so that the next snapshot can use them.
     pub(crate) _sessions: Vec<Arc<ResumptionState>>,
 }
 
@@ -70,9 +70,9 @@ pub(crate) struct ListenerSnapshot {
     /// Port number in the Gateway.
     pub(crate) port: u16,
     pub(crate) settings: Arc<ListenerSettings>,
-    /// The policy of the listener is invalid, so every route returns 500.
+    /// Whether the policy of the listener is invalid. If so, every route returns 500.
     pub(crate) failed: bool,
-    /// gRPC-Web is translated to gRPC.
+    /// Whether gRPC-Web is translated to gRPC.
     pub(crate) grpc_web: bool,
     pub(crate) table: RouteTable<RuleTarget>,
 }
@@ -81,14 +81,14 @@ pub(crate) struct ListenerSnapshot {
 #[derive(Clone, Debug)]
 pub(crate) struct RuleTarget {
     pub(crate) rule: Arc<RuleSnapshot>,
-    /// Name for logs and metrics, behind one reference count.
+    /// Name for logs and metrics. It is shared, so that cloning only increments a reference count.
     pub(crate) name: Arc<RuleName>,
 }
 
-/// A built rule, its parts in the order of the request path.
+/// A built rule. Its parts are in the order of the request path.
 ///
-/// There may be thousands of rules, and every request reads one. A rule holds only what differs from other
-/// rules; equal parts are shared.
+/// There may be thousands of rules, and every request reads one. To use little memory, equal parts of rules
+/// are shared.
 #[derive(Debug)]
 pub(crate) struct RuleSnapshot {
     pub(crate) steps: Arc<Steps>,
@@ -97,13 +97,13 @@ pub(crate) struct RuleSnapshot {
     pub(crate) forwarder: Forwarder,
 }
 
-/// Steps for a request other than forwarding it. Most rules have no steps, and share one instance.
+/// Steps of a request in addition to forwarding. Most rules have no steps, and share one empty instance.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    /// Status of the rule's responses, unless policies replace them: the rule is invalid.
+    /// Status of the rule's responses if the rule is invalid. Policies may replace these responses.
     pub(crate) respond: Option<StatusCode>,
     pub(crate) policies: PolicyChain,
-    /// The policy that could not be built, if `respond` is 500 for this reason.
+    /// The policy that could not be built and its error, if this is the reason for `respond`.
     pub(crate) unbuilt: Option<Box<(Stage, PolicyError)>>,
     pub(crate) redirect: Option<Box<Redirect>>,
     pub(crate) request_edits: Box<[HeaderEdits]>,

@@ -1,6 +1,7 @@
-//! Policies of the running configuration that cannot be enforced.
+//! Policies of the current configuration that cannot be enforced.
 //!
-//! Their rules fail closed. Metrics and the admin endpoints show the list; no request reads it.
+//! The rules of these policies fail closed. Metrics and the admin endpoints show the list; requests do not
+//! use it.
 
 use std::sync::Arc;
 
@@ -8,20 +9,20 @@ use super::{RuleSnapshot, SnapshotHandle};
 use crate::plan::RouteId;
 use crate::policy::Stage;
 
-/// A policy that cannot be enforced, so that requests to its rule are answered with an error.
+/// A policy that cannot be enforced. Requests to its rule receive an error.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct PolicyFault {
     /// Route of the rule.
     pub route: Arc<RouteId>,
     /// Index of the rule in its route.
     pub rule: usize,
-    /// Position of the policy, which names its kind.
+    /// Position of the policy. It identifies the kind of the policy.
     pub stage: Stage,
     /// The reason, as a clause without a full stop. It contains no secret.
     pub reason: String,
 }
 
-/// The policies of a running [`Gateway`](crate::Gateway) that cannot be enforced.
+/// Access to the policies of a running [`Gateway`](crate::Gateway) that cannot be enforced.
 #[derive(Clone, Debug)]
 pub struct PolicyFaults(Arc<SnapshotHandle>);
 
@@ -30,8 +31,8 @@ impl PolicyFaults {
         Self(handle)
     }
 
-    /// The faults at this moment, sorted. A temporary fault, such as a missing database, disappears
-    /// as soon as its policy works.
+    /// The current faults, sorted. A temporary fault, such as a missing database, disappears as soon as the
+    /// policy works again.
     pub fn list(&self) -> Vec<PolicyFault> {
         let snapshot = self.0.load();
         let mut faults: Vec<_> = snapshot
@@ -39,7 +40,7 @@ impl PolicyFaults {
             .iter()
             .flat_map(GuardedRule::faults)
             .collect();
-        // A rule may be built once for each of its listeners.
+        // A rule may have been built several times, once for each of its listeners.
         faults.sort();
         faults.dedup();
         faults

@@ -1,4 +1,4 @@
-//! Settings of connections and sockets.
+//! Builds the settings of connections and sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -78,7 +78,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
         })
     }
 
-    /// Routes of a listener that is not HTTP. A failed listener has none.
+    /// Routes of a listener whose protocol is not HTTP. `None` for HTTP. If the listener is invalid, there
+    /// are no routes.
     fn streams(&mut self, listener: &Listener<P>) -> Option<Arc<StreamTable>> {
         let passes = match &listener.protocol {
             Protocol::Http | Protocol::Https(_) => return None,
@@ -94,7 +95,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
     /// Settings of a UDP socket.
     pub(super) fn datagram_config(&mut self, port: &DatagramPort) -> DatagramConfig {
         let target = port.routes.first().map(|route| StreamTarget {
-            // There is no TLS over datagrams.
+            // As for TLS passthrough, because datagrams do not use TLS.
             rule: self.stream_rule(route, true),
             hostname: "*".into(),
         });
@@ -106,7 +107,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         }
     }
 
-    /// Builds a route, or reuses that of the previous plan if the route is unchanged.
+    /// Builds a route. If the route is unchanged, the built route of the previous plan is reused.
     fn stream_rule(&mut self, route: &Arc<StreamRoute>, passes: bool) -> Arc<StreamRule> {
         if let Some(built) = self.now.stream(route, passes) {
             return built.clone();
@@ -122,7 +123,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         built
     }
 
-    /// Settings of a listener. `sharers` are all listeners whose requests its connections may
+    /// Settings of a listener. `sharers` are all listeners whose requests a connection to this listener can
     /// carry.
     fn listener_config(
         &mut self,
@@ -145,7 +146,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
     /// The verifier of client certificates.
     fn clients(&self, listener: &Listener<P>) -> Option<Arc<ClientVerifier>> {
         match &listener.protocol {
-            // The TLS settings contain the same verifier and have been built, so this does not fail.
+            // Does not fail: the TLS settings contain the same verifier, and have been built before.
             Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
                 tls.client_verifier(self.provider).ok().flatten()
             }
@@ -153,7 +154,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
         }
     }
 
-    /// TLS settings of a listener. Sessions survive a change of certificates; listeners do not share them.
+    /// Builds the TLS settings of a listener. Sessions remain resumable after a change of certificates.
+    /// Listeners do not share sessions.
     fn tls(
         &self,
         tls: &ServerTls,
@@ -173,8 +175,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
     }
 }
 
-/// The settings of connections. If the idle timeout of a rule exceeds that of its listener, the connection
-/// uses the timeout of the rule, and the timer of each request applies the exact value.
+/// The settings of connections, with the longest idle timeout. If the idle timeout of a rule exceeds that of
+/// its listener, the connection uses the longer one; the timer of each request enforces the exact value.
 fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<ListenerSettings> {
     let own = settings.timeouts.stream_idle;
     let routes = sharers.iter().flat_map(|listener| &listener.routes);
@@ -191,6 +193,6 @@ fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<
     Arc::new(settings)
 }
 
-/// Key of a listener's connection count.
+/// Key of the connection count of a listener.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Connections(ListenerId);
