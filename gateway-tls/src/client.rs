@@ -21,9 +21,9 @@ pub use rustls::ClientConfig;
 use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
 use crate::limits::TlsLimits;
-use crate::server_verifier::{AltNames, AnyCertificate, HandshakeVerifier};
+use crate::server_verifier::{AltNames, AnyCertificate, ChainOrTrustedLeaf, HandshakeVerifier};
 use crate::signature_schemes;
-use crate::trusted_leaf::{ChainOrTrustedLeaf, TrustedLeaves};
+use crate::trusted_leaf::TrustedLeaves;
 
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -92,6 +93,35 @@ impl CertificateCheck for AnyCertificate {
         _now: UnixTime,
     ) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+/// Accepts what webpki accepts, and the given certificates.
+#[derive(Debug)]
+pub(crate) struct ChainOrTrustedLeaf {
+    /// Verifies all other certificates.
+    pub(crate) chains: Arc<WebPkiServerVerifier>,
+    pub(crate) trusted: TrustedLeaves,
+}
+
+impl CertificateCheck for ChainOrTrustedLeaf {
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        match self.trusted.verify(end_entity, now) {
+            None => self
+                .chains
+                .verify_server_cert(end_entity, intermediates, server_name, &[], now)
+                .map(drop),
+            Some(verified) => {
+                verified?;
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
+            }
+        }
     }
 }
 

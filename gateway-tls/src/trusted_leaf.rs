@@ -5,19 +5,11 @@
 //! configured as a trusted CA, its key is already trusted. Only its validity period, its purpose and its
 //! names are then verified.
 
-use std::sync::Arc;
-
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::verify_server_name;
-use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
-
-use crate::server_verifier::CertificateCheck;
 
 /// CA certificates that a backend may serve as its own.
 #[derive(Clone, Debug, Default)]
@@ -71,34 +63,5 @@ fn check(end_entity: &CertificateDer<'_>, now: UnixTime) -> Result<(), Certifica
         Ok(Some(usage)) if usage.value.server_auth || usage.value.any => Ok(()),
         Ok(Some(_)) => Err(CertificateError::InvalidPurpose),
         Err(_) => Err(CertificateError::BadEncoding),
-    }
-}
-
-/// Accepts what webpki accepts, and the given certificates.
-#[derive(Debug)]
-pub(crate) struct ChainOrTrustedLeaf {
-    /// Verifies all other certificates.
-    pub(crate) chains: Arc<WebPkiServerVerifier>,
-    pub(crate) trusted: TrustedLeaves,
-}
-
-impl CertificateCheck for ChainOrTrustedLeaf {
-    fn check(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        match self.trusted.verify(end_entity, now) {
-            None => self
-                .chains
-                .verify_server_cert(end_entity, intermediates, server_name, &[], now)
-                .map(drop),
-            Some(verified) => {
-                verified?;
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
-            }
-        }
     }
 }
