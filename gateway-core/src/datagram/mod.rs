@@ -6,14 +6,16 @@
 //! client <── same local address ── replies <─────────────────────────────────┘
 //! ```
 //!
-//! A session belongs to one client: its address and port, and the local address that it sends to. A
-//! separate socket to the endpoint assigns replies to the session. It stays on the worker to which
-//! the system dispatches the client's datagrams. It keeps its endpoint across configuration
-//! changes, and ends at the idle timeout or when its endpoint is removed.
+//! A session belongs to one client. The client is identified by its address and port, and by the local
+//! address to which it sends. Each session has its own socket to the endpoint, so that replies can be
+//! assigned to the session. The session stays on the worker to which the system dispatches the client's
+//! datagrams. It keeps its endpoint across configuration changes. It ends at the idle timeout, or when its
+//! endpoint is removed.
 //!
-//! UDP source addresses can be forged, so sessions are limited by number and by file descriptors. At the
-//! limit, the least recently used session of the same socket is evicted (`quota.rs`). Nothing is queued:
-//! a datagram that cannot be sent at once is dropped and counted.
+//! UDP source addresses can be forged, so the number of sessions is limited, both per socket and by the
+//! number of file descriptors (`quota.rs`). When a limit is reached, the least recently used session of the
+//! same socket is evicted. Datagrams are not queued: a datagram that cannot be sent at once is dropped and
+//! counted.
 
 mod quota;
 mod serve;
@@ -35,16 +37,16 @@ use tokio_util::sync::CancellationToken;
 use crate::plan::ListenerId;
 use crate::stream::StreamTarget;
 
-/// Configuration of a UDP socket. Read for each new session.
+/// Configuration of a UDP socket. It is read for each new session.
 #[derive(Clone, Debug)]
 pub(crate) struct DatagramConfig {
     /// Port number in the plan.
     pub(crate) port: u16,
-    /// Listener, for logs.
+    /// Listener, for the access log.
     pub(crate) listener: Arc<ListenerId>,
     /// Idle timeout of a session.
     pub(crate) idle_timeout: Duration,
-    /// Route of all datagrams; `None`: they are dropped.
+    /// Route of all datagrams. `None`: the datagrams are dropped.
     pub(crate) target: Option<StreamTarget>,
 }
 

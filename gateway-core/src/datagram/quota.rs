@@ -1,8 +1,8 @@
 //! Limit on the number of sessions in the process.
 //!
-//! Each session uses a file descriptor. Half of the process's limit is reserved for connections. Of the
-//! other half, three quarters are shared by all sockets on a first-come, first-served basis, and one
-//! quarter is divided equally among them: forged clients on one port cannot exclude the clients of another
+//! Each session uses a file descriptor. Half of the process's limit is reserved for connections. Of the other
+//! half, three quarters are shared by all sockets on a first-come, first-served basis. One quarter is divided
+//! equally among the sockets. Therefore forged clients on one port cannot exclude the clients of another
 //! port, even if the socket of the other port has no session to evict.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,22 +10,22 @@ use std::sync::{Arc, LazyLock};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Session limit of all sockets together.
+/// Limit on the sessions of all sockets together.
 #[derive(Debug)]
 pub(super) struct SessionQuota {
     open: AtomicUsize,
     sockets: AtomicUsize,
-    /// Number of sessions that any socket may open.
+    /// Number of sessions in the shared part, which every socket may use.
     shared: usize,
-    /// Number of further sessions, divided equally among the sockets.
+    /// Number of sessions in the other part, which is divided equally among the sockets.
     divided: usize,
 }
 
-/// A socket's share of the quota. Released when dropped.
+/// Registers a socket with the quota until dropped.
 #[derive(Debug)]
 pub(super) struct SocketQuota(Arc<SessionQuota>);
 
-/// Permission for one session to be open. Released when dropped.
+/// Permission for one session. It is released when dropped.
 #[derive(Debug)]
 pub(super) struct QuotaPermit(Arc<SessionQuota>);
 
@@ -39,7 +39,7 @@ impl SessionQuota {
         })
     }
 
-    /// The quota of the process, from its limit of file descriptors.
+    /// The quota of the process. It follows from the limit of file descriptors.
     pub(super) fn of_process() -> Arc<Self> {
         static QUOTA: LazyLock<Arc<SessionQuota>> = LazyLock::new(|| {
             let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
@@ -57,16 +57,16 @@ impl SessionQuota {
 }
 
 impl SocketQuota {
-    /// Acquires a permit for another session of a socket that has `sessions`. `None` if the shared part is
-    /// used up and the socket has used its own part.
+    /// Acquires a permit for another session of a socket that has `sessions` sessions. `None` if the shared
+    /// part and the socket's own part are used up.
     ///
-    /// Once the shared part is used up, no socket grows beyond its own part, so the total stays below the
-    /// sum of both.
+    /// Once the shared part is used up, no socket can exceed its own part. Therefore the total never exceeds
+    /// the sum of both parts.
     pub(super) fn acquire(&self, sessions: usize) -> Option<QuotaPermit> {
         let quota = &self.0;
         let own = quota.divided / quota.sockets.load(Relaxed).max(1);
         let permit = QuotaPermit(quota.clone());
-        // Incremented in any case: dropping the permit decrements it.
+        // Incremented even if no permit is returned: dropping the permit decrements it.
         let before = quota.open.fetch_add(1, Relaxed);
         (before < quota.shared || sessions < own).then_some(permit)
     }
@@ -88,7 +88,7 @@ impl Drop for QuotaPermit {
 mod tests {
     use super::*;
 
-    /// Acquires all permits available to a socket with `had` sessions.
+    /// Acquires all permits that are available to a socket with `had` sessions.
     fn fill(socket: &SocketQuota, had: usize) -> Vec<QuotaPermit> {
         (had..)
             .map_while(|sessions| socket.acquire(sessions))
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(of_late.len(), 2);
         assert_eq!(fill(&later, 0).len(), 2);
 
-        // Above the limit, the greedy socket must close sessions before it opens more.
+        // The greedy socket exceeds its own part, so it must close sessions before it can open more.
         taken.truncate(8);
         assert!(greedy.acquire(8).is_none());
         taken.truncate(7);

@@ -1,4 +1,4 @@
-//! Serving one UDP socket of a worker.
+//! Serves one UDP socket of a worker.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::stream::{StreamLog, StreamRecord};
 
 /// Maximum number of sessions of a socket.
 const MAX_SESSIONS: usize = 65_536;
-/// Datagrams received before the task yields.
+/// Maximum number of datagrams received before the task yields.
 const DATAGRAMS_PER_POLL: usize = 64;
 
 /// Serves the clients of a socket until its assignment is cancelled.
@@ -79,7 +79,7 @@ impl Port {
     fn receive(&mut self) {
         let socket = self.socket.clone();
         for _ in 0..DATAGRAMS_PER_POLL {
-            // An error concerns one datagram, or no datagram is available.
+            // An error affects only one datagram, or means that no datagram is available.
             if socket
                 .try_recv(|peer, bytes| self.forward(peer, bytes))
                 .is_err()
@@ -111,7 +111,7 @@ impl Port {
         }
     }
 
-    /// Begins a session with its first datagram. Endpoints in `dead` are picked only if no other is
+    /// Begins a session with its first datagram. Endpoints in `dead` are picked only if no other endpoint is
     /// available.
     fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[EndpointAddress]) -> SendOutcome {
         let client = match self.open(peer, dead) {
@@ -125,7 +125,7 @@ impl Port {
         sent
     }
 
-    /// Opens a session for a new client. The error is the reason that metrics report.
+    /// Opens a session for a new client. The error is a reason for metrics.
     fn open(
         &mut self,
         peer: Peer,
@@ -175,7 +175,7 @@ impl Port {
         self.quota.acquire(self.sessions.len())
     }
 
-    /// Ends the least recently used session; `false` if there is none.
+    /// Ends the least recently used session. Returns `false` if there is no session.
     fn evict(&mut self) -> bool {
         let oldest = self.sessions.take_oldest();
         oldest.map(|client| client.end("evicted")).is_some()
@@ -187,7 +187,7 @@ impl Port {
     }
 }
 
-/// Waits until `deadline`; forever without one.
+/// Waits until `deadline`. Without a deadline, never completes.
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -195,7 +195,7 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// The reason that metrics report for a datagram dropped because of `error`.
+/// The reason for metrics if a datagram is dropped because of `error`.
 fn drop_reason(error: Error) -> &'static str {
     match error {
         Error::InvalidBackend | Error::InvalidShare => "invalid_backend",
@@ -217,7 +217,7 @@ mod tests {
     use crate::stream::tests::{endpoints, eventually, simple};
     use crate::stream::{StreamRule, StreamTarget};
 
-    /// A socket with a limit of three sessions, routed to `endpoint`.
+    /// A socket with a limit of three sessions, whose datagrams are routed to `endpoint`.
     fn port(endpoint: SocketAddr) -> Port {
         let live = Live::default();
         let directory = Clusters::of(&live);
@@ -282,11 +282,11 @@ mod tests {
         let mut port = port(backend.local_addr().unwrap());
         let address = port.socket.address();
 
-        // Each client sends one datagram; the first client keeps sending.
+        // Each client sends one datagram. In addition, the first client sends a datagram after each of them.
         let clients = [(); 6].map(|()| std::net::UdpSocket::bind(LOCALHOST).unwrap());
         for (n, client) in clients.iter().enumerate() {
             for client in [client, &clients[0]] {
-                // Last-use times have a resolution of one microsecond.
+                // The test waits, because the time of the last use has a resolution of one microsecond.
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 client.send_to(b"x", address).unwrap();
                 port.socket.readable().await.unwrap();

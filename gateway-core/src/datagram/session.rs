@@ -1,4 +1,4 @@
-//! Session between a client and its endpoint.
+//! Session between a client and an endpoint.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,10 +20,10 @@ use crate::plan::EndpointAddress;
 use crate::stream::StreamRecord;
 use crate::traffic::SessionPermit;
 
-/// Replies forwarded before the task yields.
+/// Maximum number of replies forwarded before the task yields.
 const REPLIES_PER_POLL: usize = 32;
 
-/// Maximum idle timeout: bounds sums of instants and durations.
+/// Maximum idle timeout. It prevents overflows when durations are added to instants.
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(86400 * 365);
 
 /// The endpoint's side of a session.
@@ -36,7 +36,7 @@ pub(super) struct DatagramSession {
     last_use: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
-    /// Sending to the endpoint failed.
+    /// Whether sending to the endpoint has failed.
     failed: AtomicBool,
 }
 
@@ -44,14 +44,14 @@ pub(super) struct DatagramSession {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SendOutcome {
     Sent,
-    /// Dropped, for the reason that metrics report.
+    /// The datagram was dropped. Contains the reason for metrics.
     Dropped(&'static str),
     /// The endpoint rejects datagrams. The caller can try another endpoint.
     Dead,
 }
 
 impl DatagramSession {
-    /// Opens a session with `node`.
+    /// Opens a session with the endpoint `node`.
     pub(super) fn open(node: Arc<LiveEndpoint>, idle_timeout: Duration) -> io::Result<Self> {
         let Some(address) = node.address().ip_and_port() else {
             return Err(io::ErrorKind::Unsupported.into());
@@ -75,7 +75,7 @@ impl DatagramSession {
         })
     }
 
-    /// Whether the endpoint still exists and no send has failed.
+    /// Whether the endpoint still exists and sending to it has not failed.
     pub(super) fn is_alive(&self) -> bool {
         !self.failed.load(Relaxed) && !self.node.is_removed()
     }
@@ -87,7 +87,7 @@ impl DatagramSession {
 
     /// Sends a datagram of the client to the endpoint.
     pub(super) fn send(&self, bytes: &[u8]) -> SendOutcome {
-        // Sent without tokio, which reports a new socket as not writable until its first event.
+        // Does not use tokio's `send`, which reports a new socket as not writable until its first event.
         match SockRef::from(&self.upstream).send(bytes) {
             Ok(_) => {
                 self.record(&self.received, bytes.len());
@@ -95,7 +95,7 @@ impl DatagramSession {
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => SendOutcome::Dropped("upstream_full"),
-                // ICMP port unreachable, in response to an earlier datagram.
+                // The endpoint responded to an earlier datagram with the ICMP error port unreachable.
                 io::ErrorKind::ConnectionRefused => SendOutcome::Dead,
                 _ => SendOutcome::Dropped("upstream_error"),
             },
@@ -114,7 +114,7 @@ impl DatagramSession {
             for _ in 0..REPLIES_PER_POLL {
                 let forwarded = try_recv(&self.upstream, |bytes| {
                     self.record(&self.sent, bytes.len());
-                    // A reply that cannot be sent is lost, as UDP permits.
+                    // If the reply cannot be sent, it is lost, as UDP permits.
                     let _ = socket.send(bytes, peer);
                 });
                 match forwarded {
@@ -128,15 +128,15 @@ impl DatagramSession {
     }
 }
 
-/// A session with its client, reply task and record. Owned by the table of a socket.
+/// A session, with the task that forwards its replies and with its record. The table of a socket owns it.
 pub(super) struct ClientSession {
     pub(super) session: Arc<DatagramSession>,
     replies: AbortHandle,
     record: StreamRecord,
     observer: Arc<dyn Observer>,
     port: u16,
-    /// Kept outside `session`, because the reply task may keep `session` for a moment after the
-    /// session ends.
+    /// Stored here and not in `session`, because the reply task may hold `session` for a short time after the
+    /// session has ended.
     _permits: (SessionPermit, QuotaPermit),
 }
 
@@ -153,7 +153,7 @@ impl ClientSession {
         observer.observe(&Event::SessionOpened(port));
         record.entry.upstream_host = Some(session.endpoint().clone());
         record.entry.upstream_local = session.upstream.local_addr().ok();
-        // Holds if the socket is closed before the session ends.
+        // These are the details if the socket is closed before the session ends.
         record.entry.details = "local_close".into();
         let session = Arc::new(session);
         let replies = {
@@ -176,7 +176,7 @@ impl ClientSession {
         SocketAddr::new(self.record.entry.client, self.record.entry.client_port)
     }
 
-    /// Ends the session with `reason` as response code details; returns its endpoint.
+    /// Ends the session with the response code details `reason`. Returns the endpoint.
     pub(super) fn end(mut self, reason: &'static str) -> EndpointAddress {
         self.record.entry.details = reason.into();
         self.session.endpoint().clone()

@@ -1,8 +1,8 @@
-//! UDP socket that replies from the address that the client sent to.
+//! UDP socket that sends replies from the address to which the client sent.
 //!
-//! A socket bound to the wildcard address replies from an address that the system selects. A client that
-//! sent to another address ignores such replies. So the destination address of each datagram is
-//! requested, and is set as the source address of the replies (`IP_PKTINFO`, RFC 3542 section 4).
+//! If a socket is bound to the wildcard address, the system selects the source address of replies. A client
+//! that sent to another address ignores these replies. Therefore the socket requests the destination address
+//! of each datagram, and sets it as the source address of replies (`IP_PKTINFO`; RFC 3542, section 4).
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -34,11 +34,11 @@ struct ReceiveBuffers {
     control: Vec<u8>,
 }
 
-/// Source address of a datagram, and the local address it was sent to.
+/// Source address of a datagram, and the local address to which it was sent.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Peer {
     pub(super) client: SocketAddr,
-    /// `None`: the socket is bound to a single address.
+    /// `None` if the socket is bound to a single address.
     local: Option<IpAddr>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct DatagramSocket {
     bound: SocketAddr,
 }
 
-/// Opens a socket with `SO_REUSEPORT`: sockets on the same address share its clients.
+/// Opens a socket with `SO_REUSEPORT`. Sockets on the same address share the clients of this address.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let domain = Domain::for_address(address);
     let socket = RawSocket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
@@ -71,7 +71,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
 }
 
 impl DatagramSocket {
-    /// Registers a socket of [`bind`] with the current runtime.
+    /// Registers a socket that [`bind`] has opened with the current runtime.
     pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket)?;
         let bound = socket.local_addr()?;
@@ -98,8 +98,8 @@ impl DatagramSocket {
         })
     }
 
-    /// Sends a datagram to a client from the address that the client sent to. Does not wait: the datagram
-    /// is lost if it cannot be sent at once.
+    /// Sends a datagram to a client from the address to which the client sent. Does not wait: if the datagram
+    /// cannot be sent at once, it is lost.
     pub(super) fn send(&self, bytes: &[u8], to: &Peer) -> io::Result<()> {
         match to.local {
             None => SockRef::from(&self.socket)
@@ -115,7 +115,7 @@ impl DatagramSocket {
         self.bound
     }
 
-    /// The local address that `peer` sent to.
+    /// The local address to which `peer` sent.
     pub(super) fn local(&self, peer: &Peer) -> SocketAddr {
         let ip = peer.local.unwrap_or(self.bound.ip());
         SocketAddr::new(ip, self.bound.port())
@@ -138,7 +138,7 @@ fn receive(socket: RawFd, buffers: &mut ReceiveBuffers) -> io::Result<(Peer, usi
     let client = client.ok_or(io::ErrorKind::InvalidData)?;
     let local = message.cmsgs()?.find_map(|part| match part {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
-            // Already in network byte order.
+            // The value is already in network byte order.
             Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into())
         }
         ControlMessageOwned::Ipv6PacketInfo(info) => {
@@ -182,7 +182,7 @@ fn send(socket: RawFd, bytes: &[u8], to: SocketAddr, from: IpAddr) -> io::Result
             let from = ControlMessage::Ipv6PacketInfo(&info);
             send_message(socket, &parts, from, &SockaddrIn6::from(to))
         }
-        // All addresses of a socket have the same family.
+        // Not possible, because all addresses of a socket have the same family.
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }

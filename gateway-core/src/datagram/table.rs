@@ -1,8 +1,8 @@
 //! Sessions, indexed by client and by expiry.
 //!
-//! A session itself records its last use. The table schedules a check for the earliest time at
-//! which the session may have expired, and reschedules it if it was used since. So a datagram of a
-//! known client costs one lookup.
+//! Each session records the time of its last use. The table schedules a check of the session for the earliest
+//! time at which it may have expired. If the session was used in the meantime, the check is scheduled again.
+//! Therefore a datagram of a known client costs only one lookup.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// An entry of a [`SessionTable`].
 pub(super) trait Expiring {
-    /// Expiry time if the session is not used again. Never decreases.
+    /// Time at which the entry expires if it is not used again. It never decreases.
     fn expires_at(&self) -> Instant;
 }
 
@@ -20,11 +20,11 @@ pub(super) trait Expiring {
 pub(super) struct SessionTable<K, S> {
     by_key: HashMap<K, TableEntry<S>>,
     by_check: BTreeMap<CheckTime, K>,
-    /// Makes check times unique.
+    /// Serial number of the next check. It makes check times unique.
     serial: u64,
 }
 
-/// When to check a session for expiry, with a serial number.
+/// Time of a session's next check, with a serial number.
 type CheckTime = (Instant, u64);
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl<K: Copy + Eq + Hash, S: Expiring> SessionTable<K, S> {
         Some(entry.session)
     }
 
-    /// When to call [`Self::take_expired`] next.
+    /// Time at which [`Self::take_expired`] must be called next.
     pub(super) fn next_check(&self) -> Option<Instant> {
         self.by_check.keys().next().map(|(at, _)| *at)
     }
@@ -96,13 +96,13 @@ impl<K: Copy + Eq + Hash, S: Expiring> SessionTable<K, S> {
         }
     }
 
-    /// The session to be checked first, if its check time satisfies `condition`.
+    /// The session whose check is next, if its check time satisfies `condition`.
     fn first(&self, condition: impl FnOnce(Instant) -> bool) -> Option<K> {
         let ((check, _), key) = self.by_check.first_key_value()?;
         condition(*check).then_some(*key)
     }
 
-    /// Schedules the check of a session for its current expiry time; returns that time.
+    /// Schedules the check of a session for its current expiry time. Returns this time.
     fn reschedule(&mut self, key: K) -> Instant {
         let entry = self.by_key.get_mut(&key);
         let entry = entry.expect("both maps have the same sessions");
@@ -170,14 +170,14 @@ mod tests {
     const IDLE: Duration = Duration::from_millis(30);
 
     proptest! {
-        /// Model: a list that is searched linearly.
+        /// The reference implementation is a list that is searched linearly.
         #[test]
         fn sessions_expire_by_their_last_use(actions in proptest::collection::vec(action(), 0..80)) {
             let mut now = Instant::now();
             let mut table = SessionTable::default();
             let mut model: Vec<(u8, TestSession)> = Vec::new();
             for action in actions {
-                // Each action has a distinct time.
+                // Each action occurs at a different time.
                 now += Duration::from_micros(1);
                 match action {
                     Action::Insert(key) => {

@@ -43,13 +43,13 @@ impl Rig {
         *self.gateway.listening_datagrams().first().unwrap()
     }
 
-    /// Creates a client of the only socket.
+    /// Creates a client of the gateway's socket, which must be the only one.
     async fn client(&self) -> Client {
         Client::of(self.udp()).await
     }
 }
 
-/// A client with a connected socket: it accepts replies only from the address it sends to.
+/// A client with a connected socket. It receives replies only from the address to which it sends.
 struct Client(UdpSocket);
 
 impl Client {
@@ -95,7 +95,7 @@ async fn echo(name: &'static str) -> SocketAddr {
     address
 }
 
-/// Backend name, session port and text of a reply.
+/// Splits a reply into name of the backend, port of the session, and text.
 fn parts(answer: &str) -> (&str, &str, &str) {
     let (name, rest) = answer.split_once(' ').unwrap();
     let (port, text) = rest.split_once(' ').unwrap();
@@ -155,7 +155,7 @@ async fn replies_come_from_the_address_that_the_client_sent_to() {
         let rig = Rig::new(&plan_of(vec![port(bound, 0, vec![simple("a")])]), &all);
         let number = rig.udp().port();
 
-        // A connected socket receives no datagrams from other addresses.
+        // A connected socket receives datagrams only from the address to which it is connected.
         let client = Client::of(SocketAddr::new(asked, number)).await;
         assert_eq!(parts(&client.ask("x").await).2, "x", "{asked}");
         rig.gateway.apply(&Plan::<NoPolicy>::default()).unwrap();
@@ -207,7 +207,8 @@ async fn sessions_are_distributed_by_weight_and_those_of_an_invalid_backend_are_
 
     let (mut counts, n) = (BTreeMap::new(), 400);
     let mut answered = 0;
-    // All clients stay open, so that the system does not reuse a port with a session.
+    // All clients remain open. Otherwise the system could reuse the port of a client whose session still
+    // exists.
     let mut clients = Vec::new();
     for sent in 1..=n {
         let client = rig.client().await;
@@ -222,7 +223,7 @@ async fn sessions_are_distributed_by_weight_and_those_of_an_invalid_backend_are_
         clients.push(client);
     }
 
-    // Five sigma of 3/8, 1/8 and 4/8 of 400 are 49, 34 and 50.
+    // Expected are 3/8, 1/8 and 4/8 of 400. Five standard deviations are 49, 34 and 50.
     assert!(counts["a"].abs_diff(150) <= 49, "{counts:?}");
     assert!(counts["b"].abs_diff(50) <= 34, "{counts:?}");
     assert!(answered.abs_diff(200) <= 50, "{answered}");
@@ -338,7 +339,7 @@ async fn an_endpoint_that_rejects_datagrams_is_replaced() {
     for _ in 0..10 {
         let client = rig.client().await;
         let mut answer = [0; 99];
-        // Repeated until the ICMP error has arrived.
+        // Datagrams are sent until the ICMP error has arrived.
         let asking = async {
             loop {
                 client.send("x").await;

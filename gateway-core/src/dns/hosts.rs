@@ -1,4 +1,4 @@
-//! The known addresses of one host, and the time of its next lookup.
+//! The known addresses of one host.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,19 +8,19 @@ use crate::plan::{DnsSettings, Endpoint};
 
 /// Maximum time for which an answer is used, regardless of its TTL.
 pub(super) const LONGEST_TTL: Duration = Duration::from_secs(3600);
-/// Shortest time between two lookups.
+/// Minimum time between two lookups.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 /// The addresses of a host.
 #[derive(Debug, Default)]
 pub(crate) struct HostAddresses {
     addresses: Vec<IpAddr>,
-    /// Number of consecutive failures.
+    /// Number of consecutive failed lookups.
     failures: u32,
 }
 
 impl HostAddresses {
-    /// Takes the result of a lookup of `name`. Returns the time until the next one.
+    /// Records the result of a lookup of `name`. Returns the time until the next lookup.
     pub(crate) fn record(
         &mut self,
         name: &str,
@@ -62,7 +62,7 @@ impl HostAddresses {
         }
     }
 
-    /// The addresses as endpoints with `port`.
+    /// The addresses as endpoints with the port `port`.
     pub(crate) fn endpoints(&self, port: u16) -> impl Iterator<Item = Endpoint> {
         self.addresses.iter().map(move |address| Endpoint {
             address: SocketAddr::new(*address, port).into(),

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Each set of hosts has one task, which ends when no rule uses its [`Cluster`] any more. Lookups take place
-//! outside the request path: only a request that arrives before the first answer waits for it.
+//! outside the request path. Only requests that arrive before the first answer wait for a lookup.
 //!
-//! If a lookup fails, the latest addresses are kept. An answer that the name does not exist, or has no address,
-//! removes them.
+//! If a lookup fails, the latest addresses are kept. They are removed if the answer is that the name does not
+//! exist or has no address.
 
 mod hosts;
 mod resolver;
@@ -41,7 +41,7 @@ pub(crate) struct HostFollower {
     task: AbortHandle,
 }
 
-/// The cluster of a backend whose endpoints are hosts. Backends with equal hosts share it.
+/// The cluster of a backend that is configured by host names. Backends with equal hosts share it.
 pub(crate) fn cluster(live: &Live, backend: &Backend, settings: DnsSettings) -> Arc<Cluster> {
     let hosts: Box<[DnsHost]> = backend.hosts.as_slice().into();
     let key: (BackendId, Box<[DnsHost]>, DnsSettings) = (backend.id.clone(), hosts, settings);
@@ -76,7 +76,7 @@ impl HostFollower {
     /// Waits until the first lookup has completed.
     pub(crate) async fn first_answer(&self) {
         let mut answered = self.answered.clone();
-        // An error means that the task has ended, which leaves nothing to wait for.
+        // An error means that the task has ended, so there will be no answer.
         let _ = answered.wait_for(|answered| *answered).await;
     }
 }
@@ -120,7 +120,7 @@ async fn follow(
     }
 }
 
-/// A runtime for plans that are built outside of a runtime.
+/// A runtime for the lookups of plans that are built outside a runtime.
 fn background() -> &'static Handle {
     static BACKGROUND: LazyLock<Handle> = LazyLock::new(|| {
         let runtime = Builder::new_current_thread()
@@ -170,7 +170,7 @@ mod tests {
             .collect()
     }
 
-    /// The names are literal addresses, so no lookup takes place.
+    /// The names are literal addresses, so the test performs no lookup.
     #[tokio::test]
     async fn the_endpoints_of_a_backend_are_the_addresses_of_all_its_hosts() {
         let live = Live::default();

@@ -14,33 +14,34 @@ use hickory_resolver::{ResolverBuilder, TokioResolver};
 use crate::live::Live;
 use crate::plan::DnsFamily;
 
-/// Looks up addresses of host names: the hosts file, then the name servers, with their answers cached.
+/// Looks up addresses of host names: first in the hosts file, then by the name servers, whose answers are
+/// cached.
 pub struct Resolver {
-    /// Name servers; empty: those of the system.
+    /// Name servers. Empty: the name servers of the system.
     servers: Vec<SocketAddr>,
-    /// Whether answers may contain addresses of this machine and its links.
+    /// Whether answers may contain addresses of this machine and of its links.
     local_names: bool,
-    /// One for each [`DnsFamily`], created with its first lookup.
+    /// One resolver for each [`DnsFamily`]. It is created with the first lookup.
     lookups: [OnceLock<TokioResolver>; 5],
 }
 
 /// The addresses of a host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ResolvedAddresses {
-    /// IPv4 addresses or, if there are none, IPv6 addresses. Never empty.
+    /// IPv4 addresses or, if there are none, IPv6 addresses, unless another family is requested. Never empty.
     pub addresses: Vec<IpAddr>,
     /// Time for which the answer is valid.
     pub ttl: Duration,
 }
 
-/// Why a host has no addresses.
+/// Reason why no addresses of a host are known.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
     /// The name does not exist, or has no address.
     #[error("the name does not exist or has no address")]
     Absent,
-    /// There is no answer.
+    /// No answer was received, or it was an error.
     #[error("{0}")]
     Failed(String),
 }
@@ -50,7 +51,8 @@ pub enum LookupError {
 struct ResolverKey;
 
 impl Resolver {
-    /// A resolver that queries `servers`; empty: the name servers of the system.
+    /// Creates a resolver that queries `servers`. If the list is empty, it queries the name servers of the
+    /// system.
     pub fn new(servers: Vec<SocketAddr>) -> Self {
         Self {
             servers,
@@ -59,27 +61,27 @@ impl Resolver {
         }
     }
 
-    /// Sets whether answers may contain loopback, link-local and unspecified addresses. If not,
-    /// these addresses are removed from answers. Default: `true`.
+    /// Sets whether answers may contain loopback, link-local and unspecified addresses. If false, these
+    /// addresses are removed from answers. Default: `true`.
     #[must_use]
     pub fn local_names(mut self, allowed: bool) -> Self {
         self.local_names = allowed;
         self
     }
 
-    /// The resolver of `live`: the [installed](Self::install) one, or else one that queries the
-    /// name servers of the system.
+    /// The resolver that was [installed](Self::install) in `live`. If there is none, a resolver that queries
+    /// the name servers of the system.
     pub(crate) fn of(live: &Live) -> Arc<Self> {
         live.share(ResolverKey, |_| Arc::new(Self::new(Vec::new())))
     }
 
-    /// Makes this resolver the one of `live` until the caller drops it. It must be installed before
-    /// `live` has another resolver.
+    /// Installs this resolver in `live` until the caller drops the returned reference. `live` must not have
+    /// another resolver.
     pub(crate) fn install(self, live: &Live) -> Arc<Self> {
         live.share(ResolverKey, |_| Arc::new(self))
     }
 
-    /// Looks up the addresses of `host`. A literal address is its own answer.
+    /// Looks up the addresses of `host`. If `host` is a literal address, this address is the answer.
     ///
     /// # Errors
     /// [`LookupError`] distinguishes a name without addresses from a missing answer.
@@ -87,7 +89,8 @@ impl Resolver {
         self.lookup_family(host, DnsFamily::default()).await
     }
 
-    /// As [`Self::lookup`], for addresses of `family`. A literal address is its own answer whatever its family.
+    /// As [`Self::lookup`], for addresses of `family`. If `host` is a literal address, this address is the
+    /// answer regardless of its family.
     pub(crate) async fn lookup_family(
         &self,
         host: &str,
@@ -122,8 +125,8 @@ impl Resolver {
         }
     }
 
-    /// The client of the name servers, created with the first lookup. If the configuration of the system cannot
-    /// be read, the next lookup retries.
+    /// The client of the name servers. It is created with the first lookup. If the configuration of the
+    /// system cannot be read, the next lookup tries again.
     fn lookups(&self, family: DnsFamily) -> Result<&TokioResolver, LookupError> {
         let (at, strategy) = match family {
             DnsFamily::Ipv4 => (0, LookupIpStrategy::Ipv4Only),

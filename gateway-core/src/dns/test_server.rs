@@ -1,4 +1,4 @@
-//! A name server for tests, over UDP on loopback, whose answers change.
+//! A name server for tests. It uses UDP on loopback, and its answers can be changed.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,14 +9,15 @@ use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// A running name server. The TTL of all records is 0, so that nothing caches them.
+/// A running name server. The TTL of all records is 0, so that its answers are not cached.
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     answers: Answers,
     task: JoinHandle<()>,
 }
 
-/// Addresses by name, without the final dot. `None`: the server fails. A name that is missing does not exist.
+/// Addresses by name. Names have no final dot. `None`: the server responds with a failure. A name that is
+/// missing does not exist.
 type Answers = Arc<Mutex<HashMap<String, Option<Vec<IpAddr>>>>>;
 
 impl NameServer {

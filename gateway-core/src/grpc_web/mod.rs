@@ -7,13 +7,15 @@
 //! | response body | messages, then one frame with the trailers; in base64 if `Accept` is `-text` | messages |
 //! | status | in the last frame of the body, or in the head of a response without messages | in trailers |
 //!
-//! Both directions are streamed: a message of any size is forwarded while it arrives.
+//! Both directions are streamed: a message is forwarded while it arrives, so its size is not limited.
 //!
-//! A response that is not gRPC (a local reply, or an error of a proxy before the backend) has its status in the
-//! head: `grpc-status` by the HTTP status, and its text as `grpc-message`, as in Envoy.
+//! A response that is not gRPC, such as a local reply or an error of a proxy before the backend, is
+//! translated as in Envoy: `grpc-status` in the head follows from the HTTP status, and `grpc-message`
+//! contains the text.
 //!
-//! [`GrpcWeb`] is a policy over bodies, and with [`PolicyLayer`](crate::policy::PolicyLayer) a Layer for any
-//! server. The gateway runs it after the policies of a rule, which see the request of the browser.
+//! [`GrpcWeb`] is a body policy. [`PolicyLayer`](crate::policy::PolicyLayer) makes it usable as a Layer in
+//! any server. The gateway runs it after the policies of a rule, which therefore receive the original
+//! request.
 //!
 //! ```
 //! use http::{Request, Response};
@@ -57,7 +59,7 @@ use crate::{Body, LocalReply};
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
-/// Translates gRPC-Web calls to gRPC, and their responses back. Other requests are not changed.
+/// Translates gRPC-Web calls to gRPC, and their responses to gRPC-Web. Other requests are not changed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct GrpcWeb;
 
@@ -71,7 +73,7 @@ pub enum WebEncoding {
 }
 
 impl WebEncoding {
-    /// The encoding of a media type; `None`: not gRPC-Web with Protocol Buffers.
+    /// The encoding that a media type denotes. `None` if it is not gRPC-Web with Protocol Buffers.
     fn of(media_type: &[u8]) -> Option<Self> {
         let essence = media_type.split(|byte| *byte == b';').next()?;
         let rest = essence.trim_ascii();
@@ -91,7 +93,8 @@ impl WebEncoding {
         Self::of(headers.get(CONTENT_TYPE)?.as_bytes())
     }
 
-    /// The encoding of the response that the client accepts: text only if it is the first choice.
+    /// The encoding that the client accepts for the response. It is text only if this is the client's first
+    /// choice.
     fn accepted(headers: &HeaderMap) -> Self {
         let first = headers.get(ACCEPT).and_then(|accept| {
             let first = accept.as_bytes().split(|byte| *byte == b',').next()?;
@@ -116,7 +119,7 @@ impl BodyPolicy for GrpcWeb {
             return Ok(());
         };
         let accepted = WebEncoding::accepted(headers);
-        // The length of a gRPC request is that of its frames.
+        // gRPC requests have no `content-length`: each message has a length prefix.
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -125,7 +128,7 @@ impl BodyPolicy for GrpcWeb {
         let body = std::mem::take(request.body);
         *request.body = match encoding {
             WebEncoding::Text => Body::new(TranscodedBody::new(body, TextDecoder::default())),
-            // The lower bound of the size would become a content-length.
+            // Wrapped, because otherwise the lower bound of the size would become a `content-length`.
             WebEncoding::Binary => Body::new(request_body::BinaryRequestBody(body)),
         };
         request.on_response(move |response| response_head::translate(response, accepted));

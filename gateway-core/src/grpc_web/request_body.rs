@@ -1,4 +1,4 @@
-//! Request bodies of gRPC-Web calls, as gRPC backends receive them.
+//! Request bodies of gRPC-Web calls, translated for gRPC backends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use super::transcoded_body::Transcoder;
 use crate::body::BoxError;
 use crate::{Body, LocalReply};
 
-/// A body of unknown length: calls have no `content-length`.
+/// A body whose length is reported as unknown, because gRPC calls have no `content-length`.
 pub(super) struct BinaryRequestBody(pub(super) Body);
 
 impl http_body::Body for BinaryRequestBody {
@@ -31,7 +31,7 @@ impl http_body::Body for BinaryRequestBody {
     }
 }
 
-/// Decodes a body in base64. Trailers are kept.
+/// Decodes a body in base64. Trailers are not changed.
 impl Transcoder for TextDecoder {
     fn data(&mut self, text: Bytes) -> Result<Option<Bytes>, LocalReply> {
         let mut bytes = Vec::new();

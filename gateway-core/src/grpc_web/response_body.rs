@@ -1,4 +1,4 @@
-//! Response bodies of gRPC backends, as gRPC-Web clients receive them.
+//! Response bodies of gRPC backends, translated for gRPC-Web clients.
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -10,10 +10,10 @@ use super::{TextEncoder, WebEncoding};
 use crate::LocalReply;
 use crate::http::trailers;
 
-/// Flags of the frame that holds the trailers.
+/// Flags of the frame that contains the trailers.
 const TRAILERS: u8 = 0x80;
 
-/// Encodes messages, and the trailers in a last frame.
+/// Encodes the messages, and the trailers as the last frame.
 pub(super) struct WebEncoder {
     /// `None`: binary.
     text: Option<TextEncoder>,
@@ -46,7 +46,7 @@ impl Transcoder for WebEncoder {
             return Ok(frame.map(|frame| Frame::data(frame.into())));
         };
         let mut text = Vec::new();
-        // Messages that end within a frame.
+        // The body may end within a frame. The rest of its text is written here.
         encoder.finish(&mut text);
         if let Some(frame) = frame {
             text.extend_from_slice(BASE64.encode(&frame).as_bytes());
@@ -59,7 +59,7 @@ impl Transcoder for WebEncoder {
     }
 }
 
-/// One frame with a line for each field, as in Envoy.
+/// A frame with one line for each field, as in Envoy.
 fn trailers_frame(fields: &HeaderMap) -> Vec<u8> {
     let mut frame = vec![TRAILERS, 0, 0, 0, 0];
     for (name, value) in fields {
@@ -68,7 +68,7 @@ fn trailers_frame(fields: &HeaderMap) -> Vec<u8> {
         frame.extend_from_slice(value.as_bytes());
         frame.extend_from_slice(b"\r\n");
     }
-    // HTTP/2 limits a block of fields to far less.
+    // Never saturates, because HTTP/2 limits a block of fields to far less.
     let length = u32::try_from(frame.len() - 5).unwrap_or(u32::MAX);
     frame[1..5].copy_from_slice(&length.to_be_bytes());
     frame

@@ -14,8 +14,8 @@ use crate::Body;
 use crate::http::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
 use crate::policy::PolicyResponse;
 
-/// The longest text of a response that becomes a message, in bytes (Envoy: 16 KiB; header fields of clients are
-/// limited to less).
+/// Maximum length in bytes of a response text that is copied to `grpc-message`. Envoy's limit is 16 KiB,
+/// which exceeds the limit that clients have for header fields.
 const LONGEST_MESSAGE: usize = 4 * 1024;
 
 /// Translates a response for a client that accepts `encoding`.
@@ -44,8 +44,8 @@ pub(super) fn translate(response: &mut PolicyResponse<'_>, encoding: WebEncoding
     headers.insert(CONTENT_TYPE, encoding.media_type());
 }
 
-/// The text of a body that arrived together with its head, such as that of a local reply. The rest
-/// of any other body is not awaited.
+/// The part of a body that arrived together with its head, such as the body of a local reply. Does not wait
+/// for the rest of a body.
 fn available_text(mut body: Body) -> Bytes {
     let mut context = Context::from_waker(Waker::noop());
     match Pin::new(&mut body).poll_frame(&mut context) {

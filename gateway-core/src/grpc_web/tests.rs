@@ -7,7 +7,7 @@ use super::*;
 use crate::BoxError;
 use crate::policy::{RejectedBody, RequestHead, ResponseEffects};
 
-/// A translated call, with the response half that translates its response.
+/// A translated call, and the response half that translates its response.
 struct Translated {
     headers: HeaderMap,
     body: Body,

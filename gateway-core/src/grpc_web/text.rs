@@ -1,22 +1,22 @@
-//! Base64 of `application/grpc-web-text`, in pieces.
+//! Base64 of `application/grpc-web-text`, processed in pieces.
 //!
-//! A body is a sequence of base64 strings, each with its own padding: clients and servers may encode
-//! each frame separately. Neither side has to hold a whole frame.
+//! A body is a sequence of base64 strings. Each has its own padding, because clients and servers may encode
+//! each frame separately. Neither decoding nor encoding has to buffer a whole frame.
 
 use data_encoding::BASE64;
 
-/// Length of the head of a frame: flags and length of the message.
+/// Length of the head of a frame, in bytes. The head consists of the flags and the length of the message.
 const FRAME_HEAD: usize = 5;
 
-/// The text is not base64, or ends within four characters.
+/// Error: the text is not valid base64, or ends within a group of four characters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("invalid base64 in a gRPC-Web body")]
 pub struct InvalidBase64;
 
-/// Decodes the base64 of a request, in pieces of any size.
+/// Decodes the base64 of a request. The text may be split into pieces of any size.
 #[derive(Clone, Debug, Default)]
 pub struct TextDecoder {
-    /// The first characters of a group of four.
+    /// The characters of an incomplete group of four.
     started: [u8; 4],
     length: usize,
 }
@@ -25,7 +25,7 @@ impl TextDecoder {
     /// Appends the bytes of `text` to `out`.
     ///
     /// # Errors
-    /// A group of four characters is not base64.
+    /// Fails if a group of four characters is not valid base64.
     pub fn decode(&mut self, mut text: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidBase64> {
         if self.length > 0 {
             let missing = (4 - self.length).min(text.len());
@@ -47,13 +47,13 @@ impl TextDecoder {
         Ok(())
     }
 
-    /// Whether the base64 ends with a whole group of four characters.
+    /// Whether the text so far ends with a complete group of four characters.
     pub fn is_complete(&self) -> bool {
         self.length == 0
     }
 }
 
-/// Appends the bytes of whole groups of four characters; any of them may be padded.
+/// Appends the bytes of complete groups of four characters. Any group may be padded.
 fn decode_groups(groups: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidBase64> {
     let start = out.len();
     let most = BASE64.decode_len(groups.len()).map_err(|_| InvalidBase64)?;
@@ -63,22 +63,22 @@ fn decode_groups(groups: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidBase64> 
     Ok(())
 }
 
-/// Encodes the frames of a response, in pieces of any size. The text is padded at the end of each frame, so that
-/// a client can decode it frame by frame.
+/// Encodes the frames of a response. The bytes may be split into pieces of any size. The text is padded at
+/// the end of each frame, so that a client can decode it frame by frame.
 #[derive(Clone, Debug, Default)]
 pub struct TextEncoder {
-    /// The first bytes of a group of three.
+    /// The bytes of an incomplete group of three.
     started: [u8; 3],
     length: usize,
-    /// The first bytes of the head of a frame.
+    /// The bytes of an incomplete head of a frame.
     head: [u8; FRAME_HEAD],
     head_length: usize,
-    /// Bytes of the message that have not been seen.
+    /// Number of bytes of the current message that have not arrived yet.
     left: usize,
 }
 
 impl TextEncoder {
-    /// Appends to `out` the part of the base64 of `bytes` that later bytes cannot change.
+    /// Appends to `out` the part of the base64 of `bytes` that does not depend on later bytes.
     pub fn encode(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() {
             let in_head = self.head_length < FRAME_HEAD;
@@ -119,7 +119,7 @@ impl TextEncoder {
         self.length == 0
     }
 
-    /// Appends the base64 of whole groups of three bytes.
+    /// Adds `bytes` and appends the base64 of complete groups of three bytes. An incomplete group is stored.
     fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         if self.length > 0 {
             let missing = (3 - self.length).min(bytes.len());

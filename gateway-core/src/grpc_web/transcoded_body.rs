@@ -1,4 +1,4 @@
-//! Bodies that are translated while they are read.
+//! Bodies whose frames are translated while they are read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,24 +13,24 @@ use crate::{Body, LocalReply};
 
 /// Translates the frames of one body in order.
 pub(super) trait Transcoder {
-    /// Translates a piece of data. `None`: no data yet.
+    /// Translates a piece of data. Returns `None` if the piece yields no data yet.
     ///
     /// # Errors
-    /// The reply to an invalid body. Later calls start anew.
+    /// The reply to an invalid body. Later calls begin a new body.
     fn data(&mut self, piece: Bytes) -> Result<Option<Bytes>, LocalReply>;
 
-    /// The last frame, at the end of the body or in place of its trailers. `None`: the body has no
-    /// last frame.
+    /// Returns the last frame, which is sent at the end of the body, or instead of its trailers. `None` if
+    /// there is no last frame.
     ///
     /// # Errors
-    /// The reply to an invalid body. Later calls start anew.
+    /// The reply to an invalid body. Later calls begin a new body.
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<Option<Frame<Bytes>>, LocalReply>;
 
-    /// Whether all data so far have been returned.
+    /// Whether the translation of all data so far has been returned.
     fn is_complete(&self) -> bool;
 }
 
-/// A body with translated frames. Its size is unknown.
+/// A body with translated frames. Its length is reported as unknown.
 pub(super) struct TranscodedBody<T> {
     body: Body,
     transcoder: T,
@@ -41,7 +41,7 @@ impl<T: Transcoder> TranscodedBody<T> {
         Self { body, transcoder }
     }
 
-    /// The next translated frame, given the next one of the body. `None`: none yet.
+    /// Translates the next frame of the body. Returns `None` if the frame yields no translated frame yet.
     fn translate(&mut self, frame: Option<Frame<Bytes>>) -> Option<Translated> {
         let trailers = match frame.map(Frame::into_data) {
             Some(Ok(piece)) => {
@@ -56,7 +56,7 @@ impl<T: Transcoder> TranscodedBody<T> {
     }
 }
 
-/// A translated frame; `None` at the end of the body.
+/// A translated frame. `None` at the end of the body.
 type Translated = Result<Option<Frame<Bytes>>, LocalReply>;
 
 impl<T: Transcoder + Unpin> http_body::Body for TranscodedBody<T> {
