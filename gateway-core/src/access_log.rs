@@ -31,12 +31,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::plan::{EndpointAddress, RouteId};
 
-/// Receives each [`Entry`] on the worker that served the request. Must not block.
+/// Receives each [`Entry`]. It is called on the worker that served the request, and must not block.
 pub trait AccessLog: Send + Sync + 'static {
     /// Writes or queues an entry.
     fn write(&self, entry: &Entry);
 
-    /// Header fields whose values an entry of a request has in [`Entry::fields`]. Default: none.
+    /// Header fields whose values are included in [`Entry::fields`]. Default: none.
     fn fields(&self) -> &LoggedFields {
         static NONE: LoggedFields = LoggedFields {
             request: Vec::new(),
@@ -46,17 +46,18 @@ pub trait AccessLog: Send + Sync + 'static {
     }
 }
 
-/// Names of header fields that an access log writes, except those with their own member in [`Entry`].
+/// Names of the header fields that an access log writes. Fields that are members of [`Entry`] need not be
+/// listed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoggedFields {
-    /// Fields of the request, as it is forwarded.
+    /// Request fields. Their values are those that the backend receives.
     pub request: Vec<HeaderName>,
-    /// Fields of the response, as the client receives it.
+    /// Response fields. Their values are those that the client receives.
     pub response: Vec<HeaderName>,
 }
 
 impl LoggedFields {
-    /// Adds the names of `others` that are missing.
+    /// Adds those names of `others` that are missing.
     pub fn add(&mut self, others: &Self) {
         for (names, others) in [
             (&mut self.request, &others.request),
@@ -71,7 +72,8 @@ impl LoggedFields {
     }
 }
 
-/// Values of [`LoggedFields`], in the same order: the first line of each field. Empty if there is no such message.
+/// Values of [`LoggedFields`], in the same order. A value is that of the first line of the field. A list is
+/// empty if there is no request or no response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoggedValues {
     /// Fields of the request.
@@ -89,22 +91,24 @@ pub struct LoggedTls {
     pub cipher: &'static str,
 }
 
-/// A request, or a connection or datagram session without requests. `None`: the value is not available.
-/// Fields as in Envoy's access log.
+/// Entry of a request, or of a connection or datagram session without requests. The members correspond to
+/// those of Envoy's access log. `None`: the value is not available.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Time when the request head was read, or when the connection or session started. The Unix epoch for a
-    /// request if no access log is configured.
+    /// Time at which the request head was read, or the connection or session started. If no access log is
+    /// configured, it is the Unix epoch for a request.
     pub start: SystemTime,
     /// Time from `start` to the end of the response, connection or session.
     pub duration: Duration,
-    /// Method. `None` without a valid request head.
+    /// Method. `None` if there was no valid request head.
     pub method: Option<Method>,
-    /// Path and query as sent by the client, with invalid characters percent-encoded as they are forwarded. Empty if no access log is configured.
+    /// Path and query as sent by the client. Invalid characters are percent-encoded, as they are for the
+    /// backend. Empty if no access log is configured.
     pub path: String,
-    /// HTTP version of the request. `None` without a valid request head.
+    /// HTTP version of the request. `None` if there was no valid request head.
     pub protocol: Option<Version>,
-    /// Status of the response. `None` if the connection ended before a response, or carries no HTTP.
+    /// Status of the response. `None` if the connection ended before there was a response, or does not use
+    /// HTTP.
     pub status: Option<StatusCode>,
     /// Envoy's response flags, separated by commas.
     pub flags: Cow<'static, str>,
@@ -112,18 +116,18 @@ pub struct Entry {
     pub details: Cow<'static, str>,
     /// Reason why the TLS handshake with the endpoint failed.
     pub upstream_failure: Option<Cow<'static, str>>,
-    /// Bytes of the request body, or bytes received from the client.
+    /// Size of the request body in bytes, or number of bytes received from the client.
     pub bytes_received: u64,
-    /// Bytes of the response body, or bytes sent to the client.
+    /// Size of the response body in bytes, or number of bytes sent to the client.
     pub bytes_sent: u64,
     /// Time from the start of the last attempt to the response head.
     pub upstream_time: Option<Duration>,
-    /// `x-forwarded-for` as forwarded to the backend; for a local reply, as it would be forwarded. `None` if
-    /// the request was rejected before client address detection.
+    /// `x-forwarded-for` as the backend receives it. For a local reply, the value that the backend would have
+    /// received. `None` if the request was rejected before client address detection.
     pub forwarded_for: Option<HeaderValue>,
     /// `user-agent`.
     pub user_agent: Option<HeaderValue>,
-    /// `x-request-id`, under the same conditions as [`forwarded_for`](Self::forwarded_for).
+    /// `x-request-id`, for which the same applies as for [`forwarded_for`](Self::forwarded_for).
     pub request_id: Option<HeaderValue>,
     /// Authority as sent by the client.
     pub authority: Option<String>,
@@ -137,20 +141,21 @@ pub struct Entry {
     pub client: IpAddr,
     /// Port of the client. 0 if `client` comes from a header field.
     pub client_port: u16,
-    /// Address of the peer: of the client, or of the nearest proxy.
+    /// Address of the peer, which is the client or the nearest proxy.
     pub peer: SocketAddr,
     /// SNI of the TLS handshake.
     pub server_name: Option<String>,
-    /// TLS of the client connection. `None`: plain text, or not terminated by the gateway.
+    /// TLS of the client connection. `None` if the connection does not use TLS, or the gateway does not
+    /// terminate it.
     pub tls: Option<LoggedTls>,
-    /// Values of the header fields that the access log requests. `None`: no field is requested.
+    /// Values of the header fields that the access log requests. `None` if it requests no field.
     pub fields: Option<Box<LoggedValues>>,
     /// Matched rule.
     pub rule: Option<Arc<RuleName>>,
 }
 
 impl Entry {
-    /// Creates an entry with start time and addresses only.
+    /// Creates an entry that contains only the start time and addresses.
     pub(crate) fn begun(start: SystemTime, local: SocketAddr, client: SocketAddr) -> Self {
         Self {
             start,
@@ -192,12 +197,13 @@ pub struct RuleName {
     pub rule: usize,
     /// Index of the match in the rule.
     pub matched: usize,
-    /// Hostname of the route that the request matched. `*`: every host.
+    /// Hostname of the route that the request matched. `*`: all hosts.
     pub hostname: Arc<str>,
 }
 
 impl RuleName {
-    /// Writes Envoy Gateway's name of the match: `httproute/namespace/name/rule/0/match/0/app_example_com`.
+    /// Writes the name that Envoy Gateway gives the match:
+    /// `httproute/namespace/name/rule/0/match/0/app_example_com`.
     pub fn write_route_name(&self, out: &mut Vec<u8>) {
         let RouteId {
             kind,

@@ -30,12 +30,12 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request or of a response.
 ///
-/// Its variants: empty, bytes in memory, a body that hyper receives, or any other body in a box.
+/// It is empty, or contains bytes in memory, a body that hyper receives, or any other body in a box.
 #[derive(Debug, Default)]
 pub struct Body(Kind);
 
-/// Bodies of clients are not boxed. Bodies of backends are boxed unless they arrive together with their head,
-/// because the unboxed type would make every body larger.
+/// Bodies of clients are not boxed. Bodies of backends are boxed unless they arrive together with their head.
+/// Without the box, their type would make every body larger.
 #[derive(Debug, Default)]
 enum Kind {
     #[default]
@@ -53,7 +53,7 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// Wraps a body. A [`Body`] or a body of hyper is not boxed.
+    /// Wraps a body. A [`Body`] or a body that hyper receives is not boxed.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -89,7 +89,7 @@ impl Body {
     }
 }
 
-/// Takes the value out of `body` if its type is `T`.
+/// Takes the value out of `body`, if its type is `T`.
 fn take<B: 'static, T: 'static>(body: &mut Option<B>) -> Option<T> {
     let any: &mut dyn Any = body;
     any.downcast_mut::<Option<T>>().and_then(Option::take)

@@ -11,8 +11,8 @@ use crate::plan::{self, EndpointAddress};
 
 /// Counters and limits of one rule, shared by all workers and kept over configuration changes.
 ///
-/// The fields that every request reads come first, next to the reference counts of the `Arc`, to
-/// use few cache lines: each of thousands of rules has a breaker.
+/// The fields that every request reads are first, next to the reference counts of the `Arc`, so that they use
+/// few cache lines. This matters because each of thousands of rules has a breaker.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct CircuitBreaker {
@@ -25,13 +25,14 @@ pub(crate) struct CircuitBreaker {
     retries: u32,
     retry_budget: Option<plan::RetryBudget>,
     fair_requests: bool,
-    /// Notified when a connection ends or becomes idle.
+    /// Notifies waiting requests when a connection ends or becomes idle.
     freed: Notify,
-    /// Connections by endpoint, if the rule limits them.
+    /// Number of connections by endpoint. `None` if the rule does not limit them.
     endpoints: Option<Box<Endpoints>>,
 }
 
-/// Divisor of the free requests. The quotient is the number of requests that one connection may use.
+/// Number by which the number of free requests is divided. The result is the number of requests that one
+/// connection may use.
 const SHARE_OF_CONNECTION: u32 = 4;
 
 type Endpoints = Mutex<HashMap<EndpointAddress, Arc<AtomicU32>>>;
@@ -49,19 +50,20 @@ pub(crate) enum Resource {
     Retry,
 }
 
-/// One unit of a [`Resource`], released when dropped.
+/// One unit of a [`Resource`]. Dropping it releases the unit.
 #[derive(Debug)]
 pub(crate) struct Permit {
     breaker: Arc<CircuitBreaker>,
     resource: Resource,
-    /// The client connection of the request, if the share of each connection is limited.
+    /// The client connection of the request. `None` if the share of each connection is not limited.
     connection: Option<Arc<ConnectionRequests>>,
 }
 
-/// One connection to an endpoint, released when dropped.
+/// One connection to an endpoint. Dropping it releases the connection's place in the limits.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    // Dropped first: when the permit wakes a request, both counts must already be released.
+    // First field, so that it is dropped first: when the permit wakes a request, both counts must have been
+    // released.
     _endpoint: Option<EndpointCount>,
     permit: Permit,
 }
@@ -88,7 +90,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// Takes one unit, or `None` if the limit is reached.
+    /// Takes one unit. Returns `None` if the limit is reached.
     pub(crate) fn acquire(self: &Arc<Self>, resource: Resource) -> Option<Permit> {
         let limit = match resource {
             Resource::Connection => self.connections,
@@ -108,11 +110,12 @@ impl CircuitBreaker {
         })
     }
 
-    /// Takes one unit for a request on a connection that carries several at a time; `None` if a limit is reached.
+    /// Takes one unit for a request on a client connection that carries concurrent requests. Returns `None`
+    /// if a limit is reached.
     ///
-    /// With `fair_requests`, a connection may hold at most a quarter of the requests that are free, counting its latest
-    /// request as free, and always one request. A single connection gets 205 of 1024. If 12 connections each take
-    /// their maximum, 113 remain free, so new connections are still served.
+    /// With `fair_requests`, a connection may use at most a quarter of the free requests, but always one
+    /// request. Its latest request counts as free. Of a limit of 1024, a single connection gets 205. If 12
+    /// connections each take their maximum, 113 remain free, so new connections are still served.
     pub(crate) fn acquire_shared(
         self: &Arc<Self>,
         connection: &Arc<ConnectionRequests>,
@@ -130,12 +133,13 @@ impl CircuitBreaker {
         Some(permit)
     }
 
-    /// Identifies this breaker while it exists.
+    /// Identifies this breaker as long as it exists.
     fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Limit of retries. A budget is relative to the requests in flight, including the retried one.
+    /// Limit of retries. A budget is relative to the requests in flight, which include the request that is
+    /// retried.
     fn retry_limit(&self) -> u32 {
         match &self.retry_budget {
             Some(budget) => {
@@ -146,7 +150,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Takes a connection to `address`, or `None` if a limit is reached.
+    /// Takes a connection to `address`. Returns `None` if a limit is reached.
     pub(crate) fn connect(self: &Arc<Self>, address: &EndpointAddress) -> Option<Slot> {
         let endpoint = match (&self.endpoints, self.connections_per_endpoint) {
             (Some(endpoints), Some(limit)) => Some(count_endpoint(endpoints, address, limit)?),
@@ -164,18 +168,19 @@ impl CircuitBreaker {
         self.connections == 0 || self.connections_per_endpoint == Some(0)
     }
 
-    /// Units in use.
+    /// Number of units in use.
     pub(crate) fn in_use(&self, resource: Resource) -> u32 {
         self.counts[resource as usize].load(Ordering::Relaxed)
     }
 
-    /// Waits until `attempt` returns a value. It is called again whenever a connection ends or becomes idle.
+    /// Waits until `attempt` returns a value. `attempt` is called at once, and again whenever a connection
+    /// ends or becomes idle.
     pub(crate) async fn wait_for<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(self);
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
-            // Enabled before the attempt, so that a connection freed in between is not missed.
+            // Enabled before the attempt, so that a notification during the attempt is not missed.
             freed.as_mut().enable();
             if let Some(found) = attempt() {
                 return found;
@@ -184,7 +189,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Wakes one waiting request after a connection ended or became idle.
+    /// Wakes one waiting request, because a connection has ended or become idle.
     pub(crate) fn wake(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.freed.notify_one();
@@ -217,7 +222,7 @@ struct Waiting<'a>(&'a CircuitBreaker);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-        // Passes on a notification that arrived after the last attempt.
+        // If a notification arrived after the last attempt, another waiting request must receive it.
         self.0.wake();
     }
 }
@@ -234,7 +239,8 @@ impl Drop for Permit {
         if let Some(connection) = &self.connection {
             connection.end(self.breaker.key());
         }
-        // Sequentially consistent with the count of waiting requests, so that none is missed.
+        // The ordering is sequentially consistent, as for the count of waiting requests, so that no waiting
+        // request is missed.
         self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::SeqCst);
         if self.resource == Resource::Connection {
             self.breaker.wake();
@@ -272,7 +278,8 @@ mod tests {
         assert_eq!(breaker.in_use(Resource::Request), 0);
     }
 
-    /// Requests that each of `connections` gets, one connection after the other, until it is rejected.
+    /// Number of requests that each of `connections` connections can start. Each connection starts requests
+    /// until one is rejected, then the next connection does so.
     fn taken(limits: &plan::Breaker, connections: usize) -> (Vec<usize>, u32) {
         let breaker = CircuitBreaker::new(limits);
         let take_all = |_| {

@@ -1,7 +1,7 @@
-//! Clients that leave before their request is complete.
+//! Clients that disconnect before their request is complete.
 //!
-//! A body that ends in an error is malformed, unless the client has gone away: its record then has no status,
-//! as in Envoy.
+//! If a request body ends in an error, the body is malformed or the client has disconnected. If the client
+//! has disconnected, the record of the request has no status, as in Envoy.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,28 +10,30 @@ use http::StatusCode;
 
 use crate::{Error, LocalReply};
 
-/// How a client left.
+/// The way in which a client aborted its request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ClientAbort {
     /// The connection ended.
     Disconnected,
     /// The client reset the HTTP/2 stream (RFC 9113, section 6.4).
     StreamReset,
-    /// The gateway reset the HTTP/2 stream, because the length of the body is not its `content-length`
+    /// The gateway reset the HTTP/2 stream, because the length of the body differs from its `content-length`
     /// (RFC 9113, section 8.1.1).
     Malformed,
 }
 
-/// Error of a request body whose stream the client has reset without an error code.
+/// Error of a request body: the client has reset the stream without an error code.
 #[derive(Debug, thiserror::Error)]
 #[error("the client has reset the stream")]
 pub(crate) struct ClientReset;
 
 impl ClientAbort {
-    /// How the client left. `None`: `error`, of its request body, has another cause.
+    /// How the client aborted the request. `error` is the error of the request body. `None` if it has another
+    /// cause.
     pub(crate) fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
         let causes = std::iter::successors(Some(error), |error| (*error).source());
-        // The sources of the gateway's own `Error` concern the connection to a backend, not the client.
+        // If the error contains an [`Error`] of the gateway, the sources of that error concern the connection
+        // to a backend and not the client.
         let mut causes = causes.take_while(|cause| !cause.is::<Error>());
         causes.find_map(Self::of_cause)
     }
@@ -63,7 +65,7 @@ impl ClientAbort {
         error.is_incomplete_message().then_some(Self::Disconnected)
     }
 
-    /// Flag and details of the record.
+    /// Response flag and details for the record.
     pub(crate) fn outcome(self) -> (&'static str, &'static str) {
         match self {
             Self::Disconnected => ("DC", "downstream_remote_disconnect"),
@@ -72,14 +74,14 @@ impl ClientAbort {
         }
     }
 
-    /// Whether `reply` is that of a client that left.
+    /// Whether `reply` is the reply for a client that has disconnected.
     pub(crate) fn is_reply(reply: &LocalReply) -> bool {
         [Self::Disconnected, Self::StreamReset, Self::Malformed]
             .iter()
             .any(|abort| abort.outcome() == (reply.flag, &*reply.details))
     }
 
-    /// The reply. No client receives it; its flag and details are recorded.
+    /// The reply for the record. Its flag and details are recorded; the client does not receive it.
     pub(crate) fn reply(self) -> LocalReply {
         let (flag, details) = self.outcome();
         LocalReply::new(StatusCode::BAD_REQUEST, details)

@@ -1,4 +1,4 @@
-//! Failures to obtain a response from a backend, and the local reply to each.
+//! Failures to obtain a response from a backend, and the local reply for each.
 //!
 //! ```
 //! use towergate_core::Error;
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`Error::reply`] is the table for HTTP, [`Error::stream_outcome`] the table for TCP, TLS passthrough and
-//! UDP. Both are exhaustive: a new variant does not compile until both have a row for it.
+//! UDP. Both are exhaustive: a new variant compiles only if both have a row for it.
 
 use std::borrow::Cow;
 
@@ -21,8 +21,8 @@ use crate::plan::EndpointAddress;
 use crate::policy::RejectedBody;
 use crate::reset_reason::{ResetReason, connect_failure};
 
-/// The cause of a failed exchange as the HTTP codec reports it. The codec is not part of the interface of this crate: only
-/// the message and the sources are public.
+/// The cause of a failed exchange, as reported by the HTTP codec. Only the message and the sources are
+/// public, because the codec is not part of the interface of this crate.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct CodecFailure(hyper::Error);
@@ -33,7 +33,7 @@ impl CodecFailure {
     }
 }
 
-/// A failure to obtain a response from a backend. Messages are as in Envoy's local replies.
+/// A failure to obtain a response from a backend. The messages are those of Envoy's local replies.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -43,10 +43,10 @@ pub enum Error {
     /// The authority belongs to a listener other than the one that the TLS handshake selected.
     #[error("misdirected")]
     Misdirected,
-    /// The rule or its policy is invalid: it fails closed with this status.
+    /// The rule or its policy is invalid. The rule fails closed with this status.
     #[error("the configuration of the rule is invalid")]
     Failed(StatusCode),
-    /// A rewrite by values of the request does not result in a valid host or path.
+    /// The result of a rewrite that uses values of the request is not a valid host or path.
     #[error("the rewritten host or path is invalid")]
     InvalidRewrite,
     /// The selected backendRef cannot be resolved.
@@ -64,10 +64,11 @@ pub enum Error {
     /// All endpoints are unhealthy, and the policy does not allow their use.
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
-    /// The host of the request is the endpoint, and the gateway may reach none of its addresses.
+    /// The endpoint is the host of the request (`DynamicResolver`), and none of the host's addresses is
+    /// permitted.
     #[error("the addresses of the host are not permitted")]
     HostDenied,
-    /// The host of the request is the endpoint, and has no address.
+    /// The endpoint is the host of the request (`DynamicResolver`), and the host has no address.
     #[error("the host has no address: {0}")]
     HostNotResolved(String),
     /// A limit of the circuit breaker is reached.
@@ -82,7 +83,7 @@ pub enum Error {
     /// The TLS handshake with the endpoint failed.
     #[error("TLS with {0}")]
     BackendTls(EndpointAddress, #[source] std::io::Error),
-    /// The connection ended before the response head.
+    /// The connection ended before the response head was received.
     #[error("connection termination")]
     Terminated(#[source] Option<CodecFailure>),
     /// The backend reset the stream.
@@ -100,21 +101,21 @@ pub enum Error {
     /// The response did not arrive within the timeout of one attempt.
     #[error("upstream per try timeout")]
     AttemptTimeout,
-    /// The request body is malformed, or its client left before it was complete.
+    /// The request body is malformed, or the client disconnected before the body was complete.
     #[error("the request's body is malformed")]
     RequestBody(#[source] crate::body::BoxError),
     /// The client did not send the whole request within the request timeout.
     #[error("request timeout")]
     RequestTimeout,
-    /// Neither side made progress within the idle timeout. `true`: the request was complete.
+    /// Neither side made progress within the idle timeout. The value is true if the request was complete.
     #[error("stream timeout")]
     StreamIdle(bool),
-    /// The response did not end within the maximum duration of an upstream stream. `true`: the request
-    /// was complete.
+    /// The response did not end within the maximum duration of an upstream stream. The value is true if the
+    /// request was complete.
     #[error("upstream max stream duration reached")]
     StreamDuration(bool),
-    /// The response did not begin within the maximum duration of a downstream stream. `true`: the request
-    /// was complete.
+    /// The response did not begin within the maximum duration of a downstream stream. The value is true if
+    /// the request was complete.
     #[error("downstream duration timeout")]
     RequestDuration(bool),
     /// All retries failed.
@@ -123,7 +124,7 @@ pub enum Error {
         /// Failure of the last attempt.
         #[source]
         last: Box<Error>,
-        /// A further retry was due, but the limit was reached.
+        /// Whether another retry was required, but the maximum number of retries was reached.
         exhausted: bool,
     },
     /// The rule does not allow the requested `Upgrade`.
@@ -132,7 +133,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The local reply: the response to the client, and flag and details for the access log.
+    /// The local reply. It contains the response to the client, and the flag and details for the access log.
     pub fn reply(&self) -> LocalReply {
         use StatusCode as S;
         let fixed = |status, flag, details: &'static str| local(status, "", flag, details);
@@ -202,8 +203,8 @@ impl Error {
         }
     }
 
-    /// The reply if this is the error of the last attempt: the body mentions the retries if it names a reset, and
-    /// the flags contain `URX` if no attempt was left.
+    /// The reply if this is the error of the last of several attempts. If the body names a reset, it also
+    /// mentions the retries. If no retry was left, the flags contain `URX`.
     fn reply_after_retries(&self, exhausted: bool) -> LocalReply {
         let mut reply = self.reply();
         let reset = self.reset_reason();
@@ -221,7 +222,8 @@ impl Error {
         reply
     }
 
-    /// The reason if the request to the backend was reset before the head of a response.
+    /// The reason of the reset, if the request to the backend was reset before the response head was
+    /// received.
     fn reset_reason(&self) -> Option<ResetReason> {
         match self {
             Self::Overflow => Some(ResetReason::Overflow),
@@ -254,7 +256,8 @@ impl Error {
         }
     }
 
-    /// Response flags and details in the access log for a TCP, TLS or UDP session that reached no backend.
+    /// Response flags and details in the access log for a TCP, TLS or UDP session that did not reach a
+    /// backend.
     pub fn stream_outcome(&self) -> (&'static str, &'static str) {
         match self {
             Self::NoRoute => ("NR", "no_route"),
@@ -286,7 +289,7 @@ impl Error {
         }
     }
 
-    /// The failure of the TLS handshake with the endpoint, for the access log.
+    /// The reason why the TLS handshake with the endpoint failed, for the access log.
     pub fn upstream_failure(&self) -> Option<String> {
         match self {
             Self::Retried { last, .. } => last.upstream_failure(),
@@ -321,7 +324,7 @@ impl Error {
     }
 }
 
-/// 504 if the request was complete, because the backend is late; else 408.
+/// 504 if the request was complete, because the delay is caused by the backend; otherwise 408.
 fn timeout_status(complete: bool) -> StatusCode {
     if complete {
         StatusCode::GATEWAY_TIMEOUT

@@ -1,4 +1,4 @@
-//! The complete gateway: it serves a plan.
+//! The complete gateway, which serves a plan.
 //!
 //! ```text
 //! Gateway::apply(plan) ──build──> Snapshot ──publish──> all later requests
@@ -56,31 +56,32 @@ pub use crate::snapshot::{BuildError, PolicyFault, PolicyFaults};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Crypto provider of TLS.
+    /// Crypto provider for TLS.
     pub provider: Arc<CryptoProvider>,
     /// Receives one entry per request. Default: no access log.
     pub access_log: Option<Arc<dyn AccessLog>>,
     /// Receives events for metrics. Default: no observer.
     pub observer: Option<Arc<dyn Observer>>,
-    /// Shares addresses with other processes that listen with `SO_REUSEPORT`; the kernel distributes
-    /// connections among them. Default: `false`, an address in use
-    /// cannot be bound.
+    /// Whether addresses may be shared with other processes that listen with `SO_REUSEPORT`. The kernel
+    /// distributes connections among these processes. Default: `false`; an address that is in use cannot be
+    /// bound.
     pub reuse_port: bool,
-    /// Keeps a duplicate of each listening socket, for [`Gateway::duplicate_sockets`]. Default: `false`.
+    /// Whether a duplicate of each listening socket is created, for [`Gateway::duplicate_sockets`]. Default:
+    /// `false`.
     pub keep_duplicates: bool,
-    /// Name servers for backends that are configured by host name. Default: none, which means those
-    /// of the system.
+    /// Name servers for backends that are configured by host name. Default: none; the name servers of the
+    /// system are used.
     pub name_servers: Vec<SocketAddr>,
-    /// Whether backends that are configured by host name may have loopback, link-local and
-    /// unspecified addresses. Default: `true`. If not, these addresses are ignored.
+    /// Whether backends that are configured by host name may have loopback, link-local and unspecified
+    /// addresses. If false, these addresses are ignored. Default: `true`.
     pub local_names: bool,
-    /// Zone of this gateway (label `topology.kubernetes.io/zone` of its node), for rules that prefer it. Default:
-    /// none, no zone is preferred.
+    /// Zone of this gateway (label `topology.kubernetes.io/zone` of its node). Rules may prefer this zone.
+    /// Default: none; no zone is preferred.
     pub zone: Option<String>,
 }
 
 impl Options {
-    /// Options with this crypto provider, without access log and metrics.
+    /// Creates options with this crypto provider, without access log and observer.
     pub fn new(provider: Arc<CryptoProvider>) -> Self {
         Self {
             provider,
@@ -111,7 +112,7 @@ impl Options {
 
 #[cfg(feature = "aws-lc-rs")]
 impl Default for Options {
-    /// Options with aws-lc-rs as crypto provider.
+    /// Creates options with aws-lc-rs as crypto provider.
     fn default() -> Self {
         Self::new(towergate_tls::default_provider())
     }
@@ -129,16 +130,16 @@ pub enum ApplyError {
     Listen(Vec<BindError>),
 }
 
-/// The effect of an address that cannot be bound.
+/// Effect of an address that cannot be bound.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum UnboundAddress {
     /// The plan is rejected.
     RejectPlan,
-    /// The rest of the plan is served.
+    /// The plan is served, except on this address.
     Skip,
 }
 
-/// The data plane. Serves plans on its own worker threads, or inside a service of another program.
+/// The data plane. It serves plans on its own worker threads, or inside a service of another program.
 pub struct Gateway {
     options: Options,
     handle: Arc<SnapshotHandle>,
@@ -160,7 +161,7 @@ struct State {
     parts: Option<Box<dyn Any + Send>>,
 }
 
-/// An index in snapshots that is permanently assigned to addresses and a port.
+/// An index in snapshots. It is permanently assigned to addresses and a port.
 struct Slot {
     addresses: Vec<IpAddr>,
     port: u16,
@@ -185,11 +186,11 @@ impl Gateway {
         }
     }
 
-    /// Starts `workers` threads, at least one, that serve the sockets of plans. Without them
+    /// Starts `workers` threads, at least one, which serve the sockets of plans. Before this call,
     /// [`Self::apply`] opens no sockets.
     ///
     /// # Errors
-    /// A thread or its runtime cannot be created.
+    /// Fails if a thread or its runtime cannot be created.
     pub fn start(&self, workers: usize) -> io::Result<()> {
         let server = |_| Server {
             handler: self.router(),
@@ -206,9 +207,9 @@ impl Gateway {
         Ok(())
     }
 
-    /// Uses these sockets of another process for their addresses in the next plan, instead of binding new ones, so
-    /// that their accept queues stay. Sockets that the plan does not use are closed. Has no effect before
-    /// [`Self::start`].
+    /// Adds sockets of another process. For the addresses of these sockets, the next plan uses them instead
+    /// of new sockets, so that their accept queues are kept. Sockets that the plan does not use are closed.
+    /// Has no effect before [`Self::start`].
     ///
     /// # Errors
     /// `InvalidInput` for a descriptor that is not a listening TCP socket or a UDP socket.
@@ -226,11 +227,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// Duplicates of all sockets of the plan, for the process that continues with them
+    /// Duplicates of all sockets of the plan, for the process that continues to serve them
     /// ([`Self::inherit_sockets`]). Requires [`Options::keep_duplicates`].
     ///
     /// # Errors
-    /// As dup(2): no file descriptor is left.
+    /// The errors of dup(2), for example if the limit of file descriptors is reached.
     pub fn duplicate_sockets(&self) -> io::Result<Vec<OwnedFd>> {
         let state = self.state();
         let Some((_, listeners, datagrams)) = &state.sockets else {
@@ -241,8 +242,8 @@ impl Gateway {
         Ok(sockets)
     }
 
-    /// Starts draining because another process serves the sockets: health checks stay successful, and UDP sessions
-    /// end at once.
+    /// Starts draining, because another process serves the sockets. Health checks remain successful. UDP
+    /// sessions end at once.
     pub fn hand_over(&self) {
         if let Some((_, _, datagrams)) = &self.state().sockets {
             datagrams.stop_all();
@@ -251,8 +252,8 @@ impl Gateway {
         self.drain.hand_over();
     }
 
-    /// Closes the duplicates of [`Options::keep_duplicates`], so that the system refuses connections once this
-    /// gateway does not accept them. Call it before [`Drain::start`].
+    /// Closes the duplicates of [`Options::keep_duplicates`], so that the system refuses connections once
+    /// this gateway does not accept them. Must be called before [`Drain::start`].
     pub fn close_duplicates(&self) {
         if let Some((_, listeners, datagrams)) = &mut self.state().sockets {
             listeners.close_duplicates();
@@ -271,7 +272,7 @@ impl Gateway {
     }
 
     /// Puts `plan` into service, except on addresses that cannot be bound. Returns an error for each of these
-    /// addresses. The next call tries to bind them again.
+    /// addresses. The next call tries again to bind them.
     ///
     /// # Errors
     /// [`ApplyError::Build`]. The previous plan stays in service.
@@ -297,7 +298,7 @@ impl Gateway {
         let before: Box<BuildCache<P>> = before.unwrap_or_default();
         let builder = Builder::new(&self.live, &self.options.provider, &before);
         let built = builder.build(plan, &slots);
-        // If this plan fails, the next one is compared with the plan in service.
+        // Stored again, because if this plan fails, the next plan must be compared with the plan in service.
         state.parts = Some(before);
         let built = built?;
 
@@ -308,7 +309,8 @@ impl Gateway {
                 .get_or_insert_with(|| Arc::new(ArcSwap::from_pointee(config.clone())));
             wanted.push((port.addresses.clone(), cell.clone()));
         }
-        // Routes must exist before their sockets: publish first, and roll back if a socket cannot be opened.
+        // Routes must exist before their sockets. Therefore the snapshot is published first, and replaced by
+        // the previous one if a socket cannot be opened.
         let before = self.handle.publish(Arc::new(built.snapshot));
         let datagrams = wanted_datagrams(plan, built.datagrams);
         let mut errors = Vec::new();
@@ -330,7 +332,7 @@ impl Gateway {
         Ok(errors)
     }
 
-    /// Replaces the endpoints of all backends. Takes effect at once, without a new plan.
+    /// Replaces the endpoints of all backends. This takes effect at once and requires no new plan.
     pub fn set_endpoints(&self, endpoints: &Endpoints) {
         self.directory.update(endpoints);
     }
@@ -346,14 +348,14 @@ impl Gateway {
         })
     }
 
-    /// A Layer that proxies requests that match a route of the plan's port `port`, and passes others to the
-    /// inner service.
+    /// Creates a Layer that proxies requests that match a route of the plan's port `port`. It passes all
+    /// other requests to the inner service.
     pub fn layer(&self, port: u16) -> GatewayLayer {
         GatewayLayer::new(self.router(), port)
     }
 
-    /// A service that proxies requests that match a route of the plan's port `port`, and replies 404 to
-    /// others.
+    /// Creates a service that proxies requests that match a route of the plan's port `port`. Its response to
+    /// all other requests is 404.
     pub fn service(&self, port: u16) -> PortService {
         PortService::new(self.router(), port)
     }
@@ -381,12 +383,13 @@ impl Gateway {
         self.handle.version()
     }
 
-    /// The policies of the plan in service that cannot be enforced, at the time of each call.
+    /// Lists the policies of the plan in service that cannot be enforced. The list is current at each call of
+    /// [`PolicyFaults::list`].
     pub fn policy_faults(&self) -> PolicyFaults {
         PolicyFaults::new(self.handle.clone())
     }
 
-    /// The drain signal and its state.
+    /// The drain, which also reports whether the gateway is draining.
     pub fn drain(&self) -> &Drain {
         &self.drain
     }
@@ -400,7 +403,8 @@ impl Gateway {
         let sockets = self.state().sockets.take();
         if let Some((workers, listeners, datagrams)) = sockets {
             drop((listeners, datagrams));
-            // A thread stops when its connections are closed. A blocked thread must not delay the shutdown.
+            // A thread ends when its connections are closed. The wait ends at the deadline, so that a
+            // blocked thread cannot delay the shutdown.
             if finished {
                 let joined = tokio::task::spawn_blocking(|| workers.stop());
                 if tokio::time::timeout_at(deadline, joined).await.is_err() {

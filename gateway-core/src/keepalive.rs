@@ -6,13 +6,13 @@ use socket2::TcpKeepalive;
 
 use crate::plan::Keepalive;
 
-/// Times that Linux accepts; it rejects others with `EINVAL`, which would fail the connection.
+/// Range of times that Linux accepts. For other times it returns `EINVAL`, and the connection would fail.
 const TIMES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(32767)];
-/// Numbers of probes that Linux accepts.
+/// Range of the number of probes that Linux accepts.
 const PROBES: [u32; 2] = [1, 127];
 
-/// Socket options for `settings`. An option that is `None` keeps the default of the operating system; others are
-/// limited to the values that Linux accepts.
+/// Socket options for `settings`. An option that is `None` keeps the default of the operating system. Other
+/// options are limited to the values that Linux accepts.
 pub(crate) fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {
     let mut keepalive = TcpKeepalive::new();
     if let Some(idle) = settings.idle {

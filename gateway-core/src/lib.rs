@@ -1,7 +1,7 @@
-//! The data plane of the Towergate gateway, and its parts as tower Layers.
+//! The data plane of the Towergate gateway. Its parts are also available as tower Layers.
 //!
-//! Each step of the request path is a module. Most steps are also Layers for any axum, hyper or tonic
-//! service:
+//! Each step of the request path is a module. Most steps can also be used as Layers in any axum, hyper or
+//! tonic service:
 //!
 //! | step | module | Layers |
 //! |---|---|---|
@@ -19,8 +19,8 @@
 //! TCP and TLS connections are proxied by `stream`, UDP datagrams by `datagram`.
 //!
 //! The modules `balance`, `listen`, `router`, `serve`, `snapshot`, `stream`, `traffic` and `upstream` are
-//! internal: they are public only for benchmarks and tests, and change without notice. The module `gateway`
-//! re-exports their types that are part of the public API.
+//! internal. They are public only for benchmarks and tests, and change without notice. If one of their types
+//! is part of the public API, the module `gateway` re-exports it.
 //!
 //! # Features
 //!
@@ -29,12 +29,13 @@
 //! | `gateway` | yes | plans, serving, balancing, connections to backends, TLS: all modules without a link in the table above |
 //! | `aws-lc-rs` | yes | `Options::default()` with aws-lc-rs as crypto provider; implies `gateway` |
 //!
-//! Without `gateway` the crate contains only the Layers and parsers: no TLS crate, no C compiler, at most
-//! 40 dependencies. Without `aws-lc-rs`, `Options::new` accepts any `rustls::crypto::CryptoProvider`.
+//! Without `gateway`, the crate contains only the Layers and parsers. It then has at most 40 dependencies,
+//! none of which is a TLS crate or requires a C compiler. Without `aws-lc-rs`, `Options::new` accepts any
+//! `rustls::crypto::CryptoProvider`.
 //!
 //! # Example
 //!
-//! A redirect of plain HTTP requests below `/old`, in front of any service:
+//! A redirect of requests below `/old`, in front of any service:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -65,7 +66,7 @@
 //! # }
 //! ```
 
-// Only the gateway uses some parts of the sanitizer.
+// Without the feature `gateway`, some parts of the sanitizer are unused.
 #![cfg_attr(not(feature = "gateway"), allow(dead_code))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

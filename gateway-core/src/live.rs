@@ -1,4 +1,4 @@
-//! State that survives configuration changes, keyed by its parameters.
+//! State that is kept across configuration changes. The key of an instance is the value of its parameters.
 
 use std::any::{Any, TypeId};
 use std::convert::Infallible;
@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use foldhash::HashMap;
 
-/// Shared state keyed by parameters: equal parameters return the same instance. An instance is freed when its
-/// last user drops it. Used when a snapshot is built, never by a request. Clones share the instances.
+/// Shared state with parameters as keys: equal parameters return the same instance. An instance is freed when
+/// its last user drops it. It is used when a snapshot is built, not when a request is served. Clones share
+/// the instances.
 #[derive(Clone, Default)]
 pub struct Live {
     maps: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send>>>>,
@@ -18,7 +19,7 @@ pub struct Live {
 type Known<K, V> = HashMap<K, Weak<V>>;
 
 impl Live {
-    /// Returns the instance for `key`, created by `make` if there is none.
+    /// Returns the instance for `key`. If there is none, `make` creates it.
     pub fn share<K, V>(&self, key: K, make: impl FnOnce(&K) -> Arc<V>) -> Arc<V>
     where
         K: Eq + Hash + Send + 'static,
@@ -28,7 +29,7 @@ impl Live {
         shared.unwrap_or_else(|never| match never {})
     }
 
-    /// Returns the instance for `key`, created by `make` if there is none.
+    /// Returns the instance for `key`. If there is none, `make` creates it.
     ///
     /// # Errors
     /// The error of `make`. The next call tries again.
@@ -46,13 +47,13 @@ impl Live {
         {
             return Ok(value);
         }
-        // Called without the lock: `make` may call `share` for parts of the instance.
+        // The lock is not held, because `make` may call `share` for parts of the instance.
         let made = make(&key)?;
         Ok(self.with(|map: &mut Known<K, V>| {
             if map.len() == map.capacity() {
                 map.retain(|_, value| value.strong_count() > 0);
             }
-            // Another thread may have inserted an instance meanwhile.
+            // Another thread may have inserted an instance in the meantime.
             let known = map.get(&key).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
                 map.insert(key, Arc::downgrade(&made));

@@ -1,9 +1,9 @@
-//! Responses that the gateway makes itself.
+//! Local replies: responses that the gateway itself generates.
 //!
-//! Each of them is a [`LocalReply`]: the sanitizer's 400, a policy's 403, a redirect, the 503 of a
-//! failed backend ([`Error`](crate::Error) converts into one). [`LocalReply::into_response`] is the only
-//! conversion into a response, so a gRPC client always receives `grpc-status`, and the access log always
-//! contains the flag and the details.
+//! Examples of a [`LocalReply`] are the 400 of the sanitizer, the 403 of a policy, a redirect, and the 503 if
+//! a backend failed (an [`Error`](crate::Error) is converted to a [`LocalReply`]).
+//! [`LocalReply::into_response`] is the only conversion to a response. Therefore a gRPC client always
+//! receives `grpc-status`, and the access log always contains the flag and the details.
 //!
 //! ```
 //! use http::{Response, StatusCode};
@@ -29,10 +29,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::http::grpc;
 
-/// Header fields in order.
+/// Header fields, in order.
 pub type HeaderList = Vec<(HeaderName, HeaderValue)>;
 
-/// A response that the gateway makes itself, with its flag and details for the access log.
+/// A response that the gateway itself generates, with its flag and details for the access log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub struct LocalReply {
@@ -40,7 +40,7 @@ pub struct LocalReply {
     pub status: StatusCode,
     /// Body. A gRPC client receives it as `grpc-message`.
     pub body: Bytes,
-    /// Header fields, except `content-length`. Default of `content-type`, if there is a body:
+    /// Header fields, except `content-length`. If there is a body, the default of `content-type` is
     /// `text/plain`.
     pub headers: HeaderList,
     /// Envoy's response flags. Default: none.
@@ -52,7 +52,7 @@ pub struct LocalReply {
 }
 
 impl LocalReply {
-    /// A reply without a body.
+    /// Creates a reply without a body.
     pub fn new(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -69,8 +69,8 @@ impl LocalReply {
         Self::new(StatusCode::FORBIDDEN, details)
     }
 
-    /// The reply of Envoy's codec to a malformed request: the reason phrase as body, the flag `DPE`, and
-    /// `connection: close`.
+    /// The reply that Envoy's codec sends for a malformed request. Its body is the reason phrase, its flag is
+    /// `DPE`, and it has `connection: close`.
     pub fn codec_error(status: StatusCode, reason: &'static str, details: &'static str) -> Self {
         Self::new(status, details)
             .with_body(reason)
@@ -78,12 +78,12 @@ impl LocalReply {
             .closing()
     }
 
-    /// The reply of Envoy's codec with status 400.
+    /// The reply with status 400 that Envoy's codec sends for a malformed request.
     pub fn malformed(details: &'static str) -> Self {
         Self::codec_error(StatusCode::BAD_REQUEST, "Bad Request", details)
     }
 
-    /// A redirect to `location`.
+    /// Creates a redirect to `location`.
     pub fn redirect(status: StatusCode, location: HeaderValue, details: &'static str) -> Self {
         Self::new(status, details).with_header(LOCATION, location)
     }
@@ -128,12 +128,12 @@ impl LocalReply {
         self
     }
 
-    /// Closes an HTTP/1 connection after the reply.
+    /// Makes an HTTP/1 connection close after the reply.
     pub fn closing(self) -> Self {
         self.with_header(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// Keeps the connection open after the reply: the opposite of [`closing`](Self::closing).
+    /// Makes the connection stay open after the reply. This is the opposite of [`closing`](Self::closing).
     pub fn keep_open(mut self) -> Self {
         self.headers.retain(|(name, _)| name != CONNECTION);
         self
@@ -147,13 +147,13 @@ impl LocalReply {
             .map(|(_, value)| value)
     }
 
-    /// Converts the reply into the response to a request with the header fields `request`.
+    /// Converts the reply to the response to a request with the header fields `request`.
     pub fn into_response_to<B: From<Bytes>>(self, request: &HeaderMap) -> Response<B> {
         self.into_response(grpc::is_grpc(request))
     }
 
-    /// Converts the reply into a response. A gRPC client receives 200, `grpc-status`, the body as
-    /// `grpc-message`, and no body (gRPC over HTTP/2, "Trailers-Only").
+    /// Converts the reply to a response. A gRPC client receives the status 200, `grpc-status`, and the text
+    /// of the body as `grpc-message`, but no body ("Trailers-Only" in the specification gRPC over HTTP/2).
     pub fn into_response<B: From<Bytes>>(self, grpc: bool) -> Response<B> {
         let body = if grpc {
             Bytes::new()

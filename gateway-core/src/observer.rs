@@ -1,4 +1,4 @@
-//! Events of the data plane: the source of metrics.
+//! Events of the data plane, from which metrics are computed.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -32,7 +32,8 @@ use std::time::Duration;
 use crate::access_log::Entry;
 use crate::plan::{BackendId, ListenerId};
 
-/// Receives [`Event`]s on the worker where they occur. Must neither block nor take a shared lock.
+/// Receives [`Event`]s. It is called on the worker on which the event occurs, and must neither block nor lock
+/// shared state.
 pub trait Observer: Send + Sync + 'static {
     /// Receives an event.
     fn observe(&self, event: &Event<'_>);
@@ -43,7 +44,7 @@ impl Observer for () {
     fn observe(&self, _event: &Event<'_>) {}
 }
 
-/// An event of the data plane. Ports are listener ports of the plan.
+/// An event of the data plane. Port numbers are those of the listener ports in the plan.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -51,34 +52,34 @@ pub enum Event<'a> {
     ConnectionOpened(u16),
     /// A client connection on this port ended.
     ConnectionClosed(u16),
-    /// A client connection was rejected: the limit of the listener is reached.
+    /// A client connection was rejected, because the connection limit of the listener is reached.
     ConnectionRefused(u16),
-    /// A client connection was closed because its PROXY header is missing or invalid, with the reason.
+    /// A client connection was closed, because its PROXY header is missing or invalid. Contains the reason.
     ProxyRejected(u16, &'static str),
-    /// A PROXY header arrived on a port without PROXY protocol, from this address.
+    /// A connection from this address began with a PROXY header on a port without PROXY protocol.
     UnexpectedProxyHeader(u16, SocketAddr),
-    /// A TLS handshake succeeded: port, listener, TLS version, whether a session was resumed.
+    /// A TLS handshake succeeded. Contains port, listener, TLS version, and whether a session was resumed.
     TlsHandshake(u16, &'a ListenerId, &'static str, bool),
-    /// A TLS handshake failed, with the reason.
+    /// A TLS handshake failed. Contains the reason.
     TlsFailed(u16, &'static str),
-    /// A client sent invalid HTTP, with the reason.
+    /// A client sent invalid HTTP. Contains the reason.
     CodecError(u16, &'static str),
-    /// An HTTP/2 connection was closed because of abuse, with the kind of abuse.
+    /// A connection was closed because of abuse. Contains the kind of abuse.
     Abuse(u16, &'static str),
-    /// A request completed, or the client disconnected.
+    /// A request has completed, or the client has disconnected.
     Request(&'a ListenerId, &'a Entry),
-    /// A proxied TCP connection or a datagram session ended, or no backend was reached. The route in the
+    /// A proxied TCP connection or a datagram session ended, or could not reach a backend. The route in the
     /// entry identifies the kind.
     Stream(&'a ListenerId, &'a Entry),
     /// A datagram session started on this port.
     SessionOpened(u16),
     /// A datagram session on this port ended.
     SessionClosed(u16),
-    /// A datagram was dropped on this port, with the reason.
+    /// A datagram was dropped on this port. Contains the reason.
     DatagramDropped(u16, &'static str),
-    /// A connection to an endpoint was opened within this duration.
+    /// A connection to an endpoint was opened. Contains the time that this took.
     UpstreamConnected(&'a BackendId, Duration),
-    /// A connection to an endpoint failed to open.
+    /// Opening a connection to an endpoint failed.
     UpstreamConnectFailed(&'a BackendId),
     /// A connection to an endpoint ended.
     UpstreamClosed(&'a BackendId),

@@ -1,8 +1,8 @@
 //! Writes metrics in the text format of Prometheus (version 0.0.4).
 //!
 //! The data plane and the controller write their metrics with [`TextWriter`]. The crate `prometheus-client`
-//! writes OpenMetrics, which appends `_total` to the name of every counter. Envoy's names lack this suffix,
-//! and dashboards for Envoy must keep working.
+//! is not used, because it writes OpenMetrics, which appends `_total` to the name of every counter. Envoy's
+//! names do not have this suffix, and dashboards for Envoy must remain usable.
 //!
 //! ```
 //! use towergate_core::prometheus::{Labels, MetricType, TextWriter};
@@ -45,12 +45,12 @@ impl Display for MetricType {
     }
 }
 
-/// The labels of a sample, with escaped values. Ordered by their string form.
+/// The labels of a sample, with escaped values. They are ordered by their text form.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Labels(String);
 
 impl Labels {
-    /// Creates labels with one label. [`Self::default`] has none.
+    /// Creates labels that consist of one label. [`Self::default`] has none.
     pub fn new(name: &str, value: &str) -> Self {
         Self::default().with(name, value)
     }
@@ -77,7 +77,7 @@ pub struct TextWriter {
 }
 
 impl TextWriter {
-    /// Starts a family. Its samples follow.
+    /// Starts a family. Its samples must follow.
     pub fn family(&mut self, name: &str, kind: MetricType, help: &str) {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -91,8 +91,8 @@ impl TextWriter {
         };
     }
 
-    /// Writes the samples of a histogram. `buckets` are not cumulative. The last bucket has no upper bound in
-    /// `bounds`.
+    /// Writes the samples of a histogram. `buckets` contains the count of each bucket, not cumulative counts.
+    /// `bounds` contains the upper bounds of all buckets except the last one, which has no upper bound.
     pub fn histogram(
         &mut self,
         name: &str,

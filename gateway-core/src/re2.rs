@@ -1,8 +1,8 @@
-//! Translation of RE2's syntax into that of the `regex` crate.
+//! Translates RE2's syntax to that of the `regex` crate.
 //!
-//! Gateway API and Envoy Gateway promise RE2 for regular expressions. The `regex` crate has the same design and
-//! nearly the same syntax: flags such as `(?i)`, groups, repetitions and Unicode classes such as `\pL` and
-//! `\p{Greek}` are equal. [`translate`] converts the differences in syntax:
+//! Gateway API and Envoy Gateway specify RE2 for regular expressions. The `regex` crate has the same design
+//! and nearly the same syntax: flags such as `(?i)`, groups, repetitions and Unicode classes such as `\pL`
+//! and `\p{Greek}` are the same. [`translate`] converts the syntax that differs:
 //!
 //! | RE2 | `regex` crate |
 //! |---|---|
@@ -26,13 +26,13 @@
 /// Maximum count of a repetition in RE2.
 const MAX_REPEAT: u32 = 1000;
 
-/// Names of classes in brackets (RE2, "ASCII character classes").
+/// Names of ASCII classes in brackets (RE2, "ASCII character classes").
 const ASCII_CLASSES: [&str; 14] = [
     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
     "space", "upper", "word", "xdigit",
 ];
 
-/// What RE2 rejects and the `regex` crate would accept.
+/// Reason why RE2 rejects an expression that the `regex` crate would accept.
 type Defect = &'static str;
 
 /// A part of an expression.
@@ -47,7 +47,7 @@ enum Piece {
 /// Translates an expression. Invalid expressions remain invalid.
 ///
 /// # Errors
-/// RE2 rejects the expression, and the `regex` crate would accept it.
+/// Fails if RE2 rejects the expression but the `regex` crate would accept it.
 pub(crate) fn translate(expression: &str) -> Result<String, regex::Error> {
     let defect = |defect| regex::Error::Syntax(format!("{defect} in {expression:?}"));
     let mut out = String::with_capacity(expression.len() + 8);
@@ -68,7 +68,7 @@ pub(crate) fn translate(expression: &str) -> Result<String, regex::Error> {
     Ok(out)
 }
 
-/// Translates the first piece of a text that is not empty. Returns the text that follows.
+/// Translates the first piece of `text`, which must not be empty. Returns the text after the piece.
 fn push_piece<'e>(out: &mut String, text: &'e str) -> Result<(Piece, &'e str), Defect> {
     let first = text.chars().next().unwrap_or_default();
     let left = &text[first.len_utf8()..];
@@ -96,7 +96,7 @@ fn push_piece<'e>(out: &mut String, text: &'e str) -> Result<(Piece, &'e str), D
     Ok((Piece::Other, left))
 }
 
-/// Copies `{n}`, `{n,}` or `{n,m}` after its `{`.
+/// Copies the part of `{n}`, `{n,}` or `{n,m}` that follows the `{`.
 fn push_repetition<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     let (counts, rest) = text.split_once('}').unwrap_or((text, ""));
     let is_large = |count: &str| {
@@ -115,14 +115,14 @@ fn push_repetition<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defec
     Ok(rest)
 }
 
-/// Escapes the text before `\E`, or all of it. Returns the text that follows.
+/// Escapes the text up to `\E`, or the whole text if there is no `\E`. Returns the text that follows.
 fn push_quoted<'e>(out: &mut String, text: &'e str) -> &'e str {
     let (literal, rest) = text.split_once("\\E").unwrap_or((text, ""));
     out.push_str(&regex::escape(literal));
     rest
 }
 
-/// Translates an escape after its `\`.
+/// Translates the part of an escape that follows the `\`.
 fn push_escape<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     let Some(first) = text.chars().next() else {
         out.push('\\');
@@ -133,7 +133,7 @@ fn push_escape<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
         'p' | 'P' => return Ok(push_property(out, first == 'P', left)),
         '0'..='7' => return push_octal(out, text),
         'u' | 'U' => return Err("an escape that RE2 does not have"),
-        // An escaped one is a boundary of a word.
+        // Written without `\`: with it, the `regex` crate treats the character as a word boundary.
         '<' | '>' => out.push(first),
         'x' => {
             let len = match left.strip_prefix('{') {
@@ -153,7 +153,8 @@ fn push_escape<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     Ok(left)
 }
 
-/// Translates up to three octal digits. A single digit other than 0 is a backreference.
+/// Translates up to three octal digits. A single digit other than 0 would be a backreference, which is an
+/// error.
 fn push_octal<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     let is_octal = |byte: &u8| (b'0'..=b'7').contains(byte);
     let (digits, rest) = text.split_at(text.bytes().take(3).take_while(is_octal).count());
@@ -165,7 +166,7 @@ fn push_octal<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     Ok(rest)
 }
 
-/// Translates a Unicode class after its `\p` or `\P`.
+/// Translates the part of a Unicode class that follows the `\p` or `\P`.
 fn push_property<'e>(out: &mut String, negated: bool, text: &'e str) -> &'e str {
     let braced = text.strip_prefix('{').and_then(|text| text.split_once('}'));
     let (name, rest) =
@@ -183,7 +184,7 @@ fn push_property<'e>(out: &mut String, negated: bool, text: &'e str) -> &'e str 
     rest
 }
 
-/// Translates the start of a group after its `(?`.
+/// Translates the part of a group that follows the `(?`.
 fn push_group<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     let is_word = |name: &str| {
         let mut bytes = name.bytes();
@@ -209,7 +210,7 @@ fn push_group<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     Ok(rest)
 }
 
-/// Translates a class after its `[`.
+/// Translates the part of a class that follows the `[`.
 fn push_class<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     out.push('[');
     let mut rest = text;
@@ -230,7 +231,7 @@ fn push_class<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     Ok(rest)
 }
 
-/// Translates the first class, range or character within a class.
+/// Translates the first item of a class: a class, a range or a character.
 fn push_class_item<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     if let Some((name, rest)) = text
         .strip_prefix("[:")
@@ -257,7 +258,7 @@ fn push_class_item<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defec
     }
 }
 
-/// Translates the first character of a text within a class.
+/// Translates the first character of `text`, which is inside a class.
 fn push_class_char<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     let first = text.chars().next().unwrap_or_default();
     let left = &text[first.len_utf8()..];
@@ -269,7 +270,7 @@ fn push_class_char<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defec
     Ok(left)
 }
 
-/// Whether `{`, which has been read, begins a repetition: `{n}`, `{n,}` or `{n,m}`.
+/// Whether the `{` before `text` begins a repetition: `{n}`, `{n,}` or `{n,m}`.
 fn begins_repetition(text: &str) -> bool {
     let Some((inside, _)) = text.split_once('}') else {
         return false;
@@ -287,7 +288,7 @@ mod tests {
 
     use crate::text::TextMatch;
 
-    /// RE2, "Syntax": expressions with a matching and a non-matching string.
+    /// The expressions of RE2's documentation ("Syntax"), each with a matching and a non-matching string.
     #[test]
     fn expressions_in_the_syntax_of_re2_match_as_in_re2() {
         for (expression, yes, no) in [

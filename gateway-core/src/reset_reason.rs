@@ -1,4 +1,4 @@
-//! Why a request to a backend was reset before the head of a response, and Envoy's reply.
+//! Reasons of resets of requests to backends before the response head, and Envoy's replies.
 
 use std::io::{Error as IoError, ErrorKind};
 
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::LocalReply;
 
-/// Reason of a reset before the head of a response.
+/// Reason why a request to a backend was reset before the response head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ResetReason {
     Overflow,
@@ -42,7 +42,8 @@ impl ResetReason {
         }
     }
 
-    /// The flags if no retry was left. An overflow is not retried.
+    /// The response flags if no retry was left. Requests that exceed a limit are not retried, so their flag
+    /// does not change.
     pub(crate) fn flag_without_retries(self) -> &'static str {
         match self {
             Self::Overflow => "UO",
@@ -69,7 +70,7 @@ impl ResetReason {
             .with_flag(self.flag())
     }
 
-    /// The body of the reply after retries.
+    /// The body of the reply if the request was retried.
     pub(crate) fn body_after_retries(self) -> String {
         self.body("retried and the latest reset reason")
     }
@@ -87,7 +88,7 @@ impl ResetReason {
     }
 }
 
-/// The reply to a failed connect. As in Envoy, the details contain the text of the system's error.
+/// The reply if connecting failed. As in Envoy, the details contain the error message of the system.
 pub(crate) fn connect_failure(error: &IoError) -> LocalReply {
     let cause = match error.kind() {
         ErrorKind::ConnectionRefused => "Connection_refused".to_owned(),

@@ -6,11 +6,11 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Timer whose deadline may change with each poll, as for consecutive requests on a connection.
+/// Timer whose deadline may be different at each poll, for example for consecutive requests on a connection.
 ///
-/// A reset of a timer costs more than a poll. An earlier deadline resets the timer immediately; a later
-/// deadline resets it only when it fires early. A thousand requests with a timeout of 15 s on one connection
-/// therefore need one timer.
+/// Resetting a timer is more expensive than polling it. If the deadline moves to an earlier time, the timer
+/// is reset immediately. If the deadline moves to a later time, the timer fires too early and is reset only
+/// then. Therefore a thousand consecutive requests with a timeout of 15 s rarely reset the timer.
 #[derive(Debug)]
 pub(crate) struct ReusableTimer {
     sleep: Pin<Box<Sleep>>,
@@ -19,7 +19,7 @@ pub(crate) struct ReusableTimer {
 }
 
 impl ReusableTimer {
-    /// Creates a timer that fires at `at` unless polled for another time.
+    /// Creates a timer that fires at `at`, unless it is polled for another time.
     pub(crate) fn new(at: Instant) -> Self {
         Self {
             sleep: Box::pin(sleep_until(at)),
@@ -27,7 +27,7 @@ impl ReusableTimer {
         }
     }
 
-    /// Ready at `at`. The task may be woken earlier.
+    /// Ready when the time `at` is reached. The task may be woken earlier.
     pub(crate) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if at < self.sleep.deadline() {
             self.set(at);
@@ -43,7 +43,7 @@ impl ReusableTimer {
 
     fn set(&mut self, at: Instant) {
         self.sleep.as_mut().reset(at);
-        // A timer that has fired has dropped its waker.
+        // The timer drops its waker when it fires, so the waker must be registered again.
         self.waker = None;
     }
 
@@ -52,7 +52,8 @@ impl ReusableTimer {
         if registered && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        // Unconstrained: the timer does not register the waker of a task without cooperative budget.
+        // Polled without the cooperative budget: if the budget is used up, the timer would not register the
+        // waker.
         let sleep = pin!(tokio::task::unconstrained(self.sleep.as_mut()));
         let fired = sleep.poll(cx);
         self.waker = fired.is_pending().then(|| cx.waker().clone());

@@ -1,4 +1,4 @@
-//! Parsed values that are compared, hashed and serialized as their source text.
+//! Parsed values that retain their source text.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,13 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::re2;
 
-/// A parsed value that is compared, hashed and serialized as its source text.
+/// A parsed value. Comparing, hashing and serializing it use its source text.
 ///
 /// Adds `Eq`, `Ord`, `Hash` and serde to types that lack them, for example [`Regex`] and [`HeaderName`].
 #[derive(Clone)]
 pub struct Text<T>(T);
 
-/// A value that keeps its source text.
+/// A value that can return its source text.
 pub trait Source {
     /// Source text.
     fn source(&self) -> &str;
@@ -37,7 +37,7 @@ impl Source for HeaderName {
 }
 
 impl Source for HeaderValue {
-    /// Values in a plan are visible ASCII. Any other value has an empty source text.
+    /// Values in a plan consist of visible ASCII. The source text of any other value is empty.
     fn source(&self) -> &str {
         self.to_str().unwrap_or_default()
     }
@@ -126,28 +126,28 @@ where
     }
 }
 
-/// Match of a string (Envoy Gateway `StringMatch`; Gateway API `Exact` and `RegularExpression`).
+/// Condition on a string (Envoy Gateway `StringMatch`; Gateway API `Exact` and `RegularExpression`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum TextMatch {
-    /// The string equals this value, case-sensitively.
+    /// The string equals this value. Upper and lower case differ.
     Exact(String),
     /// The string starts with this value.
     Prefix(String),
     /// The string ends with this value.
     Suffix(String),
-    /// The whole string matches this expression, which is anchored (`^(?:…)$`) when it is parsed.
+    /// The whole string matches this expression. The expression is anchored (`^(?:…)$`) when it is parsed.
     Regex(Text<Regex>),
 }
 
 impl TextMatch {
-    /// Compiles an expression in RE2's syntax with anchors. Maximum compiled size: 1 MiB. Differences from RE2:
-    /// `\d`, `\w`, `\s` and `\b` are those of Unicode; `\C` is invalid.
+    /// Compiles an expression in RE2's syntax, and anchors it. Maximum compiled size: 1 MiB. There are two
+    /// differences from RE2: `\d`, `\w`, `\s` and `\b` are those of Unicode, and `\C` is invalid.
     ///
     /// # Errors
-    /// The expression is invalid or exceeds the maximum size.
+    /// Fails if the expression is invalid or exceeds the maximum size.
     pub fn regex(expression: &str) -> Result<Self, regex::Error> {
-        // Parsed without anchors first: `a)|(b` is invalid, but the anchors would make it valid and match
-        // parts of a string.
+        // The expression is first parsed without anchors. Otherwise an invalid expression such as `a)|(b`
+        // would become valid through the anchors, and would match parts of a string.
         let expression = re2::translate(expression)?;
         Regex::new(&expression)?;
         let anchored = regex::RegexBuilder::new(&format!("^(?:{expression})$"))
@@ -156,10 +156,10 @@ impl TextMatch {
         Ok(Self::Regex(anchored.into()))
     }
 
-    /// Compiles an expression in RE2's syntax, without anchors.
+    /// Compiles an expression in RE2's syntax without anchoring it.
     ///
     /// # Errors
-    /// The expression is invalid or too large.
+    /// Fails if the expression is invalid or too large.
     pub fn search(expression: &str) -> Result<Regex, regex::Error> {
         Regex::new(&re2::translate(expression)?)
     }

@@ -9,33 +9,34 @@
 //! | [`Expired::ClientStream`] | maximum stream duration of the listener | the head of the request | the last byte of the response | `router/timers.rs` |
 //! | [`Expired::Idle`] | idle timeout of the listener or the rule | progress of either side | the last byte of the response | `router/timers.rs` |
 //!
-//! The limits of the client's side enclose those of the backend's side: a request may take several attempts, and the
-//! stream of the backend ends before the response if a policy delays the end of the response. [`Error::reply`] is the
-//! one table of statuses, flags and details.
+//! The limits of the client's side include those of the backend's side: a request may consist of several
+//! attempts, and a policy may delay the response after the stream of the backend has ended. [`Error::reply`]
+//! contains the statuses, flags and details of all limits.
 //!
-//! Not here: the limits of connections (`serve/timers.rs`), which also apply while there is no request, and the time
-//! in which a client accepts no data (`serve/stream_task.rs`), during which bodies are not polled.
+//! Two kinds of limits are implemented elsewhere. The limits of connections (`serve/timers.rs`) also apply
+//! while there is no request. The limit on the time for which a client accepts no data
+//! (`serve/stream_task.rs`) applies while bodies are not polled.
 
 use tokio::time::Instant;
 
 use crate::{Error, LocalReply};
 
-/// A time limit that has expired. Of two that expire at the same time, the first one in this order counts.
+/// A time limit that has expired. If two limits expire at the same time, the one that is listed first counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, thiserror::Error)]
 pub(crate) enum Expired {
     /// The request was not complete in time.
     #[error("the request timeout has expired")]
     Request,
-    /// No response began in time.
+    /// No response began in time after the request was complete.
     #[error("the response timeout has expired")]
     Response,
     /// No response to an attempt began in time.
     #[error("the timeout of the attempt has expired")]
     Attempt,
-    /// The maximum duration of the backend's stream.
+    /// The maximum duration of the backend's stream has been reached.
     #[error("maximum stream duration reached")]
     BackendStream,
-    /// The maximum duration of the client's stream.
+    /// The maximum duration of the client's stream has been reached.
     #[error("the maximum duration of the stream has been reached")]
     ClientStream,
     /// Neither side made progress in time.
@@ -44,7 +45,7 @@ pub(crate) enum Expired {
 }
 
 impl Expired {
-    /// The error for this limit. `complete`: the whole request has been read.
+    /// The error for this limit. `complete`: the request has been read completely.
     pub(crate) fn error(self, complete: bool) -> Error {
         match self {
             Self::Request => Error::RequestTimeout,
@@ -56,13 +57,13 @@ impl Expired {
         }
     }
 
-    /// The flag and the details of a stream that ends by this limit after the head of its response.
+    /// The reply for this limit if the response head has been sent. Only its flag and details are used.
     pub(crate) fn after_head(self) -> LocalReply {
         self.error(true).reply()
     }
 }
 
-/// A limit, and the time at which it expires.
+/// Time at which a limit expires, and the limit.
 pub(crate) type ExpiresAt = (Instant, Expired);
 
 /// The limit that expires first.

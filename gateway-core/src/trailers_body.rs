@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 
 use crate::{Body, BoxError};
 
-/// A body that passes its trailers to `edit`. Data are not changed.
+/// A body that passes its trailers to `edit`. Data frames are unchanged.
 pub(crate) struct TrailersBody<F> {
     body: Body,
     edit: F,

@@ -1,9 +1,9 @@
-//! Addresses that can be those of a client.
+//! Addresses that a client can have.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Converts an IPv4-mapped address to IPv4. `None` for an unspecified, multicast or broadcast address:
-/// it is the address of no host (RFC 1122, section 3.2.1.3; RFC 4291, sections 2.5.2 and 2.7).
+/// Converts an IPv4-mapped IPv6 address to IPv4. `None` for an unspecified, multicast or broadcast address,
+/// because no host has these addresses (RFC 1122, section 3.2.1.3; RFC 4291, sections 2.5.2 and 2.7).
 pub(crate) fn unicast(ip: IpAddr) -> Option<IpAddr> {
     let ip = ip.to_canonical();
     let other = ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST;
