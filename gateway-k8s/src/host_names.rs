@@ -29,13 +29,13 @@ use crate::objects::{ObjectKey, Objects};
 /// A host name in a field.
 struct HostName {
     field: String,
-    /// Lower case, without a dot at the end.
+    /// Host name in lower case, without a dot at the end.
     host: String,
-    /// The effect of a missing address.
+    /// Effect of an unresolved name, as a clause of a message.
     effect: &'static str,
 }
 
-/// All host names, in lower case. IP addresses are not names.
+/// All host names, in lower case. IP addresses are left out.
 pub fn all(objects: &Objects) -> BTreeSet<String> {
     let backends = objects.backends.values();
     let backends = backends.flat_map(|backend| of_backend(&backend.spec));
@@ -104,7 +104,8 @@ fn of_backend(spec: &BackendSpec) -> impl Iterator<Item = HostName> {
     })
 }
 
-/// The hosts of the URLs that the gateway calls; with `backendRefs` it calls the backends instead.
+/// The host names in URLs that the gateway calls. URLs with `backendRefs` are left out, because their
+/// backends are called instead.
 fn of_policy(spec: &SecurityPolicySpec) -> Vec<HostName> {
     let mut names = Vec::new();
     let mut add = |field: String, url: &Option<String>, effect| {
@@ -139,7 +140,7 @@ fn of_policy(spec: &SecurityPolicySpec) -> Vec<HostName> {
 }
 
 impl HostName {
-    /// `None` if `host` is an IP address.
+    /// Creates the host name; `None` if `host` is an IP address.
     fn new(field: String, host: &str, effect: &'static str) -> Option<Self> {
         let is_address = host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok();
         let host = host.trim_end_matches('.').to_ascii_lowercase();

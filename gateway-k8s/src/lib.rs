@@ -8,13 +8,13 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`decode`], [`source`], [`yaml`] | objects from text and folders, each with file and line |
+//! | [`decode`], [`source`], [`yaml`] | objects from text and folders, each with its file and line |
 //! | [`objects`], [`api`] | typed objects of Gateway API and Kubernetes |
 //! | [`mod@resolve`] | plan, endpoints, statuses and diagnostics |
 //! | [`status`] | conditions of Gateway API |
 //! | [`finding`] | the codes of all diagnostics, with advice |
 //! | [`ingress`] | Ingresses of ingress-nginx as objects of Gateway API, with a verdict for each annotation |
-//! | [`host_names`] | the hosts of a configuration and the listeners that serve them |
+//! | [`host_names`] | host names that the data plane looks up |
 //! | [`wire`] | the encoding of plans that a controller sends to data planes |
 //!
 //! # Example

@@ -1,4 +1,4 @@
-//! Messages for users: one line each, even if they quote several lines.
+//! Messages for users. A message is one line, even if it quotes several lines.
 
 /// `text` on one line: each line break, with the spaces around it, becomes one space.
 pub(crate) fn one_line(text: &str) -> String {
@@ -11,8 +11,8 @@ pub(crate) fn one_line(text: &str) -> String {
     lines.join(" ")
 }
 
-/// The error of the regular-expression parser shows the expression with a mark below it, and the
-/// cause in the last line. Only that line is used: messages quote the expression or name its field.
+/// Removes the drawing from errors of the regular-expression parser: the expression with a mark below it.
+/// Only the cause remains, because messages quote the expression or name its field.
 fn without_drawings(text: &str) -> String {
     const BEGIN: &str = "regex parse error:\n";
     const END: &str = "\nerror: ";

@@ -110,7 +110,7 @@ impl Origin {
     }
 }
 
-/// All objects as written. A copy shares them.
+/// All objects as written. A clone shares them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Objects {
     /// `gateway.networking.k8s.io` GatewayClass.
@@ -164,7 +164,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Removes the policies of a file that have placeholder names: their last good versions are in
+    /// Removes the policies of a file that have placeholder names, because their last good versions are in
     /// service. An empty `kind` selects every kind.
     pub(crate) fn remove_nameless_policies(&mut self, kind: &str, file: &str) {
         macro_rules! remove {

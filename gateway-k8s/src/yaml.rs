@@ -38,7 +38,7 @@ fn block(out: &mut String, value: &Value, indent: usize, fresh: bool) {
     }
 }
 
-/// Writes the value of a key: on the same line, or below it.
+/// Writes the value of a key, on the line of the key or below it.
 fn below(out: &mut String, value: &Value, indent: usize) {
     let nested = match value {
         Value::Object(map) => !map.is_empty(),

@@ -17,7 +17,7 @@ objects! {
         pub external_name: Option<String>,
         /// Ports.
         pub ports: Vec<ServicePort>,
-        /// Labels of its pods.
+        /// Labels of the pods of the Service.
         pub selector: BTreeMap<String, String>,
     }
 
@@ -69,11 +69,11 @@ objects! {
 
     /// Conditions of an endpoint. An absent `ready` means ready.
     pub struct EndpointConditions {
-        /// Whether it accepts traffic.
+        /// Whether the endpoint accepts traffic.
         pub ready: Option<bool>,
-        /// Whether it responds, also while it terminates.
+        /// Whether the endpoint responds to requests, even while it terminates.
         pub serving: Option<bool>,
-        /// Whether it is terminating.
+        /// Whether the endpoint is terminating.
         pub terminating: Option<bool>,
     }
 

@@ -19,13 +19,13 @@ objects! {
 
     /// `spec` of a Gateway.
     pub struct GatewaySpec {
-        /// Name of its GatewayClass.
+        /// Name of the GatewayClass.
         pub gateway_class_name: String,
         /// Listeners.
         pub listeners: Vec<Listener>,
         /// Requested addresses.
         pub addresses: Vec<GatewaySpecAddress>,
-        /// Metadata of the objects that are created for it.
+        /// Metadata of the objects that are created for the Gateway.
         pub infrastructure: Option<GatewayInfrastructure>,
         /// ListenerSets that may add listeners.
         pub allowed_listeners: Option<AllowedListeners>,
@@ -39,7 +39,7 @@ objects! {
     pub struct Listener {
         /// Name, unique in the Gateway.
         pub name: String,
-        /// Hostname; absent or empty: all.
+        /// Hostname; absent or empty: all hostnames.
         pub hostname: Option<String>,
         /// Port.
         pub port: i32,
@@ -49,7 +49,7 @@ objects! {
         pub tls: Option<ListenerTlsConfig>,
         /// Routes that may attach.
         pub allowed_routes: Option<AllowedRoutes>,
-        /// Filters of all requests, before a route is matched (GEP-5224).
+        /// Filters that apply to all requests, before a route is matched (GEP-5224).
         pub filters: Option<Box<ListenerFilters>>,
     }
 
@@ -84,7 +84,7 @@ objects! {
     pub struct AllowedRoutes {
         /// Namespaces.
         pub namespaces: Option<RouteNamespaces>,
-        /// Kinds; empty: all kinds that the protocol supports.
+        /// Kinds of routes; empty: all kinds that the protocol supports.
         pub kinds: Vec<RouteGroupKind>,
     }
 
@@ -106,12 +106,12 @@ objects! {
 
     /// A requested address of a Gateway.
     pub struct GatewaySpecAddress {
-        /// `IPAddress` (the default), `Hostname`, or a name of the implementation.
+        /// `IPAddress` (the default), `Hostname`, or an implementation-specific type.
         #[serde(rename = "type")]
         pub kind: Option<String>,
-        /// Address; absent: any of the type.
+        /// Address; absent: any address of the type.
         pub value: Option<String>,
-        /// From where it is reachable (GEP-5093): `Cluster`, or a name of the implementation.
+        /// From where the address is reachable (GEP-5093): `Cluster`, or an implementation-specific value.
         pub routability: Option<String>,
     }
 
@@ -133,19 +133,19 @@ objects! {
 
     /// TLS for all listeners of a Gateway.
     pub struct GatewayTlsConfig {
-        /// TLS to backends.
+        /// TLS of connections to backends.
         pub backend: Option<GatewayBackendTls>,
-        /// TLS of clients.
+        /// TLS of connections from clients.
         pub frontend: Option<FrontendTlsConfig>,
     }
 
-    /// TLS to backends.
+    /// TLS of connections to backends.
     pub struct GatewayBackendTls {
         /// Client certificate of the gateway.
         pub client_certificate_ref: Option<SecretObjectReference>,
     }
 
-    /// TLS of clients.
+    /// TLS of connections from clients.
     pub struct FrontendTlsConfig {
         /// Settings of ports that have no settings of their own.
         pub default: Option<FrontendTls>,
@@ -153,7 +153,7 @@ objects! {
         pub per_port: Vec<FrontendTlsOfPort>,
     }
 
-    /// TLS of clients of one port.
+    /// TLS of connections from clients to one port.
     pub struct FrontendTlsOfPort {
         /// The port.
         pub port: i32,
@@ -161,7 +161,7 @@ objects! {
         pub tls: Option<FrontendTls>,
     }
 
-    /// TLS of clients.
+    /// TLS of connections from clients.
     pub struct FrontendTls {
         /// Validation of client certificates.
         pub validation: Option<FrontendTlsValidation>,

@@ -15,11 +15,11 @@ objects! {
     pub struct GrpcRouteRule {
         /// Name, unique in the route.
         pub name: Option<String>,
-        /// Matches, of which one must apply; empty: every call.
+        /// Matches, of which one must apply. Empty: the rule applies to every call.
         pub matches: Vec<GrpcRouteMatch>,
-        /// Filters of its calls.
+        /// Filters of the calls of the rule.
         pub filters: Vec<GrpcRouteFilter>,
-        /// Backends of its calls.
+        /// Backends of the calls of the rule.
         pub backend_refs: Vec<GrpcBackendRef>,
         /// Session persistence (GEP-1619).
         pub session_persistence: Option<Box<SessionPersistence>>,
@@ -46,7 +46,7 @@ objects! {
 
     /// A filter of a rule or a backendRef of a GRPCRoute.
     pub struct GrpcRouteFilter {
-        /// Type: the field that is set.
+        /// Type, which names the field that is set.
         #[serde(rename = "type")]
         pub kind: String,
         /// `RequestHeaderModifier`.
@@ -55,7 +55,7 @@ objects! {
         pub response_header_modifier: Option<HeaderModifier>,
         /// `RequestMirror`.
         pub request_mirror: Option<RequestMirror>,
-        /// `ExtensionRef`: a filter of the implementation.
+        /// `ExtensionRef`: an implementation-specific filter.
         pub extension_ref: Option<LocalObjectReference>,
     }
 }

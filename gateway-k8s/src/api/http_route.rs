@@ -16,9 +16,9 @@ objects! {
         pub name: Option<String>,
         /// Matches, of which one must apply. Default: the path prefix `/`.
         pub matches: Vec<HttpRouteMatch>,
-        /// Filters of its requests and responses.
+        /// Filters of requests and responses of the rule.
         pub filters: Vec<HttpRouteFilter>,
-        /// Backends of its requests.
+        /// Backends of the requests of the rule.
         pub backend_refs: Vec<HttpBackendRef>,
         /// Timeouts (GEP-1742).
         pub timeouts: Option<Box<HttpRouteTimeouts>>,
@@ -62,7 +62,7 @@ objects! {
 
     /// A filter of a rule or a backendRef of an HTTPRoute.
     pub struct HttpRouteFilter {
-        /// Type: the field that is set.
+        /// Type, which names the field that is set.
         #[serde(rename = "type")]
         pub kind: String,
         /// `RequestHeaderModifier`.
@@ -79,17 +79,17 @@ objects! {
         pub cors: Option<Cors>,
         /// `ExternalAuth` (GEP-1494).
         pub external_auth: Option<ExternalAuth>,
-        /// `ExtensionRef`: a filter of the implementation.
+        /// `ExtensionRef`: an implementation-specific filter.
         pub extension_ref: Option<LocalObjectReference>,
     }
 
     /// Edits of header fields (`HTTPHeaderFilter`).
     pub struct HeaderModifier {
-        /// Replaces all values.
+        /// Header fields whose values are replaced.
         pub set: Vec<Header>,
         /// Adds a value.
         pub add: Vec<Header>,
-        /// Removes all values.
+        /// Names of header fields that are removed.
         pub remove: Vec<String>,
     }
 
@@ -103,7 +103,7 @@ objects! {
 
     /// Sends a copy of the request to another backend (`HTTPRequestMirrorFilter`).
     pub struct RequestMirror {
-        /// Backend of the copies.
+        /// Backend to which the copies are sent.
         pub backend_ref: BackendObjectReference,
         /// Percentage of requests that are copied.
         pub percent: Option<i32>,
@@ -146,7 +146,7 @@ objects! {
         /// `ReplaceFullPath` or `ReplacePrefixMatch`.
         #[serde(rename = "type")]
         pub kind: String,
-        /// The whole path.
+        /// The new path.
         pub replace_full_path: Option<String>,
         /// Replacement of the matched prefix.
         pub replace_prefix_match: Option<String>,
@@ -204,7 +204,7 @@ objects! {
         pub max_size: Option<i32>,
     }
 
-    /// Timeouts of a rule (GEP-2257 durations; `0s`: none).
+    /// Timeouts of a rule, as GEP-2257 durations. `0s`: no timeout.
     pub struct HttpRouteTimeouts {
         /// Timeout of the whole request.
         pub request: Option<String>,
@@ -223,7 +223,7 @@ objects! {
     }
 
     /// Session persistence: requests of a client go to one endpoint. `session_name` and `cookie_config` are
-    /// the fields of Gateway API 1.6, in place of `cookie` and `header`.
+    /// the fields of Gateway API 1.6; 1.7 has `cookie` and `header` instead.
     pub struct SessionPersistence {
         /// Name of the cookie or header.
         pub session_name: Option<String>,
@@ -234,7 +234,7 @@ objects! {
         /// `Cookie` (the default) or `Header`.
         #[serde(rename = "type")]
         pub kind: Option<String>,
-        /// Settings for `Cookie`, in 1.6.
+        /// Settings for `Cookie`, in Gateway API 1.6.
         pub cookie_config: Option<SessionCookieConfig>,
         /// Settings for `Cookie`.
         pub cookie: Option<SessionCookie>,

@@ -5,7 +5,7 @@ use super::gateway::Listener;
 objects! {
     /// `spec` of a ListenerSet.
     pub struct ListenerSetSpec {
-        /// Gateway of its listeners.
+        /// Gateway to which the listeners are added.
         pub parent_ref: ParentGatewayReference,
         /// Listeners.
         pub listeners: Vec<Listener>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 objects! {
-    /// The fields of `metadata` that are read.
+    /// The fields of `metadata` that the gateway uses.
     pub struct ObjectMeta {
         /// Name, unique in its namespace and kind.
         pub name: String,
@@ -17,9 +17,9 @@ objects! {
         pub generation: i64,
         /// Creation time (RFC 3339); empty in manifests.
         pub creation_timestamp: Option<String>,
-        /// Set by the API server.
+        /// Unique identifier, set by the API server.
         pub uid: Option<String>,
-        /// Set by the API server.
+        /// Version of the stored object, set by the API server.
         pub resource_version: Option<String>,
         /// Deletion time, if the object is being deleted.
         pub deletion_timestamp: Option<String>,
@@ -27,7 +27,7 @@ objects! {
 
     /// A label selector. All parts must match; an empty selector matches every object.
     pub struct LabelSelector {
-        /// Labels with exactly these values.
+        /// Labels that must be present with exactly these values.
         pub match_labels: BTreeMap<String, String>,
         /// Label expressions.
         pub match_expressions: Vec<LabelSelectorRequirement>,
@@ -39,7 +39,7 @@ objects! {
         pub key: String,
         /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
         pub operator: String,
-        /// For `In` and `NotIn`.
+        /// Values to compare with, for `In` and `NotIn`.
         pub values: Vec<String>,
     }
 }

@@ -1,8 +1,8 @@
 //! The objects as written: serde types with the fields of Gateway API v1.7.
 //!
 //! The types are lenient: each field may be absent or `null`, and enumerations are text. The decoder
-//! validates an object against the schema of its kind and reports violations with their place. Fields that
-//! are not supported are present too, so that `resolve` can reject them.
+//! validates an object against the schema of its kind and reports violations with their place. Unsupported
+//! fields are included, so that `resolve` can reject them.
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,4 +1,4 @@
-//! BackendTLSPolicy: TLS to a Service. Also the target types of unsupported policies.
+//! BackendTLSPolicy: TLS of connections to a Service. Also the target types of unsupported policies.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::reference::{LocalObjectReference, PolicyTargetReference};
 objects! {
     /// `spec` of a BackendTLSPolicy.
     pub struct BackendTlsPolicySpec {
-        /// Services. `sectionName` is the name of a port.
+        /// Services to which the policy applies. `sectionName` is the name of a port.
         pub target_refs: Vec<PolicyTargetReference>,
         /// Trusted CAs and expected names.
         pub validation: BackendTlsPolicyValidation,

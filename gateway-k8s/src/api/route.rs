@@ -11,11 +11,11 @@ objects! {
         serialize = "Rule: PartialEq + Serialize"
     ))]
     pub struct RouteSpec<Rule> {
-        /// Gateways and ListenerSets to attach to.
+        /// Gateways and ListenerSets to which the route attaches.
         pub parent_refs: Vec<ParentReference>,
-        /// Whether it attaches to default Gateways (`All`, `None`).
+        /// Whether the route attaches to default Gateways (`All`, `None`).
         pub use_default_gateways: Option<String>,
-        /// Hostnames; empty: those of the listener.
+        /// Hostnames; empty: the hostnames of the listener.
         pub hostnames: Vec<String>,
         /// Rules.
         pub rules: Vec<Rule>,

@@ -9,9 +9,9 @@ pub type TlsRouteSpec = RouteSpec<StreamRouteRule>;
 objects! {
     /// `spec` of a TCPRoute or UDPRoute.
     pub struct PortRouteSpec {
-        /// Gateways and ListenerSets to attach to.
+        /// Gateways and ListenerSets to which the route attaches.
         pub parent_refs: Vec<ParentReference>,
-        /// Whether it attaches to default Gateways (`All`, `None`).
+        /// Whether the route attaches to default Gateways (`All`, `None`).
         pub use_default_gateways: Option<String>,
         /// Rules. Only the first is supported.
         pub rules: Vec<StreamRouteRule>,
@@ -21,7 +21,7 @@ objects! {
     pub struct StreamRouteRule {
         /// Name.
         pub name: Option<String>,
-        /// Backends of its connections or datagrams.
+        /// Backends of the connections or datagrams of the rule.
         pub backend_refs: Vec<StreamBackendRef>,
     }
 

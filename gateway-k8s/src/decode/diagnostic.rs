@@ -122,7 +122,8 @@ impl Diagnostic {
         self
     }
 
-    /// Replaces the effect in the message: the last valid version of `objects` stays in service.
+    /// Replaces the effect in the message by the statement that the last valid version of `objects` stays in
+    /// service.
     pub(crate) fn outlive(&mut self, objects: &[String]) {
         /// Maximum number of object names in the message.
         const LISTED: usize = 5;
@@ -148,7 +149,7 @@ impl Diagnostic {
         self.message = format!("{fault}: {what} in service");
     }
 
-    /// Replaces the advice, one clause.
+    /// Replaces the advice. `help` is one clause.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();

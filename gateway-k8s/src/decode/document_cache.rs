@@ -1,7 +1,7 @@
 //! Cache of decoded documents.
 //!
-//! The result of a document depends on its text alone and is reused while the text is unchanged: after
-//! one change in a large file, one document is decoded.
+//! The result of a document depends only on its text, so it is reused while the text is unchanged. After one
+//! change in a large file, only one document is decoded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ macro_rules! found {
             $($kind(Arc<Object<$spec>>),)*
         }
 
-        /// Removes an object by kind and name. Returns whether it was present.
+        /// Removes an object by kind and name. Returns whether the object was present.
         pub(super) fn take_from(all: &mut Objects, kind: &str, key: &ObjectKey) -> bool {
             match kind {
                 $($name => all.$field.remove(key).is_some(),)*
@@ -78,7 +78,7 @@ macro_rules! found {
                 }
             }
 
-            /// Adds the object, or replaces the object of the same name if they differ. Returns whether
+            /// Adds the object, or replaces the object of the same name if the two differ. Returns whether
             /// the store changed.
             pub(super) fn put_into(self, all: &mut Objects) -> bool {
                 match self {
@@ -164,7 +164,8 @@ fn add<S: Clone>(
     Err(Box::new(diagnostic))
 }
 
-/// A Namespace with the labels of two documents, as it is after both are applied. `None`: a label has two values.
+/// Merges two documents of a Namespace into one with the labels of both, as if both were applied. `None`: a
+/// label has two different values.
 fn merged_labels<S: Clone>(first: &Object<S>, second: &Object<S>) -> Option<Object<S>> {
     let mut merged = first.clone();
     for (name, value) in &second.meta.labels {
@@ -263,7 +264,7 @@ pub struct DocumentCache {
 type DecodedFile = Arc<[Arc<DecodedDocument>]>;
 
 impl DocumentCache {
-    /// Returns the cached results of the unchanged `file`, or `None` if it is not cached.
+    /// Returns the cached results of the unchanged `file`, or `None` if there are none.
     pub(super) fn again(&mut self, file: &str) -> Option<DecodedFile> {
         let (name, pieces) = self.before.get_key_value(file)?;
         self.now.insert(name.clone(), pieces.clone());
@@ -346,7 +347,7 @@ mod tests {
         let (a, n) = (ObjectKey::new("default", "a"), ObjectKey::new("", "n"));
         let services = [&before, &after].map(|decoded| &decoded.objects.services[&a]);
         assert!(std::ptr::eq(services[0], services[1]));
-        // The document has moved to another line.
+        // The Namespace begins at another line than before.
         let namespaces = [&before, &after].map(|decoded| &decoded.objects.namespaces[&n]);
         assert_eq!(namespaces.map(|n| n.origin.line), [11, 8]);
     }

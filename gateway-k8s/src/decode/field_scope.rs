@@ -1,24 +1,26 @@
 //! The part of a Gateway, ListenerSet or route that contains a field.
 //!
-//! An unreadable field makes the part that contains it fail closed. The path of the field has the form of messages
-//! of the API server. No other module parses it.
+//! An unreadable field makes the part that contains it fail closed. Paths of fields have the format of the
+//! API server's messages. Only this module parses them.
 
-/// The part of an object that contains a field. The variants are those that resolution treats differently.
+/// The part of an object that contains a field. There is a variant for each part that resolution treats
+/// differently.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FieldScope<'p> {
-    /// The listener at this place of the list.
+    /// The listener at this index.
     Listener(usize),
     /// The list of listeners.
     Listeners,
-    /// TLS settings of a Gateway, which concern its HTTPS listeners.
+    /// TLS settings of a Gateway, which apply to its HTTPS listeners.
     GatewayTls,
-    /// Addresses of a Gateway, and labels of the objects that are generated for it: they admit no requests.
+    /// Addresses of a Gateway, and labels of the objects that are generated for it. These fields do not
+    /// affect which requests are accepted.
     Infrastructure,
-    /// The rule at this place of the list; the rest of the path begins with `.` or is empty.
+    /// The rule at this index; the rest of the path begins with `.` or is empty.
     Rule(usize, &'p str),
     /// All rules of a route: their list, the parentRefs, the hostnames, or the whole spec.
     EveryRule,
-    /// The parentRef at this place of the list.
+    /// The parentRef at this index.
     Parent(usize),
     /// Any other field.
     Object,
@@ -48,7 +50,7 @@ impl<'p> FieldScope<'p> {
         }
     }
 
-    /// Whether the field affects the rule at this place, alone or with all others.
+    /// Whether the field affects the rule at this index, alone or together with others.
     pub(crate) fn affects_rule(self, rule: usize) -> bool {
         match self {
             Self::Rule(at, _) => at == rule,

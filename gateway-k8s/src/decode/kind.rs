@@ -56,8 +56,8 @@ impl Kind {
         (self.group == GATEWAY || self.group == ENVOY) && !self.is_unsupported_policy()
     }
 
-    /// Whether the valid part of an invalid object is decoded and its invalid parts fail closed. An
-    /// invalid object of any other kind is not in service.
+    /// Whether an invalid object is decoded except for its invalid parts, which fail closed. An invalid
+    /// object of any other kind is not in service.
     pub(crate) fn may_be_read_partly(&self) -> bool {
         self.is_policy() || self.strict_fields() && self.id != KindId::GatewayClass
     }
@@ -67,7 +67,7 @@ impl Kind {
         is_policy(self.name)
     }
 
-    /// Whether the kind is a policy whose targets fail closed. Only its targets are read.
+    /// Whether the kind is an unsupported policy. Only its targets are decoded, because these fail closed.
     pub(crate) fn is_unsupported_policy(&self) -> bool {
         matches!(self.id, KindId::ExtensionPolicy | KindId::PatchPolicy)
     }
@@ -181,7 +181,7 @@ const KINDS: [Kind; 21] = [
 /// Unsupported kinds of Gateway API and Envoy Gateway.
 const UNSUPPORTED: [&str; 1] = ["BackendLBPolicy"];
 
-/// Policies of Envoy Gateway whose targets fail closed. Only their targets are read.
+/// Unsupported policies of Envoy Gateway. Only their targets are decoded, because these fail closed.
 const UNSUPPORTED_POLICIES: [Kind; 2] = [
     kind(
         KindId::ExtensionPolicy,
@@ -214,7 +214,7 @@ pub(crate) fn is_like_envoy(api_version: &str) -> bool {
     is_like(api_version, ENVOY)
 }
 
-/// Whether the group of `api_version` is similar to `group`, or lacks one of its labels.
+/// Whether the group of `api_version` is similar to `group`, or equals it with a label left out.
 fn is_like(api_version: &str, group: &str) -> bool {
     let written = api_version.split('/').next().unwrap_or_default();
     let written = written.to_ascii_lowercase();
@@ -230,7 +230,7 @@ fn misspelled(api_version: &str, group: &str, name: &str) -> Option<&'static str
     let is_same = |kind: &Kind, name: &str| kind.name.eq_ignore_ascii_case(name);
     let mut meant = kinds.filter(|kind| match kind.group {
         GATEWAY | ENVOY => is_same(kind, name) && is_like(api_version, kind.group),
-        // Kubernetes has other kinds with similar names.
+        // Kubernetes has other kinds with similar names, so the group must match exactly.
         known => {
             let singular = name.strip_suffix('s').unwrap_or(name);
             let is_group = group == known || known.is_empty() && group == "core";
@@ -296,7 +296,7 @@ pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
     if UNSUPPORTED.contains(&name) || name.starts_with('X') {
         return Verdict::Unsupported;
     }
-    // A common mistake is the right kind with the group of the other API.
+    // Users often combine the right kind with the group of the other API.
     let known = KINDS.iter().filter(|k| k.strict_fields());
     let known = known.chain(&UNSUPPORTED_POLICIES).map(|k| k.name);
     Verdict::Unknown(nearest(name, known))

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::tree::{Key, Node, Place, Value, parse};
 
-/// Returns the position of `field` (such as `spec.listeners[0].tls`) below `within` in `text`: of the
-/// value if it is a scalar, otherwise of the key. If the field is absent, the position is that of its
-/// nearest present parent.
+/// Returns the position of `field` (such as `spec.listeners[0].tls`) below `within` in `text`. This is the
+/// position of a scalar value, or of the key of any other value. If the field is absent, it is the position
+/// of the nearest present parent.
 pub(crate) fn locate(text: &str, within: &str, field: &str) -> Option<Place> {
     let root = parse(text).ok()?;
     let start = descend(&root, root.place, within);
@@ -49,7 +49,7 @@ fn step<'p>(node: &Node, path: &'p str) -> Option<(Found, &'p str)> {
     }
 }
 
-/// Returns the entry that `path` begins with. Keys may contain dots: the longest matching key is used.
+/// Returns the entry with which `path` begins. Keys may contain dots, so the longest matching key is used.
 fn entry<'n, 'p>(
     entries: &'n [(Key, Rc<Node>)],
     path: &'p str,

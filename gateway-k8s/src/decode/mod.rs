@@ -85,7 +85,8 @@ pub struct Decoder {
     passed_over: BTreeMap<String, (usize, Diagnostic)>,
 }
 
-/// Whether an object of `kind`, such as `Ingress (networking.k8s.io/v1)`, is translated with Ingresses.
+/// Whether objects of `kind`, such as `Ingress (networking.k8s.io/v1)`, are served if the caller serves
+/// Ingresses.
 fn is_served_ingress(kind: &str) -> bool {
     ["Ingress", "IngressClass"].iter().any(|name| {
         kind.strip_prefix(name)
@@ -100,14 +101,14 @@ struct Reader {
     items: Vec<Item>,
 }
 
-/// Validation that objects have passed before they are decoded.
+/// Validation of objects before they are decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Admission {
-    /// No validation: the objects come from files.
+    /// Not validated: the objects come from files.
     None,
-    /// Validation by an API server against its installed CustomResourceDefinitions, which may be newer
-    /// than this version. Only kinds with CustomResourceDefinitions of Towergate, which have no CEL
-    /// rules, are validated again.
+    /// Validated by an API server against its installed CustomResourceDefinitions, which may be newer than
+    /// this version. Only kinds of Envoy Gateway are validated again, because the CustomResourceDefinitions
+    /// that Towergate installs for them have no CEL rules.
     ApiServer,
 }
 
@@ -131,7 +132,7 @@ pub fn decode(file: &str, text: &str) -> Decoded {
 /// The document that contains an object.
 struct Source<'a> {
     document: Origin,
-    /// `apiVersion` and `kind` of items that have neither, derived from the kind of their list.
+    /// `apiVersion` and `kind` for items without these fields, derived from the kind of their list.
     inherited: Option<(&'a str, &'a str)>,
 }
 
@@ -164,7 +165,8 @@ impl Decoder {
         }
     }
 
-    /// Reports no finding `passed-over` for Ingresses: the caller translates and serves them.
+    /// Sets whether the caller translates and serves Ingresses. If so, no finding `passed-over` is reported
+    /// for them.
     #[must_use]
     pub fn with_ingresses_served(mut self, served: bool) -> Self {
         self.ingresses_are_served = served;
@@ -195,8 +197,8 @@ impl Decoder {
         }
     }
 
-    /// Reuses the cached result of `file`, whose content is unchanged. Returns `false` if it is not
-    /// cached.
+    /// Reuses the cached result of `file`, whose content is unchanged. Returns `false` if the cache has no
+    /// result.
     pub fn unchanged(&mut self, file: &str) -> bool {
         let pieces = self.memory.as_mut().and_then(|memory| memory.again(file));
         let pieces = pieces.inspect(|pieces| pieces.iter().for_each(|piece| self.take(piece)));
@@ -292,7 +294,7 @@ impl Reader {
         DecodedDocument::new(document, reader.items)
     }
 
-    /// Decodes an object of an API server like a document with the same content.
+    /// Decodes an object of an API server.
     fn read_json(value: &serde_json::Value) -> Vec<Item> {
         let mut reader = Self {
             strict: false,
@@ -309,7 +311,7 @@ impl Reader {
                 reader.object(&source, &root, "");
             }
             Err(error) => {
-                let help = "make it smaller; until then it is not in force";
+                let help = "reduce the size of the object; until then it is not in force";
                 let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
             }
@@ -512,7 +514,7 @@ impl Head<'_> {
     }
 }
 
-/// A violation outside of `spec`.
+/// Returns the violation of a field outside of `spec`.
 fn head_fault(field: &str, message: String) -> Option<SchemaViolation> {
     Some(SchemaViolation {
         field: field.to_owned(),

@@ -1,5 +1,4 @@
-//! Diagnostics for objects that are not decoded: their kind, and the parts that fail closed because
-//! of them.
+//! Diagnostics for objects that are not decoded: their kind, and the parts of other objects that fail closed.
 
 use super::document_cache::Item;
 use super::kind::{self, Kind, Verdict};
@@ -9,7 +8,7 @@ use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Origin};
 
-/// What [`Reader::settings_of_ingress_nginx`] reports.
+/// Name of the settings in the findings of [`Reader::settings_of_ingress_nginx`].
 pub(super) const SETTINGS: &str = "settings of ingress-nginx";
 
 impl Reader {
@@ -33,7 +32,7 @@ impl Reader {
             .push(Item::PassedOver(SETTINGS.to_owned(), Box::new(found)));
     }
 
-    /// A finding about objects of ingress-nginx, which have no effect as they are.
+    /// A finding about objects of ingress-nginx that have no effect unless they are translated.
     fn not_translated(&self, help: &str) -> Diagnostic {
         let mut found = Diagnostic::warning(FindingCode::NotTranslated, "", help);
         if self.strict {
@@ -153,8 +152,8 @@ impl Reader {
         self.refuse(diagnostic.placed(origin, place));
     }
 
-    /// Adds the targets of a policy that is not supported. This is an error unless the policy
-    /// itself allows requests without it.
+    /// Adds the targets of an unsupported policy. This is an error unless the policy itself permits requests
+    /// without it.
     fn unsupported_policy(&mut self, kind: Kind, node: &Node, origin: &Origin) -> Diagnostic {
         let name = kind.name;
         if remains::may_be_left_out(node) {

@@ -1,7 +1,7 @@
 //! The objects of an API server, updated one at a time.
 //!
-//! An object is decoded like a document of a file. If an object is received again and at most its status
-//! has changed, its `Arc` is kept, which keeps caches keyed by address valid.
+//! An object is decoded like a document of a file. If an update changes at most the status of an object, the
+//! `Arc` of the object is kept, so that caches keyed by its address stay valid.
 //!
 //! ```
 //! use serde_json::json;
@@ -87,7 +87,7 @@ impl ObjectStore {
     }
 }
 
-/// Removes unused fields that change often or are large.
+/// Removes fields that are not used and that are large or change often.
 fn leave_out(object: &mut Value) {
     let Some(fields) = object.as_object_mut() else {
         return;
@@ -170,10 +170,7 @@ mod tests {
         let said: Vec<_> = mirror.diagnostics().collect();
         assert_eq!((said.len(), said[0].line), (1, 0));
         assert_eq!(said[0].object, Some(key()));
-        assert!(
-            mirror.remove("Service", &key()),
-            "what was said is no longer so"
-        );
+        assert!(mirror.remove("Service", &key()), "the diagnostics changed");
         assert_eq!(mirror.diagnostics().count(), 0);
     }
 

@@ -1,4 +1,4 @@
-//! Validation of the port numbers of a Service. Other kinds are validated against their schema.
+//! Validation of the port numbers of a Service, which has no schema here.
 
 use super::kind::{Kind, KindId};
 use super::tree::{Node, Place, Value};

@@ -1,7 +1,7 @@
 //! Partial decoding of an object with type errors.
 //!
-//! Without the object, a less specific route would match its requests. The object is therefore kept: each
-//! value that does not match its type is replaced by an absent or empty value and recorded as an error,
+//! If the object were ignored, a less specific route would match its requests. Therefore the object is kept:
+//! each value that does not match its type is replaced by an absent or empty value and recorded as an error,
 //! and the part of the object that contains it fails closed.
 
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub(super) struct Readable<S> {
     pub(super) unknown: Vec<UnknownField>,
 }
 
-/// Decodes `body`, which is at `path`, without the values that do not match their types.
+/// Decodes `body`, which is at `path`. Values that do not match their types are removed first.
 pub(super) fn read<S: DeserializeOwned>(body: &Node, path: &str) -> Readable<S> {
     let mut errors: Vec<TypeError> = Vec::new();
     let (mut result, mut unknown) = typed::read::<S>(body, path);
@@ -69,9 +69,9 @@ fn distinct(errors: Vec<TypeError>) -> Vec<TypeError> {
     kept
 }
 
-/// Returns `body` with the value at `wrong` replaced. A field becomes null, which counts as absent. An
-/// item of a list must keep its index: it becomes an empty map at the first attempt and an empty string
-/// at the second; at the third, the whole list becomes null.
+/// Returns `body` with the value at `wrong` replaced. A field becomes null, which counts as absent. An item
+/// of a list must keep its index, so it becomes an empty map at the first attempt and an empty string at the
+/// second. At the third attempt, the whole list becomes null.
 fn without(body: &Node, path: &str, wrong: &str, attempts: usize) -> Option<Node> {
     let within = wrong.strip_prefix(path)?.trim_start_matches('.');
     if within.is_empty() {
@@ -106,7 +106,7 @@ fn replaced(node: &Node, path: &str, value: Value) -> Option<Node> {
             Value::List(items)
         }
         Value::Map(entries) => {
-            // Keys may contain dots: the longest matching key is used.
+            // Keys may contain dots, so the longest matching key is used.
             let fits = |key: &str| {
                 let rest = path.strip_prefix(key)?;
                 (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)

@@ -1,14 +1,14 @@
-//! The readable parts of a policy document that is not accepted as a whole.
+//! The readable parts of a policy that is not accepted as a whole.
 //!
-//! Without the policy its targets would be unprotected. Therefore a document that is probably a
-//! policy always yields an object: with the readable part of its name and targets, and with the
-//! error in [`Object::unreadable_fields`](crate::objects::Object), which makes its targets fail closed.
+//! Without the policy its targets would be unprotected. Therefore a document that is probably a policy always
+//! yields an object. The object has the readable part of the name and of the targets, and the error in
+//! [`Object::unreadable_fields`](crate::objects::Object), which makes the targets fail closed.
 //!
 //! | error | object |
 //! |---|---|
 //! | invalid name, labels, version or kind | the targets as written |
 //! | invalid namespace | the targets as written, in every namespace |
-//! | invalid `spec` or YAML | no targets, which closes the namespace |
+//! | invalid `spec` or YAML | no targets, so the whole namespace fails closed |
 
 use std::collections::BTreeSet;
 
@@ -29,8 +29,8 @@ const MAY_FAIL_OPEN: [&str; 2] = ["extProc", "wasm"];
 const TARGETS: [&str; 4] = ["targetRef", "targetRefs", "targetSelectors", "mergeType"];
 
 impl Reader {
-    /// Adds the readable parts of a policy with an invalid head, or of an unsupported policy. Other
-    /// kinds are omitted.
+    /// Adds the readable parts of an unsupported policy, or of a policy with an error outside of `spec`.
+    /// Other kinds are omitted.
     pub(super) fn keep_targets(
         &mut self,
         kind: Kind,
@@ -83,8 +83,8 @@ impl Reader {
     }
 }
 
-/// The kinds of policies and the namespaces that a document mentions. If it mentions no
-/// namespace, `default`.
+/// The kinds of policies and the namespaces that a document mentions. Without a namespace in the document,
+/// the namespace is `default`.
 fn mentioned(text: &str) -> (Vec<Kind>, BTreeSet<String>) {
     let mut kinds: Vec<Kind> = Vec::new();
     let mut namespaces = BTreeSet::new();
@@ -156,7 +156,7 @@ pub(super) fn probable_policy(api_version: &str, name: &str, node: &Node) -> Opt
     (targets && kind::is_like_envoy(api_version)).then(|| kind::policy("SecurityPolicy"))?
 }
 
-/// Whether an unsupported policy itself allows requests without it.
+/// Whether an unsupported policy itself permits requests without it.
 pub(super) fn may_be_left_out(node: &Node) -> bool {
     let Some(Value::Map(fields)) = node.field("spec").map(|spec| &spec.value) else {
         return false;
@@ -176,7 +176,7 @@ pub(super) fn may_be_left_out(node: &Node) -> bool {
     })
 }
 
-/// Adds the effect of an invalid head to the advice.
+/// Adds the effect of an error outside of `spec` to the advice.
 pub(super) fn advice(kind: &Kind, advice: &str) -> String {
     if !kind.is_policy() {
         return advice.to_owned();

@@ -1,8 +1,8 @@
 //! Splits a file into its YAML documents, each with its first line.
 //!
-//! A `---` line (YAML 1.2.2, section 9.1.2) cannot be part of a value. Splitting therefore needs no
-//! parser, and a malformed document does not hide the next one. JSON has no `---` lines: an object that begins on a new
-//! line after the end of another is a document, as kubectl reads a stream of objects.
+//! A `---` line (YAML 1.2.2, section 9.1.2) cannot be part of a value. Splitting therefore needs no parser,
+//! and a malformed document does not hide the next one. JSON has no `---` lines. There, as in kubectl, a
+//! document begins where an object begins on a new line after the end of another object.
 
 /// A document of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,8 +73,8 @@ fn marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     Some(if rest.starts_with('#') { "" } else { rest })
 }
 
-/// Whether the text may be a whole JSON object. Within one, a line that ends in `}` is not followed by one that begins with
-/// `{`: a comma is between them.
+/// Whether the text may be a whole JSON object. It ends here: within an object, a line that ends in `}`
+/// cannot precede one that begins with `{`, because a comma must separate the two.
 fn is_object(text: &str) -> bool {
     let text = text.trim();
     text.starts_with('{') && text.ends_with('}')

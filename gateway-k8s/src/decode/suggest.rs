@@ -1,6 +1,6 @@
 //! Suggestions for misspelt names.
 
-/// Returns the name in `known` that is most similar to `name`, if one is similar enough.
+/// Returns the name in `known` that is most similar to `name`; `None` if none is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A suggestion that differs in more than a third of the characters is misleading.
     let bound = (name.chars().count() / 3).max(1);

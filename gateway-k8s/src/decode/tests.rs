@@ -309,7 +309,7 @@ proptest! {
         decode("a", &String::from_utf8_lossy(&bytes));
     }
 
-    /// Manifests with small mutations, which reach every decoding step.
+    /// Manifests with small mutations, which exercise every decoding step.
     #[test]
     fn a_mutated_manifest_never_panics(at in 0..SERVICE.len(), cut in 0..8_usize, insert in "[-:{}\\[\\]a&*! \n]{0,4}") {
         let end = (at + cut).min(SERVICE.len());

@@ -14,7 +14,7 @@ use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, Str
 
 /// Maximum length of a document, in bytes. The limit of the API server is 3 MiB.
 pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
-/// Maximum number of nodes of a document. An alias counts on each use; a long string counts as several.
+/// Maximum number of nodes of a document. An alias counts at each use; a long string counts as several nodes.
 pub(crate) const MAX_NODES: usize = 500_000;
 /// Maximum depth of a document, with aliases expanded.
 pub(crate) const MAX_DEPTH: usize = 100;
@@ -28,7 +28,7 @@ pub(crate) struct Place {
     pub(crate) column: usize,
 }
 
-/// Position of a value that has no text.
+/// Position of a value that is not from a text.
 const NOWHERE: Place = Place { line: 0, column: 0 };
 
 /// A value and its position.
@@ -146,7 +146,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     let mut options = Options::default();
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
-    // Another crate in the build may enable the feature that makes comments the default.
+    // Another crate in the build may enable the feature that turns comments on by default.
     options.emit_comments = false;
     let mut builder = Builder {
         parser: Parser::new_from_str_with_options(text, options),

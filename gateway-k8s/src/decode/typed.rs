@@ -267,7 +267,7 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
     ) -> Result<V::Value, TypeError> {
         match &self.node.value {
             Value::Map(entries) => self.map(entries, Some(fields), visitor),
-            // A derived `Deserialize` would decode the items as fields.
+            // A derived `Deserialize` would decode the items of a list as fields.
             Value::List(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &visitor)),
             Value::Scalar(..) => self.deserialize_any(visitor),
         }
@@ -378,8 +378,8 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
     }
 }
 
-/// The value of an unquoted scalar (YAML 1.2.2, section 10.3.2). Numbers are those of kubectl, whose parser also has the
-/// forms of YAML 1.1: underscores, `0b1`, and octal numbers such as `0644`.
+/// The value of an unquoted scalar (YAML 1.2.2, section 10.3.2). Numbers are parsed as in kubectl, which also
+/// accepts the forms of YAML 1.1: underscores, `0b1`, and octal numbers such as `0644`.
 #[derive(Debug, PartialEq)]
 enum Plain {
     Null,
@@ -430,7 +430,7 @@ impl Plain {
         if let Ok(value) = text.parse() {
             return Self::Signed(value);
         }
-        // Rust parses numbers like YAML. Words such as `inf` are handled above.
+        // The number formats of Rust and YAML agree here: words such as `inf` have been excluded above.
         text.parse().map_or(Self::Text, Self::Float)
     }
 
@@ -443,7 +443,7 @@ impl Plain {
     }
 }
 
-/// The value of digits with a prefix that sets the radix. A leading zero is the prefix of octal digits.
+/// The value of digits with a prefix that sets the radix. A leading zero marks octal digits.
 fn with_radix(digits: &str) -> Option<u64> {
     let (prefix, rest) = digits.split_at_checked(2)?;
     let (rest, radix) = match prefix {
@@ -452,7 +452,7 @@ fn with_radix(digits: &str) -> Option<u64> {
         "0b" | "0B" => (rest, 2),
         _ => (digits.strip_prefix('0')?, 8),
     };
-    // A sign after the prefix is not a number.
+    // A sign after the prefix is invalid, but `from_str_radix` would accept it.
     let is_digit = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
     is_digit.then(|| u64::from_str_radix(rest, radix).ok())?
 }

@@ -1,9 +1,8 @@
 //! Effects of unknown and invalid fields.
 //!
-//! If an unknown match were ignored, its rule would match more requests than intended. If an unknown
-//! filter, hostname, or field of a policy or grant were ignored, requests that should be rejected would
-//! be admitted. The part of the object that contains an unknown or invalid field therefore fails closed,
-//! as [`Closed`] defines.
+//! The part of an object that contains an unknown or invalid field fails closed, as [`Closed`] defines. If an
+//! unknown match were ignored, its rule would match more requests than intended. If an unknown filter,
+//! hostname, or field of a policy or grant were ignored, requests that should be rejected would be admitted.
 
 use super::field_scope::FieldScope;
 use super::kind::KindId;
@@ -37,7 +36,7 @@ pub(crate) enum Closed {
     Backend,
     /// The rules that reference an HTTPRouteFilter.
     Filter,
-    /// The Gateways that an EnvoyProxy has settings for.
+    /// The Gateways to which an EnvoyProxy applies.
     Gateways,
 }
 
@@ -93,7 +92,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
             _ => Closed::Gateway,
         }),
         K::ReferenceGrant => Some(Closed::Grant),
-        // These objects fail closed as a whole.
+        // These policies are unsupported, so their targets fail closed in any case.
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
         K::RouteFilter => Some(Closed::Filter),
@@ -120,7 +119,7 @@ fn whole(kind: KindId) -> Option<Closed> {
         K::TlsRoute | K::TcpRoute | K::UdpRoute => Some(Closed::Stream),
         K::Gateway | K::ListenerSet => Some(Closed::Gateway),
         K::ReferenceGrant => Some(Closed::Grant),
-        // Their objects are not in force as a whole.
+        // These policies are unsupported, so their targets fail closed in any case.
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
         K::RouteFilter => Some(Closed::Filter),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Object, ObjectKey};
 
-/// Objects of one kind. A copy shares them.
+/// Objects of one kind. A clone shares them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store<S>(BTreeMap<ObjectKey, Arc<Object<S>>>);
 
@@ -27,7 +27,7 @@ impl<S> Store<S> {
         self.0.len()
     }
 
-    /// Whether it has no objects.
+    /// Whether the store has no objects.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -37,7 +37,7 @@ impl<S> Store<S> {
         self.0.get(key).map(|object| &**object)
     }
 
-    /// Whether it has an object of this name.
+    /// Whether the store has an object of this name.
     pub fn contains_key(&self, key: &ObjectKey) -> bool {
         self.0.contains_key(key)
     }
@@ -104,8 +104,7 @@ impl<S> Store<S> {
 impl<S> Index<&ObjectKey> for Store<S> {
     type Output = Object<S>;
 
-    /// # Panics
-    /// If it has no object of this name.
+    /// # Panics If the store has no object of this name.
     fn index(&self, key: &ObjectKey) -> &Object<S> {
         &self.0[key]
     }

@@ -4,11 +4,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Resolution of the coarsest file system clock, that of FAT. A file that changed within one tick before
-/// it was read can change again without a new change time.
+/// Resolution of the coarsest file system clock, that of FAT. If a file changes within one tick before it is
+/// read, another change in the same tick leaves the change time as it is.
 const TICK: Duration = Duration::from_secs(2);
 
-/// State of a file. The system sets the change time (`ctime`); it cannot be set back.
+/// State of a file. The change time (`ctime`) cannot be set by programs, so every later change shows in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileState {
     file: (u64, u64),
@@ -39,8 +39,7 @@ impl FileState {
         }
     }
 
-    /// Whether the last change precedes the reading by enough time for any later change to be
-    /// detected.
+    /// Whether the last change was long enough before the reading for any later change to be detected.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
     }

@@ -1,8 +1,8 @@
 //! Objects from folders and files of manifests.
 //!
-//! Files are read in path order: if two objects have the same name, always the same one is used.
-//! Hidden entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`)
-//! and links to them. Symbolic links are followed. A file with several paths is read once.
+//! Files are read in path order, so that of two objects with the same name always the same one is used.
+//! Hidden entries are skipped, because a mounted ConfigMap keeps its files in a hidden folder (`..data`) and
+//! links to them. Symbolic links are followed. A file with several paths is read once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use crate::objects::Objects;
 
 /// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-/// Maximum depth of folders, which ends loops of symbolic links.
+/// Maximum depth of folders. The limit ends loops of symbolic links.
 const MAX_DEPTH: usize = 32;
 
 /// Reader of folders and files of manifests. Results are cached: only documents that have changed since
@@ -28,7 +28,7 @@ pub struct Folder {
     strict: bool,
     ingresses_are_served: bool,
     memory: DocumentCache,
-    /// Manifests that are not files, by their name in diagnostics.
+    /// Manifests that do not come from files, by their name in diagnostics.
     texts: Vec<(PathBuf, String)>,
     /// State of each file at the last reading.
     seen: HashMap<PathBuf, Seen>,
@@ -64,21 +64,22 @@ impl Folder {
         }
     }
 
-    /// Reports no finding `passed-over` for Ingresses: the caller translates and serves them.
+    /// Sets whether the caller translates and serves Ingresses. If so, no finding `passed-over` is reported
+    /// for them.
     #[must_use]
     pub fn with_ingresses_served(mut self, served: bool) -> Self {
         self.ingresses_are_served = served;
         self
     }
 
-    /// Adds a manifest that is not a file, such as standard input. Diagnostics show `name`.
+    /// Adds a manifest that does not come from a file, such as standard input. Diagnostics show `name`.
     #[must_use]
     pub fn with_text(mut self, name: impl Into<PathBuf>, text: String) -> Self {
         self.texts.push((name.into(), text));
         self
     }
 
-    /// Replaces the manifest `name` that is not a file, or adds it. An empty string removes it.
+    /// Adds or replaces the manifest `name` that does not come from a file. An empty string removes it.
     pub fn set_text(&mut self, name: &str, text: String) {
         self.texts.retain(|(known, _)| known != Path::new(name));
         if !text.is_empty() {
@@ -130,10 +131,11 @@ impl Folder {
     }
 }
 
-/// Decodes a file. If its state equals `before`, its cached result is used and the file is not read.
+/// Decodes a file. If the state of the file equals `before`, the cached result is used and the file is not
+/// read.
 fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result<Seen> {
     let name = path.display().to_string();
-    // Two paths that are not UTF-8 may have the same display name.
+    // Two paths that are not UTF-8 may have the same name in the cache, so they are always read.
     if path.to_str().is_some()
         && let Some(before) = before
         && before.stamp.is_settled()
@@ -152,8 +154,8 @@ fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result
     })
 }
 
-/// Finds the manifests in and below `paths` as [`Folder::read`] does, without reading them. Paths that
-/// cannot be read are diagnostics.
+/// Finds the manifests in and below `paths` as [`Folder::read`] does, without reading them. Paths that cannot
+/// be read are returned as diagnostics.
 pub fn find_manifests(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Diagnostic>) {
     let mut found = Found::default();
     for path in paths {
@@ -193,7 +195,7 @@ impl Found {
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            // A regular file needs no further system call.
+            // The file type of the entry is known without another system call.
             if is_manifest(&path) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 self.file(&path, here.join(name));
                 continue;
@@ -254,7 +256,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         ),
         io::ErrorKind::FileTooLarge => (
             format!("cannot be read: {error}"),
-            "move it out of the folder, or split it into smaller files",
+            "move the file out of the folder, or split it into smaller files",
         ),
         io::ErrorKind::InvalidData => (
             format!("cannot be read: {error}"),

@@ -1,9 +1,9 @@
 //! The last valid version of objects whose files have errors.
 //!
-//! An object that becomes invalid keeps its last valid version. If the object of a malformed
-//! document cannot be identified, all objects of that file that are now missing are kept: a syntax
-//! error does not take objects out of service. An object that was deleted in the same edit is kept
-//! until the file is corrected.
+//! An object that becomes invalid keeps its last valid version. If the object of a malformed document cannot
+//! be identified, all objects of the file that are now missing are kept, so that a syntax error does not take
+//! objects out of service. An object that was deleted in the same edit is therefore kept until the file is
+//! corrected.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -80,7 +80,7 @@ pub fn read_again(
     }
     let same =
         |one: &RetainedObject, kind: &str, key: &ObjectKey| one.kind == kind && one.key == *key;
-    // The closure is called for every object.
+    // `fill_from` calls the closure for every object; `false` leaves the store empty.
     Objects::default().fill_from(objects, |kind, key, _| {
         if !kept.iter().any(|one| same(one, kind, key)) {
             again.extend(before.iter().find(|one| same(one, kind, key)).cloned());

@@ -14,7 +14,7 @@ const MAX_MESSAGE: usize = 32_768;
 pub enum ConditionType {
     /// The object is accepted.
     Accepted,
-    /// Not all ancestors fit into the status of a policy.
+    /// Some ancestors do not fit into the status of a policy.
     Aggregated,
     /// Every backend of a route has ready endpoints.
     BackendsAvailable,
@@ -36,7 +36,7 @@ pub enum ConditionType {
     ResolvedRefs,
     /// An older route has the same match.
     RouteRulesOverlap,
-    /// A policy uses deprecated fields, or unsupported fields, without which it is applied.
+    /// A policy uses deprecated fields, or unsupported fields that are ignored.
     Warning,
 }
 
@@ -87,7 +87,7 @@ impl<R> Default for Conditions<R> {
 }
 
 impl<R: Reason> Conditions<R> {
-    /// Sets a condition. Replaces one of the same type.
+    /// Sets a condition. Replaces an existing one of the same type.
     pub fn set(
         &mut self,
         kind: ConditionType,
@@ -104,7 +104,7 @@ impl<R: Reason> Conditions<R> {
         });
     }
 
-    /// Sets `condition`. Replaces one of the same type.
+    /// Sets `condition`. Replaces an existing one of the same type.
     pub fn insert(&mut self, mut condition: Condition<R>) {
         condition.message = one_line(&condition.message);
         let kind = condition.kind;
@@ -175,7 +175,7 @@ impl<R: Reason> Condition<R> {
     }
 }
 
-/// The part of a message that fits into a status.
+/// The beginning of a message, as long as a status permits.
 fn shortened(message: &str) -> &str {
     let mut end = message.len().min(MAX_MESSAGE);
     while !message.is_char_boundary(end) {

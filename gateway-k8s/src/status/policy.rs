@@ -41,8 +41,8 @@ impl PolicyStatus {
         &mut self.ancestors[at].conditions
     }
 
-    /// Keeps as many entries as the CRD permits, those with errors first. The last one gets the condition
-    /// `Aggregated`.
+    /// Keeps as many entries as the CRD permits, those with errors first. If entries are omitted, the last
+    /// one gets the condition `Aggregated`.
     pub fn truncate(&mut self) {
         if self.ancestors.len() <= MAX_ANCESTORS {
             return;

@@ -18,7 +18,7 @@ pub struct RouteStatus {
 /// Status of a route for one parent.
 #[derive(Clone, Debug, Default)]
 pub struct Parent {
-    /// The parentRef as written. An API server has set group and kind.
+    /// The parentRef as written. In a cluster, the API server has set group and kind.
     pub parent_ref: ParentReference,
     /// Conditions of the route for this parent.
     pub conditions: Conditions<RouteReason>,

@@ -10,7 +10,7 @@ use towergate_policy::cel::{Environment, Expression, ExpressionError, Pattern};
 /// The variables of rules: the value at which a rule is declared.
 const OBJECT: Environment = Environment::new(&[("self", &[])]).max_steps(1_000_000);
 
-/// All schemas; see `README.md` in its folder for its origin and licence.
+/// All schemas. `README.md` in the same folder states their origin and licence.
 const SCHEMAS: &str = include_str!("schemas.json");
 
 static CATALOG: LazyLock<Catalog> =
@@ -24,7 +24,7 @@ pub(super) struct Catalog {
     schemas: Vec<Schema>,
 }
 
-/// The place of a schema in the [`Catalog`].
+/// The index of a schema in the [`Catalog`].
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct SchemaIndex(usize);
 
@@ -109,10 +109,10 @@ pub(super) enum Format {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum ListType {
-    /// Not at all.
+    /// Items have no identity.
     #[default]
     Atomic,
-    /// By the properties that `x-kubernetes-list-map-keys` names.
+    /// By the properties listed in `x-kubernetes-list-map-keys`.
     Map,
     /// By their values.
     Set,

@@ -1,6 +1,6 @@
-//! Validation as the API server does it: the schemas and CEL rules of the CustomResourceDefinitions.
+//! Validation as in the API server, with the schemas and CEL rules of the CustomResourceDefinitions.
 //!
-//! No API server validates a file, so objects of Gateway API and policies of Envoy Gateway are
+//! Files do not pass through an API server, so objects of Gateway API and policies of Envoy Gateway are
 //! validated here against the same definitions. [`schemas.json`](catalog) is generated from them.
 //!
 //! ```text
@@ -9,8 +9,8 @@
 //!                        └──────────────cel─────────────────┴──> violations of rules between fields
 //! ```
 //!
-//! The result depends on the object alone, so the decoder caches it with the document. The effect
-//! of a violation is decided later: the part of the object that contains it fails closed.
+//! The result depends only on the object, so the decoder caches it with the document. The decoder later
+//! determines the effect of a violation: the part of the object that contains it fails closed.
 
 mod catalog;
 mod prepare;
@@ -24,8 +24,7 @@ use crate::decode::Node;
 /// The violations of an object of `kind`, by field, as the API server would report them. Empty for kinds
 /// without a CustomResourceDefinition.
 ///
-/// An object of a version that the definitions no longer serve is validated against the newest
-/// version.
+/// An object of a version that the definitions do not serve is validated against the newest version.
 pub(crate) fn violations(kind: &str, api_version: &str, object: &Node) -> Vec<SchemaViolation> {
     let Some((catalog, root)) = catalog::find(kind, api_version) else {
         return Vec::new();

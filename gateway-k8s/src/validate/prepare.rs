@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::catalog::{Catalog, Schema, SchemaIndex};
 use crate::decode::{Node, NodeValue, scalar};
 
-/// The JSON of `object`. Fields that the schema lacks are omitted; the decoder reports them.
+/// The JSON of `object`. Fields that the schema does not contain are omitted; the decoder reports them.
 pub(super) fn object(catalog: &Catalog, root: SchemaIndex, object: &Node) -> Value {
     Preparer { catalog }.value(catalog.schema(root), object)
 }

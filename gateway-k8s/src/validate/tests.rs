@@ -1,4 +1,4 @@
-//! Objects against the generated schemas: which ones the API server accepts and which it rejects.
+//! Validation of objects against the generated schemas, with the results of the API server.
 
 use super::violations;
 use crate::decode::parse_tree;
@@ -157,7 +157,7 @@ fn a_gateway_needs_a_class() {
 
 #[test]
 fn defaults_are_applied_before_rules() {
-    // Without its default `PathPrefix` the type would be missing.
+    // The rule requires a type, which is the default `PathPrefix`.
     assert_eq!(path("/a"), [""; 0]);
     // A null counts as absent, so the default applies.
     assert_eq!(

@@ -13,8 +13,8 @@ use super::parts::{Entry, Part, Skeleton};
 use super::table::{Step, assemble};
 use super::{Digest, Hello, Kind, WireError};
 
-/// Decoder of one stream. It holds the parts of the last version and builds the next version from them and
-/// from the parts that an update adds.
+/// Decoder of one stream. The next version is built from the parts of the last version and from the parts
+/// that an update adds.
 #[derive(Default)]
 pub struct Decoder {
     /// The table after the last complete update.
@@ -37,7 +37,7 @@ struct Pending {
 /// A complete version.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// Its number. Reports refer to it.
+    /// Number of the version, which reports contain.
     pub version: u64,
     /// The plan; the same allocation as in the previous version if the update did not change it.
     pub plan: Arc<Plan<Policy>>,
@@ -46,7 +46,8 @@ pub struct Update {
 }
 
 impl Decoder {
-    /// The parts that it holds, for the start of a new stream. An incomplete update is discarded.
+    /// The first message of a new stream, with the parts that the decoder holds. An incomplete update is
+    /// discarded.
     pub fn hello(&mut self, name: &str) -> Hello {
         self.pending = Pending::default();
         let endpoints = self.endpoints.as_deref();
@@ -57,10 +58,9 @@ impl Decoder {
         }
     }
 
-    /// Applies a frame. Returns the version if the frame completes one.
+    /// Applies a frame. Returns the version if the frame completes an update.
     ///
-    /// # Errors
-    /// If the frame is not valid at this point of the stream. The stream must then be closed.
+    /// # Errors If the frame is not valid at this point of the stream. The caller must then close the stream.
     pub fn take(&mut self, kind: Kind, payload: &[u8]) -> Result<Option<Update>, WireError> {
         let malformed = |error| WireError::malformed(kind, &error);
         match kind {

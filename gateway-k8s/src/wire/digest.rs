@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::Kind;
 
-/// The SHA-256 of a frame: its kind and its payload. Written as base64.
+/// The SHA-256 of a frame: its kind and its payload. Serialized as base64.
 ///
-/// It identifies routes of tenants that do not trust each other, so it must resist collisions.
+/// Tenants that do not trust each other can write routes, so the digest of a route must resist collisions.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Digest([u8; 32]);
 

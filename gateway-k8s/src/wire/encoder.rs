@@ -35,12 +35,11 @@ struct Picture {
 }
 
 impl Version {
-    /// The version `number`. Parts that `before` holds too are not encoded again.
+    /// The version `number`. Parts that are also in `before` are not encoded again.
     ///
     /// The time grows with the plan: some milliseconds for 10 000 routes.
     ///
-    /// # Errors
-    /// If the plan has a value that cannot be encoded.
+    /// # Errors If the plan has a value that cannot be encoded.
     pub fn new(
         number: u64,
         plan: Arc<Plan<Policy>>,
@@ -88,14 +87,14 @@ impl Version {
         self.number
     }
 
-    /// Whether both versions hold the same plan and endpoints. `other` must have been built with this version
+    /// Whether both versions have the same plan and endpoints. `other` must have been built with this version
     /// as `before`.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.picture, &other.picture) && self.endpoints == other.endpoints
     }
 }
 
-/// Shows only the size of the plan, which holds private keys.
+/// Omits the content of the plan, which includes private keys.
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let parts = self.entries.len();
@@ -114,7 +113,7 @@ pub struct Peer {
 
 #[derive(Debug)]
 enum Has {
-    /// As the receiver reported it.
+    /// The parts that the receiver reported.
     Reported(Vec<Digest>),
     /// The version that was sent to the receiver.
     Sent(Arc<Picture>),
@@ -129,7 +128,7 @@ impl Peer {
         }
     }
 
-    /// A receiver that reported its parts, some of which `current` may hold.
+    /// A receiver that reported its parts. `current` may have some of the same parts.
     pub fn new(hello: Hello, current: &Version) -> Self {
         let same = |told| digest(&current.endpoints).is_ok_and(|ours| ours == told);
         Self {

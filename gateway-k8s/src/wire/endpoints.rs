@@ -53,7 +53,7 @@ impl Changes {
         changes
     }
 
-    /// Applies the differences.
+    /// Applies the differences to `endpoints`.
     pub(super) fn apply(self, endpoints: &mut Endpoints) {
         if self.afresh {
             endpoints.clear();
@@ -79,7 +79,7 @@ pub(super) fn digest(endpoints: &Endpoints) -> Result<Digest, WireError> {
     Ok(Digest::of(Kind::Endpoints, &text))
 }
 
-/// Serialized without field names, because there may be very many endpoints.
+/// Serialized without field names to save space, because there may be very many endpoints.
 fn plain(all: &[Endpoint]) -> Vec<EndpointRow> {
     all.iter().map(EndpointRow::from).collect()
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Kind;
 
-/// An error in encoding or decoding a message. Its text shows no content of a plan.
+/// An error in encoding or decoding a message. Its text contains no content of a plan.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WireError {

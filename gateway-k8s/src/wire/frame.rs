@@ -22,7 +22,7 @@ pub enum Kind {
     Route,
     /// A route of connections that the receiver does not have.
     Stream,
-    /// The steps from the old table to the new one, which use the parts of earlier frames.
+    /// The steps that build the new table from the old one and the parts of earlier frames.
     Table,
     /// The plan, with table indices instead of its parts.
     Plan,
@@ -32,7 +32,7 @@ pub enum Kind {
     Commit,
     /// The first frame of a data plane: its name and the parts that it holds.
     Hello,
-    /// Whether a version is served.
+    /// Report of a data plane: whether it serves a version.
     Report,
 }
 
@@ -49,7 +49,7 @@ impl Kind {
         Self::Report,
     ];
 
-    /// The byte that encodes it.
+    /// The byte that encodes the kind.
     pub(super) const fn byte(self) -> u8 {
         match self {
             Self::Head => b'h',
@@ -110,7 +110,7 @@ pub(super) fn write_json(
 #[derive(Debug, Default)]
 pub struct FrameReader {
     bytes: Vec<u8>,
-    /// Number of `bytes` that have been returned in frames.
+    /// Number of bytes at the start of `bytes` that have been returned in frames.
     done: usize,
 }
 

@@ -36,7 +36,7 @@ impl Interner {
         }
     }
 
-    /// Removes values that no plan uses any more.
+    /// Removes values that are in use in no plan.
     pub(super) fn forget_unused(&mut self) {
         self.traffic.retain(|value| Arc::strong_count(value) > 1);
         self.backends.retain(|value| Arc::strong_count(value) > 1);

@@ -12,9 +12,9 @@ use super::{Digest, Kind, WireError};
 pub struct Hello {
     /// Name of the data plane: its pod or host.
     pub name: String,
-    /// Digests of its parts, in the order of its table.
+    /// Digests of the parts that the data plane holds, in the order of its table.
     pub parts: Vec<Digest>,
-    /// Digest of its endpoints, if it has any.
+    /// Digest of the endpoints that the data plane holds; `None`: it holds none.
     pub endpoints: Option<Digest>,
 }
 
@@ -23,7 +23,7 @@ pub struct Hello {
 pub struct VersionReport {
     /// The version.
     pub version: u64,
-    /// Whether it is served.
+    /// Whether the version is served.
     pub outcome: Outcome,
 }
 

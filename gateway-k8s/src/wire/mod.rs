@@ -15,7 +15,7 @@
 //! Parts are identified by the SHA-256 of their text. A data plane that reconnects sends the digests of its
 //! parts, so a restarted controller sends only the differences.
 //!
-//! [`PROTOCOL`] names the release, and a peer of another release is rejected: a field that one side does not
+//! [`PROTOCOL`] contains the release, and a peer of another release is rejected: a field that one side does not
 //! know could be a rule that it would not enforce.
 
 mod decoder;

@@ -13,7 +13,7 @@ pub const CONTROLLER_NAME: &str = "controller.towergate.internal";
 
 const SCHEME: &str = "towergate://plane/";
 
-/// The URI of a plane in a certificate; `None`: not the name of a plane.
+/// The URI of a plane in a certificate. `None`: `plane` is not a valid name.
 pub fn plane_uri(plane: &str) -> Option<String> {
     is_plane(plane).then(|| format!("{SCHEME}{plane}"))
 }
@@ -23,7 +23,7 @@ pub fn plane_of_uri(uri: &str) -> Option<&str> {
     uri.strip_prefix(SCHEME).filter(|plane| is_plane(plane))
 }
 
-/// Whether this is [`SHARED`], or a namespace and a name (RFC 1123).
+/// Whether `plane` is [`SHARED`], or a namespace and a name (RFC 1123).
 fn is_plane(plane: &str) -> bool {
     let part = |part: &str| {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);

@@ -32,7 +32,7 @@ pub(super) struct Entry {
 /// A plan with table indices instead of its parts.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Skeleton {
-    /// The plan with ports that have no listeners.
+    /// The plan without the listeners of its ports.
     plan: Plan<Policy>,
     /// The listeners of each port.
     listeners: Vec<Vec<Shape>>,
@@ -47,7 +47,7 @@ struct Shape {
 }
 
 impl Part {
-    /// The kind of its frame.
+    /// The kind of the frame of the part.
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::Head(_) => Kind::Head,
@@ -77,8 +77,7 @@ impl Part {
         .map_err(malformed)
     }
 
-    /// The address of the shared value. Listeners without routes are built for the table, so their
-    /// addresses are unique.
+    /// The address of a shared route. `None` for listeners, because each version has its own copies.
     fn address(&self) -> Option<usize> {
         match self {
             Self::Head(_) => None,
@@ -99,7 +98,8 @@ struct Taking {
     scratch: Vec<u8>,
 }
 
-/// Splits `plan` into its parts and the rest. `before` are parts of an earlier version.
+/// Splits `plan` into its parts and the rest. Digests are taken from `before`, the parts of an earlier
+/// version, where possible.
 pub(super) fn take_apart(
     plan: &Plan<Policy>,
     before: &[Entry],

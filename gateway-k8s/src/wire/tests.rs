@@ -1,4 +1,4 @@
-//! An update reproduces the plan and endpoints of the sender, whatever version the receiver held before.
+//! An update reproduces the plan and endpoints of the sender from any earlier version of the receiver.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -287,7 +287,7 @@ fn the_change_of_one_route_among_many_costs_the_route() {
         .count();
     assert_eq!(same, 1999);
 
-    // A restarted server learns from the digests which parts the data plane holds.
+    // The digests that the data plane sends show a restarted server which parts to omit.
     let again = Version::new(1, many(2), none, None).expect("it can be sent");
     let more = bytes(&mut Peer::new(decoder.hello("pod"), &again), &again);
     assert_eq!(

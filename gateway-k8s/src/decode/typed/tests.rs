@@ -143,8 +143,8 @@ fn unknown_fields_are_noted_with_the_nearest_known_one() {
     );
 }
 
-/// The values that kubectl sends for unquoted scalars: its parser has the numbers of Go's `strconv.ParseInt` with base 0,
-/// without underscores, and then those of `strconv.ParseFloat`.
+/// The values that kubectl sends for unquoted scalars. Its parser tries Go's `strconv.ParseInt` with base 0,
+/// without underscores, and then `strconv.ParseFloat`.
 #[test]
 fn unquoted_numbers_are_those_of_kubectl() {
     for (text, expected) in [
