@@ -1,5 +1,5 @@
-//! Instruction counts of the benchmark cases, which do not depend on the load of the machine:
-//! `.ci/counts`.
+//! Instruction counts of the benchmark cases. They do not depend on the load of the machine. `.ci/counts`
+//! runs this program.
 //!
 //! ```text
 //! count          prints the names of the cases
@@ -12,12 +12,13 @@ mod cases;
 
 use std::process::ExitCode;
 
-/// Number of steps per measurement, which makes an additional probe of a hash table negligible.
+/// Number of steps per measurement. It is large enough that an additional probe of a hash table is
+/// negligible.
 const STEPS: u32 = 20;
 
 fn main() -> ExitCode {
     let cases = &cases::CASES[..cases::COUNTED];
-    // cargo adds `--bench`.
+    // cargo adds the argument `--bench`, which is skipped.
     let Some(name) = std::env::args().skip(1).find(|arg| !arg.starts_with("--")) else {
         cases
             .iter()
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut step = prepare();
-    // Initialisation at the first use is not counted.
+    // Run once before the measurement, so that initialisation is not counted.
     step();
     for _ in 0..STEPS {
         measured(&mut step);
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Callgrind identifies this function by its name.
+/// Runs the steps. Callgrind identifies this function by its name.
 #[inline(never)]
 fn measured(step: &mut cases::Step) {
     step();

@@ -1,4 +1,4 @@
-//! Clock-based micro-benchmarks: `cargo bench -p towergate-core --bench time`.
+//! Micro-benchmarks that measure time: `cargo bench -p towergate-core --bench time`.
 
 mod cases;
 

@@ -1,4 +1,4 @@
-//! The Layers in axum services: each separately, and all around one service.
+//! The Layers in axum services. Each Layer is shown separately, then all of them are combined in one service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example axum -- client-ip
@@ -48,13 +48,13 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
         "routes" => routes()?,
         "guard" => guard(),
         "all" => return all(socket).await,
-        _ => return Err(format!("there is no part {part:?}").into()),
+        _ => return Err(format!("unknown part {part:?}").into()),
     };
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(socket, service).await?)
 }
 
-/// Behind a load balancer that sends PROXY headers.
+/// The service is behind a load balancer that sends PROXY headers.
 async fn proxy_protocol(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/", get(who));
     let service = app.into_make_service_with_connect_info::<Client>();
@@ -65,7 +65,8 @@ async fn who(ConnectInfo(Client(ends)): ConnectInfo<Client>) -> String {
     format!("you are {}, by way of {}\n", ends.peer, ends.tcp_peer)
 }
 
-/// Behind a proxy that appends to `X-Forwarded-For`. axum stores the peer address in its own type.
+/// The service is behind a proxy that appends to `X-Forwarded-For`. axum stores the peer address in its own
+/// type, which the Layer must read.
 fn client_ip() -> Router {
     let rule = ClientIpRule::TrustedHops {
         hops: 1,
@@ -80,8 +81,8 @@ fn client_ip() -> Router {
     Router::new().route("/", get(answer)).layer(layer)
 }
 
-/// Accepts only requests with one host, one framing and one spelling of the path. Outside axum's routing,
-/// so that routes match the sanitized path.
+/// Accepts only requests with one host, one framing and one spelling of the path. The Layer is outside axum's
+/// routing, so that routes match the sanitized path.
 fn sanitize() -> Router {
     let answer = async |Extension(clean): Extension<Sanitized>| {
         format!("you asked {}\n", clean.authority.host())
@@ -104,7 +105,7 @@ fn redirect() -> Router {
         .layer(RedirectLayer::new(moved).below("/old"))
 }
 
-/// Routes by host, path, method and headers, in the order of Gateway API.
+/// Routes requests by host, path, method and headers, with the precedence of Gateway API.
 fn routes() -> Result<Router, Box<dyn Error>> {
     let api = Match {
         path: PathMatch::Prefix("/api".to_owned()),
@@ -153,7 +154,7 @@ impl HeadPolicy for ReadOnly {
     }
 }
 
-/// All Layers, from the outside in.
+/// All Layers. The outermost one is first.
 async fn all(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let client_ip = ClientIpLayer::with_peer(ClientIpRule::Peer, |extensions: &Extensions| {
         let ConnectInfo(Client(ends)) = extensions.get()?;
@@ -184,7 +185,7 @@ async fn welcome(
     format!("{} welcomes {client}\n", clean.authority.host())
 }
 
-/// Lets axum accept from a [`ProxyListener`].
+/// Allows axum to accept connections from a [`ProxyListener`].
 struct Proxied(ProxyListener);
 
 impl Proxied {
@@ -209,7 +210,7 @@ impl Listener for Proxied {
     }
 }
 
-/// The addresses of the connection, for axum's `ConnectInfo`.
+/// The addresses of the connection, in the type that axum's `ConnectInfo` requires.
 #[derive(Clone, Copy)]
 struct Client(ConnectionAddrs);
 

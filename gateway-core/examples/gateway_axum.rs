@@ -1,5 +1,5 @@
-//! A gateway inside an axum service: requests for `/users` go to another server, the service handles the
-//! others.
+//! A gateway inside an axum service. Requests for `/users` are proxied to another server. The service handles
+//! all other requests.
 //!
 //! ```text
 //! cargo run -p towergate-core --example gateway_axum -- 127.0.0.1:9000
@@ -37,7 +37,7 @@ pub(crate) async fn serve_on(
     let route = Route::new("shop", "users", vec![rule]);
     gateway.set_endpoints(&Endpoints::from([(id, vec![users.into()])]));
     let plan: Plan = Plan::http("shop", "edge", 80, vec![route]);
-    gateway.apply(&plan)?; // Again whenever the plan changes, from any thread.
+    gateway.apply(&plan)?; // May be called again, from any thread.
 
     let connection = |extensions: &Extensions| {
         let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
@@ -45,7 +45,7 @@ pub(crate) async fn serve_on(
     };
     let own = Router::new().route("/", get(|| async { "our own\n" }));
     let both = gateway.layer(80).with_connection(connection).layer(own);
-    // Outside axum's routing, so that routes match sanitized paths.
+    // The gateway is outside axum's routing, so that routes match sanitized paths.
     let app = Router::new().fallback_service(both);
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(listener, service).await?)

@@ -1,5 +1,5 @@
-//! A gateway inside a hyper service: requests for `/users` go to another server, the service handles the
-//! others.
+//! A gateway inside a hyper service. Requests for `/users` are proxied to another server. The service handles
+//! all other requests.
 //!
 //! ```text
 //! cargo run -p towergate-core --example gateway_hyper -- 127.0.0.1:9000
@@ -41,7 +41,7 @@ pub(crate) async fn serve_on(
     let route = Route::new("shop", "users", vec![rule]);
     gateway.set_endpoints(&Endpoints::from([(id, vec![users.into()])]));
     let plan: Plan = Plan::http("shop", "edge", 80, vec![route]);
-    gateway.apply(&plan)?; // Again whenever the plan changes, from any thread.
+    gateway.apply(&plan)?; // May be called again, from any thread.
 
     let own = service_fn(async |_: Request<Incoming>| {
         Ok::<_, Infallible>(Response::new(Body::from("our own\n")))

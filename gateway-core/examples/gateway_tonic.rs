@@ -1,4 +1,5 @@
-//! A gateway inside a tonic server, which answers health checks; other gRPC calls are proxied.
+//! A gateway inside a tonic server. The server responds to health checks. All other gRPC calls are proxied to
+//! another server.
 //!
 //! ```text
 //! cargo run -p towergate-core --example gateway_tonic -- 127.0.0.1:9000
@@ -49,7 +50,7 @@ pub(crate) async fn serve_on(
     Ok(())
 }
 
-/// All methods of `shop.Users`, over HTTP/2.
+/// A route for all methods of `shop.Users`, over HTTP/2.
 fn users_route(id: &BackendId) -> Route {
     let service = GrpcMethodMatch {
         service: Some(TextMatch::Exact("shop.Users".to_owned())),

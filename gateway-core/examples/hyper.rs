@@ -1,4 +1,5 @@
-//! The Layers in hyper services: each separately, and all around one service.
+//! The Layers in hyper services. Each Layer is shown separately, then all of them are combined in one
+//! service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example hyper -- proxy-protocol
@@ -32,7 +33,7 @@ use towergate_core::plan::{Match, PathMatch};
 use towergate_core::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
 use towergate_core::route::{Query, RouteTable};
 
-/// A type-erased service for hyper.
+/// A service for hyper whose type is erased.
 type App = BoxCloneService<Request<Incoming>, Response<Full<Bytes>>, Infallible>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -54,7 +55,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
             .layer(service_fn(answer))
             .boxed_clone(),
         "all" => return proxied(socket, all()?).await,
-        _ => return Err(format!("there is no part {part:?}").into()),
+        _ => return Err(format!("unknown part {part:?}").into()),
     };
     loop {
         let (stream, peer) = socket.accept().await?;
@@ -63,7 +64,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     }
 }
 
-/// Behind a load balancer that sends PROXY headers.
+/// The service is behind a load balancer that sends PROXY headers.
 async fn proxied(socket: TcpListener, app: App) -> Result<(), Box<dyn Error>> {
     let balancers = vec!["127.0.0.0/8".parse()?];
     let mut listener = ProxyListener::new(socket, ProxyAcceptor::required(balancers));
@@ -73,7 +74,8 @@ async fn proxied(socket: TcpListener, app: App) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Serves a connection. `ConnectionAddrsLayer` adds its addresses to requests, which hyper does not.
+/// Serves a connection. hyper does not add the addresses of a connection to its requests, so
+/// `ConnectionAddrsLayer` does.
 fn spawn<Io>(stream: Io, ends: ConnectionAddrs, app: App)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -87,7 +89,7 @@ where
     });
 }
 
-/// Reports what the Layers found.
+/// Responds with the results of the Layers.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut text = String::new();
     if let Some(ConnectionAddrs { peer, tcp_peer, .. }) = request.extensions().get() {
@@ -102,7 +104,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(Response::new(text.into()))
 }
 
-/// Behind a proxy that appends to `X-Forwarded-For`.
+/// The service is behind a proxy that appends to `X-Forwarded-For`.
 fn client_ip() -> App {
     let rule = ClientIpRule::TrustedHops {
         hops: 1,
@@ -126,8 +128,8 @@ fn redirect() -> App {
     layer.layer(service_fn(answer)).boxed_clone()
 }
 
-/// Routes by host, path, method and headers, in the order of Gateway API. An entry carries any value;
-/// here a name.
+/// Routes requests by host, path, method and headers, with the precedence of Gateway API. An entry can
+/// contain any value; here it contains a name.
 fn routes() -> Result<App, Box<dyn Error>> {
     let api = Match {
         path: PathMatch::Prefix("/api".to_owned()),
@@ -168,7 +170,7 @@ impl HeadPolicy for ReadOnly {
     }
 }
 
-/// All Layers, from the outside in.
+/// All Layers. The outermost one is first.
 fn all() -> Result<App, Box<dyn Error>> {
     let moved = Redirect {
         scheme: None,

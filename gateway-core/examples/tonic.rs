@@ -1,11 +1,12 @@
-//! The Layers in tonic services: each separately, and all around one service.
+//! The Layers in tonic services. Each Layer is shown separately, then all of them are combined in one
+//! service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example tonic -- client-ip
 //! ```
 //!
 //! The parts are `proxy-protocol`, `client-ip`, `sanitize`, `redirect`, `routes`, `guard` and `all`. The
-//! service is gRPC health checking; it reports in its metadata what the Layers found.
+//! service is gRPC health checking. The metadata of its responses contains the results of the Layers.
 
 use std::error::Error;
 use std::io;
@@ -53,19 +54,20 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
         "routes" => routes(socket).await,
         "guard" => guard(socket).await,
         "all" => all(socket).await,
-        _ => return Err(format!("there is no part {part:?}").into()),
+        _ => return Err(format!("unknown part {part:?}").into()),
     };
     Ok(served?)
 }
 
 type Served = Result<(), tonic::transport::Error>;
 
-/// Layers that make local replies need a body that can be created from bytes; tonic's body cannot.
+/// Converts the body. Layers that send local replies require a body that can be created from bytes, which is
+/// not possible for tonic's body.
 fn body(response: http::Response<tonic::body::Body>) -> http::Response<Body> {
     response.map(Body::new)
 }
 
-/// Behind a load balancer that sends PROXY headers.
+/// The service is behind a load balancer that sends PROXY headers.
 async fn proxy_protocol(socket: TcpListener) -> Served {
     Server::builder()
         .add_service(HealthServer::new(Healthy("one")))
@@ -73,7 +75,8 @@ async fn proxy_protocol(socket: TcpListener) -> Served {
         .await
 }
 
-/// Behind a proxy that appends to `X-Forwarded-For`. tonic stores the peer address in its own type.
+/// The service is behind a proxy that appends to `X-Forwarded-For`. tonic stores the peer address in its own
+/// type, which the Layer must read.
 async fn client_ip(socket: TcpListener) -> Served {
     let rule = ClientIpRule::TrustedHops {
         hops: 1,
@@ -122,8 +125,8 @@ async fn redirect(socket: TcpListener) -> Served {
         .await
 }
 
-/// Two services with the same name, selected by host. The table also matches paths, methods and
-/// headers, in the order of Gateway API.
+/// Two services with the same name. The host selects one of them. The table can also match paths, methods and
+/// headers, with the precedence of Gateway API.
 async fn routes(socket: TcpListener) -> Served {
     let any = Match::default();
     let table = Arc::new(RouteTable::build(["one.test", "two.test"].map(|host| {
@@ -154,7 +157,7 @@ fn find<'t, T, B>(table: &'t RouteTable<T>, request: &http::Request<B>) -> Optio
     table.find(&query, false).map(|found| found.payload)
 }
 
-/// A custom rule: calls need a key.
+/// A custom rule: calls must have a key.
 async fn guard(socket: TcpListener) -> Served {
     Server::builder()
         .layer(HeadPolicyLayer::new(Keyed))
@@ -176,7 +179,7 @@ impl HeadPolicy for Keyed {
     }
 }
 
-/// All Layers, from the outside in, and a guard that needs the client address.
+/// All Layers, and a guard that needs the client address. The outermost one is first.
 async fn all(socket: TcpListener) -> Served {
     let inside = "203.0.113.0/24".parse().expect("this is a network");
     Server::builder()
@@ -202,7 +205,7 @@ impl HeadPolicy for Inside {
     }
 }
 
-/// A service that is always healthy, and reports its name and what the Layers found.
+/// A service that is always healthy. It reports its name and the results of the Layers.
 #[derive(Clone, Debug)]
 struct Healthy(&'static str);
 
@@ -251,7 +254,7 @@ fn proxied(socket: TcpListener) -> impl Stream<Item = io::Result<Proxied>> {
     })
 }
 
-/// A connection whose addresses tonic adds to the extensions of its requests.
+/// A connection with the addresses that tonic adds to the extensions of its requests.
 struct Proxied {
     stream: Prefixed<TcpStream>,
     ends: ConnectionAddrs,

@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets, as ordinary tests.
+//! Runs the corpora of the fuzz targets as tests.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod lab;

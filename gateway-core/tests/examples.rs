@@ -1,4 +1,4 @@
-//! Runs each example on a socket of its own and sends requests to it.
+//! Runs each example on its own socket, and sends requests to it.
 //!
 //! A server stops with the runtime of its test.
 
@@ -19,7 +19,7 @@ use tower::{ServiceExt, service_fn};
 const CLIENT: &str = "PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\n";
 const STRANGER: &str = "PROXY TCP4 198.51.100.9 192.0.2.1 4711 80\r\n";
 
-/// An example as a module; its `main` is not called.
+/// Includes an example as a module. Its `main` is not called.
 macro_rules! example {
     ($name:ident, $file:literal) => {
         #[allow(dead_code)]
@@ -34,7 +34,7 @@ example!(gateway_tonic, "../examples/gateway_tonic.rs");
 example!(hyper_parts, "../examples/hyper.rs");
 example!(tonic_parts, "../examples/tonic.rs");
 
-/// Serves a part of an example in the background; returns its address.
+/// Serves a part of an example in the background. Returns its address.
 macro_rules! serving {
     ($example:ident, $part:expr) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -46,7 +46,7 @@ macro_rules! serving {
     }};
 }
 
-/// Serves an example with a gateway in the background; returns its address.
+/// Serves an example with a gateway in the background. Returns its address.
 macro_rules! gateway {
     ($example:ident, $users:expr) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -63,12 +63,12 @@ async fn local(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
 
-/// Sends `request` on a connection that ends with the response; returns the response.
+/// Sends `request` on a connection that is closed after the response. Returns the response.
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    // A reset connection was rejected.
+    // The error is ignored: if the connection is reset, the request was rejected.
     let _ = stream.read_to_string(&mut answer).await;
     answer
 }
@@ -274,7 +274,7 @@ async fn all_layers_work_in_one_tonic_service() {
     .await;
 }
 
-/// The response to a gRPC client that calls `host`, behind a load balancer that sends `header`.
+/// Sends a gRPC call to `host` from behind a load balancer that sends `header`. Returns the response.
 async fn call(
     at: SocketAddr,
     header: &'static str,
@@ -298,7 +298,7 @@ async fn call(
     HealthClient::new(channel).check(request).await
 }
 
-/// The report in the metadata of the tonic example.
+/// The results of the Layers, from the metadata of the tonic example.
 fn told(answer: Result<tonic::Response<HealthCheckResponse>, Status>, name: &str) -> String {
     let answer = answer.unwrap();
     assert_eq!(answer.get_ref().status, 1);
@@ -306,7 +306,7 @@ fn told(answer: Result<tonic::Response<HealthCheckResponse>, Status>, name: &str
     value.unwrap().to_str().unwrap().to_owned()
 }
 
-/// The status and the `location` of a gRPC server's response to a `GET`.
+/// Sends a `GET` to a gRPC server. Returns the status and the `location` of the response.
 async fn browse(at: SocketAddr, path: &str) -> (u16, Option<String>) {
     let uri = format!("http://{at}{path}");
     let channel = Endpoint::from_shared(uri.clone()).unwrap().connect_lazy();
@@ -320,7 +320,7 @@ async fn browse(at: SocketAddr, path: &str) -> (u16, Option<String>) {
 #[tokio::test]
 async fn the_gateway_works_in_axum_and_hyper_services() {
     local(async {
-        // Another example serves `/users`.
+        // Another example is the server to which `/users` is proxied.
         let users = serving!(axum_parts, "redirect");
         let (axum, hyper) = (
             gateway!(gateway_axum, users),

@@ -1,4 +1,4 @@
-//! Filters in a whole gateway: their order, and their effects on requests and responses.
+//! Tests of filters in a whole gateway: their order, and their effects on requests and responses.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -101,7 +101,7 @@ impl Backend {
         self.0.lock().unwrap().clone()
     }
 
-    /// The recorded requests, once there are `times` of them.
+    /// Waits until `times` requests are recorded, and returns them.
     async fn asked(&self, times: usize) -> Vec<String> {
         let waiting = async {
             while self.0.lock().unwrap().len() < times {
@@ -197,7 +197,7 @@ async fn a_preflight_is_answered_before_any_policy_and_a_refusal_is_marked() {
     assert_eq!((status, body.as_str()), (200, ""));
     assert_eq!(origins(&headers), ["https://www.foo.com"]);
     assert_eq!(headers["access-control-allow-methods"], "PUT");
-    // Responses to OPTIONS are not cacheable.
+    // No `vary` is required, because responses to OPTIONS are not cacheable.
     assert!(!headers.contains_key("vary"));
 
     let (status, headers, _) = rig.ask(preflight("https://evil.test"), "").await;

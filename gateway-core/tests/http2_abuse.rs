@@ -1,5 +1,5 @@
-//! HTTP/2 floods and decompression bombs: the connection is closed or throttled, memory stays bounded, and
-//! other clients are served.
+//! Tests of HTTP/2 floods and decompression bombs. The connection is closed or throttled, the use of memory
+//! is limited, and other clients are served.
 #![cfg(target_os = "linux")] // Memory is read from /proc.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -35,7 +35,7 @@ const MEMORY: usize = 32 << 20;
 /// Size of a flood, in bytes.
 const FLOOD: usize = 64 << 20;
 
-/// Serializes the attacks, as memory is measured per process.
+/// Only one attack may run at a time, because memory is measured per process.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A frame (RFC 9113, section 4.1).
@@ -57,7 +57,7 @@ fn client_streams() -> impl Iterator<Item = u32> {
     (1..).step_by(2)
 }
 
-/// An attacking client and an ordinary one.
+/// An attacking client, and another client that must not be affected.
 struct Attack {
     lab: Lab,
     io: DuplexStream,
@@ -69,7 +69,7 @@ struct Attack {
 }
 
 impl Attack {
-    /// Connects both; the attacker has sent its SETTINGS.
+    /// Connects both clients and sends the SETTINGS of the attacker.
     async fn new(settings: &[u8]) -> Self {
         let turn = TURN.lock().await;
         let lab = Lab::new().await;
@@ -93,14 +93,15 @@ impl Attack {
         attack
     }
 
-    /// Sends, and reads available bytes; `false` if the connection is closed or blocked.
+    /// Sends bytes and reads available bytes. Returns `false` if the connection is closed or blocked.
     async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let sent = timeout(QUIET, self.io.write_all(bytes.as_ref())).await;
         self.take(Duration::ZERO).await;
         matches!(sent, Ok(Ok(()))) && !self.closed
     }
 
-    /// Sends repeatedly, at least 64 KiB at a time; `false` if it was stopped before [`FLOOD`].
+    /// Sends a frame repeatedly, at least 64 KiB at a time. Returns `false` if sending failed before
+    /// [`FLOOD`] was reached.
     async fn flood(&mut self, frame: &[u8]) -> bool {
         let burst = frame.repeat((1 << 16) / frame.len() + 1);
         for _ in 0..FLOOD / burst.len() {
@@ -135,14 +136,14 @@ impl Attack {
         codes
     }
 
-    /// Panics unless the attacker received a GOAWAY and was closed.
+    /// Panics unless the attacker received a GOAWAY with this code and its connection was closed.
     async fn is_cut(&mut self, code: u32) {
         self.take(QUIET).await;
         assert_eq!(self.goodbyes().last(), Some(&code));
         assert!(self.closed, "still open");
     }
 
-    /// Panics if memory grew beyond the limit or the other client is not served.
+    /// Panics if memory grew beyond the limit, or the other client is not served.
     async fn harms_nobody(mut self) {
         let grown = resident_memory().saturating_sub(self.before);
         assert!(grown < MEMORY, "{} MiB more", grown >> 20);
@@ -213,7 +214,7 @@ async fn provoked_stream_resets_close_the_connection() {
     let most = (i32::MAX as u32).to_be_bytes();
 
     for stream in client_streams().take(1000) {
-        // A window overflow is a stream error.
+        // Overflow of the window of a stream, which is a stream error.
         let overflow = frame(WINDOW_UPDATE, 0, stream, &most);
         if !attack.send([get(stream, "/wait"), overflow].concat()).await {
             break;
@@ -296,7 +297,7 @@ async fn floods_that_require_replies_use_bounded_memory() {
     for burst in [pings, settings] {
         let mut attack = Attack::new(&[]).await;
 
-        // First without reading, so that replies accumulate; then with reading.
+        // The attacker first reads nothing, so that replies accumulate, and then reads them.
         let _ = timeout(QUIET, attack.io.write_all(&burst)).await;
         let grown = resident_memory().saturating_sub(attack.before);
         attack.take(QUIET).await;
@@ -325,7 +326,7 @@ async fn frames_without_effect_do_not_affect_others() {
 #[tokio::test(start_paused = true)]
 async fn a_dozen_connections_with_all_their_streams_leave_requests_to_others() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    // Two sockets for each request.
+    // Each request needs two sockets.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 16), hard).unwrap();
     let mut attack = Attack::new(&[]).await;
@@ -345,7 +346,7 @@ async fn a_dozen_connections_with_all_their_streams_leave_requests_to_others() {
         lab::rest(connection).await;
     }
 
-    // One per connection, and the rest in the order of arrival.
+    // Each connection may always have one request. The other requests were accepted in the order of arrival.
     assert!(
         (800..1024).contains(&attack.lab.forwarded()),
         "{}",
@@ -355,7 +356,7 @@ async fn a_dozen_connections_with_all_their_streams_leave_requests_to_others() {
     attack.harms_nobody().await;
 }
 
-/// The codec drops pseudo-fields of trailers before the gateway can see them.
+/// The codec drops pseudo-fields of trailers, so the gateway never receives them.
 #[tokio::test(start_paused = true)]
 async fn pseudo_fields_in_trailers_are_never_forwarded() {
     for field in [
@@ -386,7 +387,7 @@ async fn pseudo_fields_in_trailers_are_never_forwarded() {
 
 #[tokio::test(start_paused = true)]
 async fn unread_responses_use_bounded_memory() {
-    // SETTINGS_INITIAL_WINDOW_SIZE of 0: no response body may be sent.
+    // With SETTINGS_INITIAL_WINDOW_SIZE 0, the gateway cannot send a response body.
     let mut attack = Attack::new(&[0, 4, 0, 0, 0, 0]).await;
 
     for stream in client_streams().take(200) {

@@ -1,4 +1,5 @@
-//! Records of incomplete heads, and of HTTP/2 requests whose body is malformed or whose stream the client resets.
+//! Tests of access log records: of incomplete heads, and of HTTP/2 requests whose body is malformed or whose
+//! stream the client resets.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod lab;
@@ -19,20 +20,20 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
-/// A literal field (RFC 7541, section 6.2.2).
+/// A literal field without indexing (RFC 7541, section 6.2.2).
 fn field(name: &str, value: &str) -> Vec<u8> {
     let (names, values) = (name.len() as u8, value.len() as u8);
     [&[0, names], name.as_bytes(), &[values], value.as_bytes()].concat()
 }
 
-/// HEADERS of `GET http://a` of a path with a field.
+/// HEADERS of a `GET` for `path` of `http://a`, with one additional field.
 fn head(path: &str, name: &str, value: &str) -> Vec<u8> {
     let path = field(":path", path);
     let block = [b"\x82\x86\x01\x01a", &path[..], &field(name, value)].concat();
     frame(HEADERS, END_HEADERS, 1, &block)
 }
 
-/// The records of a connection that sends these frames.
+/// The records of a connection on which the client sends these frames.
 async fn records(frames: &[Vec<u8>]) -> Vec<(u16, String, String)> {
     let lab = Lab::new().await;
     let mut client = lab.connect();

@@ -1,4 +1,4 @@
-//! hyper and the sanitizer together, over a socket.
+//! Tests of hyper and the sanitizer together, over a socket.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use towergate_core::http::SanitizeLayer;
 
-/// Responds with the request: method, target, and fields sorted by name.
+/// Responds with the method, the target, and the fields of the request sorted by name.
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut fields: Vec<String> = request
         .headers()
@@ -53,7 +53,7 @@ async fn connect(http2: bool) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Status of the first response, or its body if it is 200.
+/// Sends a request. Returns the status of the first response, or its body if the status is 200.
 async fn ask(request: &str) -> String {
     let mut socket = connect(false).await;
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -107,7 +107,7 @@ async fn bodies_have_one_framing() {
         ("Transfer-Encoding: identity", "ok", "400"),
         ("Content-Length: 2, 2", "ok", "400"),
         ("Content-Length: 2\r\nContent-Length: 3", "ok!", "400"),
-        // hyper keeps one of two framings and closes the connection.
+        // hyper uses one of the two framings, and closes the connection.
         ("Content-Length: 5\r\nTransfer-Encoding: chunked", chunks, "POST / host=a.test <ok>"),
         ("Content-Length: 2\r\nContent-Length: 2", "ok", "POST / content-length=2 host=a.test <ok>"),
     ] {

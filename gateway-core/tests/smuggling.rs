@@ -1,7 +1,7 @@
-//! Generated requests that servers interpret differently, through a whole gateway.
+//! Sends generated requests, which servers interpret in different ways, through a whole gateway.
 //!
-//! [`lab`] defines the invariants. Requests that must be rejected are listed as well: no part of these
-//! connections may reach the backend.
+//! [`lab`] defines the invariants. Some requests must be rejected: the backend must receive nothing from
+//! their connections.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod lab;
@@ -10,22 +10,22 @@ use lab::Lab;
 
 /// A second request, hidden in bytes that one interpretation treats as a body.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a.test\r\n\r\n";
-/// The last chunk and the end of trailers, five bytes.
+/// The last chunk and the end of the trailers: five bytes.
 const END: &str = "0\r\n\r\n";
 
-/// `POST /` with these field lines, including line ends, and this body.
+/// A `POST` request with this body and with these field lines, which include line ends.
 fn post(fields: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
     let head = b"POST /first HTTP/1.1\r\nHost: a.test\r\n";
     [head, fields.as_ref(), b"\r\n", body.as_ref()].concat()
 }
 
-/// Replaces `@` by `byte`.
+/// Replaces each `@` by `byte`.
 fn put(formula: &str, byte: u8) -> Vec<u8> {
     let parts = formula.as_bytes().split(|at| *at == b'@');
     parts.collect::<Vec<_>>().join(&byte)
 }
 
-/// Checks the invariants; returns the number of connections with a forwarded request.
+/// Checks the invariants. Returns the number of connections on which a request was forwarded.
 async fn hold(cases: impl IntoIterator<Item = Vec<u8>>) -> usize {
     let lab = Lab::new().await;
     let mut forwarded = 0;
@@ -41,7 +41,7 @@ async fn hold(cases: impl IntoIterator<Item = Vec<u8>>) -> usize {
     forwarded
 }
 
-/// Checks that nothing is forwarded, and that the client receives an error and the connection closes.
+/// Checks that no request is forwarded, that the client receives an error, and that the connection is closed.
 async fn refuse(cases: impl IntoIterator<Item = Vec<u8>>) {
     let lab = Lab::new().await;
     for bytes in cases {
@@ -91,7 +91,8 @@ async fn any_byte_around_transfer_encoding_is_unambiguous() {
 
     let forwarded = hold(cases).await;
 
-    // Chunked if the byte is white space; the length if the byte changes the field name.
+    // Some requests are forwarded. If the byte is white space, the body is chunked. If the byte changes the
+    // name of the field, the body has the given length.
     assert!((20..7680).contains(&forwarded), "{forwarded}");
 }
 
@@ -272,7 +273,8 @@ async fn ambiguous_requests_are_rejected() {
     cases.push(format!("GET / HTTP/1.1\r\n\r\n{HIDDEN}").into());
 
     refuse(cases).await;
-    // A request with malformed chunks: its head may be forwarded before the error, never all of it.
+    // If a request has malformed chunks, its head may be forwarded before the error, but never the whole
+    // request.
     let lab = Lab::new().await;
     for chunks in [
         "5_0\r\nhello",

@@ -1,5 +1,5 @@
-//! Benchmark cases: small steps of every connection or request, whole requests and connections, and
-//! building plans. `time` measures them by the clock, `count` in instructions.
+//! Benchmark cases: small steps of every connection or request, whole requests and connections, and building
+//! plans. The benchmark `time` measures their time, `count` their number of instructions.
 
 mod wire;
 
@@ -19,16 +19,16 @@ use towergate_core::proxy_protocol::{self, Addresses, DEFAULT_LIMIT, Tlv, Transp
 use towergate_core::route::{Query, RouteTable};
 use towergate_core::{Gateway, gateway::Options};
 
-/// Number of rules per route, and thus of paths per host.
+/// Number of rules per route, which is also the number of paths per host.
 const PATHS: usize = 10;
 
 /// A measured step, which can be run repeatedly.
 pub(crate) type Step = Box<dyn FnMut()>;
 
-/// Creates a step with the state that it needs.
+/// Creates a step and the state that it needs.
 pub(crate) type Prepare = fn() -> Step;
 
-/// All cases by name. Cases that are too large for instruction counts are last.
+/// All cases by name. The last cases are too large for instruction counts.
 pub(crate) const CASES: [(&str, Prepare); 18] = [
     ("proxy_v1", || {
         proxy(&b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n"[..])
@@ -62,7 +62,7 @@ pub(crate) const CASES: [(&str, Prepare); 18] = [
     ("plan_rebuild_10000", || rebuild(10_000)),
 ];
 
-/// Number of cases, from the start of [`CASES`], that `count` measures.
+/// Number of cases that `count` measures. They are the first cases of [`CASES`].
 #[allow(dead_code, reason = "only one of both benchmarks counts")]
 pub(crate) const COUNTED: usize = 15;
 
@@ -109,7 +109,7 @@ fn client_ip(rule: ClientIpRule) -> Step {
     })
 }
 
-/// Includes the copy of the header fields that the step edits.
+/// The measurement includes copying the header fields that the step edits.
 fn forwarded(rule: ClientIpRule) -> Step {
     let ends = ConnectionAddrs::of_tcp(([10, 1, 2, 3], 4000).into(), ([192, 0, 2, 1], 80).into());
     let conn = ConnInfo::new(ends, 0, 80, None);
@@ -141,7 +141,7 @@ fn browser() -> request::Parts {
     request.into_parts().0
 }
 
-/// Includes the copy of the request head that the step sanitizes.
+/// The measurement includes copying the request head that the step sanitizes.
 fn sanitize() -> Step {
     let head = browser();
     let settings = ListenerSettings::default();
@@ -152,7 +152,7 @@ fn sanitize() -> Step {
     })
 }
 
-/// Matches a request against `routes` routes. Each run matches another one.
+/// Matches a request against `routes` routes. Each run matches a different request.
 fn find(routes: usize) -> Step {
     let matches: Vec<Match> = (0..routes).map(|at| matched(at % PATHS)).collect();
     let entries = matches.iter().enumerate();
@@ -161,7 +161,7 @@ fn find(routes: usize) -> Step {
         let name = host(at).parse().expect("it is a name");
         (name, entry, at)
     }));
-    // Hosts and paths are formatted in advance, for 1000 requests.
+    // Hosts and paths of 1000 requests are formatted in advance, so that formatting is not measured.
     let asked: Vec<_> = (0..1000_usize)
         .map(|n| (n * 7919) % routes)
         .map(|at| (host(at), format!("/p{}/item", at % PATHS), at))
@@ -192,7 +192,7 @@ fn build(rules: usize) -> Step {
     })
 }
 
-/// Rebuilds the snapshot from a plan of `rules` rules, one of which changes in each run.
+/// Rebuilds the snapshot from a plan of `rules` rules. In each run, one rule has changed.
 fn rebuild(rules: usize) -> Step {
     let gateway = Gateway::new(Options::default());
     let mut before = plan(rules, None);
@@ -216,8 +216,8 @@ fn matched(path: usize) -> Match {
     }
 }
 
-/// A plan with ten paths per host, all to one backend. `changed`: index and variant of the rule whose
-/// path differs.
+/// A plan with ten paths per host. All rules have the same backend. `changed`: index and variant of the rule
+/// whose path differs.
 fn plan(rules: usize, changed: Option<(usize, usize)>) -> Plan {
     let backend = BackendId::service("shop", "web", 80);
     let traffic = Arc::default();

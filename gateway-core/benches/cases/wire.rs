@@ -1,6 +1,6 @@
 //! Requests and connections through the whole gateway, over loopback sockets. Client, gateway and backend
-//! share one thread, which makes runs repeatable. The cost of client and backend is included; it is
-//! small.
+//! share one thread, so that runs are repeatable. The measurement includes the cost of client and backend,
+//! which is small.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn request() -> Step {
     Box::new(move || runtime.block_on(ask(&mut client, REQUEST)))
 }
 
-/// A connection with a PROXY header: open, one request, close.
+/// A connection with a PROXY header: it is opened, carries one request, and is closed.
 pub(super) fn connection() -> Step {
     let (runtime, gateway) = start(Some(ProxyProtocol { optional: false }));
     let request = [&proxy_v2(&[]), REQUEST].concat();

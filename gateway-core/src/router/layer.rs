@@ -20,9 +20,9 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let gateway = Gateway::new(Options::default());
 //! let own = Router::new().route("/own", get(|| async { "mine" }));
-//! let app = gateway.layer(80).layer(own); // In front, so that routing sees clean paths.
+//! let app = gateway.layer(80).layer(own); // Outside axum, which then routes sanitized paths.
 //!
-//! // There is no plan yet, so the inner service has it all.
+//! // There is no plan yet, so the inner service receives every request.
 //! let request = Request::get("/own").header("host", "a.test").body(Body::empty())?;
 //! assert_eq!(app.oneshot(request).await?.status(), 200);
 //! # Ok(())

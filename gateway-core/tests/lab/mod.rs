@@ -1,14 +1,14 @@
-//! A whole gateway in the test process, between a client that sends bytes and a backend that accepts only
-//! strict HTTP/1.1.
+//! A whole gateway in the test process. Its client sends arbitrary bytes, and its backend accepts only strict
+//! HTTP/1.1.
 //!
 //! Everything runs on one thread. With a paused clock, time advances only when all tasks are idle, so a
 //! client that has waited for [`QUIET`] has received everything.
 //!
 //! Invariants for all input ([`Talk::check`], [`Lab::serves`]):
 //!
-//! 1. each request that the backend receives is strictly valid, so it has a single interpretation;
-//! 2. the backend receives at most as many requests as the client receives responses;
-//! 3. the gateway still serves other clients.
+//! 1. Each request that the backend receives is strictly valid, so it has only one interpretation.
+//! 2. The backend does not receive more requests than the client receives responses.
+//! 3. The gateway still serves other clients.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(unreachable_pub, reason = "shared by test files, and by a fuzz target")]
@@ -33,7 +33,7 @@ use towergate_core::plan::{
 use towergate_core::serve::{ConnectionContext, serve_connection};
 use towergate_tls::NamePattern;
 
-/// Time after which no more bytes arrive.
+/// If no byte arrives for this time, no more bytes will arrive.
 pub const QUIET: Duration = Duration::from_millis(200);
 
 /// Length of the body of `/big`, in bytes.
@@ -49,7 +49,8 @@ pub struct Lab {
     records: Arc<Records>,
 }
 
-/// Status, flags and details of each record since the last [`Lab::talk`]. Status 0: no response.
+/// Status, flags and details of each record since the last [`Lab::talk`]. Status 0 means that there was no
+/// response.
 #[derive(Debug, Default)]
 struct Records(Mutex<Vec<(u16, String, String)>>);
 
@@ -68,7 +69,7 @@ impl AccessLog for Records {
     }
 }
 
-/// Requests and errors of the backend.
+/// Requests that the backend received, and errors in what it received.
 #[derive(Debug, Default)]
 struct Seen {
     requests: Vec<Vec<u8>>,
@@ -82,17 +83,17 @@ pub struct Talk {
     pub received: Vec<u8>,
     /// Complete requests that the backend received.
     pub requests: Vec<Vec<u8>>,
-    /// Bytes that the backend received and that are not strict HTTP/1.1.
+    /// Descriptions of received bytes that are not strict HTTP/1.1.
     pub faults: Vec<String>,
 }
 
 impl Lab {
-    /// A gateway with one plain HTTP port, default settings, and one rule for all requests.
+    /// A gateway with one HTTP port without TLS, default settings, and one rule for all requests.
     pub async fn new() -> Self {
         Self::with(ListenerSettings::default()).await
     }
 
-    /// As [`Self::new`], with other settings.
+    /// As [`Self::new`], with the given settings instead of the defaults.
     pub async fn with(settings: ListenerSettings) -> Self {
         let settings = Arc::new(settings);
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -141,7 +142,7 @@ impl Lab {
         *self.seen() = Seen::default();
         self.records.take();
         let mut client = self.connect();
-        // The gateway may close the connection before it has read all bytes.
+        // The result is ignored, because the gateway may close the connection before it has read all bytes.
         let _ = tokio::time::timeout(QUIET, client.write_all(bytes)).await;
         let received = rest(&mut client).await;
         drop(client);
@@ -164,12 +165,13 @@ impl Lab {
         self.seen().requests.clone()
     }
 
-    /// Takes status, flags and details of each record since the last [`Self::talk`]. Status 0: no response.
+    /// Takes status, flags and details of each record since the last [`Self::talk`]. Status 0 means that
+    /// there was no response.
     pub fn records(&self) -> Vec<(u16, String, String)> {
         self.records.take()
     }
 
-    /// Whether the request of another client is served.
+    /// Whether a request of another client is served.
     pub async fn serves(&self) -> bool {
         let talk = self
             .talk(b"GET /bystander HTTP/1.1\r\nHost: b.test\r\n\r\n")
@@ -183,7 +185,7 @@ impl Lab {
 }
 
 impl Talk {
-    /// Statuses of the final responses. No body looks like a status line.
+    /// Statuses of the final responses. Bodies contain no text that could be taken for a status line.
     pub fn statuses(&self) -> Vec<u16> {
         let heads = self
             .received
@@ -225,8 +227,8 @@ async fn serve_backend(socket: TcpListener, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-/// Responds to each complete request with 200, to `/big` with [`BIG`] bytes, and to `/wait` not at all.
-/// Closes the connection at the first invalid request.
+/// Responds to each complete request with 200. The response to `/big` has [`BIG`] bytes, and there is no
+/// response to `/wait`. Closes the connection at the first invalid request.
 async fn answer_requests(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
     let mut bytes = Vec::new();
     loop {

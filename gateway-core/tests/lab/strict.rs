@@ -1,4 +1,4 @@
-//! Strict parser of HTTP/1.1 requests: accepts only requests with a single interpretation.
+//! Strict parser of HTTP/1.1 requests. It accepts only requests that have a single interpretation.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use std::ops::Range;
 pub enum Reading {
     /// A request of this length, in bytes.
     Request(usize),
-    /// An incomplete request without an error so far.
+    /// An incomplete request, which is valid so far.
     Partial,
     /// Not a strictly valid request.
     Fault(&'static str),
@@ -19,7 +19,7 @@ enum Framing {
     Chunked,
 }
 
-/// Parses one request (RFC 9112, without obsolete syntax).
+/// Parses one request according to RFC 9112, without obsolete syntax.
 pub fn read(bytes: &[u8]) -> Reading {
     match read_request(bytes) {
         Ok(Some(length)) => Reading::Request(length),
@@ -51,7 +51,7 @@ fn read_request(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     }
 }
 
-/// Range of the next line, without its line end; `None`: the line is incomplete.
+/// Range of the next line, without its line end. `None` if the line is incomplete.
 fn next_line(bytes: &[u8], at: usize) -> Result<Option<Range<usize>>, &'static str> {
     let Some(length) = bytes[at..].iter().position(|byte| *byte == b'\n') else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! A waiting policy: it calls a service for each request.
+//! A waiting policy that calls a service for each request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use towergate_core::{Body, LocalReply};
 
 const ASKED: HeaderName = HeaderName::from_static("x-asked");
 
-/// Allows the requests to which a service responds 200. The field `x-user` of that response is added to the
+/// Allows a request if a service responds to it with 200. The field `x-user` of this response is added to the
 /// request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AskService {

@@ -1,4 +1,4 @@
-//! A head policy: it changes the path and has the route matched again.
+//! A head policy that changes the path, and then requests that the route is matched again.
 
 use towergate_core::LocalReply;
 use towergate_core::policy::{HeadPolicy, RequestHead};

@@ -1,5 +1,6 @@
-//! The policy pipeline in a whole gateway: a waiting policy, a body policy, and a head policy that changes the
-//! route. Each policy is one file, one variant of [`TestPolicy`] and one line of [`TestPolicy::stage`].
+//! Tests of policies in a whole gateway: a waiting policy, a body policy, and a head policy that changes the
+//! route. Each policy consists of one file, one variant of [`TestPolicy`] and one line of
+//! [`TestPolicy::stage`].
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -36,7 +37,7 @@ enum TestPolicy {
     AskService(AskService),
     ChooseRoute(ChooseRoute),
     UpperCase(UpperCase),
-    /// Cannot be built.
+    /// A policy that cannot be built.
     Broken,
 }
 
@@ -64,7 +65,7 @@ impl RoutePolicy for TestPolicy {
     }
 }
 
-/// An HTTP service on loopback that records its requests. `/denied` is rejected with 403.
+/// An HTTP service on loopback that records its requests. It rejects `/denied` with 403.
 #[derive(Clone, Default)]
 struct TestService(Arc<Mutex<Vec<String>>>);
 
@@ -151,7 +152,7 @@ impl Rig {
         }
     }
 
-    /// Sends a request with a body; returns status, header fields and body of the response.
+    /// Sends a request with a body. Returns status, header fields and body of the response.
     async fn send(
         &self,
         request: http::request::Builder,
@@ -269,7 +270,7 @@ async fn a_policy_may_have_the_route_matched_again() {
     let (status, _, body) = rig.send(Request::get("/older"), "").await;
 
     assert_eq!(broken, 500, "a policy that cannot be built fails closed");
-    // Only the stages after that of the policy run on the new rule.
+    // Of the new rule's policies, only those of later stages have run.
     assert_eq!((status, body.as_str()), (200, "RESPONSE"));
     assert_eq!(rig.backend.requests(), ["/new"]);
     assert!(rig.authorization.requests().is_empty());

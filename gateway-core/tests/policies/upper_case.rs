@@ -1,4 +1,4 @@
-//! A body policy: it changes ASCII letters to upper case, in both directions.
+//! A body policy that changes ASCII letters to upper case, in requests and in responses.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,4 +1,5 @@
-//! Any first bytes of a client yield an error or a normalised server name, regardless of how they are split.
+//! The first bytes of a client result in an error or a normalised server name. The result does not depend on
+//! how the bytes are split.
 
 use tokio::io::{AsyncReadExt, join, sink};
 use tokio::runtime::{Builder, Runtime};

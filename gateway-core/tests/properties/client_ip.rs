@@ -1,13 +1,14 @@
-//! The client address is that of the peer or of an entry, and entries to the left of it have no effect.
+//! The client address is the address of the peer or of an entry. Entries to the left of this entry have no
+//! effect.
 //!
-//! Input: the lines of `X-Forwarded-For`, then what a proxy appends, one line each.
+//! Input, one per line: the lines of `X-Forwarded-For`, then the entries that a proxy appends.
 
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue};
 use towergate_core::http::client_ip::{ClientIpRule, find};
 
-/// Input: as above.
+/// Input: see the module.
 pub fn check(bytes: &[u8]) {
     let peer = IpAddr::from([10, 0, 0, 9]);
     let mut headers = HeaderMap::new();

@@ -1,5 +1,5 @@
-//! A string with operators is rejected, or has the same value each time. A string without percent signs is its
-//! own value.
+//! A string with operators is rejected, or has the same value each time it is evaluated. The value of a
+//! string without percent signs is the string itself.
 
 use towergate_core::format::{Format, FormatContext};
 

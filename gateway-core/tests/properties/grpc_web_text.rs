@@ -1,9 +1,10 @@
-//! The base64 of a gRPC-Web body decodes to the same bytes in pieces of any size as in one piece.
+//! Decoding the base64 of a gRPC-Web body in pieces of any size yields the same bytes as decoding it at once.
 
 use data_encoding::BASE64;
 use towergate_core::grpc_web::{TextDecoder, TextEncoder};
 
-/// Input: size of the pieces, then the body. It is read as a request in base64, and as a response in frames.
+/// Input: size of the pieces, then the body. The body is interpreted both as a request in base64 and as a
+/// response that consists of frames.
 pub fn check(bytes: &[u8]) {
     let Some((size, body)) = bytes.split_first() else {
         return;

@@ -1,5 +1,5 @@
-//! For any bytes of a client: the backend receives only strictly valid requests, at most as many as the client
-//! receives responses, and other clients are still served.
+//! Invariants for any bytes that a client sends. The backend receives only strictly valid requests, and does
+//! not receive more requests than the client receives responses. Other clients are still served.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::lab::Lab;
 
 thread_local! {
-    /// One gateway for all inputs of the thread, so that damage by one input affects the next.
+    /// The same gateway is used for all inputs of the thread, so that damage by one input is found by the
+    /// next.
     static GATEWAY: RefCell<(Runtime, Lab, u32)> = {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -20,9 +21,10 @@ thread_local! {
     };
 }
 
-/// Input: what the client sends.
+/// Input: the bytes that the client sends.
 pub fn check(bytes: &[u8]) {
-    // Not tested here: HTTP/2, which begins with `PRI `, and the long response of `/big`, which is slow.
+    // Not tested here are HTTP/2, which begins with `PRI `, and the long response of `/big`, which takes too
+    // much time.
     if bytes.starts_with(b"PRI ") || bytes.windows(4).any(|part| part == b"/big") {
         return;
     }

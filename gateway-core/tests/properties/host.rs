@@ -1,4 +1,4 @@
-//! A host is rejected, or contains no delimiter that another parser could interpret as the end of the host.
+//! A host is rejected, or contains no delimiter that another parser could interpret as its end.
 
 use towergate_core::http::Authority;
 

@@ -1,4 +1,5 @@
-//! Properties that hold for any input. Fuzz targets search for counterexamples; tests replay the corpora.
+//! Properties that hold for any input. Fuzz targets search for counterexamples, and tests check the inputs of
+//! the corpora.
 
 #![allow(unreachable_pub, reason = "shared by a test and the fuzz targets")]
 

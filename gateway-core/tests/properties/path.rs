@@ -1,4 +1,4 @@
-//! Normalising a path never panics, and a second normalisation changes nothing.
+//! Normalising a path never panics. Normalising the result again does not change it.
 
 use towergate_core::http::path::{Normalized, normalize};
 use towergate_core::plan::{EscapedSlashes, PathSettings};

@@ -1,5 +1,5 @@
-//! A PROXY header decodes to the same value for any segmentation, `needed` never exceeds the missing bytes,
-//! and encoding and decoding the header again returns the same command.
+//! Decoding a PROXY header yields the same value for any segmentation. `needed` never exceeds the number of
+//! missing bytes. Encoding and decoding the header again yields the same command.
 
 use towergate_core::proxy_protocol::{
     Command, DEFAULT_LIMIT, Decoded, Error, Tlv, decode, encode_v2,
@@ -23,7 +23,8 @@ pub fn check(bytes: &[u8]) {
     {
         let tlvs: Vec<Tlv<'_>> = header.tlvs.iter().collect();
         let mut again = Vec::new();
-        // The added checksum may exceed `DEFAULT_LIMIT`, so the second decoding has a larger limit.
+        // The second decoding has a larger limit, because the added checksum may make the header longer than
+        // `DEFAULT_LIMIT`.
         encode_v2(Some((transport, addresses)), &tlvs, true, &mut again).expect("it did fit");
         let again = decode(&again, u16::MAX).expect("what we write is valid");
         assert_eq!(again.header.command, header.command);

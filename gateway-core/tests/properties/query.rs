@@ -2,8 +2,8 @@
 
 use towergate_core::http::query::{decode, first_value};
 
-/// A decoded text is stable apart from `%`, has no new control character or space, and the first parameter with a
-/// name has the decoded text after its first `=`.
+/// Decoding a text adds no control character, space or non-ASCII character, and changes a text only if it
+/// contains `%`. Each parameter of a query is found by its decoded name. Input: the query.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -1,8 +1,8 @@
-//! Requests are framed identically for any segmentation of their bytes.
+//! The framing of requests does not depend on the segmentation of their bytes.
 
 use towergate_core::serve::fuzzing::frame_requests;
 
-/// Input: the size of the parts in which the bytes arrive, then the bytes of a client.
+/// Input: the size of the segments, then the bytes that a client sends.
 pub fn check(bytes: &[u8]) {
     let Some((part, bytes)) = bytes.split_first() else {
         return;

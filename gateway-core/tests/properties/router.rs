@@ -1,8 +1,9 @@
-//! A lookup finds an entry if and only if at least one entry matches in a table of its own; the result is one
-//! of these entries.
+//! For each entry there is also a table that contains only this entry. A lookup finds an entry if and only if
+//! at least one of these tables matches. The result is an entry whose table matches.
 //!
-//! Input: lines. Host, path and query of the request, then entries: a hostname, a letter for the kind
-//! of path (`=`, `~`, anything else for a prefix), and the path, separated by spaces.
+//! Input, one item per line: host, path and query of the request, then the entries. An entry consists of a
+//! hostname, a character for the kind of path (`=` for exact, `~` for a regular expression, any other for a
+//! prefix), and the path, separated by spaces.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,11 +14,11 @@ use towergate_core::route::{Query, RouteTable};
 use towergate_tls::NamePattern;
 
 thread_local! {
-    /// Compiled expressions. Most inputs contain expressions of earlier inputs.
+    /// Compiled expressions. They are cached, because most inputs contain expressions of earlier inputs.
     static REGEXES: RefCell<HashMap<String, Option<PathMatch>>> = RefCell::default();
 }
 
-/// Input: as above.
+/// Input: see the module.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -1,10 +1,11 @@
-//! A response of a backend decodes to the same value for any segmentation, and has the announced length.
+//! Decoding the response of a backend yields the same value for any segmentation. The body has the length
+//! that the head states.
 
 use http::header::CONTENT_LENGTH;
 use towergate_core::upstream::fuzzing::{DecodedResponse, decode_response};
 
 /// Input: flags (bit 0: the request was HEAD; bit 1: one byte per segment), the offset of a split as two
-/// bytes, then the bytes of the backend.
+/// bytes, then the bytes that the backend sends.
 pub fn check(input: &[u8]) {
     let Some((&[flags, high, low], bytes)) = input.split_first_chunk() else {
         return;
@@ -33,7 +34,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// The response as comparable text.
+/// The response as text, for comparison.
 fn summary(response: &DecodedResponse) -> String {
     let DecodedResponse {
         head,
