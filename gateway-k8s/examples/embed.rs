@@ -1,4 +1,4 @@
-//! A whole gateway in twenty lines: manifests in, requests answered.
+//! A complete gateway in twenty lines: resolves manifests and serves requests.
 //!
 //! ```text
 //! cargo run -p towergate-k8s --example embed

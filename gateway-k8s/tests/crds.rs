@@ -17,7 +17,7 @@ use towergate_policy::schema::custom_resource_definitions;
 const FOLDERS: [&str; 2] = ["deploy/crds", "chart/towergate/files/crds"];
 /// Fields of Envoy Gateway v1.9.1 and their types, one per line.
 const ENVOY_GATEWAY: &str = "tests/envoy_gateway_fields.txt";
-/// Fields that a later version of Envoy Gateway added.
+/// Fields that only later versions of Envoy Gateway have.
 const NEWER: [&str; 2] = [
     "ClientTrafficPolicy.spec.headers.maxRequestHeaderLimit",
     "EnvoyProxy.spec.lua",
@@ -81,8 +81,8 @@ fn every_field_is_one_of_envoy_gateways_with_its_type() {
     assert!(ours.len() > 900, "{}", ours.len());
 }
 
-/// An API server adds the defaults of the schema before a controller sees an object, so they must be the same for
-/// the same manifests to mean the same.
+/// An API server adds the defaults of the schema before a controller receives an object. With different
+/// defaults, the same manifest would have different meanings.
 #[test]
 fn every_field_has_the_default_of_envoy_gateways() {
     let text = fs::read_to_string(path("src/validate/schemas.json")).unwrap();
@@ -91,7 +91,7 @@ fn every_field_has_the_default_of_envoy_gateways() {
 
     for crd in custom_resource_definitions() {
         let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
-        // The catalog has no EnvoyProxy: files with one are checked by its types alone.
+        // The catalog has no EnvoyProxy, so its defaults cannot be compared.
         let Some(theirs) = catalog["kinds"][kind].get("v1alpha1") else {
             continue;
         };
@@ -122,7 +122,7 @@ fn compare_defaults(
         different.push(format!("{path}: {ours:?}, {theirs:?}"));
     }
     let mut below = |key: &str, ours: &Value, theirs: &Value| {
-        // A newer field has no counterpart.
+        // A field of a newer version is not in the catalog.
         if let Some(index) = theirs.as_u64() {
             let theirs = &catalog["schemas"][usize::try_from(index).unwrap()];
             compare_defaults(ours, theirs, catalog, &format!("{path}{key}"), different);
@@ -138,8 +138,8 @@ fn compare_defaults(
     }
 }
 
-/// Whether a value that is valid in Envoy Gateway is valid here. Sections of pods and Services are
-/// any value here: the API server checks them in the objects that contain them.
+/// Whether a value that is valid in Envoy Gateway is also valid here. Sections of pods and Services accept
+/// any value, because the API server validates them in the objects that contain them.
 fn is_compatible(ours: &str, theirs: Option<&&str>) -> bool {
     theirs.is_some_and(|theirs| ours == "any" || ours == *theirs)
 }

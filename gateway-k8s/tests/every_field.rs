@@ -1,5 +1,5 @@
-//! The types have every field of Gateway API v1.7.0, in both channels, and the fields of 1.6 that 1.7 has
-//! replaced: a manifest with every field of the schemas is deserialised and serialised without loss.
+//! The types contain every field of Gateway API v1.7.0, in both channels, and the fields of 1.6 that 1.7 has
+//! replaced. A manifest with every field of the schemas is deserialized and serialized without loss.
 
 use std::fmt::Debug;
 

@@ -1,5 +1,5 @@
-//! Properties of every finding and condition: each is one line, and findings have a position and advice.
-//! They are checked for all golden cases, for the fuzz corpus, and for variants with one error each: a
+//! Properties of every finding and condition: each is one line, and findings have a position and advice. The
+//! properties are checked for all golden cases, for the fuzz corpus, and for variants with one error each: a
 //! misspelt key, an invalid value, or a missing line.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -146,5 +146,8 @@ fn every_finding_about_a_typing_error_is_one_line_with_advice() {
             codes.extend(found);
         }
     }
-    assert!(codes.len() > 25, "the errors are of many kinds: {codes:?}");
+    assert!(
+        codes.len() > 25,
+        "the variants produce many kinds of errors: {codes:?}"
+    );
 }

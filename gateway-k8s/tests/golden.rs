@@ -74,7 +74,7 @@ fn every_case_resolves_as_recorded() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Encoding and decoding a plan returns the resolved plan.
+/// Encoding and decoding a plan returns the original plan.
 #[test]
 fn a_plan_is_received_as_it_was_sent() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");

@@ -31,7 +31,7 @@ spec:
     text
 }
 
-/// Errors of the schema in the objects that `text` becomes.
+/// Schema violations in the objects into which `text` is translated.
 fn violations(text: &str) -> Vec<String> {
     let mut manifests = Manifests::default();
     manifests.add("in.yaml", text);

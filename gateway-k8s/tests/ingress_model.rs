@@ -1,7 +1,7 @@
-//! The model of ingress-nginx against recorded responses, if `NGINX_CASES` names their folder.
+//! Compares the model of ingress-nginx with recorded responses, if `NGINX_CASES` names their folder.
 //!
-//! The folder has `worlds/ID.yaml`, the objects of an installation, and `cases/*.jsonl`, one case per
-//! line with requests and responses. `.ci/nginx` sets the variable.
+//! The folder has `worlds/ID.yaml`, the objects of an installation, and `cases/*.jsonl`, one case per line
+//! with requests and responses. `.ci/nginx` sets the variable.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -34,7 +34,7 @@ fn cases(folder: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// The request of a case. `None`: not HTTP, or one of many at once.
+/// The request of a case. `None`: the case is not HTTP, or sends several requests at once.
 fn request(of: &Value) -> Option<ModelRequest> {
     let scheme = of["scheme"].as_str()?;
     if !matches!(scheme, "http" | "https") || of["times"].is_u64() || of["parallel"].is_u64() {
@@ -58,7 +58,7 @@ fn request(of: &Value) -> Option<ModelRequest> {
         subject: format!("CN={name}"),
         valid: !name.contains("other") && !name.contains("self"),
     });
-    // With the PROXY protocol, the port in its header decides.
+    // With the PROXY protocol, the port in the PROXY header determines the scheme.
     let by_proxy = of["proxy"]["dst"]
         .as_str()
         .map(|address| address.ends_with(":443"));
@@ -104,7 +104,7 @@ fn difference(model: &ModelAnswer, recorded: &Value) -> Option<String> {
             let call = calls.iter().find(|call| names.contains(&upstream(call)));
             let same = call.is_some_and(|call| call["target"] == target.as_str());
             if !same && recorded["body"]["from"] == "gateway" {
-                // A backend that fails.
+                // The recorded backend failed, which the model does not predict.
                 let failed = matches!(recorded["status"].as_u64(), Some(502 | 504 | 500 | 503));
                 return (!failed).then(|| format!("{model:?}, recorded {}", recorded["status"]));
             }

@@ -1,5 +1,6 @@
-//! Status, diagnostics and traffic agree on nested hostnames of listeners and routes: the most specific listener of a
-//! port serves a request, with the routes that are attached to it, and a route that is not accepted serves none.
+//! Status, diagnostics and traffic agree on nested hostnames of listeners and routes. The most specific
+//! listener of a port serves a request with the routes that are attached to it. A route that is not accepted
+//! serves no request.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::fmt::Write as _;
@@ -34,7 +35,7 @@ const ROUTES: [&str; 8] = [
     "d.test",
     "other",
 ];
-/// A host for each combination of them.
+/// A host for each combination of these hostnames.
 const HOSTS: [&str; 9] = [
     "test",
     "a.test",
@@ -54,7 +55,7 @@ fn matches(pattern: &str, host: &str) -> bool {
     }
 }
 
-/// The listener that serves `host`: an exact name, else the longest.
+/// The listener that serves `host`: the one with the exact name, else the one with the longest wildcard.
 fn listener_of(listeners: &[&str], host: &str) -> Option<usize> {
     let all = listeners.iter().enumerate();
     let all = all.filter(|(_, pattern)| matches(pattern, host));
@@ -169,7 +170,7 @@ proptest! {
         let shadowed = resolution.diagnostics.iter().any(|one| {
             one.code.as_str() == "hostname-of-another-listener"
         });
-        // A hostname that a selected listener serves, although not a host of it reaches the route.
+        // Whether no host of the hostname reaches the route.
         let is_empty = |hostname: &&str| {
             let own = |host: &&str| matches(hostname, host);
             !HOSTS.iter().filter(|host| own(host)).any(|host| found.contains(host))

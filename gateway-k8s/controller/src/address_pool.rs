@@ -2,7 +2,7 @@
 //!
 //! A Gateway keeps its address, or the address that an earlier controller wrote to its status, unless it
 //! requests another one in `spec.addresses`. A request cannot take the address of another Gateway. The
-//! address of a deleted Gateway is immediately available.
+//! address of a deleted Gateway becomes available at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,7 +24,7 @@ pub(crate) struct Claim {
     pub(crate) class: String,
     /// `metadata.uid`, which distinguishes a Gateway from a deleted one of the same name.
     pub(crate) uid: String,
-    /// Addresses in `spec.addresses`. `None`: not an IP address.
+    /// Addresses in `spec.addresses`. `None`: the entry is not an IP address.
     pub(crate) wanted: Vec<Option<IpAddr>>,
     /// IP addresses in `status.addresses`.
     pub(crate) reported: Vec<IpAddr>,
@@ -37,7 +37,7 @@ pub(crate) struct Claim {
 pub(crate) enum Role {
     /// The controller assigns addresses.
     Leader,
-    /// Another controller assigns addresses and writes them to statuses, from which this one reads them.
+    /// Another controller assigns addresses. This controller reads them from the statuses of Gateways.
     Follower,
 }
 
@@ -70,7 +70,8 @@ impl Pool {
         let held = |claim: &Claim| before.get(&claim.uid).cloned().unwrap_or_default();
         let reported = |claim: &Claim| claim.reported.clone();
         let wanted = |claim: &Claim| claim.wanted.iter().copied().flatten().collect();
-        // A leader uses its own assignment, and statuses after a start.
+        // A leader uses its own assignment. After a start it has none, and uses the addresses in the
+        // statuses.
         let mut holders: HashMap<IpAddr, &str> = HashMap::new();
         if role == Role::Leader {
             let known = claims.iter().map(|claim| (claim, held(claim)));
@@ -102,7 +103,7 @@ impl Pool {
                         holder.is_some_and(|uid| !given.contains_key(*uid))
                     };
                     let mut usable = step(claim);
-                    // An address is usable only if it is still in the pool.
+                    // An address of an earlier assignment may have left the pool.
                     usable.retain(|address| {
                         self.usable(*address, claim)
                             && !taken.contains(address)

@@ -49,7 +49,7 @@ pub(crate) async fn serve(
     Ok(bound)
 }
 
-/// Returns 200 once all kinds are listed and the first plans are published.
+/// Returns 200 after all kinds have been listed and the first plans published.
 async fn ready(State(shown): State<PageState>) -> impl IntoResponse {
     match shown.metrics.is_ready() {
         true => (StatusCode::OK, "ready\n"),

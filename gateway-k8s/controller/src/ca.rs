@@ -23,10 +23,10 @@ use crate::watch::Pause;
 const PERIOD: Duration = Duration::from_secs(30);
 /// Time limit of reading the Secret and, if necessary, writing it.
 const LOOK: Duration = Duration::from_secs(10);
-/// Time for which the server presents a certificate of the previous CA after a renewal. After this time, all
-/// data planes trust the new CA.
+/// Time after a renewal for which the server presents a certificate of the previous CA. At its end, all data
+/// planes trust the new CA.
 const SPREAD: Duration = Duration::from_secs(600);
-/// Keys of the data of the Secret.
+/// Keys in the data of the Secret.
 const CERTIFICATES: &str = "ca.crt";
 const KEY: &str = "ca.key";
 
@@ -137,8 +137,8 @@ impl Trust {
             self.kept = kept;
             self.changed = Some(now);
             if self.authority.trusts(&self.own, now) {
-                // The server accepts clients of both CAs, and presents a certificate that clients of the
-                // previous CA trust.
+                // The server accepts clients with certificates of either CA. Its own certificate stays that
+                // of the previous CA, which all clients trust.
                 self.own.authorities.clone_from(&self.kept.certificates);
                 self.tls.replace(&self.own)?;
             }
@@ -170,7 +170,8 @@ impl Trust {
 async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<CaPem, Failure> {
     if let Some(secret) = api.get_opt(name).await? {
         let kept = pem(&secret);
-        // An invalid Secret is an error and is not overwritten: data planes trust the CA that it contained.
+        // An invalid Secret is an error and is not overwritten, because data planes trust the CA that it
+        // contained.
         CertificateAuthority::from_pem(&kept)?;
         return Ok(kept);
     }

@@ -1,4 +1,4 @@
-//! Debounces changes: a burst ends after a quiet time, and at the latest a fixed time after its first change.
+//! Debounces changes. A burst ends after a quiet time, but at most a fixed time after its first change.
 
 use std::time::Duration;
 

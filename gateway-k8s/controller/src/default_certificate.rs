@@ -1,7 +1,7 @@
 //! The self-signed certificate of translated Ingresses, for clients without a known server name.
 //!
-//! Like ingress-nginx, this process creates one at startup. No client can verify it: it only lets
-//! clients without verification complete the handshake.
+//! Like ingress-nginx, this process creates one at startup. No client can verify the certificate: it only
+//! lets clients that do not verify it complete the handshake.
 
 use std::sync::OnceLock;
 

@@ -8,7 +8,7 @@ use towergate_k8s::{Diagnostic, FindingCode};
 /// Maximum number of lines per resolution.
 const MAX_LINES: usize = 50;
 
-/// The diagnostics of the last call, which are already logged.
+/// The diagnostics of the last call. They have already been logged.
 #[derive(Debug, Default)]
 pub(crate) struct DiagnosticsLog(BTreeSet<Diagnostic>);
 
@@ -30,7 +30,8 @@ impl DiagnosticsLog {
     }
 }
 
-/// Whether no status contains the finding: Ingresses have no conditions.
+/// Whether a finding appears in no status, because it is about Ingresses, which have no conditions. It is
+/// then logged as a warning.
 fn is_in_no_status(code: FindingCode) -> bool {
     matches!(
         code,

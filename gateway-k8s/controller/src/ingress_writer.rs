@@ -107,7 +107,7 @@ async fn write(
     Ok(())
 }
 
-/// Forgets Events about settings that no longer exist, which bounds the size of the set.
+/// Removes Events about settings that no longer exist, which limits the size of the set.
 fn forget(told: &mut HashSet<(ObjectKey, String)>, writes: &IngressWrites) {
     told.retain(|(ingress, text)| {
         let texts = writes.impossible.get(ingress);
@@ -115,7 +115,7 @@ fn forget(told: &mut HashSet<(ObjectKey, String)>, writes: &IngressWrites) {
     });
 }
 
-/// Applies the Gateway, and reverts changes of its fields by others.
+/// Applies the Gateway. Changes of its fields by other writers are reverted.
 async fn apply(client: &Client, gateway: &Value) -> kube::Result<()> {
     let Some(kind) = kinds::KINDS.iter().find(|kind| kind.name == "Gateway") else {
         return Ok(());

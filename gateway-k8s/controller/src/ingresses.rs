@@ -24,7 +24,8 @@ use towergate_k8s::{Diagnostic, ObjectKey};
 
 use crate::default_certificate;
 
-/// Kinds that the translation reads. It reads no EndpointSlices, so that a rollout is no change.
+/// Kinds that the translation reads. EndpointSlices are not among them, so the rollout of a Deployment does
+/// not cause a new translation.
 const READ: [&str; 6] = [
     "Ingress",
     "IngressClass",
@@ -34,8 +35,8 @@ const READ: [&str; 6] = [
     "Namespace",
 ];
 
-/// Kinds that are not added to the objects in memory: the Gateway is applied to the API server, and
-/// the other kinds are already there.
+/// Kinds that are not added to the objects in memory: the Gateway is applied to the API server, and objects
+/// of the other kinds already exist.
 const NOT_IN_MEMORY: [&str; 3] = ["Gateway", "GatewayClass", "Namespace"];
 
 /// The class of Ingresses to serve, and the Gateway that serves them.
@@ -59,13 +60,13 @@ pub(crate) struct Ingresses {
     hashes: BTreeMap<(&'static str, ObjectKey), u64>,
     /// Whether an object changed since the last translation.
     stale: bool,
-    /// Kinds and names of the translated objects, with the hash of what is in memory. `None`: memory has an object of
-    /// the API server, or had one.
+    /// Kinds and names of the translated objects, with the hash of the object in memory. `None`: the API
+    /// server has or had an object of this name, which takes precedence.
     translated: BTreeMap<(String, ObjectKey), Option<u64>>,
     /// Ingresses of the class.
     served: BTreeSet<ObjectKey>,
     verdicts: Vec<MigrationVerdict>,
-    /// What cannot be served as written.
+    /// Findings about Ingresses that cannot be served as written.
     findings: Vec<Diagnostic>,
     gateway: Option<Value>,
 }
@@ -73,14 +74,14 @@ pub(crate) struct Ingresses {
 /// A new translation, as changes of the objects in memory.
 #[derive(Debug, Default)]
 pub(crate) struct NewTranslation {
-    /// Objects to add or replace: those that changed.
+    /// New and changed objects.
     pub(crate) objects: Vec<(String, ObjectKey, Value)>,
     /// Objects of the last translation that the new one does not contain.
     pub(crate) gone: Vec<(String, ObjectKey)>,
 }
 
 impl Ingresses {
-    /// Contains no objects until they are recorded.
+    /// Creates the value without any objects.
     pub(crate) fn new(options: IngressOptions) -> Self {
         Self {
             options,
@@ -99,7 +100,7 @@ impl Ingresses {
     /// change.
     pub(crate) fn note(&mut self, kind: &str, key: &ObjectKey, object: Option<&Value>) -> bool {
         let in_memory = self.translated.get_mut(&(kind.to_owned(), key.clone()));
-        // A further version of an object that already takes precedence is no change.
+        // If the object already takes precedence, a new version of it does not change the result.
         let shadows = in_memory.is_some_and(|hash| hash.take().is_some() || object.is_none());
         self.stale |= shadows;
         let Some(kind) = READ.into_iter().find(|read| *read == kind) else {
@@ -206,8 +207,8 @@ impl Ingresses {
         self.served.iter()
     }
 
-    /// What cannot be served as written: settings without a translation, and a class without an
-    /// Ingress.
+    /// Findings about Ingresses that cannot be served as written: settings without a translation, and a class
+    /// without an Ingress.
     pub(crate) fn findings(&self) -> &[Diagnostic] {
         &self.findings
     }
@@ -284,13 +285,15 @@ fn relevant(object: &Value) -> String {
     Value::Object(kept).to_string()
 }
 
-/// A hash of a manifest. Equal hashes count as equal manifests; the keys are random for each process.
+/// The hash of a manifest. Manifests with equal hashes are treated as equal; the hash keys are random for
+/// each process.
 fn hash_of(text: &str) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     STATE.hash_one(text)
 }
 
-/// The Gateway or ListenerSet with listeners for routes of all namespaces: every namespace may have Ingresses.
+/// Lets routes of all namespaces attach to the Gateway or ListenerSet, because every namespace may contain
+/// Ingresses.
 fn open_to_all(mut object: Value) -> Value {
     let listeners = object["spec"]["listeners"].as_array_mut();
     for listener in listeners.into_iter().flatten() {
@@ -386,7 +389,7 @@ mod tests {
         let exists = |kind: &str, key: &ObjectKey| kind == "HTTPRoute" && *key == route;
         let new = ingresses.translate(exists).expect("a translation");
         assert!(!kinds(&new).contains(&"HTTPRoute"));
-        assert!(new.gone.is_empty(), "the object of the server stays");
+        assert!(new.gone.is_empty(), "the object of the API server is kept");
 
         assert!(ingresses.note("HTTPRoute", &route, None));
         let new = ingresses.translate(nothing).expect("a translation");

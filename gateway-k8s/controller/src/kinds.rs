@@ -8,7 +8,8 @@ const ENVOY: &str = "gateway.envoyproxy.io";
 /// The API group of Ingresses.
 const NETWORKING: &str = "networking.k8s.io";
 
-/// API groups that are installed as CRDs: the API server may lack their kinds and versions.
+/// API groups whose kinds are installed as CRDs. The API server may lack these kinds or some of their
+/// versions.
 pub(crate) const OPTIONAL_GROUPS: [&str; 2] = [GATEWAY, ENVOY];
 
 /// A watched kind.
@@ -54,8 +55,9 @@ impl Kind {
         self.group == NETWORKING
     }
 
-    /// Whether objects of the kind only add routes or listeners. Resolving without the objects of another
-    /// kind would take everything out of service, or would serve routes without a policy.
+    /// Whether objects of the kind only add routes or listeners, so that resolving without them is safe.
+    /// Without the objects of any other kind, everything would be out of service, or routes would be served
+    /// without a policy.
     pub(crate) fn adds(&self) -> bool {
         self.name.ends_with("Route") || self.name == "ListenerSet"
     }

@@ -41,7 +41,7 @@ use crate::args::Args;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// An error that ends the program. The program prints it unchanged.
+/// An error that ends the program. Its text is printed unchanged.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {

@@ -28,7 +28,7 @@ struct Stores {
 }
 
 impl Stores {
-    /// Returns whether the result of `resolve` may change.
+    /// Stores an object. Returns whether the result of `resolve` may change.
     fn apply(&mut self, kind: &Kind, key: &ObjectKey, object: Value) -> bool {
         let ingresses = self.ingresses.as_mut();
         let noted = ingresses.is_some_and(|all| all.note(kind.name, key, Some(&object)));
@@ -77,7 +77,8 @@ pub(crate) struct ObservedObject {
     pub(crate) version: String,
     /// `metadata.generation`.
     pub(crate) generation: i64,
-    /// Status as JSON text. `None`: no status, or this controller does not write it.
+    /// Status as JSON text. `None`: the object has no status, or this controller does not write statuses of
+    /// its kind.
     pub(crate) status: Option<Arc<str>>,
 }
 

@@ -43,9 +43,9 @@ pub(crate) struct Channels {
     pub(crate) leads: watch::Receiver<bool>,
     /// Statuses to write.
     pub(crate) due: watch::Sender<Vec<Task>>,
-    /// Statuses that were written.
+    /// Notifications of written statuses.
     pub(crate) answers: mpsc::UnboundedReceiver<Answer>,
-    /// Whether the provisioned objects are listed.
+    /// Whether the provisioned objects have been listed.
     pub(crate) known: watch::Receiver<bool>,
     /// Number of changes of provisioned objects.
     pub(crate) made: watch::Receiver<u64>,
@@ -101,7 +101,7 @@ impl Reconciler {
         }
     }
 
-    /// Runs until the watches end. They end with the process.
+    /// Runs until the channel of events closes, at the end of the process.
     pub(crate) async fn run(mut self, mut channels: Channels) {
         let mut pending: Option<Pending> = None;
         let mut events = Vec::with_capacity(BATCH);

@@ -1,8 +1,9 @@
-//! The Secret with the key of OpenID Connect sessions, if the operator names none.
+//! The Secret with the key of OpenID Connect sessions, if the operator names no Secret.
 //!
-//! The first controller creates it, and every controller and thus every data plane uses it, so a session is valid at
-//! all replicas and survives restarts. A Secret that exists is never written: the operator may add keys and remove old
-//! ones. Plans contain keys that are derived for one policy each, never those of the Secret.
+//! The first controller creates the Secret, and all controllers use it, so that a session is valid at all
+//! data planes and survives restarts. An existing Secret is never written, because the operator may add keys
+//! and remove old ones. Plans do not contain the keys of the Secret, only keys that are derived from them for
+//! each policy.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Name of the created key. To replace it, the operator adds a key whose name sorts before it.
 const KEY: &str = "key";
 
-/// Keeps the Secret in existence until the process exits. Until it exists, policies with `oidc` fail closed.
+/// Creates the Secret whenever it is missing, until the process exits. While it is missing, policies with
+/// `oidc` fail closed.
 pub(crate) async fn keep(client: Client, place: Place) {
     let api = Api::namespaced(client, &place.namespace);
     let mut pause = Pause::default();
@@ -54,7 +56,7 @@ async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<(), Failure> {
             tracing::info!(secret = name, "created the key of OpenID Connect sessions");
             Ok(())
         }
-        // Another controller was faster.
+        // Another controller has created the Secret first.
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -60,13 +60,13 @@ impl Running {
 
     /// Shuts down, then releases the Lease. Another controller can take over at once.
     pub(crate) async fn shut_down(self) {
-        // Tasks that write must end before another controller leads.
+        // Tasks that write must end before another controller becomes the leader.
         for writes in [self.control, self.writer, self.runner] {
             writes.abort();
             let _ = writes.await;
         }
         drop(self.end);
-        // After a timeout, other controllers wait until the Lease expires.
+        // After a timeout, other controllers can lead only when the Lease expires.
         let _ = tokio::time::timeout(GOODBYE, self.keeper).await;
     }
 }
@@ -105,7 +105,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     let (keeper, leadership) = Keeper::new(client.clone(), &lease, identity(args));
     let (end, ended) = oneshot::channel::<()>();
     let keeper = tokio::spawn(keeper.run(async move {
-        // The sender is dropped at shutdown.
+        // The shutdown starts when the sender is dropped.
         let _ = ended.await;
     }));
     let (authority_sender, authority) = watch::channel(None);
@@ -241,7 +241,7 @@ fn serve_planes(
     })
 }
 
-/// Keeps the Secret with the session keys of this controller in existence. Returns its name.
+/// Keeps the Secret with the session keys in existence. Returns its name.
 fn keep_session_keys(args: &Args, client: &Client, lease: &Place) -> ObjectKey {
     let secret = Place {
         namespace: lease.namespace.clone(),

@@ -37,7 +37,7 @@ impl Drop for Controller {
 }
 
 impl Cluster {
-    /// `None`: no test cluster is configured.
+    /// Connects to the test cluster. `None`: none is configured.
     async fn find(test: &str) -> Option<Self> {
         let Ok(kubeconfig) = std::env::var(KUBECONFIG) else {
             // Not `eprintln!`: the test harness hides its output if the test passes.

@@ -1,10 +1,11 @@
-//! Any line is a request or an error, and a request that is written in the format of nginx is parsed back.
+//! Any line is parsed or rejected without a panic, and a parsed request that is written in the format of
+//! nginx is parsed to the same request.
 //!
 //! Input: a line of an access log.
 
 use towergate_k8s::ingress::access_log::{LoggedRequest, parse_line};
 
-/// Input: as above.
+/// Checks one input: a line of an access log.
 pub fn check(bytes: &[u8]) {
     let Ok(line) = std::str::from_utf8(bytes) else {
         return;
@@ -19,7 +20,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(parse_line(&write(&request)).as_ref(), Ok(&request));
 }
 
-/// The line of a request in the default format, with the host in front where it is known.
+/// The line of a request in the default format, with scheme and host in front of the path if they are known.
 pub fn write(request: &LoggedRequest) -> String {
     let scheme = match request.https {
         Some(true) => "https://",

@@ -1,5 +1,5 @@
-//! Any text decodes to objects and diagnostics: nothing panics, every position is within the input, and
-//! the fields of decoded objects can be located.
+//! Any text decodes to objects and diagnostics without a panic. Every position is within the input, and the
+//! fields of decoded objects can be located.
 
 use towergate_k8s::decode::decode;
 

@@ -1,7 +1,7 @@
 //! The objects of a cluster that `towergate migrate` reads.
 //!
-//! Only Secrets that Ingresses and the controller refer to are read. Their private keys are
-//! replaced: the translation needs to know only whether there is one.
+//! Only Secrets that Ingresses and the controller refer to are read. Their private keys are replaced, because
+//! the translation only needs to know whether a key exists.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -139,7 +139,7 @@ fn is_missing(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == 404)
 }
 
-/// An object as a manifest, without its status and what the API server added.
+/// An object as a manifest, without its status and the fields that the API server added.
 fn manifest(object: DynamicObject, resource: &ApiResource) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();
     value["apiVersion"] = resource.api_version.clone().into();
@@ -162,7 +162,8 @@ fn manifest(object: DynamicObject, resource: &ApiResource) -> Value {
     value
 }
 
-/// Every namespace has a copy of the cluster's CA, which no Ingress refers to.
+/// Whether an object may be part of the installation. `kube-root-ca.crt`, a copy of the cluster's CA in every
+/// namespace, is not.
 fn is_relevant(object: &Value) -> bool {
     object["kind"] != "ConfigMap" || object["metadata"]["name"] != "kube-root-ca.crt"
 }
@@ -185,8 +186,8 @@ fn without_keys(mut secret: Value) -> Value {
     secret
 }
 
-/// Whether an annotation's value can be the name of an object. Annotations of other controllers may end in
-/// `-secret` too.
+/// Whether an annotation's value can be the name of an object. The names of unrelated annotations may also
+/// end in `-secret`, and their values need not be names.
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text

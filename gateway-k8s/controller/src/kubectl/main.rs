@@ -1,5 +1,5 @@
-//! The `kubectl-towergate` program: `kubectl towergate`, which reads an installation of ingress-nginx
-//! from a cluster.
+//! The `kubectl-towergate` program (`kubectl towergate`): reads an installation of ingress-nginx from a
+//! cluster.
 //!
 //! ```text
 //! API server ──collect──> manifests ─┬─ collect ──> standard output
@@ -100,7 +100,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// How the cluster is reached.
+/// The configuration of the client for the cluster.
 async fn config(cluster: &ClusterArgs) -> Result<Config, CommandError> {
     let options = KubeConfigOptions {
         context: cluster.context.clone(),
@@ -130,7 +130,8 @@ fn migrate(manifests: &str, options: &[OsString]) -> Result<ExitCode, CommandErr
             }
             _ => format!("{} cannot be started: {error}", program.display()),
         })?;
-    // The program reads everything before it writes, unless it rejects its arguments.
+    // `towergate` reads its whole input before it writes, so this write cannot block. If it rejects its
+    // arguments, the pipe closes.
     if let Some(mut input) = child.stdin.take() {
         written(input.write_all(manifests.as_bytes()))?;
     }
@@ -149,7 +150,7 @@ fn program() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("towergate"))
 }
 
-/// A reader that closes the pipe early is not an error.
+/// Ignores the error of a pipe that its reader has closed.
 fn written(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

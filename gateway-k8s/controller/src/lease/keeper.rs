@@ -29,7 +29,7 @@ pub(crate) struct Place {
 pub(crate) struct Leadership {
     /// Whether this controller leads.
     pub(crate) leads: watch::Receiver<bool>,
-    /// Time until which it leads, for tasks that write.
+    /// Time until which this controller leads, for tasks that write.
     pub(crate) until: Leads,
 }
 

@@ -21,8 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(7);
 /// Interval of reading and renewing the Lease.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The time until which this controller leads. Unlike a notification, it cannot be stale: a process that was
-/// suspended compares it with the clock.
+/// The time until which this controller leads. Its users compare the time with the clock, so that a process
+/// that was suspended does not act on a stale notification.
 #[derive(Clone, Debug)]
 pub(crate) struct Leads(watch::Receiver<Option<Instant>>);
 
@@ -100,7 +100,7 @@ struct Election {
     me: String,
     /// Content of the Lease, and the time when it was first read.
     seen: Option<(Record, Instant)>,
-    /// Start of the write of the current content. `None`: this controller did not write it.
+    /// Start time of the write of the current content. `None`: another controller wrote the content.
     renewed: Option<Instant>,
 }
 
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(
             me.leads_until(),
             Some(now + DEADLINE),
-            "it is not renewed yet"
+            "the Lease is not renewed yet"
         );
         me.wrote(now + RETRY);
         assert_eq!(me.leads_until(), Some(now + RETRY + DEADLINE));

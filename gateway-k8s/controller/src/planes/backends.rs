@@ -1,4 +1,4 @@
-//! Selects the endpoints of the backends in a plan. A data plane receives no others.
+//! Selects the endpoints of the backends in a plan, because a data plane receives only these.
 
 use std::collections::HashSet;
 

@@ -125,8 +125,8 @@ impl Placement {
     }
 }
 
-/// Whether a Gateway or its namespace is being deleted. No object can be created in the namespace, and
-/// existing objects are deleted with it.
+/// Whether a Gateway or its namespace is being deleted. In that namespace no object can be created, and the
+/// existing objects are deleted with the Gateway or namespace.
 fn ends(objects: &Objects, gateway: &ObjectKey) -> bool {
     let namespace = ObjectKey::new("", &*gateway.namespace);
     let namespace = objects.namespaces.get(&namespace).map(|found| &found.meta);

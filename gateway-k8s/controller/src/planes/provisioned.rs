@@ -15,9 +15,9 @@ use super::{Placement, nowhere};
 use crate::address_pool::Claim;
 use crate::provision::{Fate, GatewayToRun, OWN_PORTS, Observed, bound_ports};
 
-/// Places Gateways by the state of their objects. A ready pod proves that a Gateway is served: a pod becomes
-/// ready when it serves a configuration. Reports are not sufficient, because only some of the data planes are
-/// connected to each replica of the controller.
+/// Places Gateways by the state of their objects. A ready pod shows that a Gateway is served, because a pod
+/// becomes ready when it serves a configuration. Reports are not sufficient, because only some of the data
+/// planes are connected to each replica of the controller.
 pub(super) fn place(
     claims: &[Claim],
     verdicts: &Verdicts,

@@ -2,7 +2,7 @@
 //!
 //! A connected data plane reports the version that it serves. A disconnected data plane continues to serve,
 //! so a Gateway that was served once counts as served. A reported problem persists until the data plane
-//! reports another outcome, also while a newer version is being sent: otherwise statuses would flap.
+//! reports another outcome, even while a newer version is being sent; otherwise statuses would flap.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -1,5 +1,5 @@
-//! Provisions the objects of Gateways in a separate task, because provisioning blocks on the API server and
-//! the control loop must not.
+//! Provisions the objects of Gateways in a separate task. Provisioning waits for the API server, which must
+//! not delay the control loop.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

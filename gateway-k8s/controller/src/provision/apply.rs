@@ -66,7 +66,7 @@ impl Provisioner {
         }
     }
 
-    /// Watches the provisioned objects until the process exits, on followers too. Writes nothing.
+    /// Watches the provisioned objects until the process exits, on followers as well. Writes nothing.
     pub(crate) async fn follow(&self) {
         let kinds = self.kinds().iter();
         let kinds = kinds.map(|kind| self.cache.follow(self.client.clone(), *kind));
@@ -78,7 +78,8 @@ impl Provisioner {
         self.cache.listed(self.kinds()).await;
     }
 
-    /// A receiver that is notified of changes: a Service received its address, a pod became ready.
+    /// A receiver that is notified of changes, for example when a Service receives its address or a pod
+    /// becomes ready.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.cache.changes()
     }
@@ -97,7 +98,7 @@ impl Provisioner {
     /// The state of the objects of a Gateway.
     pub(crate) fn observe(&self, gateway: &GatewayToRun) -> Observed {
         let find = |kind: Kind| {
-            // An EnvoyProxy may set the names of objects.
+            // An EnvoyProxy may set the names of objects, so they are found by their owner.
             let is_own = |object: &Value| self.is_own(object, gateway);
             self.cache.find_by(kind, &gateway.key.namespace, is_own)
         };
@@ -213,7 +214,8 @@ impl Provisioner {
     }
 
     /// Deletes surplus objects: objects of Gateways that moved to another controller, and objects that the
-    /// current mode does not create. The cluster garbage-collects the objects of deleted Gateways.
+    /// current mode does not create. Objects of deleted Gateways are left to the garbage collection of the
+    /// cluster.
     async fn prune(&self, gateways: &[GatewayToRun], wanted: &Wanted, report: &mut Report) {
         for (id, object) in self.cache.all() {
             let owner = diff::owner(&object);
@@ -237,7 +239,7 @@ impl Provisioner {
         }
     }
 
-    /// Deletes this object, but not a newer one of the same name: the precondition is its uid.
+    /// Deletes the object `live`. A precondition on its uid protects a newer object of the same name.
     async fn delete(&self, id: &ProvisionedId, live: &Value) -> Result<(), kube::Error> {
         let params = DeleteParams {
             preconditions: live["metadata"]["uid"].as_str().map(|uid| Preconditions {

@@ -34,7 +34,7 @@ impl Cache {
         self.lock().get(&id).cloned()
     }
 
-    /// The first object of a kind in a namespace for which `is` holds.
+    /// The first object of a kind in a namespace for which `is` returns `true`.
     pub(super) fn find_by(
         &self,
         kind: Kind,

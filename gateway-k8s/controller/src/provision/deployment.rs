@@ -27,18 +27,18 @@ pub(crate) const OWN_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];
 const LAST_SECONDS: u32 = 10;
 /// Name of the container of the data plane.
 pub(super) const CONTAINER: &str = "towergate";
-/// Variable with the zone of the node; empty where the cluster does not copy the label from the node.
+/// Variable with the zone of the node; empty if the cluster does not copy the label from the node.
 const ZONE_VARIABLE: &str = "TOWERGATE_ZONE";
 /// Label of pods that the admission plugin PodTopologyLabels copies from the node (Kubernetes 1.33, KEP-4742).
 const ZONE_LABEL: &str = "metadata.labels['topology.kubernetes.io/zone']";
 const CREDENTIALS: &str = "/etc/towergate/credentials";
 const STATE: &str = "/var/lib/towergate";
-/// Names of the volumes, which those of users are unlikely to have.
+/// Names of the volumes. The prefix avoids conflicts with names of users' volumes.
 const CREDENTIALS_VOLUME: &str = "towergate-credentials";
 const STATE_VOLUME: &str = "towergate-state";
 
-/// Renders the Deployment or DaemonSet. `account` is the name of the ServiceAccount of its pods, `credentials` that of
-/// the Secret that they mount, `options` are those of this Gateway.
+/// Renders the Deployment or DaemonSet of a Gateway. `account` is the name of the ServiceAccount of the pods,
+/// `credentials` that of the Secret that they mount, and `options` are the options of the Gateway.
 pub(super) fn render(
     gateway: &GatewayToRun,
     account: &str,
@@ -266,7 +266,7 @@ fn arguments(options: &PlaneOptions, family: &IpFamily) -> Vec<String> {
         STATE,
     ];
     let own = own.map(str::to_owned).into_iter();
-    // An operator may know the zone otherwise.
+    // `--zone` in the options takes precedence.
     let has_zone = options
         .args
         .iter()

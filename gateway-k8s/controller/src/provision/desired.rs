@@ -29,9 +29,9 @@ pub(crate) struct GatewayToRun {
     pub(crate) addresses: Vec<IpAddr>,
     /// Assigned addresses of the pool, in shared mode. Set by the caller.
     pub(crate) pool: Vec<IpAddr>,
-    /// Its EnvoyProxy, merged with that of its GatewayClass.
+    /// The EnvoyProxy of the Gateway, merged with that of its GatewayClass.
     pub(crate) proxy: Option<Box<EnvoyProxySpec>>,
-    /// Action on its objects.
+    /// Action on the objects of the Gateway.
     pub(crate) fate: Fate,
 }
 

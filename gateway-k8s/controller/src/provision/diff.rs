@@ -40,7 +40,7 @@ pub(super) fn stamp(mut manifest: Manifest, controller: &str) -> Manifest {
     manifest
 }
 
-/// The next step from `live` to `wanted`, a stamped object.
+/// The next step that changes `live` to `wanted`, a stamped object.
 pub(super) fn step(live: &Value, wanted: &Manifest) -> Step {
     if owner(live) != owner(&wanted.body) || maker(live) != maker(&wanted.body) {
         return Step::LeaveToOthers;
@@ -67,8 +67,8 @@ pub(super) fn maker(object: &Value) -> Option<&str> {
     object["metadata"]["annotations"][CONTROLLER].as_str()
 }
 
-/// Whether a differing field requires deletion of the object: it is immutable, or its change leaves stale
-/// objects. The cluster keeps the EndpointSlices of a Service that loses its selector.
+/// Whether a differing field requires deletion of the object: the field is immutable, or its change leaves
+/// stale objects. For example, the cluster keeps the EndpointSlices of a Service that loses its selector.
 fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
     let selector = |object: &Value| object["spec"]["selector"].clone();
     match kind {
@@ -83,8 +83,8 @@ fn has(live: &Value, wanted: &Value) -> bool {
     has_by(live, wanted, Value::eq)
 }
 
-/// Fields that the API server omits if they are false: in its types, false and absent are the same value. It keeps
-/// others, such as `automountServiceAccountToken` and `allowPrivilegeEscalation`.
+/// Fields that the API server omits if they are false, because its types do not distinguish false from
+/// absent. It keeps other fields, such as `automountServiceAccountToken` and `allowPrivilegeEscalation`.
 const OMITTED_IF_FALSE: [&str; 9] = [
     "hostIPC",
     "hostNetwork",
@@ -97,7 +97,8 @@ const OMITTED_IF_FALSE: [&str; 9] = [
     "tty",
 ];
 
-/// Whether the API server omits a field with this value. An empty object has a meaning, such as the type of a volume.
+/// Whether the API server omits a field with this value. Empty objects are kept: they have a meaning, such as
+/// the type of a volume.
 fn is_omitted(key: &str, wanted: &Value) -> bool {
     match wanted {
         Value::Null => true,

@@ -18,9 +18,9 @@ pub(crate) enum Kind {
     Deployment,
     /// The pods, one on each node.
     DaemonSet,
-    /// The number of pods by load.
+    /// Sets the number of pods by load.
     HorizontalPodAutoscaler,
-    /// The limit on the pods that a node drain evicts at a time.
+    /// Limits the pods that a node drain evicts at a time.
     PodDisruptionBudget,
 }
 

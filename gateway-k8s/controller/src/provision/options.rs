@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The mode of running Gateways.
+/// How data planes are provisioned.
 #[derive(Clone, Debug)]
 pub(crate) enum Mode {
     /// One data plane serves all Gateways, on addresses of a pool.
@@ -35,7 +35,7 @@ pub(crate) struct PlaneOptions {
     /// Default: 10.
     #[serde(default = "leave_seconds")]
     pub(crate) leave_seconds: u32,
-    /// Drain timeout of the requests in flight after that time, in seconds. Default: 60.
+    /// Drain timeout of the requests in flight after `leave_seconds`, in seconds. Default: 60.
     #[serde(default = "drain_seconds")]
     pub(crate) drain_seconds: u32,
     /// Additional arguments of `towergate run`. Default: none.
@@ -47,7 +47,7 @@ pub(crate) struct PlaneOptions {
     /// Further `volumes` of the pods. Default: none.
     #[serde(default)]
     pub(crate) volumes: Vec<Value>,
-    /// `volumeMounts` of the container for them. Default: none.
+    /// `volumeMounts` of the container for `volumes`. Default: none.
     #[serde(default)]
     pub(crate) volume_mounts: Vec<Value>,
     /// `nodeSelector` of the pods. Default: empty.
@@ -139,8 +139,8 @@ impl PlaneOptions {
     }
 }
 
-/// Covers a load balancer with a health check interval of a few seconds, and the 1 to 2 s of a kube-proxy
-/// update.
+/// Default of `leave_seconds`. It covers a load balancer with a health check interval of a few seconds, and
+/// the 1 to 2 s of a kube-proxy update.
 fn leave_seconds() -> u32 {
     10
 }
@@ -149,7 +149,8 @@ fn drain_seconds() -> u32 {
     60
 }
 
-/// The requests let the scheduler place pods. There are no limits: CPU throttling would delay all requests.
+/// Default resources. The requests let the scheduler place pods. There are no limits, because CPU throttling
+/// would delay all requests.
 fn resources() -> Value {
     json!({ "requests": { "cpu": "100m", "memory": "64Mi" } })
 }

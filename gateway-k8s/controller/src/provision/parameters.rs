@@ -184,7 +184,7 @@ fn schedule(options: &mut PlaneOptions, pod: &EnvoyPod) {
     }
 }
 
-/// Applies the Service settings that also exist for all Gateways.
+/// Applies the settings of a Service that also exist as options for all Gateways.
 fn balance(options: &mut ServiceOptions, service: &EnvoyService) {
     match service.kind {
         Some(EnvoyServiceType::ClusterIp) => options.kind = ServiceType::ClusterIP,
@@ -227,8 +227,8 @@ pub(super) fn add_texts(object: &mut Value, texts: Option<&BTreeMap<String, Stri
     }
 }
 
-/// Adds items to a list whose items the API server identifies by the field `key`. An item replaces the one with the same
-/// key: the API server rejects objects with both.
+/// Adds items to a list whose items the API server identifies by the field `key`. An item replaces an
+/// existing item with the same key, because the API server rejects duplicates.
 pub(super) fn add_items(list: &mut Value, key: &str, items: &[Value]) {
     let Value::Array(list) = list else {
         return;

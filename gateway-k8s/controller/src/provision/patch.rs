@@ -14,8 +14,8 @@ use towergate_policy::envoy_proxy::{ObjectPatch, PatchKind};
 use super::deployment::CONTAINER;
 use super::metadata::Manifest;
 
-/// Merge keys of the lists in Deployments, DaemonSets, Services, autoscalers and disruption
-/// budgets: the first that an item of the patch has. All other lists are replaced.
+/// Merge keys of the lists in Deployments, DaemonSets, Services, autoscalers and disruption budgets. Of
+/// several keys, the first one that an item of the patch has is used. All other lists are replaced.
 const MERGE_KEYS: [(&str, &[&str]); 9] = [
     ("containers", &["name"]),
     ("env", &["name"]),
@@ -27,7 +27,7 @@ const MERGE_KEYS: [(&str, &[&str]); 9] = [
     ("volumeMounts", &["mountPath"]),
     ("volumes", &["name"]),
 ];
-/// Fields of a container of Envoy that do not fit the data plane.
+/// Fields of an Envoy container that do not apply to the data plane.
 const OF_ENVOY: [&str; 3] = ["image", "command", "args"];
 
 /// Applies a patch to an object.
@@ -64,7 +64,7 @@ fn adapt(patch: &mut Value) {
     remove_nulls_of_indexing(patch);
 }
 
-/// Removes the empty objects that indexing has added on the path to the pod, if the patch has none.
+/// Removes the empty objects on the path to the pod that were added by indexing into the patch.
 fn remove_nulls_of_indexing(patch: &mut Value) {
     if patch["spec"]["template"]["spec"].is_null()
         && let Some(template) = patch["spec"]["template"].as_object_mut()
@@ -185,7 +185,8 @@ fn merge_list(list: &mut Vec<Value>, items: &[Value], keys: &[&str]) {
     }
 }
 
-/// Whether an item of a patch is for `held`. TCP and UDP ports may have the same number.
+/// Whether an item of a patch applies to `held`. Ports are compared by transport too, because a TCP port and
+/// a UDP port may have the same number.
 fn is_same(held: &Value, item: &Value, key: &str) -> bool {
     let protocol = &item["protocol"];
     held[key] == item[key] && (protocol.is_null() || held["protocol"] == *protocol)

@@ -93,8 +93,8 @@ fn load_balancer(spec: &mut Value, given: &EnvoyService) {
     }
 }
 
-/// Sets the address families: a Service serves only its own. Without a setting of the EnvoyProxy, an IPv6 address of the
-/// Gateway requests a dual-stack Service.
+/// Sets the address families: a Service accepts only connections of its own families. Without a setting in
+/// the EnvoyProxy, an IPv6 address of the Gateway requests a dual-stack Service.
 fn families(spec: &mut Value, addresses: &[IpAddr], family: &IpFamily) {
     match family {
         IpFamily::IPv6 => {
@@ -113,8 +113,8 @@ fn families(spec: &mut Value, addresses: &[IpAddr], family: &IpFamily) {
     }
 }
 
-/// The ports of the Service. If two ports of one transport have the same bound port, the higher one is
-/// omitted: the lower one has the socket, so clients of the higher one would reach the wrong listener.
+/// The ports of the Service. If two ports of one transport have the same bound port, the higher port is
+/// omitted: the lower port uses the socket, so clients of the higher one would reach the wrong listener.
 fn ports(ports: &BTreeSet<Port>) -> Vec<Value> {
     let mut bound = BTreeSet::new();
     let ports = ports.iter();
@@ -131,7 +131,7 @@ fn ports(ports: &BTreeSet<Port>) -> Vec<Value> {
         .collect()
 }
 
-/// The name of a port. It depends only on transport and number, so a change of listeners does not change it.
+/// The name of a port. It depends only on transport and number, so it stays the same when listeners change.
 pub(super) fn port_name(port: Port) -> String {
     let transport = port.transport.as_str().to_ascii_lowercase();
     format!("{transport}-{}", port.number)

@@ -27,15 +27,15 @@ use towergate_k8s::wire::{
 use super::publisher::{Connected, Publisher};
 use super::tls::{Identity, Tls};
 
-/// Maximum number of concurrent TLS handshakes. Connections above the limit are closed at once; data planes
-/// reconnect.
+/// Maximum number of concurrent TLS handshakes. Connections above the limit are closed at once, and data
+/// planes reconnect.
 const HANDSHAKES: usize = 256;
 /// Time limit of the TLS handshake, and of the first message after it.
 const OPENING: Duration = Duration::from_secs(5);
-/// Time limit of the report on a version that was sent. After it, the stream ends and the data plane
+/// Time limit of the report on a version that was sent. When it expires, the stream ends and the data plane
 /// reconnects.
 const REPORT: Duration = Duration::from_secs(60);
-/// Time limit for queueing a piece of an update. After it, the stream ends.
+/// Time limit for queueing a piece of an update. When it expires, the stream ends.
 const STALLED: Duration = Duration::from_secs(60);
 /// Interval of HTTP/2 keep-alive pings, and time limit of their acknowledgement.
 const PING: Duration = Duration::from_secs(10);
@@ -115,7 +115,7 @@ async fn serve(stream: TlsStream, identity: Identity, address: SocketAddr, publi
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
-        // A data plane uses one stream. It opens another one after it abandons the first.
+        // A data plane uses one stream, and opens another one only after it abandons the first.
         .max_concurrent_streams(4)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(left.unwrap_or_default(), connection).await {
@@ -201,7 +201,7 @@ impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Silent => f.write_str("the data plane sent no initial message in time"),
-            Self::Stalled => f.write_str("the data plane reads no data"),
+            Self::Stalled => f.write_str("the data plane does not read the update"),
             Self::Unreported => {
                 f.write_str("the data plane did not report the result of an update in time")
             }
@@ -304,7 +304,8 @@ impl Stream {
         for piece in sending {
             let piece = Bytes::from(piece?);
             let sent = timeout(STALLED, self.sender.send_data(piece)).await;
-            // The receiver is dropped with the connection; the body returns the error.
+            // An error means that the connection, and with it the receiver, is gone; `follow` returns the
+            // error of the connection.
             let _ = sent.map_err(|_| Lost::Stalled)?;
         }
         Ok(())

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Certificates are renewed when a third of their validity is left. After the renewal of a CA, the previous
-//! CA stays trusted until it expires. Only data planes and controllers trust this CA, and it signs only their
-//! certificates.
+//! CA remains trusted until it expires. Only data planes and controllers trust this CA, and it signs only
+//! their certificates.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};

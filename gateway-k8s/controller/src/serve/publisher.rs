@@ -23,7 +23,7 @@ struct Shared {
     next_id: AtomicU64,
 }
 
-/// A plane. One caller at a time encodes a new version; receivers are not blocked.
+/// A plane. One caller at a time encodes a new version; receivers are not blocked meanwhile.
 #[derive(Debug, Default)]
 struct Plane {
     publishing: Mutex<()>,
@@ -49,11 +49,11 @@ pub(crate) struct PlaneReport {
 /// The report of a connected data plane.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct DataPlaneReport {
-    /// Name in its first message: the name of its pod or host.
+    /// Name in the first message of the data plane: the name of its pod or host.
     pub(crate) name: String,
-    /// Source address of its connection.
+    /// Source address of the connection.
     pub(crate) address: SocketAddr,
-    /// Version that it serves. `None`: no version of this publisher yet.
+    /// Version that the data plane serves. `None`: it has not served a version of this publisher.
     pub(crate) in_force: Option<u64>,
     /// Last version and its problem, if the version cannot be served or an address cannot be bound.
     pub(crate) refused: Option<(u64, Problem)>,

@@ -70,7 +70,7 @@ fn build(credentials: &Credentials) -> Result<Arc<ServerConfig>, CredentialsErro
         })
         .map_err(|error| CredentialsError::Unusable(error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A resumed session would outlive the certificate of its first handshake.
+    // A resumed session could last longer than the certificate that was verified in its first handshake.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }

@@ -15,8 +15,8 @@ use crate::object_cache::{ObjectCache, ObservedObject};
 
 /// The last written statuses by object: the desired status and the stored one.
 ///
-/// The API server may drop fields that its version does not support. The stored status counts as written;
-/// otherwise every resolution would write it again.
+/// The API server may drop fields that its version does not support. The stored status therefore counts as
+/// written; otherwise every resolution would write it again.
 #[derive(Debug, Default)]
 pub(crate) struct LastWritten(HashMap<Id, (u64, Option<Arc<str>>)>);
 
@@ -84,7 +84,7 @@ pub(crate) fn due(
             consider(id.clone(), Some(status), *print, observed);
         }
     }
-    // Objects without a desired status: entries of this controller are removed.
+    // If an object has no desired status, the entries of this controller are removed.
     let nothing = print(None);
     for kind in KINDS.iter().filter(|kind| is_shared(kind)) {
         for (object, observed) in world.all_observed(kind) {
@@ -109,7 +109,7 @@ fn is_shared(kind: &Kind) -> bool {
 
 /// The current status of an object.
 pub(super) fn current(observed: &ObservedObject) -> Option<Value> {
-    // The text was serialized from a value.
+    // The text is valid JSON, because it was serialized from a value.
     observed
         .status
         .as_deref()
@@ -248,6 +248,9 @@ mod tests {
             &mut last_written,
             NOW,
         );
-        assert!(others.is_empty(), "a name within a name is another name");
+        assert!(
+            others.is_empty(),
+            "a longer name that contains the name is another name"
+        );
     }
 }

@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(
             whole(&expected, &desired),
             None,
-            "nothing is left to be written"
+            "no change is left to write"
         );
     }
 
@@ -326,7 +326,7 @@ mod tests {
         );
         assert_eq!(parents(current(), None), Some(json!([foreign()])));
         assert_eq!(parents(json!([foreign()]), None), None);
-        // The order of another writer is kept.
+        // The order in which another writer lists its conditions is kept.
         let sorted = json!([ours("b", THEN), foreign(), ours("a", THEN)]);
         assert_eq!(
             parents(sorted, Some(json!([wanted("a"), wanted("b")]))),

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 16;
 const CONFLICTS: usize = 4;
 /// Time limit of a request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Upper bound of the pause between two attempts. A rejected status is rarely accepted after a second.
+/// Upper bound of the pause between two attempts. A rejected status is rarely accepted soon afterwards.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Field manager of writes.
 const MANAGER: &str = "towergate-controller";
@@ -132,7 +132,7 @@ impl Writer {
                     Err(error) => tracing::error!(%error, "a status write panicked"),
                 },
                 () = self.leads.changed() => {
-                    // The new leader writes the statuses.
+                    // This controller stopped leading, so the new leader writes the statuses.
                     if !self.leads.now() {
                         self.take(Vec::new());
                     }
@@ -178,7 +178,7 @@ impl Writer {
             {
                 task.observed = made.clone();
             }
-            // A completed sleep must not be polled again.
+            // A completed sleep must not be polled again, so the next attempt is moved beyond this request.
             if let Some((at, _)) = self.failed.get_mut(&id) {
                 *at = now + REQUEST * 2;
             }

@@ -1,13 +1,13 @@
-//! Discovers the kinds and versions of the API server. Discovery is polled, because kinds change with their
-//! CRDs. It requires no permission beyond access to the API server.
+//! Discovers the kinds and versions of the API server. Discovery is polled, because installing or removing a
+//! CRD changes the kinds. It requires only access to the API server, no further permission.
 //!
-//! A new kind counts as served at once. A missing kind counts as missing after [`TIMES`] responses in a row:
-//! an API server that has just started does not serve its CRDs yet, and acting on its first response would
-//! take all Gateways out of service.
+//! A new kind counts as served at once. A missing kind counts as missing only after [`TIMES`] responses in a
+//! row: an API server that has just started does not serve its CRDs yet, and acting on its first response
+//! would take all Gateways out of service.
 //!
-//! A kind that is served only in unsupported versions does not count as missing, except for routes and
-//! ListenerSets: without their policies, routes would be unprotected. The last objects of the kind are
-//! kept; a kind that was never listed counts as not listed.
+//! A kind that is served only in unsupported versions does not count as missing, because routes would be
+//! unprotected without their policies. The last objects of the kind are kept; a kind that was never listed
+//! counts as not listed. Routes and ListenerSets are the exception: they do count as missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(
             often(&mut belief, &unreadable),
             None,
-            "it is no more absent"
+            "the kind is not absent"
         );
         let readable = Answer {
             versions: [("SecurityPolicy", "v1alpha1")].into(),
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(
             often(&mut belief, &unreadable),
             Some(Some("v1alpha1")),
-            "what was read of it stays"
+            "the last version is kept"
         );
     }
 

@@ -61,7 +61,8 @@ const WATCH_SECONDS: u32 = 40;
 /// Objects per page of a list.
 const PAGE: u32 = 500;
 
-/// Watches all kinds until the receiver is dropped. Without `ingresses`, those of [`Kind::is_of_ingresses`] are absent.
+/// Watches all kinds until the receiver is dropped. If `ingresses` is `false`, kinds for which
+/// [`Kind::is_of_ingresses`] holds are reported as absent.
 pub(crate) fn start(
     client: &kube::Client,
     metrics: &Arc<Metrics>,
@@ -73,7 +74,7 @@ pub(crate) fn start(
     for (at, kind) in (0..).zip(&KINDS) {
         let source = Source {
             kind,
-            // Spreads the lists over time.
+            // A different duration for each kind spreads the lists over time.
             seconds: WATCH_SECONDS + at,
             client: client.clone(),
             events: sender.clone(),
@@ -156,7 +157,7 @@ impl Source {
                 Err(error) => {
                     self.metrics.watch_failed(self.kind.name);
                     let wait = pause.next();
-                    // An outage may be long, so it is logged once.
+                    // An outage may last long, so only its first error is logged as a warning.
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(kind = self.kind.name, %error, "watch failed; retrying");
                     }

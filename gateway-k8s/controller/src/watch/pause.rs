@@ -29,7 +29,7 @@ impl Pause {
         }
     }
 
-    /// The next pause. Up to half of it is random.
+    /// The next pause. Up to half of its length is random.
     pub(crate) fn next(&mut self) -> Duration {
         let base = self.next;
         self.next = (base * 2).min(self.longest);

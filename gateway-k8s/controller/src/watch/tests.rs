@@ -161,7 +161,7 @@ impl Follower {
         self.world.observed("Namespace", &key).is_some()
     }
 
-    /// Waits until the cache contains `name`. The objects in `stay` must be present after each event.
+    /// Waits until the cache contains `name`. After each event, all objects in `stay` must be present.
     async fn until(&mut self, name: &str, stay: &[&str], what: &str) {
         let began = Instant::now();
         while !self.has(name) {
@@ -169,7 +169,7 @@ impl Follower {
             let event = timeout(left, self.events.recv()).await;
             self.world.take(event.expect(what).expect("it goes on"));
             for name in stay {
-                assert!(self.has(name), "{what}: {name} was taken away");
+                assert!(self.has(name), "{what}: {name} was removed");
             }
         }
         assert!(began.elapsed() < SOON, "{what}: {:?}", began.elapsed());
@@ -200,7 +200,7 @@ async fn whatever_the_server_does_the_world_catches_up_and_loses_nothing() {
         server.change(&all[..at + 2], broken, faults);
         follower.until(name, &all[..=at], name).await;
     }
-    // A restored watch delivers changes.
+    // A restored watch also delivers later changes.
     loop {
         let listed = follower.events.recv().await.expect("it goes on").news;
         if matches!(listed, News::Listed) {

@@ -27,7 +27,7 @@ fn expect(name: &str, manifests: &[Manifest]) {
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         golden == text,
-        "{name} differs from {}; it is now:\n{text}",
+        "{name} differs from {}; actual content:\n{text}",
         path.display()
     );
 }

@@ -50,7 +50,7 @@ fn a_successor_trusts_the_one_before_as_long_as_that_is_valid() {
     );
     assert!(
         !second.is_good(&credentials, now()),
-        "it trusts only the first"
+        "the credentials contain only the first CA"
     );
     assert!(!second.is_due(days(2450)));
 }
@@ -75,7 +75,7 @@ fn what_is_not_usable_is_told_without_the_key() {
     };
     for (pem, expected) in [(&mixed, "does not belong"), (&empty, "ca.crt is empty")] {
         let error = CertificateAuthority::from_pem(pem)
-            .expect_err("it is of no use")
+            .expect_err("the CA is invalid")
             .to_string();
         assert!(error.contains(expected), "{error}");
     }

@@ -33,7 +33,8 @@ pub(super) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// The path of the `towergate` program. Cargo builds it, because it belongs to another package.
+/// The path of the `towergate` program. The test builds it, because Cargo does not build programs of other
+/// packages for a test.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

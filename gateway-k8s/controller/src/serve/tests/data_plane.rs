@@ -30,7 +30,7 @@ impl Server {
 
     async fn served(&self, version: u64) {
         let served = async || self.report(PLANE).is_in_force(version).then_some(());
-        eventually("the data plane serves it", served).await;
+        eventually("the data plane serves the plan", served).await;
     }
 }
 
@@ -52,11 +52,11 @@ async fn a_plan_is_served_changed_and_kept_while_the_controller_is_away() {
     let data_plane = DataPlane::start(server.address, folder.path());
     let connected = async || (!server.report(PLANE).data_planes.is_empty()).then_some(());
     eventually("it is connected", connected).await;
-    eventually("it has an admin page", async || {
+    eventually("the admin endpoint responds", async || {
         status(data_plane.admin, "/ready").await
     })
     .await;
-    assert!(!data_plane.is_ready().await, "there is no plan yet");
+    assert!(!data_plane.is_ready().await, "no plan was published yet");
 
     let version = server.publish(plan(port, &[("/a", 418), ("/b", 410)]));
     answers(port, "/a", 418).await;
@@ -212,7 +212,7 @@ async fn new_credentials_are_taken_up_and_those_of_strangers_are_of_no_use() {
     let data_plane = DataPlane::start(server.address, folder.path());
     server.publish(plan(port, &[("/a", 418)]));
     let told = async || data_plane.log().contains("cannot be reached").then_some(());
-    eventually("it does not trust the server", told).await;
+    eventually("the data plane does not trust the server", told).await;
     assert_eq!(server.report(PLANE).data_planes.len(), 0);
 
     authority

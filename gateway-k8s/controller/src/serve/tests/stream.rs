@@ -130,7 +130,7 @@ async fn of_what_is_published_meanwhile_only_the_newest_counts() {
     let next = slow.next().await.unwrap();
     assert_eq!(next.version, 5);
     assert_eq!(next.plan, plan(1, &[("/", 405)]));
-    assert_eq!(publish(405), 5, "the same is no new version");
+    assert_eq!(publish(405), 5, "an equal plan is not a new version");
 }
 
 #[tokio::test]
@@ -162,10 +162,10 @@ async fn what_data_planes_say_is_known_while_they_are_connected() {
     assert!(!server.report("shared").is_in_force(version));
     drop(other);
     let alone = async || server.report("shared").is_in_force(version).then_some(());
-    eventually("only the one that serves it is left", alone).await;
+    eventually("the only connected data plane serves the version", alone).await;
     drop(one);
     let nobody = async || server.report("shared").data_planes.is_empty().then_some(());
-    eventually("nobody is left", nobody).await;
+    eventually("no data plane is connected", nobody).await;
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn renewed_credentials_of_the_server_are_shown_to_new_connections() {
     let credentials = successor.controller(SystemTime::now()).unwrap();
     server.tls.replace(&credentials).unwrap();
 
-    // A data plane that trusts the new CA connects, also with a certificate of the previous CA.
+    // A data plane that trusts the new CA can connect, even with a certificate of the previous CA.
     assert!(Peer::open(&server, &new, PROTOCOL).await.is_ok());
     let both = Credentials {
         authorities: new.authorities.clone(),

@@ -45,12 +45,12 @@ impl Server {
         let (told, answer) = self.requests.recv().await.unwrap();
         assert_eq!(told, method);
         meanwhile(self);
-        // The writer handles the effect of `meanwhile`.
+        // The writer first processes the effect of `meanwhile`.
         tokio::time::sleep(Duration::from_millis(10)).await;
         answer.send(code).unwrap();
     }
 
-    /// Whether no request arrives within 1 second, which exceeds the first pauses.
+    /// Whether no request arrives within 1 second, which exceeds the pauses before the first retries.
     async fn is_quiet(&mut self) -> bool {
         let next = self.requests.recv();
         tokio::time::timeout(Duration::from_secs(1), next)
@@ -126,7 +126,7 @@ async fn who_has_lost_the_lease_writes_nothing_again() {
 
         assert!(server.is_quiet().await, "{code}");
         server.until.send_replace(later());
-        assert!(server.is_quiet().await, "{code}: it must be said anew");
+        assert!(server.is_quiet().await, "{code}: the write is not repeated");
     }
     let mut server = Server::start();
     server.due.send_replace(vec![task(1)]);
