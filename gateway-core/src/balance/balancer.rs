@@ -26,13 +26,13 @@ pub struct Balancer {
     counters: Box<[RoundRobinCounter]>,
     /// Load reports of the endpoints. `None` unless the rule is utilization.
     loads: Option<Arc<EndpointLoads>>,
-    /// Shares of zones. `None`: the zone of an endpoint has no effect.
+    /// Distribution of requests over zones. `None`: the zone of an endpoint has no effect.
     zones: Option<Box<ZoneRule>>,
     /// The latest Maglev table and the endpoint set it was built from.
     table: ArcSwapOption<(Arc<EndpointSet>, Arc<Maglev>)>,
 }
 
-/// Shares of zones, for a gateway in a known or unknown zone.
+/// Configured distribution over zones, and the zone of the gateway.
 #[derive(Debug)]
 struct ZoneRule {
     balancing: ZoneBalancing,

@@ -6,7 +6,7 @@
 //!
 //! An endpoint has its own weight after it has sent reports for the time `blackout`, until no report has
 //! arrived for the time `expiration`. Endpoints without an own weight have the median of the other weights.
-//! Requests only read the weights. The first request after the update period calculates them anew.
+//! Requests only read the weights. The first request after the update period calculates them again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ struct EndpointLoad {
     latest: AtomicU64,
 }
 
-/// The weights of a set of endpoints. They are valid until they are calculated anew.
+/// The weights of a set of endpoints. They are valid until they are calculated again.
 #[derive(Debug)]
 struct WeightTable {
     endpoint_set: Arc<EndpointSet>,

@@ -17,7 +17,7 @@ pub struct FormatContext<'a> {
     pub response: Option<&'a HeaderMap>,
     /// The connection of the client.
     pub connection: Option<FormatConnection<'a>>,
-    /// The exchange, as far as it is known.
+    /// The state of the exchange at this time.
     pub exchange: Option<FormatExchange<'a>>,
 }
 
@@ -61,7 +61,7 @@ pub struct FormatTls<'a> {
     pub client: Option<&'a towergate_tls::ClientCertificate>,
 }
 
-/// An exchange, as far as it is known.
+/// The state of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct FormatExchange<'a> {
     /// Time at which the request was received.

@@ -82,7 +82,7 @@ pub fn apply(
     apply_named(headers, names, conn, settings)
 }
 
-/// As [`apply`], if the caller already knows `names`, the set of names in `headers`. A name in `names` may be
+/// As [`apply`], with the set of the names in `headers` as the argument `names`. A name in `names` may be
 /// absent from `headers`.
 ///
 /// # Errors

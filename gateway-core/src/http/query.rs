@@ -63,7 +63,7 @@ fn octet(digits: &str) -> Option<u8> {
     all.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// Whether a URL may contain an octet as it is: an unreserved or a reserved character.
+/// Whether a URL may contain an octet without an escape: it is an unreserved or a reserved character.
 fn is_url_character(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:/?#[]@%".contains(&octet)
 }

@@ -1,4 +1,4 @@
-//! UDP sockets, reconciled with the plan.
+//! UDP sockets, which are opened and closed according to the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -29,29 +29,30 @@ struct ServedDatagrams {
 }
 
 impl DatagramSockets {
-    /// No sockets yet. `workers` will serve them. With `reuse_port`, addresses are shared with other processes.
+    /// Creates an instance without sockets. `workers` will serve the sockets. If `reuse_port` is set,
+    /// addresses may be shared with other processes.
     pub(crate) fn new(workers: &Workers, reuse_port: bool) -> Self {
         let mut sockets = SocketTable::new(workers, Type::DGRAM);
         sockets.set_reuse_port(reuse_port);
         Self { sockets }
     }
 
-    /// Keeps a duplicate of each socket, for [`Self::duplicates`].
+    /// Sets whether duplicates of all sockets are created, for [`Self::duplicates`]. Default: false.
     pub(crate) fn keep_duplicates(mut self, keep: bool) -> Self {
         self.sockets.set_keep_duplicates(keep);
         self
     }
 
-    /// Uses a socket of another process for `address`, if the next plan has it.
+    /// Adds a socket of another process. It is used if the next plan contains `address`.
     pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
         self.sockets.inherit(address, socket);
     }
 
-    /// Duplicates of all sockets; empty unless they are kept.
+    /// Duplicates of all sockets. Empty unless [`Self::keep_duplicates`] is set.
     ///
     /// # Errors
     ///
-    /// As dup(2): no file descriptor is left.
+    /// The errors of dup(2), for example if the limit of file descriptors is reached.
     pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
         self.sockets.duplicates()
     }
@@ -76,8 +77,8 @@ impl DatagramSockets {
         self.sockets.bind_new(wanted.keys().copied(), bind)
     }
 
-    /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
-    /// addresses keep their sessions; new sessions use the given configuration.
+    /// Starts to serve the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
+    /// addresses keep their sessions, and use the new configuration for new sessions.
     pub(crate) fn install(
         &mut self,
         BoundSockets(new): BoundSockets<UdpSocket>,

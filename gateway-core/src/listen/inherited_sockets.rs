@@ -49,7 +49,7 @@ pub(crate) fn classify(socket: &OwnedFd) -> io::Result<(Type, SocketAddr)> {
     }
     let address = socket.local_addr()?.as_socket();
     let address = address.ok_or_else(|| invalid("a socket without IP address"))?;
-    // This flag is shared with the other process, which has set it as well.
+    // The other process shares this flag of the socket. It has set the flag as well, so it is not affected.
     socket.set_nonblocking(true)?;
     Ok((kind, address))
 }

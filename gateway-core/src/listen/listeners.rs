@@ -1,4 +1,4 @@
-//! TCP listening sockets, reconciled with the plan.
+//! TCP listening sockets, which are opened and closed according to the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +17,7 @@ use super::workers::{TcpAssignment, WorkerCommand, Workers};
 use crate::conn::Drain;
 use crate::conn::socket;
 
-/// Desired state of a port: its addresses, and the cell with its configuration.
+/// Desired state of a port: its addresses, and the cell that contains its configuration.
 pub type WantedPort = (Vec<IpAddr>, Arc<ArcSwap<PortConfig>>);
 
 /// The TCP listening sockets of all workers.
@@ -33,7 +33,7 @@ struct ServedAddress {
 }
 
 impl Listeners {
-    /// No sockets yet. `workers` will serve them.
+    /// Creates an instance without sockets. `workers` will serve the sockets.
     pub fn new(workers: &Workers) -> Self {
         Self {
             sockets: SocketTable::new(workers, Type::STREAM),
@@ -41,7 +41,7 @@ impl Listeners {
         }
     }
 
-    /// Shares addresses with other processes that set `SO_REUSEPORT`. Default: an
+    /// Sets whether addresses may be shared with other processes that set `SO_REUSEPORT`. Default: false; an
     /// address on which another process listens cannot be bound.
     #[must_use]
     pub fn reuse_port(mut self, reuse_port: bool) -> Self {
@@ -49,39 +49,40 @@ impl Listeners {
         self
     }
 
-    /// Keeps a duplicate of each socket, for [`Self::duplicates`].
+    /// Sets whether duplicates of all sockets are created, for [`Self::duplicates`]. Default: false.
     #[must_use]
     pub(crate) fn keep_duplicates(mut self, keep: bool) -> Self {
         self.sockets.set_keep_duplicates(keep);
         self
     }
 
-    /// Uses a listening socket of another process for `address`, if the next plan has it.
+    /// Adds a listening socket of another process. It is used if the next plan contains `address`.
     pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
         self.sockets.inherit(address, socket);
     }
 
-    /// Duplicates of all listening sockets; empty unless they are kept.
+    /// Duplicates of all listening sockets. Empty unless [`Self::keep_duplicates`] is set.
     ///
     /// # Errors
     ///
-    /// As dup(2): no file descriptor is left.
+    /// The errors of dup(2), for example if the limit of file descriptors is reached.
     pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
         self.sockets.duplicates()
     }
 
-    /// Closes the duplicates: a connection that no worker accepts would be established and not served.
+    /// Closes the duplicates. While a duplicate is open, the system establishes connections, even if no
+    /// worker accepts them.
     pub(crate) fn close_duplicates(&mut self) {
         self.sockets.close_duplicates();
     }
 
     /// Opens sockets for new addresses, then closes the sockets of removed addresses and drains their
-    /// connections. Sockets of unchanged addresses stay open and use the given configuration cell from
-    /// the next connection on.
+    /// connections. Sockets of unchanged addresses stay open. They use the new configuration cell from the
+    /// next connection on.
     ///
     /// # Errors
     ///
-    /// The addresses that could not be bound; in that case all sockets are unchanged.
+    /// The addresses that could not be bound. In that case all sockets are unchanged.
     pub fn reconcile(&mut self, ports: &[WantedPort]) -> Result<(), Vec<BindError>> {
         let (bound, errors) = self.bind_new(ports);
         if !errors.is_empty() {
@@ -100,8 +101,8 @@ impl Listeners {
         self.sockets.bind_new(wanted.keys().copied(), socket::bind)
     }
 
-    /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged addresses use the
-    /// given configuration cell from the next connection on.
+    /// Starts to serve the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
+    /// addresses use the new configuration cell from the next connection on.
     pub(crate) fn install(
         &mut self,
         BoundSockets(new): BoundSockets<TcpListener>,
@@ -147,7 +148,7 @@ impl ServedAddress {
     }
 }
 
-/// The configuration cell of each address. An address of several ports is bound once.
+/// The configuration cell of each address. If several ports have the same address, it is bound once.
 fn by_address(ports: &[WantedPort]) -> BTreeMap<SocketAddr, &Arc<ArcSwap<PortConfig>>> {
     let each = ports.iter().flat_map(|(addresses, config)| {
         let port = config.load().port;

@@ -1,8 +1,8 @@
-//! The open sockets of one transport, by address: one socket for each worker.
+//! The open sockets of one transport, with their addresses as keys. Each worker has one socket per address.
 //!
-//! [`Listeners`](super::Listeners) (TCP) and [`DatagramSockets`](super::DatagramSockets) (UDP) each reconcile a table
-//! with the plan. New addresses are bound before any socket is served, so that a plan with an address that cannot be
-//! bound changes nothing.
+//! [`Listeners`](super::Listeners) (TCP) and [`DatagramSockets`](super::DatagramSockets) (UDP) each have a
+//! table, which they adapt to the plan. All new addresses are bound before any of them is served. Therefore a
+//! plan with an address that cannot be bound can be rejected without a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -30,20 +30,20 @@ pub struct BindError {
 /// Bound sockets that no worker serves yet.
 pub(crate) struct BoundSockets<T>(pub(super) Vec<(SocketAddr, Vec<T>)>);
 
-/// Open sockets by desired address, each address with a state `S`.
+/// Open sockets. The key is the desired address. Each address has a state of the type `S`.
 pub(super) struct SocketTable<S> {
     transport: Type,
     workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     open: BTreeMap<SocketAddr, OpenAddress<S>>,
     bound: BoundAddresses,
     inherited: InheritedSockets,
-    /// Whether [`OpenAddress::duplicates`] are kept.
+    /// Whether [`OpenAddress::duplicates`] are created.
     keeps_duplicates: bool,
 }
 
 /// An address with open sockets.
 struct OpenAddress<S> {
-    /// Bound address. It differs from the desired one if that had port 0.
+    /// Bound address. It differs from the desired address if that has port 0.
     bound: SocketAddr,
     state: S,
     /// A second descriptor of each socket, for the next process.
@@ -51,7 +51,7 @@ struct OpenAddress<S> {
 }
 
 impl<S> SocketTable<S> {
-    /// A table without sockets. `workers` will serve them.
+    /// Creates a table without sockets. `workers` will serve the sockets.
     pub(super) fn new(workers: &Workers, transport: Type) -> Self {
         Self {
             transport,
@@ -63,28 +63,30 @@ impl<S> SocketTable<S> {
         }
     }
 
-    /// Shares addresses with other processes that set `SO_REUSEPORT`. Must be called before addresses are bound.
+    /// Sets whether addresses may be shared with other processes that set `SO_REUSEPORT`. Must be called
+    /// before addresses are bound.
     pub(super) fn set_reuse_port(&mut self, reuse_port: bool) {
         self.bound = BoundAddresses::new(reuse_port);
     }
 
-    /// Keeps a duplicate of each socket, for [`Self::duplicates`].
+    /// Sets whether duplicates of all sockets are created, for [`Self::duplicates`].
     pub(super) fn set_keep_duplicates(&mut self, keep: bool) {
         self.keeps_duplicates = keep;
     }
 
-    /// Uses a socket of another process for `address`, if the next plan has it.
+    /// Adds a socket of another process. It is used if the next plan contains `address`.
     pub(super) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
-        // The other process has bound the address: it must not be claimed again.
+        // Recorded as bound, because the other process has bound the address: binding it to check it would
+        // fail.
         self.bound.insert(address);
         self.inherited.insert(address, socket);
     }
 
-    /// Duplicates of all sockets; empty unless they are kept.
+    /// Duplicates of all sockets. Empty unless [`Self::set_keep_duplicates`] is set.
     ///
     /// # Errors
     ///
-    /// As dup(2): no file descriptor is left.
+    /// The errors of dup(2), for example if the limit of file descriptors is reached.
     pub(super) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
         let sockets = self.open.values().flat_map(|open| &open.duplicates);
         sockets.map(OwnedFd::try_clone).collect()
@@ -107,8 +109,8 @@ impl<S> SocketTable<S> {
         self.open.values().map(|open| &open.state)
     }
 
-    /// Binds sockets for the addresses that are not open yet; `bind` opens one socket. Returns the sockets, and the
-    /// addresses that cannot be bound.
+    /// Binds sockets for the addresses that are not open yet. `bind` opens one socket. Returns the sockets,
+    /// and the addresses that cannot be bound.
     pub(super) fn bind_new<T: AsFd + From<OwnedFd>>(
         &self,
         wanted: impl Iterator<Item = SocketAddr>,
@@ -124,7 +126,7 @@ impl<S> SocketTable<S> {
         (BoundSockets(bound), errors)
     }
 
-    /// At least one socket for each worker: those of the previous process, then new ones.
+    /// Returns at least one socket for each worker: first the sockets of the previous process, then new ones.
     fn bind_address<T: AsFd + From<OwnedFd>>(
         &self,
         address: SocketAddr,
@@ -140,7 +142,8 @@ impl<S> SocketTable<S> {
         Ok(sockets)
     }
 
-    /// Lets the workers serve the sockets of `address`; `assign` creates the command for each socket.
+    /// Assigns the sockets of `address` to the workers. `assign` creates the command to a worker for each
+    /// socket.
     pub(super) fn open<T: AsFd>(
         &mut self,
         address: SocketAddr,
@@ -153,7 +156,7 @@ impl<S> SocketTable<S> {
             true => duplicate_all(&sockets, address),
             false => Vec::new(),
         };
-        // More sockets than workers: the previous process had more workers.
+        // There may be more sockets than workers, if the previous process had more workers.
         for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
             if worker.send(assign(socket, &state)).is_err() {
                 tracing::error!(%address, "worker thread has exited; its socket is not served");
@@ -168,15 +171,15 @@ impl<S> SocketTable<S> {
         self.open.insert(address, open);
     }
 
-    /// Keeps the addresses for which `keep` returns true, and closes inherited sockets that were not used. `keep`
-    /// ends the service of the others.
+    /// Removes the addresses for which `keep` returns false; before it does, `keep` must end their service.
+    /// Also closes inherited sockets that were not used.
     pub(super) fn retain(&mut self, keep: impl Fn(&SocketAddr, &S) -> bool) {
         self.inherited = InheritedSockets::default();
         self.open.retain(|address, open| keep(address, &open.state));
     }
 }
 
-/// Opens `count` sockets, all on the same port. Port 0 selects a free port.
+/// Opens `count` sockets on the same port. If the port is 0, the system selects a free port.
 fn bind_all<T: AsFd>(
     mut address: SocketAddr,
     count: usize,
@@ -195,7 +198,8 @@ fn local_address(socket: &impl AsFd) -> Option<SocketAddr> {
     SockRef::from(socket).local_addr().ok()?.as_socket()
 }
 
-/// Duplicates of the sockets of an address. None if one fails: the next process must not serve only some of the queues.
+/// Duplicates the sockets of an address. If one duplication fails, returns no duplicates, because the next
+/// process must serve all accept queues of an address or none.
 fn duplicate_all<T: AsFd>(sockets: &[T], address: SocketAddr) -> Vec<OwnedFd> {
     let duplicates = sockets
         .iter()

@@ -72,8 +72,8 @@ pub enum BackendProtocol {
     Http2,
 }
 
-/// Kind of a backend. Backends of different kinds may have the same name and port. The serialized form is the text of
-/// `Display`; the order is that of this text.
+/// Kind of a backend. Backends of different kinds may have the same name and port. The serialized form is the
+/// text that `Display` writes. Kinds are ordered by this text.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum BackendKind {
     /// A Backend of Envoy Gateway.
@@ -85,7 +85,7 @@ pub enum BackendKind {
     /// The cluster address of a TCP port of a Service.
     #[serde(rename = "Service/ClusterIP")]
     ServiceAddress,
-    /// A UDP port of a Service. It may have the number of a TCP port.
+    /// A UDP port of a Service. It may have the same number as a TCP port.
     #[serde(rename = "Service/UDP")]
     UdpService,
     /// The cluster address of a UDP port of a Service.

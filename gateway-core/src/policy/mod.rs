@@ -2,11 +2,11 @@
 //!
 //! A policy has one of three forms:
 //!
-//! | form | sees | may |
+//! | form | input | possible actions |
 //! |---|---|---|
 //! | [`HeadPolicy`] | the request head | edit the head, reply |
-//! | [`BodyPolicy`] | head and body | also wrap the request body and the response body |
-//! | [`WaitingPolicy`] | head and body | also wait: call a service, read the body |
+//! | [`BodyPolicy`] | head and body | those of a head policy; wrap the request body and the response body |
+//! | [`WaitingPolicy`] | head and body | those of a body policy; wait, for example for a service or the body |
 //!
 //! The request half of a policy is the method of the trait. The response half is a closure that the request
 //! half registers, so it can contain state of the request:

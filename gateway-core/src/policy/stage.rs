@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 ///
 /// | stage | reason for its place |
 /// |---|---|
-/// | `ResponseOverride` | outermost: it also replaces the local replies of all other policies |
-/// | `Fault` | a fault stands for a failure of the gateway, so it also affects preflights |
-/// | `Cors` | a preflight carries no credentials, so it is answered before authentication |
-/// | `Csrf` | a forged request is rejected before a service is called for it |
-/// | `EarlyBodyLimit`, `EarlyRateLimit`, `EarlyAuthorization` | extensions: policies that are placed before authentication, so that no service is called for requests that are rejected anyway |
+/// | `ResponseOverride` | outermost, so that it also replaces the local replies of all other policies |
+/// | `Fault` | a fault simulates a failure of the gateway, so it also affects preflights |
+/// | `Cors` | a preflight contains no credentials, so the reply precedes authentication |
+/// | `Csrf` | forged requests are rejected before a service is called for them |
+/// | `EarlyBodyLimit`, `EarlyRateLimit`, `EarlyAuthorization` | extensions of Towergate: policies that precede authentication, so that no service is called for requests that they reject |
 /// | `ExternalAuth` | the service receives the request before credentials are removed from it |
-/// | `ApiKey`, `BasicAuth`, `Oidc`, `Jwt` | each sets an identity that later policies use |
-/// | `SessionPersistence` | only authenticated requests choose an endpoint by their session |
+/// | `ApiKey`, `BasicAuth`, `Oidc`, `Jwt` | each determines an identity that later policies use |
+/// | `SessionPersistence` | the session selects the endpoint only for authenticated requests |
 /// | `Buffer` | bodies of unauthenticated clients are neither buffered nor measured |
-/// | `Authorization` | needs the identity and the claims |
+/// | `Authorization` | requires the identity and the claims |
 /// | `Extension` | external processing, Lua and Wasm receive authorized requests only |
-/// | `LocalRateLimit`, `GlobalRateLimit` | rejected requests do not count; the cheap limit is first |
-/// | `AdmissionControl` | requests that a limit rejects are no evidence about the backend |
+/// | `LocalRateLimit`, `GlobalRateLimit` | rejected requests are not counted; the limit that needs no service is first |
+/// | `AdmissionControl` | requests that a rate limit rejects do not show whether the backend is overloaded |
 /// | `BandwidthLimit` | limits the bytes of requests that are forwarded |
-/// | `Compression` | innermost of the response halves: the others see the compressed body |
-/// | `CredentialInjection` | adds the gateway's own credentials, which no other policy sees |
+/// | `Compression` | its response half runs first, so the other policies receive the compressed body |
+/// | `CredentialInjection` | adds the gateway's own credentials, which other policies must not receive |
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Stage {

@@ -116,7 +116,7 @@ impl Activity {
         self.state().output == Output::Flushed
     }
 
-    /// The upgrade that the codec completes when it ends, if no response has accepted it.
+    /// The upgrade that the codec completes when it ends, although no response has accepted it.
     pub(super) fn take_pending_upgrade(&self) -> Option<OnUpgrade> {
         self.state().pending_upgrade.take()
     }

@@ -140,8 +140,8 @@ pub(crate) fn classify(status: u16, error: &str, unread: &[u8], max_head: usize)
     }
 }
 
-/// The error of an incomplete head that no further bytes can make valid. hyper does not find it: it parses a head
-/// that arrives in several pieces only once it is complete.
+/// The error of an incomplete head that no further bytes can make valid. hyper does not report it, because
+/// hyper parses a head that arrives in several pieces only when it is complete.
 pub(crate) fn of_incomplete_head(unread: &[u8], max_head: usize) -> Option<CodecError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     match httparse::Request::new(&mut fields).parse(unread) {
@@ -151,7 +151,7 @@ pub(crate) fn of_incomplete_head(unread: &[u8], max_head: usize) -> Option<Codec
     }
 }
 
-/// Whether `head` ends within the version of its request line.
+/// Whether `head` ends within the HTTP version of its request line.
 pub(crate) fn is_within_version(head: &[u8]) -> bool {
     let line = head.trim_ascii_start();
     let mut words = line.splitn(3, |b| *b == b' ').skip(2);

@@ -64,7 +64,8 @@ where
     let (mut io, unread, is_upgraded) = into_parts(connection, &state.activity)?;
     let completed = matches!(end, End::Codec(Ok(())));
     if completed && is_upgraded {
-        // The codec shuts down a stream only if it is not upgraded. Errors have no consequence.
+        // The codec shuts down the stream only if the connection is not upgraded. Errors are ignored, because
+        // the codec has ended.
         let _ = tokio::time::timeout(LINGER, io.shutdown()).await;
     }
     // No lingering close for a client that was idle or has closed its side: it sends nothing that could cause
@@ -108,8 +109,8 @@ where
     None
 }
 
-/// The stream of a codec that has ended, its unread bytes, and whether the codec completed an upgrade; `None` if
-/// the stream belongs to a tunnel.
+/// The stream of a codec that has ended, its unread bytes, and whether the codec has completed an upgrade.
+/// `None` if the stream belongs to a tunnel.
 fn into_parts<Io, H>(
     connection: Connection<Io, H>,
     activity: &Activity,
@@ -121,7 +122,7 @@ where
     if let Some(parts) = connection.into_parts() {
         return Some((parts.io.into_inner(), parts.read_buf, false));
     }
-    // hyper completes each upgrade, including those that the response has refused.
+    // hyper completes every upgrade when it ends, even one that the response has refused.
     let upgraded = activity.take_pending_upgrade()?.now_or_never()?.ok()?;
     let parts = upgraded.downcast::<TokioIo<InstrumentedIo<Io>>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf, true))
@@ -264,8 +265,8 @@ fn find_error(
     invalid.flatten().or(timeout)
 }
 
-/// Reads the rest of an invalid version. hyper rejects its first invalid byte, but the response depends on all
-/// of its line.
+/// Reads the rest of an invalid HTTP version. hyper rejects the first invalid byte of the version, but the
+/// response depends on the whole line.
 async fn complete_version<Io: AsyncRead + Unpin>(io: &mut Io, unread: Bytes) -> Bytes {
     if !codec_error::is_within_version(&unread) {
         return unread;
@@ -277,7 +278,7 @@ async fn complete_version<Io: AsyncRead + Unpin>(io: &mut Io, unread: Bytes) -> 
         }
         std::io::Result::Ok(())
     };
-    // The line remains incomplete after an error or timeout.
+    // After an error or timeout, the incomplete line is used.
     let _ = tokio::time::timeout(LINGER, read).await;
     line.into()
 }

@@ -32,8 +32,8 @@ pub(super) struct InstrumentedIo<Io> {
     has_tiny_chunk_flood: bool,
     /// HTTP/2 only.
     control_frames: Option<Box<ControlFrameMonitor>>,
-    /// The client has closed its side while a request is served. The codec does not see the end of the stream
-    /// yet, because it would drop the request.
+    /// The client has closed its side while a request is served. This is hidden from the codec until the
+    /// response is complete, because the codec would drop the request.
     end_withheld: bool,
     /// Wakes the codec, which waits until it may read the bytes after a request with an upgrade.
     upgrade_waker: Option<Waker>,
@@ -171,8 +171,8 @@ impl<Io> InstrumentedIo<Io> {
         accepted || ended
     }
 
-    /// Whether the codec must not see that the client has closed its side: a request is being answered, and
-    /// the client has sent all of it.
+    /// Whether the end of the client's side must be hidden from the codec. This is the case if a request is
+    /// being answered and the client has sent it completely.
     fn withholds_end(&self) -> bool {
         let state = self.activity.state();
         self.is_http1()

@@ -114,7 +114,7 @@ impl RequestFramer {
         matches!(self.state, State::RequestLine(_) | State::Fields)
     }
 
-    /// Whether the end of the bytes now truncates a body of one of the first `requests` requests.
+    /// Whether a body of the first `requests` requests is incomplete if no more bytes arrive.
     pub(super) fn is_body_incomplete(&self, requests: u64) -> bool {
         matches!(self.state, State::Body(_) | State::Chunked(_)) && self.heads <= requests
     }

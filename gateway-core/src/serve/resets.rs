@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::time::{Micros, micros};
 
 /// Premature resets allowed per [`WINDOW`]. A connection with more is abusive if they are more than half of
-/// its requests. The ratio counts because a busy proxy forwards the resets of many clients.
+/// its requests. The ratio is part of the rule because a busy proxy forwards the resets of many clients.
 const MAX_RESETS: u64 = 100;
 /// Window in which premature resets are counted.
 pub(super) const WINDOW: Duration = Duration::from_secs(30);

@@ -44,8 +44,8 @@ pub(super) struct ConnectionState {
     pub(super) shutdown: Shutdown,
     /// When the client closed its side of the connection, or when bytes were last sent to it after that.
     pub(super) client_closed: Option<Micros>,
-    /// HTTP/1: the upgrade of the last request that contains one, unless its response accepts it. The codec
-    /// completes it nevertheless when it ends.
+    /// HTTP/1: the upgrade of the last request that contains one, unless its response accepts the upgrade.
+    /// The codec completes the upgrade when it ends, even if it was not accepted.
     pub(super) pending_upgrade: Option<OnUpgrade>,
     /// Defect of a head that the codec accepts, with the index of its request. No other defect
     /// follows, because the connection ends with this request.

@@ -39,7 +39,7 @@ pub(crate) struct SelectedEndpoint {
     index: usize,
     hash: Option<u64>,
     endpoint: Arc<LiveEndpoint>,
-    /// Host that the TLS server name of the connection names. `None` unless the backend is of type
+    /// Host with the TLS server name of the connection. `None` unless the backend is of type
     /// `DynamicResolver`.
     host: Option<Arc<DynamicHost>>,
 }

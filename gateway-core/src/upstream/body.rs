@@ -28,7 +28,7 @@ pub(crate) enum ResponseSource {
     Http1(Box<Http1>),
     /// An HTTP/1 connection that hyper drives in a separate task. It is closed at the end.
     ConnectionTask(Incoming, ConnectionTask),
-    /// An HTTP/1 connection that our codec drives in a separate task. It is closed at the end.
+    /// An HTTP/1 connection that the gateway's codec drives in a separate task. It is closed at the end.
     Detached(DetachedConnection),
     /// A stream of an HTTP/2 connection. At the end of the response, the rest of the upload is stopped.
     Http2(

@@ -232,7 +232,7 @@ impl Http1 {
     /// Moves a connection that hyper drives to a separate task.
     ///
     /// # Errors
-    /// Returns the connection itself if our codec drives it.
+    /// Returns the connection itself if the gateway's codec drives it.
     pub(super) fn into_task(
         self: Box<Self>,
     ) -> Result<(Option<Incoming>, ConnectionTask), Box<Self>> {

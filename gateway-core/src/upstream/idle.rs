@@ -18,8 +18,8 @@ type IdleConnection = Box<Http1>;
 /// Connections of one worker.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// HTTP/1 connections: index 0 for those that our codec drives, 1 for those that hyper drives. The most
-    /// recently used connection is the last one of its list.
+    /// HTTP/1 connections: index 0 for those that the gateway's codec drives, 1 for those that hyper drives.
+    /// The most recently used connection is the last one of its list.
     http1: [HashMap<EndpointAddress, Vec<IdleConnection>>; 2],
     http2: HashMap<EndpointAddress, Vec<Arc<Http2>>>,
     /// Locks for opening connections, so that concurrent requests share one new connection.

@@ -10,8 +10,8 @@
 //! pool. A separate task drives a connection that serves an upgrade, or that still sends the request while
 //! the response is read. HTTP/2 connections are shared, and a separate task drives each of them.
 //!
-//! HTTP/1.1 uses our own codec, or hyper if header names must keep their case or the protocol may be switched.
-//! HTTP/2 uses hyper.
+//! HTTP/1.1 uses the codec of this module, or hyper if header names must keep their case or the protocol may
+//! be switched. HTTP/2 uses hyper.
 //!
 //! Each worker has its own idle connections. Rules with equal [`Transport`]s share a [`Pool`]:
 //!

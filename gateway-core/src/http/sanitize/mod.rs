@@ -87,7 +87,7 @@ pub fn request(
     named(head, names, settings, tls)
 }
 
-/// As [`request()`], if the caller already knows `names`, the set of field names in the head.
+/// As [`request()`], with the set of the field names in the head as the argument `names`.
 ///
 /// # Errors
 /// As [`request()`].

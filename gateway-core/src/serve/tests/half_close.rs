@@ -1,11 +1,11 @@
-//! HTTP/1: clients that close their side of the connection, and upgrades that are refused.
+//! HTTP/1 clients that close their side of the connection, and upgrades that are refused.
 
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
 use crate::serve::serve_connection;
 
-/// Requests with an upgrade that the handler does not accept; each has its own response.
+/// Requests with an upgrade that the handler does not accept. Each of them receives a normal response.
 const REFUSED: [&str; 6] = [
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
@@ -23,10 +23,10 @@ fn connect(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
     (client, events)
 }
 
-/// What a client receives and what is recorded.
+/// The response that a client receives, and the recorded events.
 #[derive(Debug, Eq, PartialEq)]
 struct Outcome {
-    /// Lines of the response, without the fields that depend on time.
+    /// Lines of the response. Fields that depend on the time are removed.
     answer: Vec<String>,
     errors: Vec<String>,
     incomplete_heads: usize,
@@ -46,7 +46,8 @@ async fn outcome(parts: &[&[u8]], closes: bool) -> Outcome {
     }
 }
 
-/// Sends the parts with pauses between them, closes the sending side if `closes`, and reads until the end.
+/// Sends the parts with pauses between them, and closes the sending side if `closes` is set. Then reads until
+/// the connection ends.
 async fn exchange(parts: &[&[u8]], closes: bool) -> (String, Arc<Recorder>) {
     let (mut client, events) = connect(&Drain::new());
     for part in parts {
@@ -134,7 +135,7 @@ async fn a_connection_with_a_refused_upgrade_ends_as_any_other() {
     events.expect("ConnectionClosed").await;
 }
 
-/// Heads that are rejected or incomplete, in addition to those that only the codec rejects.
+/// Heads that are rejected or incomplete, in addition to those that hyper rejects.
 const REJECTED: &[&[u8]] = &[
     b"GET /lenient#x HTTP/1.1\r\nHost: a\r\n\r\n",
     b"POST /lenient HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",

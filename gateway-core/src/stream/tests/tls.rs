@@ -446,7 +446,8 @@ async fn a_connection_goes_to_port_443_of_its_server_name() {
     let stream = rig.connect().await;
     let port = stream.local_addr().unwrap().port();
 
-    // Another process may listen there, with or without a reply: the entry is written when the client leaves.
+    // Another process may listen on this port, and may or may not respond. The client therefore stops waiting
+    // after a second; the entry is written when it disconnects.
     let connecting = TlsConnector::from(config).connect(server, stream);
     let _ = timeout(Duration::from_secs(1), connecting).await;
 

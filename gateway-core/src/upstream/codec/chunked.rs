@@ -14,7 +14,7 @@ const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Size in bytes below which a chunk is joined with the following ones, because every frame costs a write.
 const SMALL: usize = 1024;
-/// Size in bytes from which on a frame of joined chunks is not extended.
+/// Maximum size in bytes of a frame to which another chunk is joined.
 const JOINED: usize = 16 * 1024;
 
 /// Decoder of chunks.

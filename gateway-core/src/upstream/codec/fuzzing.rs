@@ -111,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        /// The reference result is that of all bytes in one segment.
+        /// The reference is the result of decoding all bytes in one segment.
         #[test]
         fn segmentation_does_not_change_a_response(
             parts in proptest::collection::vec(part(), 1..12),
