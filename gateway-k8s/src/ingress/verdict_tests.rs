@@ -151,7 +151,7 @@ fn a_key_is_judged_by_its_value_and_by_the_keys_beside_it() {
             &[("whitelist-source-range", "office")],
             "whitelist-source-range",
             DECIDE,
-            "`office` is no network",
+            "`office` is not a network",
         ),
         (
             &[("global-auth-signin", "https://a.test")],

@@ -43,8 +43,8 @@ fn source_ranges(reader: &mut AnnotationReader<'_>) {
     reader.settings.deny = or_configured(reader, own, "denylist-source-range");
 }
 
-/// The Ingress's own list of networks, or that of the ConfigMap. An invalid list of the ConfigMap makes the paths
-/// return 500: it would admit everyone.
+/// The Ingress's own list of networks, or that of the ConfigMap. An invalid list of the ConfigMap makes the
+/// paths return 500, because without a list they would be open to all clients.
 fn or_configured(
     reader: &mut AnnotationReader<'_>,
     own: Option<Vec<String>>,
@@ -87,7 +87,7 @@ fn basic(reader: &mut AnnotationReader<'_>) {
     });
 }
 
-/// Whether the Secret has a key for each user; `None`: the value is invalid.
+/// Whether the Secret has a key for each user (`auth-secret-type`); `None`: the value is invalid.
 fn is_by_user(reader: &mut AnnotationReader<'_>) -> Option<bool> {
     match reader.text("auth-secret-type").map(str::trim) {
         None | Some("auth-file") => Some(false),
@@ -164,7 +164,8 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
     Some(secret)
 }
 
-/// `satisfy`. It matters only if both source ranges and authentication guard the paths.
+/// Reads `satisfy`. The annotation has an effect only if both source ranges and authentication guard the
+/// paths.
 fn satisfy(reader: &mut AnnotationReader<'_>) {
     match reader.text("satisfy").map(str::trim) {
         Some("any") => {}

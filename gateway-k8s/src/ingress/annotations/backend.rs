@@ -77,7 +77,7 @@ fn grpc() -> Finding {
     )
 }
 
-/// `proxy-ssl-*`: without a Secret, the other annotations have no effect.
+/// Reads `proxy-ssl-*`. Without a Secret, the other annotations have no effect.
 fn tls(reader: &mut AnnotationReader<'_>) {
     let verify = match reader.text("proxy-ssl-verify").map(str::trim) {
         Some("on") => true,
@@ -156,8 +156,8 @@ fn balancing(reader: &mut AnnotationReader<'_>) {
     reader.found("upstream-hash-by", finding);
 }
 
-/// The type of `loadBalancer` for a value of `load-balance` (inner `None`: the default), and the verdict. Outer
-/// `None`: the value names no algorithm.
+/// The type of `loadBalancer` for a value of `load-balance` (inner `None`: the default), and the verdict.
+/// Outer `None`: the value is not an algorithm.
 pub(crate) fn load_balance(text: &str) -> Option<(Option<&'static str>, Finding)> {
     match text {
         "round_robin" => Some((None, Finding::same("`RoundRobin`"))),

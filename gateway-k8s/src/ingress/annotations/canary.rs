@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         valid.then(|| pattern.to_owned())
     });
     if reader.has("canary-by-header-pattern") && value.is_none() && pattern.is_none() {
-        // No header value matches.
+        // No header value matches, so the canary has no condition on the header.
         header = None;
     }
     let total = reader.number("canary-weight-total").unwrap_or(100).max(100);

@@ -41,7 +41,8 @@ const BEFORE_GUARDS: [&str; 16] = [
     "use-regex",
 ];
 
-/// Why an annotation has no effect, in ingress-nginx and here. `None`: it has an effect, or is unknown.
+/// Why an annotation has no effect, in ingress-nginx and here. `None`: the annotation has an effect, or is
+/// unknown.
 pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> {
     let settings = &reader.settings;
     let (text, _) = reader.values.get(name)?;
@@ -80,7 +81,8 @@ pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> 
         .map(|other| format!("it has no effect without `{other}`, in ingress-nginx and here"))
 }
 
-/// The settings of the main backend's Ingress apply to its canaries, except those of load balancing.
+/// The verdict on an annotation of a canary. The annotations of the main Ingress apply to it, except those
+/// for load balancing (`None`).
 fn of_canary(name: &str) -> Option<String> {
     let balances = name.starts_with("upstream-hash-by")
         || name.starts_with("session-cookie")
@@ -91,7 +93,7 @@ fn of_canary(name: &str) -> Option<String> {
     })
 }
 
-/// Whether a value turns the annotation off, as it is by default.
+/// Whether a value turns the annotation off, which is also its default.
 fn is_off(name: &str, text: &str) -> bool {
     match name {
         "enable-access-log" => boolean(text) == Some(true),

@@ -41,7 +41,7 @@ fn default_backend(reader: &mut AnnotationReader<'_>, service: &str) {
     let upstream = upstream.or_else(|| reader.config.text("service-upstream"));
     let finding = if upstream.and_then(boolean) == Some(true) {
         Finding::same(
-            "no effect, in ingress-nginx and here: with `service-upstream`, ingress-nginx does not know whether the Service has endpoints",
+            "no effect, in ingress-nginx and here: with `service-upstream`, ingress-nginx does not check whether the Service has endpoints",
         )
     } else if known.is_none() && complete || known.is_some_and(|known| known.ports.is_empty()) {
         Finding::same(format!(
@@ -64,7 +64,7 @@ fn default_backend(reader: &mut AnnotationReader<'_>, service: &str) {
     reader.found("default-backend", finding);
 }
 
-/// Statuses of errors. `None`: the text is no list of them.
+/// Parses a list of error statuses. `None`: the text is not such a list.
 pub(crate) fn statuses(text: &str) -> Option<Vec<u16>> {
     let codes: Option<Vec<u16>> = list(text).iter().map(|code| code.parse().ok()).collect();
     codes.filter(|codes| codes.iter().all(|code| (400..600).contains(code)))
@@ -91,8 +91,8 @@ pub(crate) fn pages(codes: &[u16], service: Option<&str>) -> Finding {
     )
 }
 
-/// Statuses of `custom-http-errors` of the ConfigMap that ingress-nginx turns into 500, because no Service returns a
-/// page. Empty: there are none.
+/// Statuses of `custom-http-errors` of the ConfigMap that ingress-nginx turns into 500, because no Service
+/// returns a page. Empty: no statuses.
 pub(crate) fn statuses_without_page(config: &ControllerConfig, manifests: &Manifests) -> Vec<u16> {
     let annotated = manifests.ingresses.iter().any(|ingress| {
         let mut names = ingress.annotations.keys();

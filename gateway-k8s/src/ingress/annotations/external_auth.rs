@@ -74,7 +74,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     reader.found("auth-url", Finding::differs(text, AUTH));
 }
 
-/// Makes the paths return 500, because the address has variables without a translation.
+/// Makes the paths return 500, because the address contains variables that cannot be translated.
 fn deny_variables(reader: &mut AnnotationReader<'_>, text: &str, parts: UrlParts) {
     let names: Vec<&str> = text
         .split('$')
@@ -96,8 +96,8 @@ fn deny_variables(reader: &mut AnnotationReader<'_>, text: &str, parts: UrlParts
     reader.found("auth-url", Finding::impossible(text, AUTH));
 }
 
-/// An address whose host is that of the request, such as `https://$host/oauth2/auth`, without other variables. The
-/// host of the result is a placeholder.
+/// Parses an address whose host is that of the request, such as `https://$host/oauth2/auth`, and that has no
+/// other variables. The host of the result is a placeholder.
 pub(crate) fn own_host(text: &str) -> Option<UrlParts> {
     let (scheme, rest) = text.split_once("://")?;
     let scheme = match scheme {
@@ -188,7 +188,8 @@ fn cache(reader: &mut AnnotationReader<'_>) {
     }
 }
 
-/// `auth-signin` as a template. A parameter with the address of the request is added unless the address has it.
+/// `auth-signin` as a template. A parameter with the address of the request is added, unless the template
+/// contains one.
 fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let own = reader.text("auth-signin").map(str::trim);
     let configured = reader.config.text("global-auth-signin").filter(|_| global);
@@ -230,8 +231,8 @@ pub(crate) fn is_sign_in(text: &str) -> bool {
     template(text).is_some_and(|template| url(&template.replace(['{', '}'], "")).is_some())
 }
 
-/// An address with the placeholders of an address template instead of nginx variables. `None`: a variable has no
-/// corresponding placeholder.
+/// Translates the nginx variables of an address to the placeholders of an address template. `None`: a
+/// variable has no placeholder.
 fn template(text: &str) -> Option<String> {
     const VARIABLES: [(&str, &str); 7] = [
         ("pass_access_scheme", "{scheme}"),

@@ -1,7 +1,7 @@
 //! Snippets and `block-cidrs` of the ConfigMap, which apply to the paths of all Ingresses.
 //!
-//! The directives are those of the annotations. A guard without an equivalent closes all paths: they
-//! return 500.
+//! The directives are translated like those of annotations. If a guard has no equivalent, all paths return
+//! 500.
 
 use super::AnnotationReader;
 use super::snippets::{ANY, apply, is_guard, shorten};
@@ -15,18 +15,19 @@ use crate::ingress::verdict::{Aspect, Finding};
 /// The snippets of all locations, servers and the whole of nginx.
 const GLOBAL_SNIPPETS: [&str; 3] = ["location-snippet", "server-snippet", "http-snippet"];
 
-/// Begin of the name of a key that closes the paths of all Ingresses, in `IngressSettings::denied`.
+/// In `IngressSettings::denied`, the prefix of a ConfigMap key because of which the paths of all Ingresses
+/// return 500.
 pub(crate) const OF_CONFIG_MAP: &str = "ConfigMap ";
 
 /// Blocks of an `http-snippet` whose content is not applied to requests of Ingresses.
 const OTHER_BLOCKS: [&str; 6] = ["geo", "map", "server", "split_clients", "types", "upstream"];
 
-/// The settings of a snippet, and what cannot be translated.
+/// The settings of a snippet, and the directives that cannot be translated.
 struct GlobalSnippet {
     settings: IngressSettings,
-    /// The directives that are left, each with its line.
+    /// The directives that cannot be translated, each with its line.
     left: Vec<String>,
-    /// Whether a directive that is left may reject requests.
+    /// Whether one of the directives in `left` may reject requests.
     guards: bool,
 }
 
@@ -112,8 +113,8 @@ fn is_guard_of(name: &str, directive: &Directive) -> bool {
     !other && is_guard(directive)
 }
 
-/// Adds the settings of a snippet. nginx ignores the source ranges of servers and of the whole configuration in a
-/// location that has its own.
+/// Adds the settings of a snippet. If a location has its own source ranges, nginx ignores those of the server
+/// and of the whole configuration.
 fn add(settings: &mut IngressSettings, global: IngressSettings, name: &str) {
     let has_lists = !settings.allow.is_empty() || !settings.deny.is_empty();
     if name == "location-snippet" || !has_lists {
@@ -153,7 +154,7 @@ fn add_fields(own: &mut Vec<(String, String)>, global: Vec<(String, String)>) {
     }
 }
 
-/// `block-cidrs`: the `deny` of the whole configuration.
+/// Reads `block-cidrs`, which adds `deny` directives to the whole configuration.
 fn block_cidrs(reader: &mut AnnotationReader<'_>) {
     let settings = &mut reader.settings;
     let Some(text) = reader.config.text("block-cidrs") else {

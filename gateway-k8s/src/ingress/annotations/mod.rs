@@ -4,8 +4,8 @@
 //! Ingress ──read──> IngressSettings + a finding for each annotation
 //! ```
 //!
-//! A reader parses the values of its family as ingress-nginx does, including the effect of invalid
-//! ones, and records a verdict on each annotation.
+//! A reader parses the values of its family as ingress-nginx does, including the effect of invalid values,
+//! and records a verdict on each annotation.
 
 mod access;
 mod affinity;
@@ -113,7 +113,7 @@ impl<'a> AnnotationReader<'a> {
         self.text(name).is_some()
     }
 
-    /// A truth value. An invalid value has the effect that the table states.
+    /// Parses a boolean. An invalid value has the effect that the table of annotations states.
     pub(crate) fn bool(&mut self, name: &'static str) -> Option<bool> {
         let text = self.text(name)?.trim();
         let value = value::boolean(text);
@@ -123,7 +123,7 @@ impl<'a> AnnotationReader<'a> {
         value
     }
 
-    /// A whole number, 0 or more.
+    /// Parses a non-negative whole number.
     pub(crate) fn number(&mut self, name: &'static str) -> Option<u64> {
         let value = self.text(name)?.trim().parse().ok();
         if value.is_none() {
@@ -132,7 +132,7 @@ impl<'a> AnnotationReader<'a> {
         value
     }
 
-    /// A list of networks. `None`: absent or invalid.
+    /// Parses a list of networks. `None`: the list is absent or invalid.
     pub(crate) fn networks(&mut self, name: &'static str) -> Option<Vec<String>> {
         match value::networks(self.text(name)?) {
             Ok(networks) => Some(networks),
@@ -161,7 +161,7 @@ impl<'a> AnnotationReader<'a> {
             Invalid::DropsIngress => self.drop_ingress(name, why),
             Invalid::Denies => self.deny(name, why),
             Invalid::AuthOff => {
-                // ingress-nginx serves the path without authentication. That is never intended.
+                // ingress-nginx serves the path without authentication here, which users never intend.
                 self.causes.insert(name.to_owned());
                 let text = format!(
                     "{why}; ingress-nginx then serves the path without authentication. The translation \
@@ -195,7 +195,7 @@ impl<'a> AnnotationReader<'a> {
         self.found(name, Finding::decision(text, &[]));
     }
 
-    /// Answers requests to the Ingress's locations with an error, as ingress-nginx does.
+    /// Makes the locations of the Ingress return an error, as in ingress-nginx.
     pub(crate) fn deny(&mut self, name: &str, why: &str) {
         self.causes.insert(name.to_owned());
         let text = format!("{why}: the paths of the Ingress return 503, as in ingress-nginx");
@@ -204,10 +204,10 @@ impl<'a> AnnotationReader<'a> {
         self.found(name, Finding::decision(text, &[]));
     }
 
-    /// Drops the Ingress if it has annotations above the allowed risk.
+    /// Ignores the Ingress if it has annotations above the allowed risk.
     fn risks(&mut self) {
         let level = self.config.risk_level();
-        // A separate setting allows snippets; the reader of snippets applies it.
+        // Snippets have critical risk and a separate setting, which the reader of snippets checks.
         let over: Vec<&'static str> = self
             .values
             .keys()
@@ -236,7 +236,7 @@ impl<'a> AnnotationReader<'a> {
         }
     }
 
-    /// Drops the Ingress if a value that no reader parses is invalid.
+    /// Ignores the Ingress if a value that no reader parses is invalid.
     fn forbidden_values(&mut self) {
         if self
             .text("client-body-buffer-size")

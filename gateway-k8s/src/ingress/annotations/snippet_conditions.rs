@@ -1,4 +1,4 @@
-//! Directives of snippets that act on some paths: `rewrite` with a redirect, and `if` on the path.
+//! Directives of snippets that apply to some paths only: `rewrite` with a redirect, and `if` on the path.
 
 use super::AnnotationReader;
 use super::snippets::{redirect, reply_of_block};
@@ -10,7 +10,7 @@ const OPERATORS: &[char] = &[
     '.', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\', '^', '$',
 ];
 
-/// `rewrite ^/a$ /b redirect`: a redirect of one path. Its query is kept, as by nginx.
+/// Reads `rewrite ^/a$ /b redirect`: a redirect of one path. The query of the request is kept, as in nginx.
 pub(super) fn rewrite(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,
@@ -31,7 +31,7 @@ pub(super) fn rewrite(
         Some(group) => to.replace("$1", &group),
         None => to.to_owned(),
     };
-    // nginx adds no query to an address that ends with `?`.
+    // With a final `?`, nginx omits the query of the request, which the redirect here would keep.
     if to.contains(['$', '?']) {
         return false;
     }
@@ -46,7 +46,7 @@ pub(super) fn rewrite(
     true
 }
 
-/// `if ($uri = /a) { return ...; }`: a reply for one path.
+/// Reads `if ($uri = /a) { return ...; }`: a reply for one path.
 pub(super) fn condition(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,
@@ -95,7 +95,7 @@ fn one_path(pattern: &str) -> Option<(String, Option<String>)> {
     (literal(&path) && path.starts_with('/')).then(|| (path, Some(group.to_owned())))
 }
 
-/// Whether requests for `path` may belong to the Ingress: it has a path above.
+/// Whether a path of the Ingress contains `path`, so that requests for `path` may belong to the Ingress.
 fn has_path(reader: &AnnotationReader<'_>, path: &str) -> bool {
     let rules = reader.ingress.spec.rules.iter();
     let mut paths = rules

@@ -1,8 +1,7 @@
 //! Snippets: nginx configuration in annotations.
 //!
-//! Header edits, redirects, source ranges, timeouts and sizes become settings. The remaining
-//! directives are quoted with their lines. If one of them is a guard, the paths of the Ingress
-//! return 500.
+//! Header edits, redirects, source ranges, timeouts and sizes are translated to settings. The verdict quotes
+//! all other directives with their lines. If one of these is a guard, the paths of the Ingress return 500.
 
 use super::snippet_conditions;
 use super::{AnnotationReader, global_snippets};
@@ -21,7 +20,7 @@ pub(super) const ANY: &[Aspect] = &[
     Aspect::RequestHeaders,
 ];
 
-/// Directives about buffers, logs and the like, which have no equivalent.
+/// Directives for buffers, logs and other internals of nginx, which have no equivalent.
 const HOUSEKEEPING: [&str; 24] = [
     "access_log",
     "error_log",
@@ -49,7 +48,7 @@ const HOUSEKEEPING: [&str; 24] = [
     "underscores_in_headers",
 ];
 
-/// Fields that the gateway sets itself, with the equivalent variables.
+/// Header fields that the gateway itself sets, with the variables that have the same value.
 const OF_THE_GATEWAY: [(&str, &[&str]); 9] = [
     ("host", &["$host", "$http_host", "$best_http_host"]),
     (
@@ -152,7 +151,7 @@ pub(super) fn shorten(text: &str) -> String {
 pub(super) fn is_guard(directive: &Directive) -> bool {
     let rejects = |code: &String| code.starts_with(['4', '5', '$']);
     let own = match directive.name.as_str() {
-        // The content of an included file is unknown.
+        // The content of an `include` is unknown, so it may contain guards.
         "deny" | "allow" | "auth_request" | "auth_basic" | "satisfy" | "limit_except"
         | "limit_req" | "include" | "internal" | "ssl_verify_client" => true,
         "return" => directive.args.first().is_some_and(rejects),
@@ -161,8 +160,8 @@ pub(super) fn is_guard(directive: &Directive) -> bool {
     own || directive.block.iter().flatten().any(is_guard)
 }
 
-/// Converts a directive of a `server-snippet` or of a `configuration-snippet` to a setting. Returns `false` if that is
-/// not possible.
+/// Converts a directive of a `server-snippet` or of a `configuration-snippet` to a setting. Returns `false`
+/// if the directive has no equivalent.
 pub(super) fn apply(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,
@@ -304,7 +303,7 @@ fn seconds(text: &str) -> Option<u64> {
     }
 }
 
-/// A redirect to a fixed address, or to a path of the same host.
+/// Parses a redirect to a fixed address, or to a path of the same host.
 pub(super) fn redirect(code: &str, to: &str) -> Option<Redirect> {
     let code: u16 = code.parse().ok()?;
     if !matches!(code, 301 | 302 | 303 | 307 | 308) {
@@ -326,7 +325,7 @@ pub(super) fn redirect(code: &str, to: &str) -> Option<Redirect> {
     })
 }
 
-/// The action of a block that is one redirect or rejects everything.
+/// The action of a block that only redirects or rejects every request.
 pub(super) fn reply_of_block(block: &[Directive]) -> Option<SnippetAction> {
     let [directive] = block else {
         return None;
@@ -341,7 +340,7 @@ pub(super) fn reply_of_block(block: &[Directive]) -> Option<SnippetAction> {
     }
 }
 
-/// A location whose block is one redirect or rejects everything.
+/// Adds a location whose block only redirects or rejects every request.
 fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive]) -> bool {
     let (path, exact, regex) = match path {
         ["=", path] => ((*path).to_owned(), true, false),

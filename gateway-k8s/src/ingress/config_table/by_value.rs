@@ -120,7 +120,7 @@ pub(super) fn limit_status(value: &ConfigValue<'_>) -> Finding {
     let status = value.text.parse::<u16>().ok();
     match status.filter(|status| (400..600).contains(status)) {
         Some(_) => Finding::same("BackendTrafficPolicy `responseOverride` of limited routes"),
-        None => Finding::decision("it is no status of an error: 503 is used", &[Status]),
+        None => Finding::decision("it is not an error status: 503 is used", &[Status]),
     }
 }
 
@@ -169,7 +169,7 @@ pub(super) fn source_range(value: &ConfigValue<'_>) -> Finding {
         Ok(_) => Finding::same("SecurityPolicies of all routes without their own list"),
         Err(entry) => Finding::decision(
             format!(
-                "`{entry}` is no network: the paths of Ingresses without their own list return 500 until it is corrected"
+                "`{entry}` is not a network: the paths of Ingresses without their own list return 500 until it is corrected"
             ),
             &[Status, Calls, Body, ResponseHeaders],
         ),
@@ -185,7 +185,7 @@ pub(super) fn blocked_networks(value: &ConfigValue<'_>) -> Finding {
         ),
         Err(entry) => Finding::decision(
             format!(
-                "`{entry}` is no network: the paths of all Ingresses without a list of their own return 500"
+                "`{entry}` is not a network: the paths of all Ingresses without a list of their own return 500"
             ),
             &[Status, Calls, Body, ResponseHeaders],
         ),

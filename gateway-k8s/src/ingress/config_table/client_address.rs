@@ -15,7 +15,7 @@ pub(crate) enum AddressSource {
     Peer,
     /// The PROXY header of the connection.
     ProxyProtocol,
-    /// A header field of its own, such as `CF-Connecting-IP`, from any peer.
+    /// A custom header field, such as `CF-Connecting-IP`, from any peer.
     Header(String),
     /// `X-Forwarded-For`, if the peer is in one of these networks.
     Trusted(Vec<String>),
@@ -48,7 +48,7 @@ impl AddressSource {
         }
     }
 
-    /// The choice that the user must confirm.
+    /// The choice that the user must confirm, as text of the verdict.
     fn choice(&self) -> String {
         match self {
             Self::Peer => "the address of the client is that of the connection".to_owned(),

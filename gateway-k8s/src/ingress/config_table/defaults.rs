@@ -12,7 +12,8 @@ use crate::ingress::verdict::Finding;
 pub(crate) struct DefaultFacts<'a> {
     /// The controller's settings.
     pub(crate) config: &'a ControllerConfig,
-    /// Whether redirects keep a trailing slash in ingress-nginx too (`preserve-trailing-slash`), or there are none.
+    /// Whether redirects keep a trailing slash in ingress-nginx too (`preserve-trailing-slash`), or no
+    /// Ingress redirects.
     pub(crate) keeps_slashes: bool,
     /// Whether hosts have HTTPS listeners of their own.
     pub(crate) has_own_listeners: bool,
@@ -65,7 +66,8 @@ fn forwarded_for(config: &ControllerConfig) -> (&'static str, Finding) {
     ("X-Forwarded-For", finding)
 }
 
-/// The Gateway's BackendTrafficPolicy turns 503 for a backend that fails into 502.
+/// Differences in responses to errors. 502 for a failed backend is not among them, because the
+/// BackendTrafficPolicy of the Gateway sets it.
 fn error_responses() -> Finding {
     Finding::differs(
         "a rule whose Service does not exist returns 500, where ingress-nginx returns 503; malformed requests return 400. The gateway's own responses have no HTML page",

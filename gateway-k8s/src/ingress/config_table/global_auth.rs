@@ -30,7 +30,7 @@ pub(super) fn finding(value: &ConfigValue<'_>) -> Finding {
             &[Calls],
         ),
         "global-auth-signin" if !is_sign_in(value.text) => Finding::decision(
-            "it has variables of nginx besides the scheme, the host and the path of the request, or it is no URL: clients receive the 401",
+            "it has variables of nginx besides the scheme, the host and the path of the request, or is not a URL: clients receive the 401",
             ALL,
         ),
         _ => Finding::same(policy),
@@ -52,7 +52,7 @@ fn url(text: &str) -> Finding {
     }
     if parse_url(text).is_none() {
         return Finding::decision(
-            "it is no URL: Ingresses without their own `auth-url` are not served until it is corrected",
+            "it is not a URL: Ingresses without their own `auth-url` are not served until it is corrected",
             ALL,
         );
     }

@@ -28,11 +28,11 @@ pub(crate) enum ConfigRow {
     Differs(&'static str, &'static [Aspect]),
     Decide(&'static str, &'static [Aspect]),
     Never(&'static str, &'static [Aspect]),
-    /// It depends on the value, on other keys, or on objects.
+    /// The verdict depends on the value, on other keys, or on objects.
     By(fn(&ConfigValue<'_>) -> Finding),
 }
 
-/// A key or flag of a controller, with what its verdict depends on.
+/// A key or flag of a controller, with all inputs of its verdict.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConfigValue<'a> {
     /// Name of the key or flag.

@@ -42,7 +42,7 @@ const OFF_BY_DEFAULT: [&str; 31] = [
 /// Numeric keys whose value 0 means no limit.
 const UNLIMITED_AT_ZERO: [&str; 2] = ["limit-rate", "limit-rate-after"];
 
-/// Keys that `off` turns off, as it is by default.
+/// Keys whose value `off` turns the setting off, which is also the default.
 const OFF_BY_WORD: [&str; 6] = [
     "proxy-cookie-domain",
     "proxy-cookie-path",

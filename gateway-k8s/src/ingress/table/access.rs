@@ -117,7 +117,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         High,
         DropsIngress,
         Differs(
-            "a client without a valid certificate is rejected in the handshake and sees no page",
+            "a client without a valid certificate is rejected in the handshake and receives no error page",
             &[Status, ResponseHeaders, Tls],
         ),
     ),

@@ -19,7 +19,7 @@ pub(crate) enum Risk {
 }
 
 impl Risk {
-    /// The risk that a word in the ConfigMap names.
+    /// Parses a risk in the ConfigMap.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "Low" => Self::Low,
@@ -47,8 +47,7 @@ pub(crate) enum Invalid {
 /// The verdict of a row.
 #[derive(Clone, Copy, Debug)]
 enum Row {
-    /// The family's reader determines the verdict. This text is used if the reader supplies no
-    /// text.
+    /// The reader of the family determines the verdict. The text is the default for verdicts without a text.
     Read(&'static str),
     /// Always translated without a difference.
     Nothing(&'static str),
