@@ -1,15 +1,16 @@
 //! Access logs of ingress-nginx, line by line.
 //!
-//! The supported formats are the default format of ingress-nginx (ConfigMap key `log-format-upstream`) and the combined
-//! format of nginx, which it extends:
+//! The supported formats are the combined format of nginx, and the default format of ingress-nginx (ConfigMap
+//! key `log-format-upstream`), which extends it:
 //!
 //! ```text
 //! $remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer"
 //! "$http_user_agent" $request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name] …
 //! ```
 //!
-//! Neither contains the host. A format that begins with `$host` or `$scheme://$host` is also read. The
-//! pod of `kubectl logs --prefix` and the time of `--timestamps` in front of a line are skipped.
+//! Neither format contains the host. A format that begins with `$host` or `$scheme://$host` is also
+//! supported. In front of a line, the pod of `kubectl logs --prefix` and the time of `--timestamps` are
+//! skipped.
 //!
 //! Source: `docs/user-guide/nginx-configuration/log-format.md` of ingress-nginx; `log_format` and
 //! `ngx_http_log_escape` of nginx's `ngx_http_log_module`.
@@ -60,7 +61,7 @@ pub struct LoggedRequest {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum LogLineError {
-    /// The line is not in a known format, such as a message of the controller.
+    /// The line has no known format. For example, it is a message of the controller.
     Format,
     /// The client sent something other than an HTTP request.
     Request,
@@ -130,7 +131,7 @@ fn fields(line: &str) -> IResult<&str, RawFields<'_>> {
             .map(|(leading, client)| (Some(leading), client)),
     ))
     .parse(rest)?;
-    // Versions before 0.25 write the address a second time.
+    // Versions of ingress-nginx before 0.25 write the address a second time.
     let (rest, _) = opt(terminated(bracketed, tag(" - "))).parse(rest)?;
     let (rest, user) = take_until(" [").parse(rest)?;
     let (rest, _) = preceded(char(' '), bracketed).parse(rest)?;
@@ -150,7 +151,7 @@ fn fields(line: &str) -> IResult<&str, RawFields<'_>> {
     Ok((rest, fields))
 }
 
-/// ` $request_length $request_time [$proxy_upstream_name]`.
+/// Parses ` $request_length $request_time [$proxy_upstream_name]`.
 fn upstream(input: &str) -> IResult<&str, &str> {
     let number = || {
         preceded(
@@ -168,7 +169,7 @@ fn address(input: &str) -> IResult<&str, &str> {
     alt((tag("unix:"), take_while1(part))).parse(input)
 }
 
-/// `$host` or `$scheme://$host`.
+/// Parses `$host` or `$scheme://$host`.
 fn leading(input: &str) -> IResult<&str, (Option<&str>, &str)> {
     let part = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
     let scheme = terminated(alt((tag("https"), tag("http"))), tag("://"));
@@ -185,12 +186,12 @@ fn bracketed(input: &str) -> IResult<&str, &str> {
     delimited(char('['), take_till(|c| c == ']'), char(']')).parse(input)
 }
 
-/// A field in quotes. nginx escapes quotes in it, so that it ends at the first.
+/// Parses a field in quotes. The first quote ends it, because nginx escapes quotes in the field.
 fn quoted(input: &str) -> IResult<&str, &str> {
     delimited(char('"'), take_while(|c| c != '"'), char('"')).parse(input)
 }
 
-/// Replaces `\xHH`. `None`: the bytes are not UTF-8.
+/// Replaces `\xHH` by the byte. `None`: the bytes are not UTF-8.
 fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -214,7 +215,8 @@ fn unescape(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Method and request target (RFC 9112, section 3). A target of nginx's log may contain spaces.
+/// Splits a request line into method and target (RFC 9112, section 3). In nginx's log, a target may contain
+/// spaces.
 fn request_line(text: &str) -> Option<(&str, &str)> {
     let (method, rest) = text.split_once(' ')?;
     let (target, version) = rest.rsplit_once(' ')?;
@@ -227,7 +229,7 @@ fn request_line(text: &str) -> Option<(&str, &str)> {
     valid.then_some((method, target))
 }
 
-/// Authority and path of a request target. `None`: it has no path, as for `CONNECT`.
+/// Authority and path of a request target. `None`: the target has no path, as with `CONNECT`.
 fn absolute_form(target: &str) -> Option<(Option<&str>, String)> {
     if target.starts_with('/') || target == "*" {
         return Some((None, target.to_owned()));

@@ -1,4 +1,4 @@
-//! Names of `server-alias` and redirects to HTTPS.
+//! Tests of `server-alias` with redirects to HTTPS.
 
 use super::Migration;
 use super::verdict_tests::{DECIDE, SAME, ingress, migrate, verdict};

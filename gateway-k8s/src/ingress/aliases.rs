@@ -1,7 +1,7 @@
-//! Certificates of the names of `server-alias`.
+//! Certificates for the names of `server-alias`.
 //!
-//! ingress-nginx assigns the certificate of a host to those of its aliases for which the certificate is valid. Requests to
-//! the other aliases are not redirected to HTTPS.
+//! ingress-nginx assigns the certificate of a host to those of its aliases for which the certificate is
+//! valid. Requests to its other aliases are not redirected to HTTPS.
 
 use towergate_tls::{Certificate, NamePattern};
 
@@ -9,8 +9,8 @@ use super::input::{Manifests, SecretData};
 use super::servers::{Server, Servers};
 use crate::objects::ObjectKey;
 
-/// Whether ingress-nginx has a certificate for an alias of `server`. `None`: this depends on a certificate that the
-/// manifests do not contain, and no TLS section names the alias.
+/// Whether ingress-nginx has a certificate for an alias of `server`. `None`: unknown, because the manifests
+/// do not contain the certificate of the host and no TLS section names the alias.
 pub(crate) fn has_certificate(
     servers: &Servers<'_>,
     manifests: &Manifests,
@@ -25,7 +25,7 @@ pub(crate) fn has_certificate(
     }
     let secrets = servers.certificates.get(&server.host);
     let Some(secret) = secrets.and_then(|secrets| secrets.first()) else {
-        // The host has the default certificate or none.
+        // The host has no certificate of its own that could cover the alias.
         return Some(false);
     };
     match names(manifests, secret) {
@@ -38,7 +38,7 @@ pub(crate) fn has_certificate(
 /// The names of a certificate.
 enum KnownNames {
     Of(Vec<NamePattern>),
-    /// The Secret has no certificate: ingress-nginx uses the default certificate.
+    /// The Secret has no certificate, so ingress-nginx uses the default certificate.
     Default,
     Unknown,
 }

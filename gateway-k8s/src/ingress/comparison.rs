@@ -1,9 +1,10 @@
 //! Compares the responses of two running gateways to the same request.
 //!
-//! The comparison covers the status and the header fields. If both responses come from an echo backend, it also covers
-//! the request that the backend received: the response is a JSON object with its path and header fields. Fields that
-//! describe one response or one connection, such as `Date` and `Content-Length`, are omitted. Of cookies, only the
-//! names are compared; of `Location`, the normalised address.
+//! The comparison covers the status and the header fields. If both responses come from an echo backend, it
+//! also covers the request that the backend received: the response is a JSON object with the path and the
+//! header fields of that request. Fields that describe one response or one connection, such as `Date` and
+//! `Content-Length`, are omitted. Cookies are compared by name only, and `Location` by its normalised
+//! address.
 //!
 //! ```
 //! use towergate_k8s::ingress::comparison::{LiveAnswer, compare_live};
@@ -35,7 +36,7 @@ use super::proof::{STRANGER, describe};
 use super::proof_report::{Difference, ProofReport};
 use super::value::url;
 
-/// Fields that differ from response to response.
+/// Fields whose values differ between two responses of one gateway.
 const VOLATILE: [&str; 17] = [
     "age",
     "alt-svc",
@@ -56,7 +57,8 @@ const VOLATILE: [&str; 17] = [
     "x-runtime",
 ];
 
-/// Fields of a request that describe its way to the backend. The report of the translation names their differences.
+/// Fields of a request that depend on the proxies in front of the backend. The report of the translation
+/// describes their differences.
 const OF_THE_WAY: [&str; 14] = [
     "accept-encoding",
     "connection",
@@ -81,22 +83,22 @@ pub struct LiveAnswer {
     pub status: u16,
     /// Header fields.
     pub headers: Vec<(String, String)>,
-    /// The request as an echo backend received it. `None`: the response does not come from one.
+    /// The request that an echo backend received. `None`: the response does not come from an echo backend.
     pub received: Option<ReceivedRequest>,
 }
 
-/// A request as an echo backend received it.
+/// A request that an echo backend received.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ReceivedRequest {
     /// Request target.
     pub target: String,
-    /// Header fields in lower case, without those that describe the way to the backend.
+    /// Header fields in lower case, without those that depend on the proxies in front of the backend.
     pub headers: BTreeMap<String, String>,
 }
 
 impl ReceivedRequest {
-    /// The request that the response `body` of an echo backend describes: a JSON object with `path` and `headers`, as
-    /// those of `towergate echo` and of the conformance tests of Gateway API. `None`: it is something else.
+    /// Parses the response `body` of an echo backend, such as `towergate echo` or that of the conformance
+    /// tests of Gateway API: a JSON object with `path` and `headers`. `None`: the body has another form.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(body).ok()?;
         let fields = value["headers"].as_object()?.iter();
@@ -122,8 +124,8 @@ impl ReceivedRequest {
     }
 }
 
-/// Whether a request can be sent to running gateways: it changes nothing or has one of the `allowed` methods, and needs
-/// no client address, certificate or HTTP version of its own.
+/// Whether a request can be sent to running gateways. It must have a safe method or one of the `allowed`
+/// methods, and must not depend on a client address, a client certificate or HTTP/1.0.
 pub fn is_sendable(request: &ModelRequest, allowed: &[String]) -> bool {
     (matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
         || allowed.contains(&request.method))
@@ -133,8 +135,8 @@ pub fn is_sendable(request: &ModelRequest, allowed: &[String]) -> bool {
         && request.body_len == 0
 }
 
-/// Adds the comparison of the responses of ingress-nginx and of the new gateway to `proof`. `Err` is a request without a
-/// response: it is not compared, and the proof fails.
+/// Adds the comparison of the responses of ingress-nginx and of the new gateway to `proof`. `Err`: the
+/// gateway gave no response. The request is then not compared, and the proof fails.
 pub fn add_live_comparison(
     proof: &mut ProofReport,
     request: &ModelRequest,
@@ -214,7 +216,7 @@ fn fields(answer: &LiveAnswer) -> Fields {
     fields
 }
 
-/// Adds what the backend received.
+/// Adds the fields of the request that the backend received.
 fn add_received(fields: &mut Fields, received: &ReceivedRequest) {
     let target = ("backend receives".to_owned(), received.target.clone());
     let headers = received.headers.iter();
@@ -224,7 +226,8 @@ fn add_received(fields: &mut Fields, received: &ReceivedRequest) {
     }
 }
 
-/// An address without the port of its scheme, and with a path (RFC 3986, section 6.2.3).
+/// Normalises an address: removes the default port of its scheme, and adds a missing path (RFC 3986, section
+/// 6.2.3).
 fn normal_address(address: &str) -> String {
     let Some(parts) = url(address) else {
         return address.to_owned();

@@ -53,11 +53,11 @@ pub struct ControllerConfig {
     pub flags_file: Arc<str>,
     /// Command-line flags without dashes.
     pub flags: BTreeMap<String, Written>,
-    /// Name of the only class whose Ingresses are served. `None`: those that the controller selects.
+    /// Name of the only class whose Ingresses are served. `None`: the classes that the controller selects.
     pub only_class: Option<String>,
-    /// Workloads with different classes whose flags are combined. Empty: there is one controller.
+    /// Workloads with different classes whose flags are combined. Empty: there is only one controller.
     pub combined: Vec<String>,
-    /// Names of the flags that the manifests do not contain.
+    /// Names of the flags from the command line, which the manifests do not contain.
     pub given: BTreeSet<String>,
 }
 
@@ -131,7 +131,7 @@ impl ControllerConfig {
         self.flags.get(name).map(|written| written.text.as_str())
     }
 
-    /// The object with a flag, and its file. Without a file: the flag is an option of the command.
+    /// The object with a flag, and its file. The file is empty if the flag is an option of the command.
     pub(crate) fn origin_of_flag(&self, name: &str) -> (&str, &str) {
         match self.given.contains(name) {
             true => ("option --nginx-flag", ""),
@@ -175,17 +175,17 @@ impl ControllerConfig {
         !full && detects.iter().any(|key| self.bool(key, false))
     }
 
-    /// Whether Ingresses of an IngressClass with this controller belong to the controller.
+    /// Whether the controller serves Ingresses of an IngressClass with `spec.controller` `controller`.
     pub(crate) fn is_ours(&self, controller: &str) -> bool {
         controller == self.flag("controller-class").unwrap_or(CONTROLLER)
     }
 
-    /// Name of the IngressClass that is valid without an object.
+    /// Name of the IngressClass that applies even without an IngressClass object.
     pub(crate) fn class_name(&self) -> &str {
         self.flag("ingress-class").unwrap_or(CLASS)
     }
 
-    /// Where a key of the ConfigMap is written.
+    /// The place of a key of the ConfigMap.
     pub(crate) fn place(&self, key: &str) -> SourcePlace {
         SourcePlace {
             file: self.file.to_string(),
@@ -214,8 +214,8 @@ fn class_flags(controller: &ControllerArgs) -> (&str, &str) {
     )
 }
 
-/// The controllers of the class that the flags `given` name. All of them, if the flags name none or no controller has
-/// the class.
+/// The controllers of the class that the flags `given` name. If the flags name no class, or no controller has
+/// the class, all controllers.
 fn controllers_of_class<'a>(
     manifests: &'a Manifests,
     given: &[(String, Written)],
@@ -246,8 +246,8 @@ fn controllers_of_class<'a>(
     }
 }
 
-/// ConfigMaps that contain settings of a controller, other than `used` and those that a controller names, and whether
-/// they restrict access.
+/// ConfigMaps with settings that no controller uses, and whether their settings restrict access. `used` and
+/// ConfigMaps that a controller names are left out.
 pub(crate) fn unused_settings<'a>(
     manifests: &'a Manifests,
     used: &str,
@@ -273,7 +273,7 @@ pub(crate) fn unused_settings<'a>(
     })
 }
 
-/// The ConfigMap of a controller of older manifests, if there is only one.
+/// The ConfigMap of a controller, found by its name or labels. `None` if there are several.
 fn only_settings(manifests: &Manifests) -> Option<ObjectKey> {
     let maps = manifests.config_maps.iter();
     let mut found = maps.filter(|(key, data)| is_settings(key, data));
@@ -281,7 +281,8 @@ fn only_settings(manifests: &Manifests) -> Option<ObjectKey> {
     found.next().is_none().then(|| key.clone())
 }
 
-/// Whether the name or the labels are those of a controller's ConfigMap, and a key is that of a setting.
+/// Whether a ConfigMap has the name or the labels of a controller's ConfigMap, and at least one key of a
+/// setting.
 fn is_settings(key: &ObjectKey, data: &Data) -> bool {
     let name = data.labels.get("app.kubernetes.io/name");
     let is_named = OLD_NAMES.contains(&&*key.name)
@@ -291,7 +292,7 @@ fn is_settings(key: &ObjectKey, data: &Data) -> bool {
     is_named && keys.any(|name| config_table::key(name).is_some())
 }
 
-/// The ConfigMap of the Helm chart under another name.
+/// The ConfigMap of the Helm chart if it has another name, found by its labels.
 fn labelled(manifests: &Manifests) -> Option<ObjectKey> {
     let ours = |labels: &BTreeMap<String, String>| {
         let is = |key: &str, value: &str| labels.get(key).is_some_and(|label| label == value);

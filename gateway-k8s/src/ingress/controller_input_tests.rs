@@ -1,4 +1,4 @@
-//! Tests of where settings of the controller are found: Helm values in files and objects, ConfigMaps and flags.
+//! Tests of the sources of controller settings: Helm values in files and objects, ConfigMaps and flags.
 
 use super::verdict::{MigrationOutcome, MigrationVerdict};
 use super::{Manifests, MigrateOptions, Migration, findings, translate};

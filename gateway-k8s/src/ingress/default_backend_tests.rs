@@ -1,10 +1,10 @@
-//! `default-backend`: objects, verdicts and the model.
+//! Tests of `default-backend`: objects, verdicts and the model.
 
 use super::Manifests;
 use super::model::{IngressNginx, ModelAnswer, ModelRequest};
 use super::verdict_tests::{DECIDE, DIFFERS, SAME, ingress, migrate, verdict};
 
-/// Service `shop/NAME` with an endpoint or without.
+/// Service `shop/NAME`, with or without a ready endpoint.
 fn service(name: &str, is_ready: bool) -> String {
     let endpoints = match is_ready {
         true => "[{addresses: [10.0.0.1], conditions: {ready: true}}]",

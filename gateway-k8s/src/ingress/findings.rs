@@ -1,4 +1,4 @@
-//! Findings about Ingresses that are served in memory: what the translation cannot serve as written.
+//! Findings about Ingresses that are served in memory and cannot be served as written.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,9 @@ use crate::objects::ObjectKey;
 /// Largest number of classes that a message lists.
 const LISTED: usize = 5;
 
-/// Findings about the Ingresses of `class`: a warning for each object and setting that is
-/// impossible, a warning if no Ingress has the class, and an error for each Ingress that cannot be
-/// decoded or is defined twice.
+/// Findings about the Ingresses of `class`: a warning for each object and setting that cannot be translated,
+/// a warning if no Ingress has the class, and an error for each Ingress that cannot be decoded or is defined
+/// twice.
 pub fn findings(manifests: &Manifests, migration: &Migration, class: &str) -> Vec<Diagnostic> {
     let verdicts = migration.verdicts.iter();
     let impossible = verdicts.filter(|one| one.outcome == MigrationOutcome::Impossible);
@@ -47,8 +47,8 @@ fn not_translated(verdict: &MigrationVerdict) -> Diagnostic {
     finding
 }
 
-/// Ingresses that are not served as this document defines them. The loader of manifests reports documents that are not
-/// YAML.
+/// Errors about Ingresses with an invalid or a second definition. Documents that are not YAML are left out,
+/// because the loader of manifests reports them.
 fn unusable(manifests: &Manifests) -> impl Iterator<Item = Diagnostic> {
     manifests.errors.iter().filter_map(|error| {
         let help = match error.kind {

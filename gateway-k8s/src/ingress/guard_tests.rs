@@ -1,4 +1,4 @@
-//! Guards of ingress-nginx that the translation must not lose.
+//! Tests of guards: the translation must keep every guard of ingress-nginx.
 
 use super::model::{IngressNginx, ModelAnswer};
 use super::proof::{Observed, STRANGER, requests};
@@ -7,7 +7,7 @@ use super::settings::IngressSettings;
 use super::verdict_tests::{config, ingress, migrate};
 use super::{Manifests, Migration};
 
-/// A host with a path for everyone, one whose prefix is removed, and one with the annotations `guard`.
+/// A host with an open path, a path whose prefix is removed, and a path with the annotations `guard`.
 fn guarded(guard: &[(&str, &str)]) -> String {
     let rewrite = [("rewrite-target", "/$2")];
     let all = ingress("all", &[], "/");
@@ -98,7 +98,7 @@ fn a_request_that_passes_by_a_guard_is_explained_by_no_verdict() {
     assert!(difference.explained_by.is_empty());
 }
 
-/// The settings of an Ingress without annotations under a ConfigMap.
+/// The settings of an Ingress without annotations, with a ConfigMap of these keys.
 fn under(keys: &[(&str, &str)]) -> IngressSettings {
     let mut manifests = Manifests::default();
     let text = format!("{}{}", config(keys), ingress("web", &[], "/"));

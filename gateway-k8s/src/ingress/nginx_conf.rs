@@ -1,6 +1,6 @@
-//! nginx configuration as directives, with their lines.
+//! Parses nginx configuration into directives, with their lines.
 //!
-//! The grammar is that of `nginx.conf`: a directive is a name and words, ended by `;` or a block in
+//! The grammar is that of `nginx.conf`: a directive is a name and words, followed by `;` or by a block in
 //! braces. Words may be quoted. A comment begins with `#` at the start of a word.
 
 use nom::branch::alt;
@@ -58,7 +58,7 @@ fn line_of(text: &str, rest: &str) -> usize {
     read.bytes().filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// White space and comments.
+/// Skips white space and comments.
 fn blank(input: &str) -> IResult<&str, ()> {
     let comment = recognize(pair(char('#'), not_line_ending));
     value((), many0_count(alt((multispace1, comment)))).parse(input)
@@ -90,7 +90,7 @@ fn directive<'a>(whole: &str, input: &'a str) -> IResult<&'a str, Directive> {
     Ok((rest, directive))
 }
 
-/// Any number of items.
+/// Parses any number of items.
 fn list<'a, T>(
     item: impl Parser<&'a str, Output = T, Error = nom::error::Error<&'a str>>,
 ) -> impl Parser<&'a str, Output = Vec<T>, Error = nom::error::Error<&'a str>> {
@@ -117,7 +117,7 @@ fn quoted(quote: char, input: &str) -> IResult<&str, String> {
     delimited(char(quote), text, cut(char(quote))).parse(input)
 }
 
-/// A word without quotes. `${name}` may contain braces.
+/// Parses a word without quotes. `${name}` may contain braces.
 fn bare(input: &str) -> IResult<&str, String> {
     let variable = recognize((tag("${"), take_while1(|c| c != '}'), char('}')));
     let escaped = recognize(pair(char('\\'), none_of("")));

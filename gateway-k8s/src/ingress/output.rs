@@ -1,6 +1,6 @@
 //! Objects that the translation writes, and their files.
 //!
-//! One file per namespace, in a stable order: equal input gives equal bytes.
+//! There is one file per namespace. The order of objects is fixed, so that equal input gives equal files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub struct OutputObject {
     pub key: ObjectKey,
     /// Whole object.
     pub value: Value,
-    /// Origin of the object: lines of the comment above it.
+    /// Origin of the object, written as lines of a comment above it.
     pub comments: BTreeSet<String>,
 }
 
@@ -28,7 +28,7 @@ pub struct OutputObjects {
     objects: BTreeMap<(usize, ObjectKey), OutputObject>,
 }
 
-/// Kinds in the order of a file: kinds that others refer to come first.
+/// Order of kinds in a file. A kind precedes the kinds that refer to it.
 const ORDER: [&str; 21] = [
     "Namespace",
     "GatewayClass",
@@ -116,7 +116,7 @@ impl OutputObjects {
         }
     }
 
-    /// A name that no object of `kind` has: `name`, or `name` with a number.
+    /// An unused name for an object of `kind`: `name`, or `name` with a number.
     pub(crate) fn free_name(&self, kind: &str, namespace: &str, name: &str) -> ObjectKey {
         let rank = ORDER
             .iter()

@@ -1,4 +1,5 @@
-//! Proof of a translation: requests, and the comparison of both sides' responses to them.
+//! Proof of a translation: generated requests, and the comparison of the responses of ingress-nginx and of
+//! the gateway.
 //!
 //! ```text
 //! Manifests ─┬─ requests ──> IngressNginx::answer ──┐
@@ -23,7 +24,7 @@ use super::value::url;
 use crate::objects::ObjectKey;
 use crate::yaml;
 
-/// A client address that lists of networks are unlikely to contain.
+/// A client address that is unlikely to be in a list of networks.
 pub const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
 
 /// The response of the data plane.
@@ -35,7 +36,7 @@ pub struct Observed {
     pub location: Option<String>,
     /// Service that received the request, as `namespace/name`.
     pub backend: Option<String>,
-    /// Request target that it received.
+    /// Request target that the Service received.
     pub target: Option<String>,
 }
 
@@ -162,8 +163,8 @@ fn inside(settings: &IngressSettings) -> IpAddr {
     allowed.map_or(STRANGER, |network| network.addr())
 }
 
-/// Client addresses inside and outside of the lists of an Ingress. Each path is requested by all of them, because a
-/// path that takes the requests of another one may have other lists.
+/// Client addresses inside and outside of the lists of an Ingress. Each path is requested from all addresses,
+/// because a wrongly translated path may also receive requests of a path with other lists.
 fn clients(settings: &IngressSettings) -> BTreeSet<IpAddr> {
     let mut clients = BTreeSet::from([inside(settings)]);
     if !settings.allow.is_empty() || !settings.deny.is_empty() {
@@ -174,7 +175,7 @@ fn clients(settings: &IngressSettings) -> BTreeSet<IpAddr> {
     clients
 }
 
-/// The path with its first letter percent-encoded, without the first slash.
+/// The path without its leading slash, and with its first letter percent-encoded.
 fn encode_first(path: &str) -> String {
     let mut rest = path.trim_start_matches('/').chars();
     match rest.next() {
@@ -208,7 +209,7 @@ fn sample_of_pattern(pattern: &str) -> String {
     ] {
         sample = sample.replace(part, text);
     }
-    // The first of several alternatives.
+    // Of several alternatives, the first is used.
     while let (Some(open), Some(close)) = (sample.find('('), sample.find(')')) {
         if open > close {
             break;
@@ -244,7 +245,7 @@ pub fn compare(
     found: &Observed,
 ) -> Option<Difference> {
     let same = match expected {
-        // An authentication server decides.
+        // The response depends on the authentication server, which the model does not contain.
         ModelAnswer::Proxy { asks: true, .. } => true,
         ModelAnswer::Proxy {
             backends, target, ..
@@ -270,9 +271,9 @@ pub fn compare(
     })
 }
 
-/// A redirect's address for the comparison: without the scheme's port and the final slash, which
-/// ingress-nginx removes, and with a decoded path. The listeners of the proof have no TLS, so the scheme
-/// of the request's own host is not compared.
+/// A redirect's address in the form that is compared: without the default port and the final slash, which
+/// ingress-nginx removes, and with a decoded path. The listeners of the proof have no TLS, so the scheme of
+/// redirects to the request's own host is omitted.
 fn location_of(request: &ModelRequest, location: Option<&str>) -> Option<String> {
     let location = location?;
     let Some(parts) = url(location) else {
@@ -292,7 +293,8 @@ fn location_of(request: &ModelRequest, location: Option<&str>) -> Option<String>
     Some(format!("{scheme}://{}{port:?}{target}", parts.host))
 }
 
-/// A target with a decoded path: ingress-nginx forwards it unchanged, the gateway normalised.
+/// A target with a decoded path. Undecoded paths differ, because ingress-nginx forwards the path unchanged
+/// and the gateway normalises it.
 fn decoded(target: &str) -> String {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -336,9 +338,9 @@ fn observation(found: &Observed) -> String {
     }
 }
 
-/// The manifests of a translation for the proof: listeners without TLS, and no rate limits, which would
-/// count the generated requests. Listeners of single hosts are left out, because plain listeners of a port share their
-/// settings; their routes belong to the shared listener.
+/// The manifests of a translation for the proof. Listeners have no TLS. Rate limits are removed, because they
+/// would count the generated requests. Listeners of single hosts are left out, because plain listeners of a
+/// port share their settings; their routes attach to the shared listener.
 pub fn prepare(objects: &OutputObjects) -> String {
     let mut text = String::new();
     let gateway = objects.iter().find(|object| object.kind == "Gateway");
@@ -416,15 +418,15 @@ fn plain_listeners(gateway: &mut Value) {
     }
 }
 
-/// Services that the routes need and the manifests do not contain, with their ports. Empty if the manifests describe
-/// a whole cluster, because then these Services do not exist.
+/// Services that the routes use and the manifests do not contain, with their ports. Empty if the manifests
+/// describe a whole cluster, because then these Services do not exist in it.
 fn missing(nginx: &IngressNginx<'_>) -> BTreeMap<ObjectKey, BTreeSet<u16>> {
     let mut missing: BTreeMap<ObjectKey, BTreeSet<u16>> = BTreeMap::new();
     if nginx.is_complete() {
         return missing;
     }
     for port in service_ports(nginx) {
-        // The translation writes port 80 if it does not know the number.
+        // The translation writes port 80 if the number is unknown.
         let number = port.port.parse::<u16>().unwrap_or(80);
         if !nginx.has_service(&port.service) {
             missing.entry(port.service).or_default().insert(number);
@@ -433,7 +435,7 @@ fn missing(nginx: &IngressNginx<'_>) -> BTreeMap<ObjectKey, BTreeSet<u16>> {
     missing
 }
 
-/// Services that the manifests lack and the proof assumes to exist.
+/// Services that the manifests do not contain and the proof assumes to exist.
 pub fn assumed_services(nginx: &IngressNginx<'_>) -> Vec<String> {
     missing(nginx).keys().map(ObjectKey::to_string).collect()
 }

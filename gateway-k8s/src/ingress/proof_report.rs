@@ -1,4 +1,5 @@
-//! The result of a proof: what was compared, what was not and why, and what differs.
+//! The result of a proof: the number of compared requests, the reasons for omitted requests, and the
+//! differences.
 //!
 //! ```
 //! use towergate_k8s::ingress::proof_report::ProofReport;
@@ -23,7 +24,8 @@ use super::report::counted;
 use super::settings::BackendProtocol;
 use super::verdict::{Aspect, ExampleExchange, MigrationOutcome, MigrationVerdict};
 
-/// Settings whose verdict can explain a difference of a proof: they affect the response to a single request.
+/// Settings whose verdict can explain a difference of a proof, because they affect the response to a single
+/// request.
 const EXPLAINING: [&str; 33] = [
     "app-root",
     "auth-secret",
@@ -60,7 +62,7 @@ const EXPLAINING: [&str; 33] = [
     "whitelist-source-range",
 ];
 
-/// A request to which the two sides respond differently.
+/// A request to which ingress-nginx and the data plane respond differently.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
@@ -80,24 +82,24 @@ pub struct Difference {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProofReport {
-    /// What was compared.
+    /// Title of the comparison.
     pub title: String,
     /// Number of requests that were compared. Requests without a response of one side do not count.
     pub compared: usize,
     /// Number of requests that were not compared, by reason.
     pub not_compared: BTreeMap<&'static str, usize>,
-    /// Services that the manifests lack and the proof assumes to exist.
+    /// Services that the manifests do not contain and the proof assumes to exist.
     pub assumed_services: Vec<String>,
-    /// The differences, the smallest request first.
+    /// The differences. Those with the smallest requests precede the others.
     pub differences: Vec<Difference>,
-    /// Requests to which a gateway gave no response: they prove nothing, and the proof fails.
+    /// Requests to which a gateway gave no response. They make the proof fail.
     pub unanswered: Vec<Difference>,
 }
 
 /// Why requests without a response are not compared.
 pub(crate) const NO_RESPONSE: &str = "a gateway gave no response";
 
-/// Largest number of requests without a response that a report for people lists.
+/// Maximum number of requests without a response that the text and HTML reports list.
 pub(crate) const LISTED_UNANSWERED: usize = 3;
 
 impl ProofReport {
@@ -121,18 +123,19 @@ impl ProofReport {
         }
     }
 
-    /// Whether the proof fails: a difference is described by no verdict, or a gateway gave no response.
+    /// Whether the proof fails: no verdict describes one of the differences, or a gateway gave no response.
     pub fn has_failed(&self) -> bool {
         self.has_unexplained() || !self.unanswered.is_empty()
     }
 
-    /// Whether a difference is described by no verdict.
+    /// Whether no verdict describes one of the differences.
     pub fn has_unexplained(&self) -> bool {
         let mut differences = self.differences.iter();
         differences.any(|difference| difference.explained_by.is_empty())
     }
 
-    /// Sorts the differences: those without an explanation first, then the smallest request.
+    /// Sorts the differences: those without an explanation precede the others, then smaller requests precede
+    /// larger ones.
     pub fn sort(&mut self) {
         self.differences.sort_by(|a, b| {
             let by_verdict = a
@@ -147,7 +150,7 @@ impl ProofReport {
         });
     }
 
-    /// One line: how many requests were compared, and how many differ.
+    /// A summary in one line: how many requests were compared, and how many differ.
     pub fn summary(&self) -> String {
         let explained = self.differences.iter();
         let explained = explained.filter(|one| !one.explained_by.is_empty()).count();
@@ -200,7 +203,7 @@ impl ProofReport {
     }
 }
 
-/// Why the two responses to a request cannot be compared, because they depend on more than the request. `None`: the
+/// Why the two responses to a request cannot be compared: they depend on more than the request. `None`: the
 /// responses can be compared.
 pub fn not_comparable(
     nginx: &IngressNginx<'_>,
@@ -230,8 +233,8 @@ pub fn not_comparable(
     }
 }
 
-/// Names the verdicts that describe a difference, and gives them its request as their example. A request that a backend
-/// receives although ingress-nginx rejects it has no explanation.
+/// Sets the settings whose verdicts describe a difference, and uses its request as an example of these
+/// verdicts. If a backend receives a request that ingress-nginx rejects, no verdict explains the difference.
 pub fn explain(
     nginx: &IngressNginx<'_>,
     verdicts: &mut [MigrationVerdict],
@@ -284,8 +287,8 @@ pub fn explain(
     difference.explained_by.dedup();
 }
 
-/// Whether a backend receives a request that ingress-nginx rejects. No verdict describes that: a translation is never
-/// less protected.
+/// Whether a backend receives a request that ingress-nginx rejects. No verdict permits that, because a
+/// translation must not protect less.
 fn is_weaker(expected: &ModelAnswer, found: &Observed) -> bool {
     let rejected = matches!(
         expected,

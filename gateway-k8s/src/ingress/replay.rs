@@ -1,11 +1,12 @@
-//! Requests of an access log, selected to be sent again.
+//! Selects requests of an access log that are sent again.
 //!
 //! ```text
-//! lines ──add──> LogReader: distinct requests with their host ──select──> a sample, and what was left out
+//! lines ──add──> LogReader: distinct requests with their host ──select──> a sample, and the omitted lines
 //! ```
 //!
-//! The default format of ingress-nginx does not contain the host. It is derived from the name of the
-//! backend: the hosts whose location for the path has this backend. Exactly one is needed.
+//! The default format of ingress-nginx does not contain the host. It is derived from the name of the backend:
+//! the location of the host for the path must have this backend. The host is known only if exactly one host
+//! matches.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -26,14 +27,14 @@ pub struct ReplayOptions {
     pub host: Option<String>,
     /// Methods of the requests, such as `GET`.
     pub methods: Vec<String>,
-    /// Whether the requests have the client addresses of the log.
+    /// Whether the requests keep the client addresses of the log.
     pub keep_client: bool,
     /// Largest number of requests.
     pub limit: usize,
 }
 
 impl Default for ReplayOptions {
-    /// Up to 500 requests that change nothing.
+    /// Up to 500 requests with methods that change nothing.
     fn default() -> Self {
         Self {
             host: None,
@@ -49,9 +50,9 @@ impl Default for ReplayOptions {
 pub struct ReplayRequest {
     /// The request. Its header fields other than `Host` are not in the log.
     pub request: ModelRequest,
-    /// Whether the log or the Ingresses state the scheme.
+    /// Whether the scheme is known, from the log or from the Ingresses.
     pub knows_scheme: bool,
-    /// Statuses in the log with their numbers of lines.
+    /// Number of lines by status in the log.
     pub statuses: BTreeMap<u16, usize>,
     /// Whether a line contained a user name of Basic authentication.
     pub has_user: bool,
@@ -70,7 +71,7 @@ pub enum LeftOut {
     Format,
     /// The client sent no HTTP request.
     Request,
-    /// The target cannot be sent by an HTTP client.
+    /// An HTTP client cannot send the target.
     Target,
     /// The method is not selected.
     Method,
@@ -78,7 +79,7 @@ pub enum LeftOut {
     UnknownHost,
     /// Several hosts have this backend for this path.
     SeveralHosts,
-    /// The number of requests is limited.
+    /// The maximum number of requests is reached.
     Limit,
 }
 
@@ -104,7 +105,7 @@ pub struct LeftOutLines {
     pub lines: usize,
     /// Number of the first line, from 1.
     pub first_line: usize,
-    /// A detail of the first line: its backend, its method, or the candidates for its host.
+    /// A detail of the first line: its backend, its method, or the candidate hosts.
     pub example: String,
 }
 
@@ -113,7 +114,7 @@ pub struct LeftOutLines {
 pub struct ReplaySelection {
     /// Requests in the order in which they are sent.
     pub requests: Vec<ReplayRequest>,
-    /// Lines that are not represented, by reason.
+    /// Lines without a selected request, by reason.
     pub left_out: BTreeMap<LeftOut, LeftOutLines>,
 }
 
@@ -129,7 +130,7 @@ pub struct LogReader<'a> {
 }
 
 impl<'a> LogReader<'a> {
-    /// A reader. `nginx` are the Ingresses, from which hosts are derived.
+    /// Creates a reader. Hosts are derived from the Ingresses `nginx`.
     pub fn new(nginx: Option<&'a IngressNginx<'a>>, options: ReplayOptions) -> Self {
         Self {
             nginx,
@@ -226,7 +227,7 @@ impl<'a> LogReader<'a> {
         *kept.statuses.entry(logged.status).or_default() += 1;
     }
 
-    /// Whether a request arrived over TLS, if the redirect to HTTPS reveals it: a request that was not
+    /// Whether a request arrived over TLS. Known only if its path redirects to HTTPS: a request that was not
     /// redirected arrived over TLS.
     fn scheme(&self, logged: &LoggedRequest, host: &str) -> Option<bool> {
         let nginx = self.nginx?;
@@ -245,8 +246,7 @@ impl<'a> LogReader<'a> {
         left.lines += 1;
     }
 
-    /// Selects the requests: each host, backend and status in turn, the most frequent request of each
-    /// first.
+    /// Selects the requests: one of each host, backend and status in turn, in order of frequency.
     pub fn select(mut self) -> ReplaySelection {
         let mut groups: BTreeMap<(String, String, Option<u16>), Vec<ReplayRequest>> =
             BTreeMap::new();
@@ -289,7 +289,7 @@ impl<'a> LogReader<'a> {
 }
 
 impl ReplaySelection {
-    /// The selection as text: how many lines are represented, and which are not.
+    /// The selection as text: how many lines have a selected request, and why the others have none.
     pub fn text(&self) -> String {
         let lines: usize = self.requests.iter().map(|request| request.lines).sum();
         let mut text = format!(

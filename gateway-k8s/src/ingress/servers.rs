@@ -1,12 +1,12 @@
-//! Servers and locations: how ingress-nginx merges the Ingresses of a host.
+//! Servers and locations: the result of merging the Ingresses of a host, as in ingress-nginx.
 //!
 //! ```text
 //! Ingresses, oldest first ──> Server (one per host) ──> Locations, in the order of nginx
 //! ```
 //!
-//! The oldest Ingress of a server creates it. Its settings apply to the location of all paths that
-//! no rule names. One Ingress with a regular expression or a rewrite turns every path of the host
-//! into a regular expression.
+//! The oldest Ingress of a server creates it. Its settings apply to the location of all paths that no rule
+//! names. If one Ingress has a regular expression or a rewrite, every path of the host becomes a regular
+//! expression.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct CanaryBackend {
     pub ingress: usize,
     /// The Service port that receives the requests.
     pub backend: BackendPort,
-    /// Which requests it receives.
+    /// The requests that the canary receives.
     pub canary: Canary,
 }
 
@@ -62,8 +62,8 @@ pub struct Location {
     pub catch_all: bool,
     /// The first canary of the backend.
     pub canary: Option<CanaryBackend>,
-    /// Replacement of the path, which is a prefix. ingress-nginx has no prefix rewrites: the
-    /// translation derives them from regular expressions.
+    /// Replacement of the path, which is a prefix. ingress-nginx has no prefix rewrites, so the translation
+    /// derives the value from regular expressions.
     pub replaces_prefix: Option<String>,
 }
 
@@ -92,7 +92,7 @@ pub struct Server {
     pub passthrough: Option<usize>,
     /// Name that redirects to the host.
     pub redirect_from: Option<String>,
-    /// Whether all names are those of `server-alias`, in which a wildcard matches several labels.
+    /// Whether all names come from `server-alias`, where a wildcard matches several labels.
     pub is_alias: bool,
 }
 
@@ -104,12 +104,12 @@ impl Server {
     }
 }
 
-/// A setting of an Ingress that has no effect, because that of another Ingress takes precedence.
+/// A setting of an Ingress that has no effect, because the setting of another Ingress takes precedence.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Overlap {
     /// Index of the Ingress whose setting has no effect.
     pub ingress: usize,
-    /// Index of the Ingress whose setting applies. `None`: the name is that of a host.
+    /// Index of the Ingress whose setting applies. `None`: the name belongs to a host.
     pub winner: Option<usize>,
     /// The setting.
     pub what: OverlapKind,
@@ -164,12 +164,13 @@ impl Servers<'_> {
             .map(|index| &*self.ingresses[index].settings)
     }
 
-    /// Service that receives the requests of a location while the Service of the location has no endpoints
+    /// Service that receives the requests of a location while the location's own Service has no endpoints
     /// (`default-backend`).
     pub(crate) fn default_backend(&self, location: &Location) -> Option<ObjectKey> {
         let ReadIngress { ingress, settings } = &self.ingresses[location.ingress?];
         let name = settings.default_backend.as_ref()?;
-        // The default backend of the controller counts as having an endpoint.
+        // The location must have a backend of its Ingress; the default backend of the controller has no
+        // fallback.
         let has_own = !location.catch_all || ingress.spec.default_backend.is_some();
         has_own.then(|| ObjectKey::new(&*ingress.key.namespace, &**name))
     }
@@ -195,7 +196,7 @@ impl Servers<'_> {
 /// Builds the servers. `ingresses` are those of the controller, in any order.
 pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig) -> Servers<'a> {
     ingresses.retain(|read| read.settings.dropped.is_none());
-    // Of Ingresses with equal creation times, the last by name counts as the oldest.
+    // Of Ingresses with equal creation times, the last one by name counts as the oldest.
     ingresses.sort_by(|a, b| {
         let created = |read: &ReadIngress<'_>| CreationTime::parse(&read.ingress.created);
         let by_age = created(a).cmp(&created(b));
@@ -378,7 +379,7 @@ fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
             };
             let server = &mut built.servers[*server];
             for path in rule.http.iter().flat_map(|http| &http.paths) {
-                // A backend that is not a Service is skipped.
+                // The location of a backend that is not a Service is skipped.
                 let Some(backend) = service_port(namespace, &path.backend) else {
                     continue;
                 };
@@ -415,7 +416,8 @@ fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     }
 }
 
-/// A canary belongs to the backend of the main location, in every location that uses this backend.
+/// Adds the canaries. A canary belongs to the backend of the main location, and applies in every location
+/// with this backend.
 fn add_canaries(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     let mut canaries: BTreeMap<BackendPort, CanaryBackend> = BTreeMap::new();
     for (number, read) in built.ingresses.iter().enumerate() {

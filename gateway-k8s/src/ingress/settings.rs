@@ -1,4 +1,4 @@
-//! The annotations of one Ingress as values.
+//! The settings in the annotations of one Ingress.
 
 use super::value::UrlParts;
 use crate::objects::ObjectKey;
@@ -62,7 +62,8 @@ pub struct IngressSettings {
     pub mirror: Option<UrlParts>,
     /// `custom-http-errors`, with the ConfigMap's default.
     pub error_codes: Vec<u16>,
-    /// `default-backend`: a Service of the Ingress's namespace, for requests whose own Service has no endpoints.
+    /// `default-backend`: a Service of the Ingress's namespace, for requests whose own Service has no
+    /// endpoints.
     pub default_backend: Option<String>,
     /// `auth-tls-secret`.
     pub client_cert: Option<ClientCert>,
@@ -72,10 +73,11 @@ pub struct IngressSettings {
     pub removed_request_headers: Vec<String>,
     /// Locations that a `server-snippet` adds to the host.
     pub locations: Vec<SnippetLocation>,
-    /// Why requests to the Ingress's locations receive an error and no backend is called.
+    /// The setting because of which requests to the Ingress's locations receive an error and no backend is
+    /// called.
     pub denied: Option<String>,
-    /// Whether ingress-nginx returns 503 for the locations. If it does not and `denied` is set, the
-    /// translation is stricter.
+    /// Whether ingress-nginx also returns 503 for the locations. If `denied` is set and ingress-nginx does
+    /// not, the translation is stricter.
     pub nginx_denies: bool,
     /// `auth-type: digest`.
     pub digest_auth: bool,
@@ -83,12 +85,13 @@ pub struct IngressSettings {
     pub alias_patterns: Vec<String>,
     /// `auth-tls-match-cn`.
     pub match_subject: Option<String>,
-    /// Why the Ingress is ignored as a whole.
+    /// The setting because of which the whole Ingress is ignored.
     pub dropped: Option<String>,
 }
 
 impl IngressSettings {
-    /// Whether requests to the locations of both Ingresses pass the same checks: source ranges, authentication, limits.
+    /// Whether requests to the locations of both Ingresses pass the same checks: source ranges,
+    /// authentication, limits.
     pub(crate) fn has_guards_of(&self, other: &Self) -> bool {
         let guards = |of: &Self| {
             (
@@ -106,9 +109,8 @@ impl IngressSettings {
         guards(self) == guards(other)
     }
 
-    /// Status that the locations of the Ingress return instead of calling their backend. `None`:
-    /// the backend is called. ingress-nginx also returns 503 and 403; 500 is stricter than
-    /// ingress-nginx.
+    /// Status that the locations of the Ingress return without calling a backend. `None`: the backend is
+    /// called. 503 and 403 are the statuses of ingress-nginx; with 500, the translation is stricter.
     pub fn denied_status(&self) -> Option<u16> {
         let name = self.denied.as_deref()?;
         Some(match (self.nginx_denies, name) {
@@ -166,7 +168,7 @@ pub struct BasicAuth {
 /// External authentication.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ExternalAuthSettings {
-    /// `auth-url`. Its host has no meaning if `own_host` is set.
+    /// `auth-url`. If `own_host` is set, its host is a placeholder.
     pub url: UrlParts,
     /// Whether the host of `auth-url` is that of the request (`$host`).
     pub own_host: bool,
@@ -260,7 +262,8 @@ pub struct Affinity {
     pub same_site: Option<String>,
     /// Whether `Secure` is set on plain HTTP as well.
     pub secure: bool,
-    /// `affinity-mode: persistent`: the cookie names the endpoint, so that a session stays when others are added.
+    /// `affinity-mode: persistent`: the cookie names the endpoint, so that a session keeps its endpoint when
+    /// others are added.
     pub persistent: bool,
 }
 
@@ -312,7 +315,7 @@ pub struct Canary {
 pub struct ClientCert {
     /// Secret with the CA certificates.
     pub secret: ObjectKey,
-    /// Whether a client without a certificate is accepted.
+    /// Whether clients without a certificate are accepted.
     pub optional: bool,
     /// Whether ingress-nginx accepts certificates that chain to no configured CA.
     pub unverified: bool,

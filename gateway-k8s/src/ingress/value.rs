@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// A boolean in the syntax of Go's `strconv.ParseBool`: `yes` and `on` are invalid.
+/// Parses a boolean in the syntax of Go's `strconv.ParseBool`: `yes` and `on` are invalid.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -11,10 +11,9 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Addresses and networks, separated by commas, as CIDRs.
+/// Parses addresses and networks, separated by commas. Returns CIDRs.
 ///
-/// # Errors
-/// The first entry that is neither an address nor a network.
+/// # Errors The first entry that is neither an address nor a network.
 pub(crate) fn networks(text: &str) -> Result<Vec<String>, String> {
     let entries = text.split(',').map(str::trim).filter(|e| !e.is_empty());
     let mut networks = Vec::new();
@@ -40,7 +39,7 @@ pub(crate) fn list(text: &str) -> Vec<String> {
     items.filter(|i| !i.is_empty()).map(str::to_owned).collect()
 }
 
-/// A size in bytes: a number with `k`, `m` or `g`, or without a unit. 0: no limit.
+/// Parses a size in bytes: a number with `k`, `m` or `g`, or without a unit. 0: no limit.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -54,7 +53,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// Seconds as a duration of Gateway API, whose numbers have at most five digits.
+/// Formats seconds as a duration of Gateway API, whose numbers have at most five digits.
 pub(crate) fn duration(seconds: u64) -> String {
     const MAX: u64 = 99_999;
     match seconds {
@@ -103,7 +102,7 @@ impl UrlParts {
     }
 }
 
-/// An absolute URL with the scheme `http` or `https`.
+/// Parses an absolute URL with the scheme `http` or `https`.
 pub(crate) fn url(text: &str) -> Option<UrlParts> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://")?;

@@ -10,9 +10,9 @@ pub enum MigrationOutcome {
     Same,
     /// The setting is translated; some responses differ.
     SameWithADifference,
-    /// The user must choose; a default was used.
+    /// The user must choose a value; until then a default is used.
     NeedsADecision,
-    /// No object has this effect.
+    /// The setting cannot be translated.
     Impossible,
 }
 
@@ -56,7 +56,7 @@ pub enum Aspect {
     ResponseHeaders,
     /// Content of the response.
     Body,
-    /// Backends that receive the request, their number and order.
+    /// Backends that receive the request, and the number and order of the calls.
     Calls,
     /// Path that the backend receives.
     RequestPath,
@@ -98,11 +98,11 @@ pub struct MigrationVerdict {
     pub object: String,
     /// Kind of the setting.
     pub kind: SettingKind,
-    /// Name of the setting.
+    /// Name of the setting, such as the annotation.
     pub setting: String,
     /// Its value.
     pub value: String,
-    /// Where it is written.
+    /// Place of the setting in the input.
     pub place: SourcePlace,
     /// The result.
     pub outcome: MigrationOutcome,
@@ -131,7 +131,7 @@ pub struct ExampleExchange {
     pub method: String,
     /// Scheme, host and path.
     pub url: String,
-    /// Header fields or other properties of the request. Empty: none matter.
+    /// Header fields or other properties of the request. Empty: the request has no relevant ones.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub with: String,
     /// Response of ingress-nginx.

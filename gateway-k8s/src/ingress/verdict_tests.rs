@@ -1,4 +1,4 @@
-//! Verdicts that must agree with the objects that are written, and with each other.
+//! Tests that verdicts agree with the written objects and with each other.
 
 use std::fmt::Write;
 

@@ -18,7 +18,7 @@ const DEFAULTS: &str = "Defaults of ingress-nginx that behave differently";
 /// Verdicts with equal texts: kind, setting and text of the group, and its verdicts.
 type Groups<'a> = BTreeMap<(SettingKind, &'a str, &'a str), Vec<&'a MigrationVerdict>>;
 
-/// The report as text: a summary, then the differences, the worst first.
+/// The report as text: a summary, then the differences with the worst outcomes at the start.
 pub fn text(migration: &Migration) -> String {
     let mut out = summary(migration);
     out.push('\n');
@@ -49,7 +49,7 @@ pub fn text(migration: &Migration) -> String {
     out
 }
 
-/// One line: how many Ingresses and settings there are, and the settings by outcome.
+/// A summary in one line: the number of Ingresses and settings, and the settings by outcome.
 fn summary(migration: &Migration) -> String {
     let counts = count(&migration.verdicts);
     let total: usize = counts.iter().map(|(_, number)| number).sum();
@@ -65,7 +65,7 @@ fn summary(migration: &Migration) -> String {
     )
 }
 
-/// An outcome after a number.
+/// The noun phrase that follows a number of settings with this outcome.
 fn phrase(outcome: MigrationOutcome, number: usize) -> &'static str {
     match (outcome, number) {
         (MigrationOutcome::NeedsADecision, number) if number != 1 => "need a decision",
@@ -81,7 +81,7 @@ pub fn counted(number: usize, one: &str, many: &str) -> String {
     }
 }
 
-/// Equal findings of many objects as one group each.
+/// Groups of equal findings about several objects.
 fn groups(migration: &Migration, has: impl Fn(&MigrationVerdict) -> bool) -> Groups<'_> {
     let mut groups = Groups::new();
     for verdict in migration.verdicts.iter().filter(|verdict| has(verdict)) {
@@ -135,8 +135,8 @@ fn place(verdict: &MigrationVerdict) -> String {
     }
 }
 
-/// The report as JSON: the number of Ingresses, of settings by outcome, the verdicts on settings, the differences
-/// that no setting affects, and the proofs.
+/// The report as JSON: the number of Ingresses, the number of settings by outcome, the verdicts on settings,
+/// the differences that no setting affects, and the proofs.
 pub fn json(migration: &Migration, proofs: &[ProofReport]) -> Value {
     let summary: serde_json::Map<String, Value> = count(&migration.verdicts)
         .iter()
