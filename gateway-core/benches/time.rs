@@ -12,7 +12,7 @@ fn main() {
 #[divan::bench(args = cases::CASES.map(|(name, _)| name))]
 fn case(bencher: Bencher<'_, '_>, name: &str) {
     let found = cases::CASES.iter().find(|(known, _)| *known == name);
-    let (_, prepare) = found.expect("the names are those of the cases");
+    let (_, prepare) = found.expect("the name of a case");
     let step = prepare();
 
     bencher.bench_local(step);

@@ -131,7 +131,7 @@ async fn routes(socket: TcpListener) -> Served {
     let any = Match::default();
     let table = Arc::new(RouteTable::build(["one.test", "two.test"].map(|host| {
         (
-            host.parse().expect("this is a host"),
+            host.parse().expect("a valid hostname"),
             &any,
             HealthServer::new(Healthy(host)),
         )
@@ -181,7 +181,7 @@ impl HeadPolicy for Keyed {
 
 /// All Layers, and a guard that needs the client address. The outermost one is first.
 async fn all(socket: TcpListener) -> Served {
-    let inside = "203.0.113.0/24".parse().expect("this is a network");
+    let inside = "203.0.113.0/24".parse().expect("a valid network");
     Server::builder()
         .layer(SanitizeLayer::default())
         .layer(ClientIpLayer::new(ClientIpRule::Peer))
@@ -246,7 +246,7 @@ impl Health for Healthy {
 
 /// Accepts connections with a PROXY header.
 fn proxied(socket: TcpListener) -> impl Stream<Item = io::Result<Proxied>> {
-    let balancers = vec!["127.0.0.0/8".parse().expect("this is a network")];
+    let balancers = vec!["127.0.0.0/8".parse().expect("a valid network")];
     let listener = ProxyListener::new(socket, ProxyAcceptor::required(balancers));
     unfold(listener, async |mut listener| {
         let (stream, ends) = listener.accept().await;

@@ -72,7 +72,7 @@ impl Live {
         let map = maps
             .entry(TypeId::of::<(K, V)>())
             .or_insert_with(|| Box::new(Known::<K, V>::default()));
-        act(map.downcast_mut().expect("the type id names the type"))
+        act(map.downcast_mut().expect("the key is the id of this type"))
     }
 }
 

@@ -63,14 +63,14 @@ pub(crate) const CASES: [(&str, Prepare); 18] = [
 ];
 
 /// Number of cases that `count` measures. They are the first cases of [`CASES`].
-#[allow(dead_code, reason = "only one of both benchmarks counts")]
+#[allow(dead_code, reason = "only the benchmark `count` uses it")]
 pub(crate) const COUNTED: usize = 15;
 
 fn proxy(header: &[u8]) -> Step {
     let bytes = [header, b"GET / HTTP/1.1\r\n"].concat();
     Box::new(move || {
         let decoded = proxy_protocol::decode(black_box(&bytes), DEFAULT_LIMIT);
-        black_box(decoded.expect("the header is right").len);
+        black_box(decoded.expect("a valid header").len);
     })
 }
 
@@ -81,7 +81,7 @@ fn proxy_v2(tlvs: &[Tlv<'_>]) -> Vec<u8> {
     };
     let mut bytes = Vec::new();
     proxy_protocol::encode_v2(Some((Transport::Stream, addresses)), tlvs, true, &mut bytes)
-        .expect("the header is short");
+        .expect("a short header");
     bytes
 }
 
@@ -91,7 +91,7 @@ fn tlvs() -> [Tlv<'static>; 2] {
 
 fn client_ip_networks() -> Step {
     let networks = ["10.0.0.0/8", "192.168.0.0/16", "fd00::/8"];
-    let networks = networks.map(|net| net.parse().expect("it is a network"));
+    let networks = networks.map(|net| net.parse().expect("a valid network"));
     client_ip(ClientIpRule::TrustedNetworks {
         networks: networks.into(),
         append: true,
@@ -102,10 +102,13 @@ fn client_ip(rule: ClientIpRule) -> Step {
     let peer = IpAddr::from([10, 1, 2, 3]);
     let mut headers = HeaderMap::new();
     let list = "198.51.100.1, 203.0.113.9, 10.0.0.7, 10.0.0.9";
-    headers.insert("x-forwarded-for", list.parse().expect("it is a value"));
+    headers.insert(
+        "x-forwarded-for",
+        list.parse().expect("a valid header value"),
+    );
     Box::new(move || {
         let found = client_ip::find(black_box(peer), &headers, &rule);
-        black_box(found.expect("there is a client").ip);
+        black_box(found.expect("a client address").ip);
     })
 }
 
@@ -119,7 +122,10 @@ fn forwarded(rule: ClientIpRule) -> Step {
     };
     let mut headers = browser().headers;
     let list = "198.51.100.1, 203.0.113.9";
-    headers.insert("x-forwarded-for", list.parse().expect("it is a value"));
+    headers.insert(
+        "x-forwarded-for",
+        list.parse().expect("a valid header value"),
+    );
     Box::new(move || {
         let mut headers = black_box(&headers).clone();
         let edited = forwarded::apply(&mut headers, &conn, &settings);
@@ -137,7 +143,7 @@ fn browser() -> request::Parts {
         .header("connection", "keep-alive")
         .header("cookie", "session=0123456789abcdef")
         .body(())
-        .expect("the request is right");
+        .expect("a valid request");
     request.into_parts().0
 }
 
@@ -158,7 +164,7 @@ fn find(routes: usize) -> Step {
     let entries = matches.iter().enumerate();
     let host = |at: usize| format!("h{}.example.test", at / PATHS);
     let table = RouteTable::build(entries.map(|(at, entry)| {
-        let name = host(at).parse().expect("it is a name");
+        let name = host(at).parse().expect("a valid hostname");
         (name, entry, at)
     }));
     // Hosts and paths of 1000 requests are formatted in advance, so that formatting is not measured.
@@ -188,7 +194,7 @@ fn build(rules: usize) -> Step {
     let plan = plan(rules, None);
     Box::new(move || {
         let gateway = Gateway::new(Options::default());
-        gateway.apply(black_box(&plan)).expect("it can be built");
+        gateway.apply(black_box(&plan)).expect("a valid plan");
     })
 }
 
@@ -196,15 +202,15 @@ fn build(rules: usize) -> Step {
 fn rebuild(rules: usize) -> Step {
     let gateway = Gateway::new(Options::default());
     let mut before = plan(rules, None);
-    gateway.apply(&before).expect("it can be built");
+    gateway.apply(&before).expect("a valid plan");
     let mut next = [0, 1]
         .map(|turn| plan(rules, Some((rules / 2, turn))))
         .into_iter()
         .cycle();
     Box::new(move || {
-        let mut now = next.next().expect("it goes on for ever");
+        let mut now = next.next().expect("an endless iterator");
         now.share(&before);
-        gateway.apply(black_box(&now)).expect("it can be built");
+        gateway.apply(black_box(&now)).expect("a valid plan");
         before = now;
     })
 }
@@ -234,7 +240,7 @@ fn plan(rules: usize, changed: Option<(usize, usize)>) -> Plan {
         });
         let mut route = Route::new("shop", &format!("r{host}"), rules.collect());
         let name = format!("h{host}.example.test");
-        route.hostnames = vec![name.parse().expect("it is a name")];
+        route.hostnames = vec![name.parse().expect("a valid hostname")];
         route
     });
     let listener = Listener::http("shop", "edge", 80, routes.collect());

@@ -30,7 +30,7 @@ pub(super) fn request() -> Step {
     let (runtime, gateway) = start(None);
     let mut client = runtime
         .block_on(TcpStream::connect(gateway))
-        .expect("the gateway listens");
+        .expect("the gateway accepts connections");
     Box::new(move || runtime.block_on(ask(&mut client, REQUEST)))
 }
 
@@ -42,22 +42,22 @@ pub(super) fn connection() -> Step {
         runtime.block_on(async {
             let mut client = TcpStream::connect(gateway)
                 .await
-                .expect("the gateway listens");
+                .expect("the gateway accepts connections");
             ask(&mut client, &request).await;
-            client.shutdown().await.expect("the gateway is there");
+            client.shutdown().await.expect("the gateway is running");
             let rest = client.read(&mut [0; 16]).await;
-            assert_eq!(rest.expect("the gateway says goodbye"), 0);
+            assert_eq!(rest.expect("the gateway closes the connection"), 0);
         });
     })
 }
 
 async fn ask(client: &mut TcpStream, request: &[u8]) {
-    client.write_all(request).await.expect("it is sent");
+    client.write_all(request).await.expect("the bytes are sent");
     let mut answer = [0; 1024];
     let mut len = 0;
     while !answer[..len].ends_with(END) {
         let read = client.read(&mut answer[len..]).await;
-        len += read.expect("there is an answer");
+        len += read.expect("a response");
     }
     assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
 }
@@ -67,7 +67,7 @@ fn start(proxy_protocol: Option<ProxyProtocol>) -> (Runtime, SocketAddr) {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
-        .expect("there is a runtime");
+        .expect("a runtime");
     let address = runtime.block_on(async {
         let (listener, address) = listen().await;
         let (backend, backend_address) = listen().await;
@@ -102,7 +102,7 @@ fn start(proxy_protocol: Option<ProxyProtocol>) -> (Runtime, SocketAddr) {
 
 async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("a bound socket");
     (listener, address)
 }
 
@@ -113,7 +113,7 @@ fn gateway(backend: SocketAddr) -> Gateway {
     let route = Route::new("shop", "all", vec![rule]);
     gateway.set_endpoints(&Endpoints::from([(id, vec![backend.into()])]));
     let plan: Plan = Plan::http("shop", "edge", 80, vec![route]);
-    gateway.apply(&plan).expect("it can be built");
+    gateway.apply(&plan).expect("a valid plan");
     gateway
 }
 
@@ -129,7 +129,10 @@ async fn be_backend(listener: TcpListener) {
                 len += read;
                 if head[..len].ends_with(b"\r\n\r\n") {
                     len = 0;
-                    stream.write_all(RESPONSE).await.expect("it is sent");
+                    stream
+                        .write_all(RESPONSE)
+                        .await
+                        .expect("the bytes are sent");
                 }
             }
         });

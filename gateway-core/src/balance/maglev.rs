@@ -93,7 +93,7 @@ impl Candidate {
         // If the size is not a prime number, the permutation does not contain all entries, so a free entry is
         // searched.
         let free = table.iter().position(|entry| *entry == EMPTY);
-        free.expect("no endpoint takes an entry of a full table")
+        free.expect("the table has a free entry")
     }
 }
 

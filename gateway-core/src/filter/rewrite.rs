@@ -112,7 +112,7 @@ pub(super) fn append_forwarded_host(headers: &mut HeaderMap, authority: &Authori
         line.push(b',');
     }
     line.extend_from_slice(authority.as_header().as_bytes());
-    let line = HeaderValue::from_bytes(&line).expect("values joined by commas are a value");
+    let line = HeaderValue::from_bytes(&line).expect("valid values joined by commas are valid");
     headers.insert(X_FORWARDED_HOST, line);
 }
 

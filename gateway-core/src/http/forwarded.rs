@@ -178,7 +178,7 @@ fn append(headers: &mut HeaderMap, peer: &HeaderValue) {
 }
 
 /// Why the built header values are valid.
-const VALID: &str = "valid values, commas and an address make a valid value";
+const VALID: &str = "valid values, commas and addresses form a valid value";
 
 /// Joins the lines of a field into one.
 fn join(headers: &mut HeaderMap, name: &HeaderName) {
@@ -283,7 +283,7 @@ fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
 fn text(conn: &ConnInfo, ip: IpAddr) -> HeaderValue {
     let write = || {
         let value = HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT]));
-        value.expect("an address is a valid value")
+        value.expect("an address is a valid header value")
     };
     let (first, text) = conn.client_header.get_or_init(|| (ip, write()));
     match *first == ip {

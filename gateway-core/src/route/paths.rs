@@ -133,7 +133,7 @@ impl Paths {
 }
 
 fn narrow(at: usize) -> u32 {
-    u32::try_from(at).expect("a host has fewer than 2^32 bytes of paths, and entries")
+    u32::try_from(at).expect("a host has fewer than 2^32 entries and bytes of paths")
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl<'a> InboundRequest<'a> {
     /// address. The request is not logged.
     #[expect(
         clippy::result_large_err,
-        reason = "the error is the path of nearly all requests"
+        reason = "nearly all requests return the error variant"
     )]
     pub(super) fn into_unrouted(self) -> Result<request::Parts, Self> {
         let RouteOutcome::Unrouted(SanitizedRequest { sanitized, client }) = self.outcome else {

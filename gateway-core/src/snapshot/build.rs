@@ -397,7 +397,7 @@ mod tests {
             method: &Method::GET,
             headers: &HeaderMap::new(),
         };
-        let port = built.snapshot.ports[0].as_ref().expect("it is there");
+        let port = built.snapshot.ports[0].as_ref().expect("the port exists");
         let tables = port.listeners.iter().map(|listener| &listener.table);
         let found = tables.map(|table| table.find(&query, false).expect("a rule matches"));
         found.map(|found| &found.payload.rule).collect()
@@ -409,7 +409,7 @@ mod tests {
         let build = |plan: &Plan, before: &BuildCache<_>| {
             Builder::new(&live, &provider, before)
                 .build(plan, &[0])
-                .expect("it can be built")
+                .expect("a valid plan")
         };
         let old = plan(["/same", "/"]);
         let mut new = plan(["/same", "/same"]);
@@ -460,7 +460,7 @@ mod tests {
                 listener.routes.clone_from(&routes);
             }
             let built = Builder::new(&live, &provider, &cache).build(&plan, &[0]);
-            let built = built.expect("it can be built");
+            let built = built.expect("a valid plan");
             handle.publish(Arc::new(built.snapshot));
             cache = built.parts;
             listed.push(faults.list());

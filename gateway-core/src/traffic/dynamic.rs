@@ -201,7 +201,7 @@ impl DynamicHosts {
         if hosts.len() >= MAX_HOSTS {
             let used = |host: &Arc<DynamicHost>| host.used.load(Ordering::Relaxed);
             let unused = (0..hosts.len()).min_by_key(|index| used(&hosts[*index]));
-            hosts.remove(unused.expect("there are hosts"));
+            hosts.remove(unused.expect("the set of hosts is not empty"));
         }
         let at = hosts.partition_point(|other| other.host < host.host);
         hosts.insert(at, host.clone());

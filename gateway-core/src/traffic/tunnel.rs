@@ -63,8 +63,8 @@ impl fmt::Debug for TunnelIo {
 
 /// Counts an open tunnel until dropped.
 pub struct TunnelGuard(
-    #[allow(dead_code, reason = "kept for its drop")] pub(super) RequestPermits,
-    #[allow(dead_code, reason = "kept for its drop")] pub(super) Option<TunnelConnection>,
+    #[allow(dead_code, reason = "held until it is dropped")] pub(super) RequestPermits,
+    #[allow(dead_code, reason = "held until it is dropped")] pub(super) Option<TunnelConnection>,
 );
 
 impl fmt::Debug for TunnelGuard {

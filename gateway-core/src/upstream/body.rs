@@ -129,8 +129,8 @@ impl ResponseSource {
 
 /// A connection that has become a tunnel, or a stream of a connection. It is counted until dropped.
 pub(crate) enum TunnelConnection {
-    Whole(#[allow(dead_code, reason = "kept for its drop")] UpstreamConnectionGuard),
-    Stream(#[allow(dead_code, reason = "kept for its drop")] Http2Stream),
+    Whole(#[allow(dead_code, reason = "held until it is dropped")] UpstreamConnectionGuard),
+    Stream(#[allow(dead_code, reason = "held until it is dropped")] Http2Stream),
 }
 
 /// Counts a request in flight until dropped.

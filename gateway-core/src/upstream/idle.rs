@@ -30,8 +30,8 @@ pub(super) struct Connections {
 
 /// A connection that is closed to make room for another one. It must be dropped after the lock is released.
 pub(super) enum Evicted {
-    Http1(#[allow(dead_code, reason = "kept for its drop")] IdleConnection),
-    Http2(#[allow(dead_code, reason = "kept for its drop")] Arc<Http2>),
+    Http1(#[allow(dead_code, reason = "held until it is dropped")] IdleConnection),
+    Http2(#[allow(dead_code, reason = "held until it is dropped")] Arc<Http2>),
 }
 
 /// Lets one request open a connection while other requests wait for that connection.

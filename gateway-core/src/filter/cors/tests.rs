@@ -184,7 +184,7 @@ fn all_is_what_was_asked_for_where_credentials_are_allowed() {
     assert_eq!(
         told(with, "OPTIONS", &lines),
         "preflight; allow-credentials=true; allow-methods=PATCH; allow-origin=null; max-age=5",
-        "without fields that were asked for, none are allowed"
+        "without requested fields, no field is allowed"
     );
     assert!(told(without, "OPTIONS", &lines).contains("allow-headers=*"));
 }

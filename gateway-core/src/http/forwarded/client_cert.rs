@@ -60,7 +60,10 @@ pub(super) fn apply(
 
 fn set(headers: &mut HeaderMap, line: Vec<u8>) {
     let value = HeaderValue::from_maybe_shared(Bytes::from(line));
-    headers.insert(NAME, value.expect("valid values and visible ASCII"));
+    headers.insert(
+        NAME,
+        value.expect("valid values joined by visible ASCII are valid"),
+    );
 }
 
 /// The element of one client. It consists of visible ASCII and spaces.

@@ -155,6 +155,6 @@ fn join_lines(headers: &mut HeaderMap, name: &HeaderName, separator: &[u8]) {
         .map(HeaderValue::as_bytes)
         .collect();
     let joined = HeaderValue::from_bytes(&lines.join(separator))
-        .expect("values joined by visible ASCII are a value");
+        .expect("valid values joined by visible ASCII are valid");
     headers.insert(name, joined);
 }

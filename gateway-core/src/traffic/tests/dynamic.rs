@@ -118,7 +118,7 @@ async fn a_name_whose_address_becomes_forbidden_is_no_longer_reached() {
         assert_eq!(
             status_of(&rig, &host).await,
             200,
-            "the permitted one is used"
+            "the permitted address is used"
         );
     }
     server.set("rebound.test", &["127.66.0.1"]);
