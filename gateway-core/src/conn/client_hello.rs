@@ -63,7 +63,7 @@ pub(crate) async fn read<Io: AsyncRead + Unpin>(
 /// Server name of the ClientHello at the start of `bytes`.
 pub(super) fn server_name(bytes: &[u8]) -> Result<Option<String>, HelloError> {
     let message = message(bytes)?;
-    // The message is complete, so a missing byte is not an incomplete message but a malformed one.
+    // The message is complete. If bytes are missing, it is malformed and not just incomplete.
     let name = name_in(&message).map_err(|_| Malformed)?;
     let Some(name) = name else {
         return Ok(None);

@@ -49,8 +49,8 @@ impl Drain {
         Self::default()
     }
 
-    /// Creates a child, which starts at the latest when this drain starts. [`Self::drained`] of this drain
-    /// also waits for the connections of the child.
+    /// Creates a child. It can be started separately, and also starts when this drain starts.
+    /// [`Self::drained`] of this drain also waits for the connections of the child.
     pub fn child(&self) -> Self {
         Self(Arc::new(Inner {
             parent: Some(self.clone()),

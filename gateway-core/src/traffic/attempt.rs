@@ -30,8 +30,8 @@ use crate::upstream::{
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
-/// Maximum number of connections that one attempt may try if each is found closed before a byte of the
-/// request is sent.
+/// Maximum number of connections that one attempt tries, if each of them turns out to be closed before a byte
+/// of the request is sent.
 const MAX_UNSENT: u32 = 8;
 
 /// One request while it is forwarded. The state of the request is a field here and not a local variable of

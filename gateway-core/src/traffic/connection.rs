@@ -86,7 +86,7 @@ impl Forwarder {
     /// Picks a backend by weight, then one of its endpoints, preferably one that is not in `tried`.
     ///
     /// # Errors
-    /// There is no endpoint, or the backendRef cannot be resolved.
+    /// Fails if there is no endpoint, or the backendRef cannot be resolved.
     pub(crate) fn select_endpoint(
         &self,
         client: IpAddr,

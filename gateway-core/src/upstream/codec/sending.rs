@@ -29,8 +29,8 @@ pub(super) enum Sending {
 }
 
 impl Sending {
-    /// The state before the first byte of a prepared request is sent. The head determines the framing. A body
-    /// without chunked coding that has already ended is empty: this occurs when a request is sent again.
+    /// The state before the first byte of a prepared request is sent. The head determines the framing. If a
+    /// body without chunked coding has already ended, it was empty; this occurs when a request is sent again.
     pub(super) fn new(request: &Request<Upload>) -> Self {
         let (headers, body) = (request.headers(), request.body());
         if headers.contains_key(TRANSFER_ENCODING) {

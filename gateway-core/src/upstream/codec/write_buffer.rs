@@ -12,7 +12,7 @@ use crate::coalesced_write;
 /// Capacity in bytes for lines that an idle connection retains.
 const KEPT: usize = 1024;
 
-/// Size of the lines, in bytes, from which on they are written before more lines are added.
+/// Size of the lines in bytes. If they have at least this size, they are written before more lines are added.
 const FULL: usize = 16 * 1024;
 
 /// Bytes to be written, with at most one body frame.
