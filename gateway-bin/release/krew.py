@@ -4,7 +4,7 @@
     gateway-bin/release/krew.py VERSION DIR
 
 DIR contains the archives of a release (`towergate-VERSION-TRIPLE.tar.gz`). Archives of platforms that krew does not
-have are left out.
+support are omitted.
 """
 
 import hashlib
@@ -12,14 +12,14 @@ import json
 import pathlib
 import sys
 
-# Start and middle of a target triple, and the name of the platform in krew.
+# Parts of a target triple, and their names in krew.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SYSTEMS = {"linux": "linux", "darwin": "darwin"}
 DOWNLOADS = "https://github.com/towergate/towergate/releases/download"
 
 
 def platform(archive, version):
-    """The entry of an archive, or None."""
+    """The entry of an archive in the manifest. None if krew does not support its platform."""
     name = archive.name.removesuffix(".tar.gz")
     triple = name.removeprefix(f"towergate-{version}-").split("-")
     architecture = ARCHITECTURES.get(triple[0])
@@ -55,7 +55,7 @@ def main():
             "platforms": platforms,
         },
     }
-    # JSON is YAML.
+    # JSON is valid YAML.
     print(json.dumps(manifest, indent=2))
 
 

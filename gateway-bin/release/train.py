@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The load that a release is optimised for: what gateways are mostly asked, of each kind some.
+"""The load for which a release is optimised: some of each kind of request that gateways usually receive.
 
     gateway-bin/release/train.py BINARY [--seconds 2] [--profile FILE]
 
-Part of `build`, which says what it is for. A request of each kind is asked once, and its answer compared; then all
-are asked for some seconds each by wrk and h2load, and none may fail. With --profile the program
-must be one that counts itself (rustc's -Cprofile-generate); FILE is where it leaves the counts when it ends.
-Whether the load still fits the gateway can be seen with any build, without --profile.
+Part of `build`. First, each request is sent once and the status of its response is checked. Then wrk and h2load send
+each kind of request for some seconds, and no request may fail. With --profile, BINARY must be instrumented (rustc's
+-Cprofile-generate), and it writes its counts to FILE when it exits. Without --profile, any build can be used, to check
+that the load still matches the gateway.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.dont_write_bytecode = True  # next to the sources
+sys.dont_write_bytecode = True  # It would be written next to the sources.
 sys.path.insert(0, str(HERE.parent / "benches"))
 
 from compare import CLOSE, NEEDS, h2load, wrk
@@ -44,8 +44,8 @@ FORM = BROWSER | {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = PROGRAM | {"Content-Type": "application/json"}
 GRPC = {"User-Agent": "grpc-go/1.75.0", "Content-Type": "application/grpc", "TE": "trailers", "grpc-timeout": "5S"}
 FORWARDED = BROWSER | {"X-Forwarded-For": "198.51.100.7, 192.0.2.10", "X-Forwarded-Proto": "https"}
-# The first server is as applications are: it has read the whole request before it answers. The second one's `return`
-# would not wait, and who answers before a body has come does not keep the connection.
+# The first server reads the whole request before it responds, like an application. `return` in the second server
+# responds at once: without the first server, nginx would close connections whose request body has not arrived.
 BACKEND = """
   upstream answers {{ server unix:{folder}/answers; keepalive 64; keepalive_requests 1000000000; }}
   server {{
@@ -62,7 +62,7 @@ BACKEND = """
     }}
   }}
   server {{ listen unix:{folder}/answers backlog=4096; location / {{ return 200 "{text}"; }} }}"""
-# Requests that are written out already, in any order.
+# A script of wrk that sends complete requests from a file, in random order.
 REPLAY = """
 local all = {}
 function init(args)
@@ -73,7 +73,7 @@ function request() return all[math.random(#all)] end
 
 
 def request(host, path, fields, method="GET", body=None, chunks=0):
-    """A request as it is sent: without a body, with a length, or in chunks."""
+    """The bytes of a request: without a body, with a content length, or in chunks."""
     framing = {}
     if chunks:
         framing = {"Transfer-Encoding": "chunked"}
@@ -84,7 +84,7 @@ def request(host, path, fields, method="GET", body=None, chunks=0):
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n{body or ''}".encode()
 
 
-# What may be asked, by name: the status that is right, and the requests.
+# Kinds of requests: the expected status, and the requests.
 SHOP = 200, [
     request("shop.example", "/", BROWSER),
     request("www.shop.example", "/assets/app.js?v=20260401", BROWSER),
@@ -121,8 +121,8 @@ MANY = 200, [request(host, f"{path}item?id={len(path)}", BROWSER) for host, path
 
 
 class Trained(Towergate):
-    """The gateway with all that is common, and with its access log. It has one worker, as all gateways of peers.py:
-    several would spoil each other's counts, which are not atomic."""
+    """The gateway with the routes of training.yaml and with an access log. Like all gateways of peers.py, it has one
+    worker: several workers would corrupt the counts, which are not atomic."""
 
     access_log = os.devnull
 
@@ -136,7 +136,7 @@ class Trained(Towergate):
                 "--endpoint", f"default/modern:80=127.0.0.1:{modern}"]
 
     def start_pages(self, pages, modern):
-        """Another nginx: answers as applications give them, and files of two sizes."""
+        """A second nginx, with responses like those of applications, and files of two sizes."""
         folder = self.folder / "pages"
         (folder / "files").mkdir(parents=True)
         for name, size in (("64k", 1 << 16), ("1m", 1 << 20)):
@@ -146,7 +146,7 @@ class Trained(Towergate):
         wait_for(lambda: status(pages) == 200, 30, "the second backend does not serve", folder / "log")
 
     def end(self):
-        """As an operator ends it: so it writes its profile."""
+        """Stops the gateway with SIGTERM, so that it writes its profile."""
         self.process.terminate()
         if code := self.process.wait(60):
             raise SystemExit(f"the gateway ended with status {code}")
@@ -154,7 +154,7 @@ class Trained(Towergate):
 
 
 class Training:
-    """A gateway, and what it is asked. Each kind of load gives how many answers it got, and how many were bad."""
+    """A gateway and its load. Each kind of load returns the number of responses, and the number of unexpected ones."""
 
     def __init__(self, lab, gateway, seconds):
         self.lab, self.gateway, self.seconds = lab, gateway, seconds
@@ -162,7 +162,7 @@ class Training:
         self.script.write_text(REPLAY)
 
     def check(self, port, kind):
-        """Asks each once."""
+        """Sends each request once and checks its status."""
         right, requests = kind
         for raw in requests:
             with socket.create_connection(("127.0.0.1", port), 10) as one:
@@ -174,7 +174,7 @@ class Training:
                 raise SystemExit(f"{answer.status} instead of {right} for {raw[:100]}")
 
     def replay(self, port, kind, tls=False):
-        """Asks all of a kind, at random."""
+        """Sends the requests of a kind in random order."""
         if not tls:
             self.check(port, kind)
         right, requests = kind
@@ -185,12 +185,12 @@ class Training:
         return answers, bad if right < 400 else answers - bad
 
     def http2(self, host, path="/", *more):
-        """Asks over a few connections that stay."""
+        """Sends requests over a few persistent connections."""
         return h2load(f"https://{host}:{self.gateway.tls}{path}", self.seconds,
                       f"--connect-to=127.0.0.1:{self.gateway.tls}", *more)
 
     def http2_new(self):
-        """Asks over connections for ten requests each."""
+        """Sends requests over connections with ten requests each."""
         end, answers, bad = time.monotonic() + self.seconds, 0, 0
         while time.monotonic() < end:
             more = h2load(f"https://127.0.0.1:{self.gateway.tls}/", 0, "-c64", "-m10", "-n640")
@@ -198,17 +198,17 @@ class Training:
         return answers, bad
 
     def changes(self):
-        """Lets the configuration change again and again."""
+        """Changes the configuration repeatedly."""
         end, number = time.monotonic() + self.seconds, 0
         while time.monotonic() < end:
             number += 1
             host = f"new{number}.example"
             self.gateway.add(ROUTES, host, "/new/")
-            wait_for(lambda: status(self.gateway.http, host, "/new/") == 200, 30, "a change is not taken up")
+            wait_for(lambda: status(self.gateway.http, host, "/new/") == 200, 30, "a change is not served")
         return number, 0
 
     def loads(self, sender):
-        """What is asked, by name."""
+        """The kinds of load, by name."""
         gateway, seconds = self.gateway, self.seconds
         plain, tls = f"http://127.0.0.1:{gateway.http}/", f"https://127.0.0.1:{gateway.tls}/"
         proxied = f"http://127.0.0.1:{sender.port}/"
@@ -245,30 +245,30 @@ class Training:
     def run(self):
         sender = Sender(self.lab, self.gateway)
         for name, load in self.loads(sender).items():
-            # No answer at all: as on a machine that others use up for a moment.
+            # A load without any response is repeated, because the machine may have been busy.
             answers, bad = next((result for result in (load() for _ in range(3)) if any(result)), (0, 0))
-            print(f"{name}: {answers} answers", flush=True)
+            print(f"{name}: {answers} responses", flush=True)
             if bad or not answers:
-                raise SystemExit(f"{name}: {bad} of {answers} answers were bad")
+                raise SystemExit(f"{name}: {bad} of {answers} responses were unexpected")
         sender.end()
 
 
 def fields(named):
-    """As h2load takes them."""
+    """Header fields as arguments of h2load."""
     return [word for name, value in named.items() for word in ("-H", f"{name}: {value}")]
 
 
 def missing():
-    """What must be installed first, as packages of Debian."""
+    """Debian packages that must be installed first."""
     return sorted(package for program, package in NEEDS.items() if not shutil.which(program))
 
 
 def main():
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("binary", nargs="?", help="the program; without it, only what the load needs is looked for")
-    parser.add_argument("--seconds", type=int, default=2, help="of each kind of load (default: %(default)s)")
-    parser.add_argument("--profile", type=pathlib.Path, help="where the program leaves its counts")
+    parser.add_argument("binary", nargs="?", help="the program; default: only check that the required tools are installed")
+    parser.add_argument("--seconds", type=int, default=2, help="duration of each kind of load (default: %(default)s)")
+    parser.add_argument("--profile", type=pathlib.Path, help="file for the counts of the program")
     args = parser.parse_args()
     if packages := missing():
         raise SystemExit(f"missing: apt-get install {' '.join(packages)}")
@@ -283,7 +283,7 @@ def main():
         Training(lab, gateway, args.seconds).run()
         gateway.end()
     if args.profile and not args.profile.exists():
-        raise SystemExit(f"{args.binary} has left no counts: it must be built with -Cprofile-generate")
+        raise SystemExit(f"{args.binary} has not written its counts: it must be built with -Cprofile-generate")
 
 
 if __name__ == "__main__":

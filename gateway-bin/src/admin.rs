@@ -47,7 +47,7 @@ impl Admin {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Replaces the configuration shown.
+    /// Replaces the configuration that `/config` returns.
     pub(crate) fn show(&self, plan: Arc<Plan<Policy>>, endpoints: Arc<Endpoints>) {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = (plan, endpoints);
     }
@@ -77,7 +77,7 @@ impl Admin {
     }
 }
 
-/// A policy that cannot be enforced.
+/// A policy that cannot be enforced, as JSON.
 fn fault(fault: &PolicyFault) -> Value {
     json!({
         "route": *fault.route,
@@ -105,8 +105,8 @@ pub(crate) fn serve(
     Ok(())
 }
 
-/// Serves readiness and metrics only until `stop`. Unlike the admin endpoints, they show no
-/// configuration and can be reachable from other hosts.
+/// Serves readiness and metrics until `stop`. Unlike the admin endpoints, they do not expose the
+/// configuration, so they can be reachable from other hosts.
 ///
 /// # Errors
 /// If the socket is not bound.
@@ -172,7 +172,7 @@ async fn version() -> &'static str {
     concat!("towergate ", env!("CARGO_PKG_VERSION"), "\n")
 }
 
-/// Hides private keys and every field whose name suggests a secret.
+/// Replaces private keys, and every field whose name suggests a secret.
 fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -26,7 +26,8 @@ enum Page {
 }
 
 impl AdminServers {
-    /// Binds the addresses of `args`, or takes the sockets of the previous process on them out of `inherited`.
+    /// Binds the addresses of `args`. If the previous process passed a socket on such an address, this socket
+    /// is taken out of `inherited` instead.
     ///
     /// # Errors
     /// If an address cannot be bound.
@@ -53,7 +54,7 @@ impl AdminServers {
     /// Starts the servers on the current runtime.
     ///
     /// # Errors
-    /// If no file descriptor is left.
+    /// If the process has no free file descriptor.
     pub(crate) fn serve(&self, admin: &Arc<Admin>) -> io::Result<()> {
         for (page, socket) in &self.sockets {
             let listener = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
@@ -69,7 +70,7 @@ impl AdminServers {
     /// Duplicates of the sockets, for the next process.
     ///
     /// # Errors
-    /// If no file descriptor is left.
+    /// If the process has no free file descriptor.
     pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
         let sockets = self.sockets.iter();
         sockets
@@ -89,7 +90,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Takes the listening socket on `address` out of `inherited`.
+/// Takes the socket that listens on `address` out of `inherited`.
 fn take(inherited: &mut Vec<OwnedFd>, address: SocketAddr) -> Option<TcpListener> {
     let is_on = |socket: &OwnedFd| {
         let duplicate = socket.try_clone().ok().map(TcpListener::from);

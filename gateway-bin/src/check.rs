@@ -53,7 +53,8 @@ pub(crate) fn check(args: &CheckArgs) -> Outcome {
     Ok(ExitCode::from(exit_status(&found, args.manifests.strict)))
 }
 
-/// Adds findings about fields that have no finding of the same code yet, and keeps the order of places.
+/// Adds the findings of `more`, except for fields that already have a finding with the same code. Keeps the
+/// order of places.
 fn add_new(found: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
     let place = |d: &Diagnostic| (d.code, d.kind.clone(), d.object.clone(), d.field.clone());
     let known: BTreeSet<_> = found.iter().map(place).collect();
@@ -95,7 +96,8 @@ pub(crate) fn loader(args: &ManifestArgs, input: Option<String>) -> ManifestLoad
     }
 }
 
-/// 2 if a file is unreadable or nothing was checked, 1 if there are errors, with `strict` also if there are warnings.
+/// Exit status: 2 if a file is unreadable or nothing was checked, 1 if there are errors. With `strict`, also
+/// 1 if there are warnings.
 fn exit_status(found: &[Diagnostic], strict: bool) -> u8 {
     if found
         .iter()

@@ -59,7 +59,7 @@ fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The examples of a command, with the line breaks of its help.
+/// Writes the examples of a command, with the line breaks of its help.
 fn examples(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     let Some(text) = command.get_after_help() else {
         return Ok(());

@@ -39,7 +39,7 @@ pub(crate) enum Initial {
 /// The result of bringing a configuration into service.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
-    /// Whether plan, endpoints or unbound addresses differ from before.
+    /// Whether plan, endpoints or unbound addresses have changed.
     pub(crate) changed: bool,
     /// Addresses that cannot be bound. Everything else is in service.
     pub(crate) unbound: Vec<BindError>,
@@ -62,7 +62,8 @@ pub(crate) trait Source {
     /// Reads the source again at the request of the user.
     fn reload(&mut self) -> Option<Desired>;
 
-    /// Receives the result of the last configuration, or why the previous one stays in service.
+    /// Receives the result of the last configuration. An error is the reason why the previous configuration
+    /// stays in service.
     fn report(&mut self, outcome: &Result<Applied, Failure>);
 }
 
@@ -122,9 +123,8 @@ impl<D: DataPlane> Control<D> {
         }
     }
 
-    /// Brings `desired` into service and reports the result to `source`. Addresses that cannot be
-    /// bound are logged and omitted. Returns whether anything differs from before, even if
-    /// `desired` was rejected.
+    /// Brings `desired` into service and reports the result to `source`. Addresses that cannot be bound are
+    /// logged and omitted. Returns whether anything changed or `desired` was rejected.
     pub(crate) fn serve<S: Source>(&mut self, desired: Desired, source: &mut S) -> bool {
         let mut outcome = self.apply_with(desired, D::apply_bindable);
         match &mut outcome {
@@ -153,7 +153,7 @@ impl<D: DataPlane> Control<D> {
         }
         let counts = &self.metrics.config;
         let first = counts.applied.load(Ordering::Relaxed) == 0;
-        // Equal parts are stored and built only once.
+        // Parts that equal those of the previous plan are shared, so they are stored and built only once.
         let mut plan = Arc::unwrap_or_clone(plan);
         plan.share(&self.current.plan);
         let new_plan = first || plan != *self.current.plan;
@@ -190,7 +190,7 @@ impl<D: DataPlane> Control<D> {
         self.admin.set_ready(true);
     }
 
-    /// Logs addresses that became unbound or bound. Returns whether there are any.
+    /// Logs addresses that became unbound or bound. Returns whether there are such addresses.
     fn log_unbound(&mut self, errors: &[BindError], port_flags: bool) -> bool {
         let describe = |error: &BindError| {
             let text = listen_error::describe(error, &self.current.plan, port_flags);
@@ -219,7 +219,7 @@ impl<D: DataPlane> Control<D> {
     }
 }
 
-/// Number of listeners and of routes.
+/// Number of listeners, and number of routes.
 fn size(plan: &Plan<Policy>) -> (usize, usize) {
     let listeners = plan.ports.iter().flat_map(|port| &port.listeners);
     let routes = listeners
@@ -246,7 +246,7 @@ pub(crate) mod tests {
     }
 
     impl FakeDataPlane {
-        /// The calls since the last time.
+        /// Returns the calls since this function was last called.
         pub(crate) fn calls(&self) -> Vec<&'static str> {
             self.calls.take()
         }
@@ -289,7 +289,7 @@ pub(crate) mod tests {
         fn hand_over(&self) {}
     }
 
-    /// Number of plans applied and rejected.
+    /// Numbers of applied and of rejected plans.
     pub(crate) fn counts(control: &Control<FakeDataPlane>) -> (u64, u64) {
         let config = &control.metrics.config;
         (

@@ -19,12 +19,12 @@ use crate::Failure;
 
 /// The operations of a data plane that the control loop uses.
 pub(crate) trait DataPlane {
-    /// Serves `plan` from now on. On an error, including an address that cannot be bound, the previous plan stays in
-    /// service.
+    /// Serves `plan` from now on. On an error, the previous plan stays in service. An address that cannot be
+    /// bound is an error.
     fn apply(&self, plan: &Plan<Policy>) -> Result<(), Failure>;
 
-    /// Serves `plan` from now on, except on addresses that cannot be bound, which are returned. On an error, the
-    /// previous plan stays in service.
+    /// Serves `plan` from now on, except on addresses that cannot be bound. Returns these addresses. On an
+    /// error, the previous plan stays in service.
     fn apply_bindable(&self, plan: &Plan<Policy>) -> Result<Vec<BindError>, Failure>;
 
     /// Replaces the addresses of all backends.
@@ -40,7 +40,7 @@ pub(crate) trait DataPlane {
     /// Duplicates of all listening sockets, for the next process.
     ///
     /// # Errors
-    /// If no file descriptor is left.
+    /// If the process has no free file descriptor.
     fn duplicate_sockets(&self) -> io::Result<Vec<OwnedFd>>;
 
     /// Stops accepting connections, because the next process accepts them.
@@ -52,7 +52,7 @@ pub(crate) trait DataPlane {
 pub(crate) struct SocketSettings {
     /// Whether ports are shared with other processes.
     pub(crate) reuse_port: bool,
-    /// Whether the sockets can pass to the next process.
+    /// Whether the listening sockets can be passed to the next process.
     pub(crate) hands_over: bool,
     /// Listening sockets of the previous process.
     pub(crate) inherited: Vec<OwnedFd>,
@@ -101,7 +101,7 @@ impl DataPlane for Gateway {
     }
 
     async fn drain(&self, timeout: Duration) -> bool {
-        // The threads are not joined: the process exits next.
+        // The threads are not joined, because the process exits next.
         self.close_duplicates();
         let drain = Self::drain(self);
         drain.start();

@@ -1,8 +1,8 @@
 //! The self-signed certificate of translated Ingresses, for clients without a known server name.
 //!
-//! ingress-nginx creates one at startup. The translation refers to a Secret with such a
-//! certificate: `migrate` creates it once in the folder of the translation, `run --ingress-class`
-//! once per process.
+//! ingress-nginx creates such a certificate at startup. The translation refers to a Secret with a certificate
+//! of this kind. `migrate` creates the Secret once in the folder of the translation; `run --ingress-class`
+//! creates it once per process.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,11 +18,11 @@ use crate::dev_cert;
 /// Subject and name of the certificate that ingress-nginx creates.
 const SUBJECT: &str = "Kubernetes Ingress Controller Fake Certificate";
 const NAME: &str = "ingress.local";
-/// Lifetime in days: ten years. A shorter one has no benefit, because clients cannot verify the
+/// Validity in days: ten years. A shorter validity has no benefit, because clients cannot verify the
 /// certificate.
 const DAYS: u32 = 3650;
-/// File of the Secret in the folder of a translation, after the namespace. It sorts after the file of the namespace,
-/// which `kubectl apply -f` must create first.
+/// File name of the Secret in the folder of a translation, after the namespace. The file sorts after that of
+/// the namespace, because `kubectl apply -f` must create the namespace first.
 const FILE: &str = "_default-certificate.yaml";
 /// File of the Secret in translations of earlier versions.
 const EARLIER_FILE: &str = "default-certificate.yaml";
@@ -61,8 +61,8 @@ pub(crate) fn find(folder: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The Secret of this process. Empty if the certificate cannot be created: the listener then
-/// reports the missing Secret.
+/// The Secret of this process. Empty if the certificate cannot be created; the status of the listener then
+/// reports a missing Secret.
 pub(crate) fn of_process(key: &ObjectKey) -> &'static str {
     static SECRET: OnceLock<String> = OnceLock::new();
     SECRET.get_or_init(|| new_secret(key).unwrap_or_default())

@@ -66,7 +66,7 @@ pub(crate) fn make(
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, subject);
     params.distinguished_name = distinguished;
-    // Also valid for clients whose clock is up to an hour behind.
+    // The certificate is also valid for clients whose clock is up to an hour behind.
     params.not_before = (now - Duration::from_secs(3600)).into();
     params.not_after = (now + Duration::from_secs(u64::from(days) * 86_400)).into();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -94,7 +94,7 @@ pub(crate) fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
     )
 }
 
-/// Writes a file that already has `mode` when its first byte is written.
+/// Writes a file. It is created with `mode`, so its contents are never readable with other permissions.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(true);

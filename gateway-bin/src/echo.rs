@@ -97,7 +97,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: Option<Arc<str
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(stream);
     let service = service_fn(move |request| respond(request, peer, service.clone()));
-    // Errors of clients are not logged.
+    // Connection errors are not logged, because clients cause them.
     let _ = if http2 {
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(io, service)
@@ -110,8 +110,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: Option<Arc<str
     };
 }
 
-/// Whether the connection starts with the HTTP/2 preface (RFC 9113, section 3.4). Its method `PRI` is reserved, so
-/// three bytes are sufficient.
+/// Whether the connection starts with the HTTP/2 preface (RFC 9113, section 3.4). Three bytes are sufficient,
+/// because its method `PRI` is reserved.
 async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; 3];
     loop {
@@ -122,7 +122,7 @@ async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
         if read == first.len() || !b"PRI".starts_with(&first[..read]) {
             return Ok(&first[..read] == b"PRI");
         }
-        // `peek` returns at once while the bytes are unread.
+        // `peek` returns at once while there are unread bytes, so the loop pauses.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -160,7 +160,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Header values by name. A repeated header is a list.
+/// Header values by name. The value of a repeated header is a list.
 fn headers(headers: &HeaderMap) -> Map<String, Value> {
     let mut map = Map::new();
     for name in headers.keys() {

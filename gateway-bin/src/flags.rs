@@ -32,7 +32,7 @@ impl FromStr for AccessLogFormat {
     }
 }
 
-/// `80=8080`: a port of the Gateways and the port that is bound instead.
+/// A port of the Gateways and the port that is bound instead, such as `80=8080`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct PortMap {
     /// The port of the Gateways.
@@ -57,7 +57,7 @@ impl FromStr for PortMap {
     }
 }
 
-/// `127.0.0.1` or `edge/public=192.0.2.1`: an address to bind, for all Gateways or for one.
+/// An address to bind, for all Gateways (`127.0.0.1`) or for one (`edge/public=192.0.2.1`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Bind {
     /// `namespace/name` of the Gateway. `None`: all Gateways without their own address.
@@ -90,7 +90,7 @@ impl FromStr for Bind {
     }
 }
 
-/// `towergate-system/sessions`: a Secret.
+/// Namespace and name of a Secret, such as `towergate-system/sessions`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SecretName(pub(crate) ObjectKey);
 
@@ -104,7 +104,7 @@ impl FromStr for SecretName {
     }
 }
 
-/// `team-a/echo:80=127.0.0.1:9000`: the endpoint of a Service port.
+/// The endpoint of a Service port, such as `team-a/echo:80=127.0.0.1:9000`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct EndpointOverride {
     /// The port of the Service.
@@ -134,7 +134,7 @@ impl FromStr for EndpointOverride {
     }
 }
 
-/// `https://controller.example:18000`: the address of a controller.
+/// The address of a controller, such as `https://controller.example:18000`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ControllerAddress {
     /// DNS name or IP address.

@@ -28,7 +28,7 @@ pub(crate) struct FolderSource {
     metrics: Arc<Metrics>,
     /// Diagnostics of the last reading, which are not logged again.
     logged: BTreeSet<Diagnostic>,
-    /// Whether the last reading is not fully in service, so each poll retries it.
+    /// Whether the last configuration is not fully in service. If so, each poll applies it again.
     retry: bool,
 }
 
@@ -51,7 +51,8 @@ impl FolderSource {
         self.loader.read(always, |service| echo.address(service))
     }
 
-    /// Reads the manifests after a change. A configuration that is not fully in service is retried.
+    /// Reads the manifests after a change. If the last configuration is not fully in service, it is applied
+    /// again.
     fn poll(&mut self, always: bool) -> Option<Desired> {
         self.watch.arm();
         let reading = self.read(always || self.retry)?;
@@ -229,7 +230,7 @@ endpoints: [{{addresses: [10.0.0.1]}}]
             self.control.start(&mut self.source)
         }
 
-        /// Whether there was a change to apply.
+        /// Whether the poll found a change to apply.
         fn poll(&mut self, always: bool) -> bool {
             let desired = self.source.poll(always);
             desired.is_some_and(|desired| self.control.serve(desired, &mut self.source))

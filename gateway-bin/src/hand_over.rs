@@ -9,9 +9,9 @@
 //!      │ drains, exits                            │ listens at the path for the next process
 //! ```
 //!
-//! Both processes have the same sockets with the same accept queues, so no connection is reset. If the connection
-//! closes before READY, because the new process could not start, the old process continues. Both sides require that
-//! the other has the same user, or is root.
+//! Both processes have the same sockets with the same accept queues, so no client connection is reset. If the
+//! new process cannot start, the Unix connection closes before READY and the old process continues. Each
+//! process requires that the other runs as the same user or as root.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Write};
@@ -33,7 +33,7 @@ use crate::Failure;
 const SOCKETS: u8 = b'1';
 /// Message after the last sockets.
 const END: u8 = b'E';
-/// Message of the new process: it serves the sockets.
+/// Message of the new process: it now serves the sockets.
 const READY: u8 = b'R';
 
 /// Largest number of descriptors per message. Linux allows 253.
@@ -65,7 +65,7 @@ impl Predecessor {
         Ok(Some((Self { stream }, sockets)))
     }
 
-    /// Reports that this process serves the sockets; the predecessor drains.
+    /// Reports that this process serves the sockets. The predecessor then drains.
     ///
     /// # Errors
     /// If the predecessor has exited.
@@ -74,25 +74,26 @@ impl Predecessor {
     }
 }
 
-/// The socket at which the next process asks for the listening sockets.
+/// The socket at which the next process requests the listening sockets.
 pub(crate) struct HandOver {
     listener: UnixListener,
     path: PathBuf,
-    /// Where the socket is until [`Self::publish`].
+    /// Path of the socket until [`Self::publish`].
     unpublished: PathBuf,
     successor: Option<tokio::net::UnixStream>,
 }
 
 /// An event of a [`HandOver`].
 pub(crate) enum HandOverEvent {
-    /// A process asks for the sockets.
+    /// A process requests the sockets.
     Requested(UnixStream),
-    /// That process serves the sockets.
+    /// The process that received the sockets serves them.
     Completed,
 }
 
 impl HandOver {
-    /// Listens next to `path`; [`Self::publish`] moves the socket there. Must be called within a runtime.
+    /// Listens on a temporary path in the folder of `path`; [`Self::publish`] moves the socket to `path`.
+    /// Must be called within a runtime.
     ///
     /// # Errors
     /// If no socket can be created in the folder.
@@ -100,7 +101,7 @@ impl HandOver {
         let mut unpublished = path.as_os_str().to_owned();
         unpublished.push(format!(".{}", std::process::id()));
         let unpublished = PathBuf::from(unpublished);
-        // Left by a process with the same number.
+        // An earlier process with the same process ID may have left a socket.
         let _ = fs::remove_file(&unpublished);
         let bound = UnixListener::bind(&unpublished);
         let listener = bound.map_err(|error| describe(path, "cannot create the socket", &error))?;
@@ -112,7 +113,7 @@ impl HandOver {
         })
     }
 
-    /// Moves the socket to its path, in place of that of the previous process.
+    /// Moves the socket to its path. It replaces the socket of the previous process.
     ///
     /// # Errors
     /// If the path is a folder or cannot be written.
@@ -171,7 +172,8 @@ impl HandOver {
 
 impl Drop for HandOver {
     fn drop(&mut self) {
-        // Fails after `publish`. The published socket may be that of the next process, and stays.
+        // After `publish`, this path does not exist. The published socket is kept, because it may be that of
+        // the next process.
         let _ = fs::remove_file(&self.unpublished);
     }
 }
@@ -188,7 +190,8 @@ fn describe(path: &Path, what: &str, error: &io::Error) -> String {
     format!("--hand-over {}: {what}: {error}", path.display())
 }
 
-/// Requires that the other process has the same user or is root: the receiver of the sockets receives the traffic.
+/// Requires that the other process runs as the same user or as root, because the receiver of the sockets
+/// receives the traffic.
 fn require_same_user(stream: &UnixStream) -> io::Result<()> {
     let peer = rustix::net::sockopt::socket_peercred(stream)?.uid;
     if peer == rustix::process::geteuid() || peer.is_root() {

@@ -1,5 +1,5 @@
-//! Ingresses that are served without a migration of their manifests (`--ingress-class`): the
-//! translation of `towergate migrate`, in memory.
+//! Serves Ingresses without a migration of their manifests (`--ingress-class`). The translation is that of
+//! `towergate migrate`, in memory.
 
 use std::fmt::Write;
 use std::fs;
@@ -17,9 +17,9 @@ pub(crate) const NAME: &str = "<ingresses>";
 /// The Ingresses of a class, as objects of Gateway API.
 #[derive(Debug, Default)]
 pub(crate) struct TranslatedIngresses {
-    /// The objects, as manifests. Empty: there are no Ingresses.
+    /// The objects as manifests. Empty if there are no Ingresses.
     pub(crate) text: String,
-    /// What cannot be served as written.
+    /// Settings that cannot be served as written.
     pub(crate) findings: Vec<Diagnostic>,
     /// Number of settings by outcome.
     pub(crate) settings: Vec<(MigrationOutcome, usize)>,
@@ -27,7 +27,7 @@ pub(crate) struct TranslatedIngresses {
 
 /// Translates the Ingresses of `class` in `files`.
 ///
-/// The loader of manifests reports files that cannot be read.
+/// Files that cannot be read are skipped, because the loader of manifests reports them.
 pub(crate) fn translate_files(files: &[PathBuf], class: &str) -> TranslatedIngresses {
     let mut manifests = Manifests::default();
     for file in files.iter().filter(|file| *file != Path::new(NAME)) {

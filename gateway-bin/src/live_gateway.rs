@@ -1,6 +1,7 @@
-//! A running gateway to which requests are sent, each over a connection of its own.
+//! A running gateway to which requests are sent, each over its own connection.
 //!
-//! Certificates are not verified, because the address of the gateway is usually not that of the requested names.
+//! Certificates are not verified, because the address of the gateway is usually not among the names in its
+//! certificate.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::Failure;
 /// Largest response of an echo backend, in bytes.
 const MAX_ECHO: usize = 64 * 1024;
 
-/// Time for a request.
+/// Time limit of a request.
 const TIME: Duration = Duration::from_secs(10);
 
 /// A gateway to which requests are sent.
@@ -59,7 +60,7 @@ impl LiveGateway {
     /// Sends a request.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// The reason why there is no response.
     pub(crate) async fn send(&self, request: &ModelRequest) -> Result<LiveAnswer, String> {
         match timeout(TIME, self.exchange(request)).await {
             Ok(answer) => answer,
@@ -94,7 +95,7 @@ impl LiveGateway {
     }
 }
 
-/// Sends a request over a connection of its own.
+/// Sends a request over a new connection.
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: &ModelRequest,

@@ -1,9 +1,9 @@
-//! Rate-limited log lines for misconfigurations that clients only see as a closed connection, a 403 or a 426: a
-//! header that a policy requires is missing or invalid, or a client uses HTTP/1.0. Each line names the cause and the
-//! field to change.
+//! Rate-limited log lines about misconfigurations. A header that a policy requires is missing or invalid, or
+//! a client uses HTTP/1.0. Clients only receive a closed connection, a 403 or a 426; the log line states the
+//! cause and the field to change.
 //!
-//! Any client can cause these events, so each listener and reason is logged once in ten seconds. Events come from all
-//! workers; the times of the last lines are atomics, without a lock.
+//! Any client can cause these events, so each listener and reason is logged once in ten seconds. All workers
+//! report events, so the times of the last lines are atomics instead of values behind a lock.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use towergate_core::plan::ListenerId;
 
 /// Seconds between two lines of one listener and reason.
 const INTERVAL: u64 = 10;
-/// Number of times that are kept. Warnings that hash to the same slot share its interval.
+/// Number of stored times. Warnings that hash to the same slot share its interval.
 const SLOTS: usize = 256;
 /// The `response_code_details` of a request whose client address is unknown.
 const NO_CLIENT: &str = "rejecting_because_detection_failed";
@@ -25,16 +25,16 @@ const NO_CLIENT: &str = "rejecting_because_detection_failed";
 pub(crate) struct LogThrottle<O> {
     next: Arc<O>,
     start: Instant,
-    /// Seconds from `start` to the last line, plus one. 0: none yet.
+    /// Times of the last lines, in seconds from `start`, plus one. 0: no line yet.
     last_logged: [AtomicU64; SLOTS],
 }
 
 /// A misconfiguration to log.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Warning<'a> {
-    /// Connections to the port lack the required PROXY protocol header, for this reason.
+    /// Connections to the port lack the required PROXY protocol header. The text is the reason.
     MissingProxyHeader(u16, &'static str),
-    /// Connections to the port have a PROXY protocol header in which this part is invalid.
+    /// Connections to the port have a PROXY protocol header with an invalid part, which the text names.
     InvalidProxyHeader(u16, &'static str),
     /// Clients of the listener use HTTP/1.0.
     OldVersion(&'a ListenerId),
@@ -52,7 +52,7 @@ impl<O> LogThrottle<O> {
         }
     }
 
-    /// Whether `warning` is due `now` seconds after the start. If it is due, it is recorded as logged.
+    /// Returns whether `warning` is due `now` seconds after the start, and if so, records it as logged.
     fn due(&self, warning: Warning<'_>, now: u64) -> bool {
         let mut hasher = DefaultHasher::new();
         warning.hash(&mut hasher);
@@ -76,10 +76,10 @@ impl<O: Observer> Observer for LogThrottle<O> {
     }
 }
 
-/// The misconfiguration that `event` shows.
+/// The misconfiguration that `event` indicates, if any.
 fn find<'a>(event: &Event<'a>) -> Option<Warning<'a>> {
     match *event {
-        // TCP health checks of load balancers close the connection without sending anything.
+        // TCP health checks of load balancers close the connection without sending anything, which is normal.
         Event::ProxyRejected(_, "closed" | "io") => None,
         Event::ProxyRejected(port, reason @ ("absent" | "timeout" | "untrusted")) => {
             Some(Warning::MissingProxyHeader(port, reason))
@@ -109,7 +109,7 @@ fn log(warning: Warning<'_>) {
         Warning::InvalidProxyHeader(port, reason) => tracing::warn!(
             port,
             reason,
-            "connection closed: the PROXY protocol header is invalid; `reason` is its invalid part"
+            "connection closed: the PROXY protocol header is invalid; `reason` names the invalid part"
         ),
         Warning::OldVersion(listener) => tracing::warn!(
             gateway = %format_args!("{}/{}", listener.namespace, listener.gateway),

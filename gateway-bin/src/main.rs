@@ -1,6 +1,7 @@
 //! The `towergate` program: a Gateway API gateway that serves a folder of manifests.
 //!
-//! A thin shell around the library crates: arguments, files, signals, logs. Each command is one module.
+//! The program handles arguments, files, signals and logs; the library crates do the rest. Each command is
+//! one module.
 
 mod access_log;
 mod admin;
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Writes to standard output. A reader that closes the pipe early, such as `head`, is not an error.
+/// Writes to standard output. A pipe that its reader closes early, such as `head`, is not an error.
 ///
 /// # Errors
 /// If standard output cannot be written.

@@ -1,4 +1,5 @@
-//! Loads manifests: reads folders, keeps the last good version of objects that became unreadable, and resolves.
+//! Loads manifests: reads folders, resolves the objects, and keeps the last good version of objects that
+//! became unreadable.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -25,16 +26,16 @@ use crate::{preflight_checks, preflight_geoip};
 /// Annotation of Services that the built-in echo backend serves. Value: `true`.
 pub(crate) const ECHO_ANNOTATION: &str = "towergate.dev/echo";
 
-/// Reads folders of manifests and remembers the last objects.
+/// Reads folders of manifests and stores the objects of the last reading.
 pub(crate) struct ManifestLoader {
     folder: Folder,
     paths: Vec<PathBuf>,
     scope: ResolveOptions,
     /// Class of the Ingresses that are also served.
     ingress_class: Option<String>,
-    /// Their last translation.
+    /// Last translation of these Ingresses.
     ingresses: TranslatedIngresses,
-    /// Settings with which the process started. `None`: this is not the process that serves.
+    /// Process settings at startup. `None` in commands other than `run`.
     process: Option<ProcessSettings>,
     /// Whether each Gateway gets its own address.
     separate_addresses: bool,
@@ -101,7 +102,7 @@ impl ManifestLoader {
         settings
     }
 
-    /// A warning if the settings of the process changed after its start.
+    /// A warning if the process settings have changed since startup.
     fn changed_process(&self, objects: &Objects) -> Option<Diagnostic> {
         let started = self.process.as_ref()?;
         let (of, now) = match process_parameters(objects, &self.scope) {
@@ -129,8 +130,8 @@ impl ManifestLoader {
         &self.last
     }
 
-    /// Reads all manifests. Returns `None` if nothing has changed since the last time and `always` is not set.
-    /// `echo` returns the address of the echo backend of a Service that has [`ECHO_ANNOTATION`].
+    /// Reads all manifests. Returns `None` if nothing has changed since the last reading and `always` is not
+    /// set. `echo` returns the address of the echo backend of a Service that has [`ECHO_ANNOTATION`].
     pub(crate) fn read(
         &mut self,
         always: bool,
@@ -141,7 +142,7 @@ impl ManifestLoader {
         if !always && unchanged {
             return None;
         }
-        // The translation depends only on the files, so it changes only if they change.
+        // The translation depends only on the files, so unchanged files are not translated again.
         if let Some(class) = self.ingress_class.as_ref().filter(|_| !unchanged) {
             self.ingresses = ingresses::translate_files(&loaded.files, class);
             let text = std::mem::take(&mut self.ingresses.text);

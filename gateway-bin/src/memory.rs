@@ -1,14 +1,15 @@
 //! Returns unused memory to the system.
 //!
-//! The allocator (mimalloc) keeps freed memory for a second and then returns it, but only when it frees a large
-//! block. After a burst of connections that may not happen for hours. This task allocates and frees a large,
-//! untouched block from time to time.
+//! The allocator (mimalloc) returns freed memory after a second, but only when a large block is freed. After
+//! a burst of connections, hours may pass before this happens. This task therefore allocates and frees a
+//! large, untouched block periodically.
 
 use std::time::Duration;
 
 /// Interval of the allocations.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Size of the block. Larger than the shared pages of the allocator, so that it is freed on its own.
+/// Size of the block in bytes. It is larger than the shared pages of the allocator, so it is freed
+/// separately.
 const LARGE: usize = 4 << 20;
 
 /// Makes the allocator return unused memory, for as long as the program runs.

@@ -72,7 +72,7 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     )))
 }
 
-/// Warns that no Ingress has the class of the controller, with the classes in use.
+/// Warns if no Ingress has the class of the controller, and lists the classes in use.
 fn warn_of_class(manifests: &Manifests, migration: &Migration) {
     let found = findings(manifests, migration, &migration.class);
     let mut found = found.iter();
@@ -84,8 +84,8 @@ fn warn_of_class(manifests: &Manifests, migration: &Migration) {
     }
 }
 
-/// Makes the proofs that the arguments request, and prints the report with them. In JSON and HTML, the proofs are part
-/// of the document. Returns the proofs.
+/// Compares responses as the arguments request, and prints the report with the results. In JSON and HTML, the
+/// results are part of the document. Returns the results.
 fn report(
     args: &MigrateArgs,
     manifests: &Manifests,
@@ -126,7 +126,8 @@ fn report(
     Ok(proofs)
 }
 
-/// The manifests of the arguments, by file name. Files below `--out`, and others that an earlier run wrote, are skipped.
+/// The manifests of the arguments, by file name. Files below `--out`, and other files that an earlier run
+/// wrote, are skipped.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -170,7 +171,7 @@ pub(crate) fn read(
     Ok(texts)
 }
 
-/// Writes the translation, and reports files of earlier runs that are removed or not needed any more.
+/// Writes the translation. Reports files of earlier runs that are removed or not needed any more.
 fn write(folder: &Path, migration: &Migration) -> Result<(), Failure> {
     for path in write_files(folder, &migration.objects.files())? {
         eprintln!(

@@ -1,7 +1,7 @@
 //! The folder of a translation.
 //!
-//! A file that an earlier run wrote begins with a marker. It is replaced, or removed if nothing is translated to it any
-//! more. Other files are kept, and never overwritten.
+//! A file of a translation begins with a marker. The next run replaces it, or removes it if it is not needed
+//! any more. Files without the marker are never overwritten or removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use crate::Failure;
 pub(crate) const MARKER: &str =
     "# Written by `towergate migrate`, which replaces or removes this file when it runs again.\n";
 
-/// Writes `files` into `folder`, and removes the other files of earlier runs. Returns the removed ones.
+/// Writes `files` into `folder`, and removes other files that earlier runs wrote. Returns the removed files.
 ///
 /// # Errors
 /// If a file cannot be read, written or removed, or if a file of the user has the name of one of `files`.

@@ -1,4 +1,4 @@
-//! Settings of an EnvoyProxy in folders of manifests.
+//! The settings of an EnvoyProxy for the process, if manifests come from folders.
 //!
 //! A flag that differs from its default takes precedence. The settings are read once, at startup.
 

@@ -1,6 +1,6 @@
-//! Checks of all manifests and flags together: nothing to serve, or a flag without effect.
+//! Checks of the manifests and flags as a whole: nothing to serve, or a flag without effect.
 //!
-//! Each manifest alone is valid, so no other check reports these problems.
+//! Each manifest is valid by itself, so no other check reports these problems.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
         .map(|path| path.display().to_string())
         .collect();
     let paths = paths.join(", ");
-    // Files with comments only contain no object, and nothing to report.
+    // Files that contain only comments have no object and no diagnostic.
     let is_empty = loaded.diagnostics.is_empty() && loaded.objects == Objects::default();
     Some(if loaded.files.is_empty() || is_empty {
         Diagnostic::warning(
@@ -65,7 +65,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
     })
 }
 
-/// Warns if all Gateways belong to other controllers. A mix of own and other Gateways is expected.
+/// Warns if all Gateways belong to other controllers. If only some of them do, this is intended.
 fn foreign_gateways(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for gateway in objects.gateways.values() {

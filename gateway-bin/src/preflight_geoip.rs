@@ -1,13 +1,14 @@
-//! Checks of `--geoip-database` against the policies: a file that cannot be read, and a field that no file has.
+//! Checks of `--geoip-database`: files that cannot be read, and fields that policies compare but no file
+//! contains.
 //!
-//! `check` and `status` read the files for this check. `run` does not: its data plane reads them,
-//! and reports a policy for which they are insufficient in its metrics and admin endpoints.
+//! `check` and `status` run this check. `run` does not, because its data plane reads the files. If a field is
+//! missing, the metrics and admin endpoints of the data plane show the policy as not enforceable.
 
 use towergate_k8s::{Diagnostic, FindingCode, Objects, ResolveOptions};
 use towergate_policy::geoip::{GeoDatabase, GeoFields};
 
-/// Reports databases that cannot be read, and policies that compare a field that no database has. Without a database
-/// those policies are invalid, which is reported elsewhere.
+/// Reports databases that cannot be read, and policies that compare a field that no database contains. If
+/// there is no database, these policies are invalid, which is reported elsewhere.
 pub(crate) fn find(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic> {
     const CODE: FindingCode = FindingCode::GeoDatabaseUnusable;
     if scope.geoip_databases.is_empty() {
@@ -67,7 +68,7 @@ spec:
     - {action: Allow, principal: {clientIPGeoLocations: [{country: GB}, {asn: 64500}]}}
 ";
 
-    /// The findings for [`POLICY`]. `run`: as `towergate run` reads it.
+    /// The findings for [`POLICY`]. `run`: whether the manifests are read as by `towergate run`.
     fn messages(databases: &[PathBuf], run: bool) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("a.yaml"), POLICY).expect("the file is written");

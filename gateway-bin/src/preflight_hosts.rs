@@ -1,7 +1,7 @@
-//! `check --resolve`: lookups of the host names that policies and Backends name.
+//! `check --resolve`: looks up the host names of policies and Backends.
 //!
-//! The data plane looks the names up again while it runs, perhaps with other name servers. So a name without an address
-//! here is a warning.
+//! The data plane repeats the lookups while it runs, possibly with other name servers. A name without an
+//! address is therefore a warning, not an error.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use towergate_k8s::{Diagnostic, Objects, host_names};
 /// Time limit of a lookup.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reports host names without an address. `servers`: the name servers; empty: those of the system.
+/// Reports host names without an address. `servers` are the name servers. Empty: those of the system.
 ///
 /// # Errors
 /// If no runtime for the lookups can be created.
@@ -30,7 +30,7 @@ pub(crate) fn find(objects: &Objects, servers: &[SocketAddr]) -> std::io::Result
     }))
 }
 
-/// Looks up all names at the same time. Returns why names have no address.
+/// Looks up all names concurrently. Returns the names without an address, and the reasons.
 async fn look_up(objects: &Objects, resolver: Arc<Resolver>) -> BTreeMap<String, String> {
     let mut lookups = JoinSet::new();
     for host in host_names::all(objects) {

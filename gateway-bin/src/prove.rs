@@ -1,7 +1,8 @@
-//! `migrate --prove`: sends generated requests through the translation and compares with the model.
+//! `migrate --prove`: sends generated requests to the translation and compares the responses with those of
+//! the model.
 //!
-//! The data plane runs in this process without its own sockets. Its backends are one echo server on
-//! loopback, with an address for each port of a Service.
+//! The data plane runs in this process without listening sockets. Its backends are one echo server on
+//! loopback, with a separate address for each port of a Service.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -28,8 +29,9 @@ use towergate_k8s::{ResolveOptions, resolve};
 use crate::Failure;
 use crate::prove_stand_ins::StandIns;
 
-/// Compares the model of ingress-nginx with the translation. `texts` are the manifests by file name.
-/// Without `requests`, they are generated. Verdicts that describe a difference get its request as their example.
+/// Compares the model of ingress-nginx with the translation. `texts` are the manifests by file name. If there
+/// are no `requests`, they are generated. If a verdict describes a difference, the request becomes the
+/// example of the verdict.
 ///
 /// # Errors
 /// If no socket can be bound or the plan cannot be built.
@@ -88,7 +90,7 @@ async fn run(
     Ok(proof)
 }
 
-/// A gateway with the translation, whose backends are the echo server.
+/// A gateway that serves the translation. Its backends are the echo server.
 fn gateway(
     nginx: &IngressNginx<'_>,
     texts: &[(String, String)],
@@ -159,7 +161,7 @@ async fn send(
 
 /// Header field in which the echo server reports the address that received the request.
 const BACKEND: &str = "x-proof-backend";
-/// Header field in which it reports the request target.
+/// Header field in which the echo server reports the request target.
 const TARGET: &str = "x-proof-target";
 
 /// A server that reports the requests that it received. It binds all IPv4 addresses and closes connections
@@ -179,7 +181,7 @@ impl Echo {
                 let Ok(local) = stream.local_addr() else {
                     continue;
                 };
-                // Only this machine may use it.
+                // The server is not for other machines.
                 if !peer.ip().is_loopback() {
                     continue;
                 }

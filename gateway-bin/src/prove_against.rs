@@ -1,6 +1,8 @@
-//! `migrate --prove-against`: sends generated requests to a running ingress-nginx and to the new gateway, and compares.
+//! `migrate --prove-against`: sends generated requests to a running ingress-nginx and to the new gateway, and
+//! compares the responses.
 //!
-//! Only `GET`, `HEAD`, `OPTIONS` and methods that the user allows are sent, at a limited rate, each once to each side.
+//! Only requests with `GET`, `HEAD`, `OPTIONS` and methods that the user allows are sent, at a limited rate.
+//! Each request is sent once to each side.
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use towergate_k8s::ingress::proof_report::ProofReport;
 use crate::Failure;
 use crate::live_gateway::LiveGateway;
 
-/// How many requests are sent.
+/// Rate and number of requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestBudget {
     /// Requests per second to each side.
@@ -24,16 +26,17 @@ pub(crate) struct RequestBudget {
 }
 
 impl RequestBudget {
-    /// Ticks at which requests are sent.
+    /// The times at which requests are sent.
     pub(crate) fn pace(self) -> Interval {
         interval(Duration::from_secs(1) / self.per_second.max(1))
     }
 }
 
-/// Compares the gateways at the two addresses of `against`: ingress-nginx, then the new one.
+/// Compares the gateways at the two addresses of `against`: first that of ingress-nginx, then that of the new
+/// gateway.
 ///
 /// # Errors
-/// An address is invalid, or the addresses have different schemes.
+/// If an address is invalid, or the addresses have different schemes.
 pub(crate) fn prove_against(
     manifests: &Manifests,
     flags: &[String],

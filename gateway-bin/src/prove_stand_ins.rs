@@ -1,5 +1,5 @@
-//! Stand-ins for all backends of a proof: every endpoint is an address of the echo server, so that no
-//! request of a proof leaves the process.
+//! Replacements for all backends of a proof. Every endpoint is an address of the echo server, so no request
+//! of a proof leaves the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,13 +12,14 @@ use towergate_policy::backend::{BackendEndpoint, FqdnEndpoint, IpEndpoint};
 pub(crate) struct StandIns {
     /// The endpoint of each port of a Service.
     pub(crate) endpoints: BTreeMap<BackendId, Vec<Endpoint>>,
-    /// Service or Backend of each address.
+    /// The Service or Backend that each address replaces.
     pub(crate) names: HashMap<IpAddr, String>,
 }
 
 impl StandIns {
     /// Replaces the endpoints of all Services and Backends of `objects` by addresses of an echo server on
-    /// `port`, each with an address of its own in 127.64.0.0/10. Services that are not ready have none.
+    /// `port`. Each Service port and Backend has its own address in 127.64.0.0/10. A Service that is not
+    /// ready has no endpoint.
     pub(crate) fn replace_all(
         objects: &mut Objects,
         port: u16,

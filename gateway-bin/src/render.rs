@@ -1,4 +1,4 @@
-//! Text form of diagnostics, with the line of the file.
+//! Text form of diagnostics, with the line of the file to which they refer.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
 
-/// Formats diagnostics for a terminal. Each file is read once, with `read`.
+/// Formats diagnostics for a terminal. `read` reads a file; it is called once per file.
 pub(crate) fn render(
     diagnostics: &[Diagnostic],
     read: impl Fn(&str) -> Option<String>,
@@ -133,7 +133,7 @@ fn place(diagnostic: &Diagnostic) -> String {
     }
 }
 
-/// The spaces before the carets and the number of carets, which mark the word at `column`.
+/// Number of spaces before the carets, as text, and number of carets. The carets mark the word at `column`.
 fn underline(line: &str, column: usize) -> (String, usize) {
     let start = column.saturating_sub(1);
     let before = " ".repeat(start.min(line.chars().count()));
@@ -158,7 +158,7 @@ fn underline(line: &str, column: usize) -> (String, usize) {
     (before, width.max(1))
 }
 
-/// Replaces control characters, which must not reach a terminal.
+/// Replaces control characters, because they could change the state of the terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {

@@ -121,7 +121,7 @@ fn block_on(proof: impl Future<Output = ProofReport>) -> Result<ProofReport, Fai
     Ok(runtime.block_on(proof))
 }
 
-/// The request with the scheme of the gateway's address.
+/// The request, with the scheme of the gateway's address.
 fn over(gateway: &LiveGateway, kept: &ReplayRequest) -> ModelRequest {
     ModelRequest {
         https: gateway.https,
@@ -160,8 +160,8 @@ async fn with_gateway(
     proof
 }
 
-/// Sends the requests to the new gateway and compares the status with the log. Requests with a user
-/// name had a password, which is not in the log: they are not compared.
+/// Sends the requests to the new gateway and compares the status with the log. Requests with a user name are
+/// not compared, because the log does not contain their password.
 async fn with_log(
     requests: &[ReplayRequest],
     new: &LiveGateway,
@@ -187,7 +187,7 @@ async fn with_log(
     proof
 }
 
-/// Compares a response with the log. A request without a response is not compared, and the proof fails.
+/// Compares a response with the log. A request without a response is not compared, and makes the proof fail.
 fn add_log_comparison(
     proof: &mut ProofReport,
     request: &ModelRequest,

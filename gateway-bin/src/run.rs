@@ -32,7 +32,7 @@ use crate::{Failure, Outcome, access_log, data_plane, memory, parameters, summar
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If it cannot start: a folder that does not exist, an address that cannot be bound.
+/// If the program cannot start, for example because a folder does not exist or an address cannot be bound.
 pub(crate) fn run(mut args: RunArgs) -> Outcome {
     let mut loader = ManifestLoader::new(&args.manifests).without_statuses();
     let settings = match args.from {
@@ -41,14 +41,14 @@ pub(crate) fn run(mut args: RunArgs) -> Outcome {
     };
     parameters::apply(&mut args, settings)?;
     telemetry::init(args.log_format, &args.log)?;
-    // The data plane has its own threads; these two run everything else.
+    // The data plane has its own threads. These two run everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let status = runtime.block_on(start(&args, loader))?;
     if status == ExitCode::SUCCESS {
-        // Exits without tearing down the runtime: threads that end at the same time would only delay the exit.
+        // Exits without shutting down the runtime, which would only delay the exit.
         std::process::exit(0);
     }
     Ok(status)
@@ -87,7 +87,7 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
     metrics.set_policy_faults(data_plane.policy_faults());
     let mut control = Control::new(data_plane, Arc::clone(&admin), metrics);
 
-    // The previous process, if any, serves the admin endpoints until this one is ready.
+    // While there is a previous process, it serves the admin endpoints until this process is ready.
     if !upgrade.is_pending() {
         servers.serve(&admin)?;
     }
@@ -166,7 +166,7 @@ fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Drains connections; a second signal ends the process at once.
+/// Drains connections. A second signal ends the process at once.
 async fn shut_down(args: &RunArgs, data_plane: &impl DataPlane, signals: &mut Signals) -> ExitCode {
     tracing::info!(timeout = ?args.drain_timeout(), "shutting down: accepting no new connections, completing requests in flight");
     let finished = tokio::select! {

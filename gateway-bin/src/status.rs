@@ -33,7 +33,8 @@ fn is_empty(diagnostic: &Diagnostic) -> bool {
     diagnostic.code == FindingCode::NoManifest
 }
 
-/// 2 if a file is unreadable or there is no manifest, 1 if an object is unreadable and therefore has no status.
+/// Exit status: 2 if a file is unreadable or there is no manifest, 1 if an object is unreadable and therefore
+/// has no status.
 fn exit_status(reading: &Reading) -> u8 {
     let mut unreadable = reading.unreadable.iter();
     if unreadable.any(|d| d.code == FindingCode::Unreadable)

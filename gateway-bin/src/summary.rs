@@ -66,14 +66,14 @@ fn begin(out: &mut String, scheme: &str, place: (&[IpAddr], u16), id: &ListenerI
     );
 }
 
-/// The first route, which receives all connections or datagrams of the listener.
+/// The name of the first route. It receives all connections or datagrams of the listener.
 fn first_route(routes: &[Arc<StreamRoute>]) -> BTreeSet<String> {
     let first = routes.first().map(|route| &route.id);
     let name = first.map(|id| format!("{} {}/{}", id.kind.word(), id.namespace, id.name));
     name.into_iter().collect()
 }
 
-/// Writes hostnames or routes, and ends the line.
+/// Writes hostnames or routes and a line break.
 fn list(out: &mut String, names: BTreeSet<String>) {
     match names.len() {
         0 => out.push_str(": no routes"),
@@ -88,7 +88,7 @@ fn list(out: &mut String, names: BTreeSet<String>) {
     out.push('\n');
 }
 
-/// `curl` commands, for as many ports as possible.
+/// Example requests with `curl`, for as many ports as possible.
 fn tries<P>(plan: &Plan<P>) -> Vec<String> {
     let hostnames = plan
         .ports
@@ -189,7 +189,7 @@ fn name(pattern: &NamePattern) -> String {
     }
 }
 
-/// The loopback address instead of an unspecified one.
+/// The address for an example request: loopback if the listener is bound to all addresses.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

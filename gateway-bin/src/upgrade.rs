@@ -1,4 +1,5 @@
-//! The upgrade of a running process: from the previous one to this one, and from this one to the next.
+//! The upgrade of a running process. This process replaces the previous one, and the next process replaces
+//! this one.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use crate::args::RunArgs;
 use crate::data_plane::DataPlane;
 use crate::hand_over::{HandOver, HandOverEvent, Predecessor};
 
-/// The two ends of `--hand-over`; neither without the flag.
+/// Both sides of `--hand-over`: the previous process and the next one. Without the flag, there are none.
 #[derive(Default)]
 pub(crate) struct Upgrade {
-    /// The process that this one replaces, until this one is ready.
+    /// The process that this one replaces. `None` once this process is ready.
     predecessor: Option<Predecessor>,
     hand_over: Option<HandOver>,
     published: bool,
@@ -46,11 +47,11 @@ impl Upgrade {
         self.predecessor.is_some()
     }
 
-    /// Once this process is ready: replaces the previous one, and can be replaced.
+    /// If this process is ready, it replaces the previous one and accepts the next one.
     ///
     /// # Errors
-    /// If the socket for the next process cannot be created, or the admin endpoints cannot be served. In that case
-    /// the previous process continues.
+    /// If the socket for the next process cannot be created, or the admin endpoints cannot be served. In that
+    /// case the previous process continues.
     pub(crate) fn complete_if_ready(
         &mut self,
         admin: &Arc<Admin>,
@@ -65,7 +66,7 @@ impl Upgrade {
         if self.predecessor.is_some() {
             servers.serve(admin)?;
         }
-        // Last, because the next process connects to the published socket.
+        // Published last, because the next process can connect from then on.
         hand_over.publish()?;
         self.published = true;
         let Some(predecessor) = self.predecessor.take() else {
@@ -78,7 +79,8 @@ impl Upgrade {
         Ok(())
     }
 
-    /// Waits for the next event of the hand-over to the next process. Never ready without the flag. Cancel safe.
+    /// Waits for the next event of the hand-over to the next process. Without the flag, it waits forever.
+    /// Cancel safe.
     pub(crate) async fn next(&mut self) -> HandOverEvent {
         match &mut self.hand_over {
             Some(hand_over) => hand_over.next().await,
@@ -86,7 +88,7 @@ impl Upgrade {
         }
     }
 
-    /// Reacts to `event`. Returns whether the next process serves, so that this one must shut down.
+    /// Handles `event`. Returns whether the next process now serves, so that this one must shut down.
     pub(crate) fn passes_on(
         &mut self,
         event: HandOverEvent,

@@ -1,10 +1,9 @@
 //! Waits for changes of folders.
 //!
-//! Folders are watched instead of files: editors replace files, and a mounted ConfigMap swaps a
-//! symbolic link (`..data`). Their parents are also watched, to detect that a folder is removed and
-//! created again. A slow poll covers changes that the system does not report (network file systems,
-//! files behind links). An event only triggers a reading, which determines whether anything
-//! differs.
+//! Folders are watched instead of files, because editors replace files and a mounted ConfigMap swaps a
+//! symbolic link (`..data`). The parents of the folders are also watched, to detect that a folder is removed
+//! and created again. A slow poll covers changes that the system does not report (network file systems, files
+//! behind links). An event only triggers a reading, which determines whether anything differs.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,18 +15,18 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Quiet time after which a change is complete. Until then a file may be half written or about to be replaced.
+/// Quiet time after which a change is complete. Earlier, a file may be half written or about to be replaced.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// Quiet time after an event that leaves a complete file in its place.
+/// Quiet time after an event that leaves a complete file.
 const DEBOUNCE_COMPLETE: Duration = Duration::from_millis(10);
-/// Upper bound of the debouncing of changes without a pause.
+/// Longest debouncing of changes that follow each other without a pause.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// Watches folders and files.
 pub(crate) struct Watch {
     paths: Vec<PathBuf>,
     changed: Arc<Changed>,
-    /// `None`: the system does not support it; only the poll is used.
+    /// `None` if the system does not support watching. The poll then detects changes.
     watcher: Option<RecommendedWatcher>,
     /// The identity of each path when it was last watched.
     watched: Vec<Option<Identity>>,
@@ -67,16 +66,17 @@ impl Watch {
         };
         let mut now: Vec<_> = self.paths.iter().map(|path| identity(path)).collect();
         let rescan = self.changed.rescan.swap(false, Ordering::Relaxed);
-        // Watching all subfolders again is slow. New subfolders are watched by the watcher itself.
+        // Watching all subfolders again is slow, and the watcher itself adds new subfolders.
         if !rescan && now == self.watched && now.iter().all(Option::is_some) {
             return;
         }
-        // Parents first: one of them may itself be a path that is watched recursively.
+        // Parents first: a parent can also be one of the paths, and its later recursive watch must replace
+        // this one.
         for parent in self.paths.iter().filter_map(|path| path.parent()) {
             let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
         }
         for (path, identity) in self.paths.iter().zip(&mut now) {
-            // For the system, a folder that was created again is a different folder.
+            // The system watches an inode, so a folder that was created again must be watched again.
             let _ = watcher.unwatch(path);
             if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
                 tracing::debug!(path = %path.display(), %error, "path cannot be watched");
@@ -107,9 +107,9 @@ impl Watch {
 #[derive(Default)]
 struct Changed {
     notify: Notify,
-    /// The last event left a complete file in its place.
+    /// Whether the last event left a complete file.
     complete: AtomicBool,
-    /// Some folders may not be watched.
+    /// Whether a folder may exist that is not watched.
     rescan: AtomicBool,
 }
 
@@ -128,14 +128,14 @@ impl Changed {
     }
 }
 
-/// `None` if the path does not exist, is a link or a file, or has no creation time.
+/// Identity of a folder. `None` if the path does not exist, is a link or a file, or has no creation time.
 fn identity(path: &Path) -> Option<Identity> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     let born = meta.created().ok()?;
     meta.is_dir().then(|| (meta.dev(), meta.ino(), born))
 }
 
-/// Whether an event leaves a complete file in its place: it was moved there, or closed after writing.
+/// Whether an event leaves a complete file: the file was moved into place, or closed after writing.
 fn is_complete(kind: EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
     matches!(
@@ -167,12 +167,12 @@ fn watcher(paths: Vec<PathBuf>, changed: Arc<Changed>) -> notify::Result<Recomme
             changed.rescan.store(true, Ordering::Relaxed);
         }
         let relevant = match &event {
-            // Reading the files causes access events.
+            // Access events are ignored, because reading the files causes them.
             Ok(event) if matches!(event.kind, EventKind::Access(_)) && !complete => false,
             Ok(event) => {
                 event.need_rescan() || event.paths.iter().any(|path| concerns(&paths, path))
             }
-            // Events were lost, and it is unknown which.
+            // Events were lost, so any file may have changed.
             Err(_) => true,
         };
         if relevant {

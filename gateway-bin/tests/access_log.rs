@@ -37,7 +37,7 @@ fn start() -> (Folder, Towergate) {
 }
 
 fn entry(gateway: &Towergate, which: impl Fn(&Value) -> bool) -> Value {
-    eventually("the access log tells of it", || {
+    eventually("the access log contains the entry", || {
         let output = gateway.output();
         let entries = output
             .lines()

@@ -1,4 +1,5 @@
-//! The page "Who may use my service": its manifests are served, and its commands print the output on the page.
+//! Tests of the page "Who may use my service": its manifests are served, and its commands print the output
+//! that the page shows.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -8,15 +9,15 @@ use common::{Folder, Towergate, run};
 
 const PAGE: &str = include_str!("../../docs/who-may-use-my-service.md");
 
-/// A command of the page with the output that follows it.
+/// A block of manifests of the page, and the commands after it with their output.
 #[derive(Debug, Default)]
 struct Example {
     manifest: String,
     commands: Vec<(String, String)>,
 }
 
-/// The examples of the page, each a block of manifests followed by one of commands. The first manifest is the
-/// one that the others protect.
+/// The examples of the page: each is a block of manifests followed by a block of commands. The manifests of
+/// the first example are those that the other examples protect.
 fn examples() -> Vec<Example> {
     let mut examples = Vec::new();
     let mut open: Option<&str> = None;

@@ -284,7 +284,7 @@ fn a_session_is_resumed_until_its_certificate_is_no_longer_trusted() {
         .manifests
         .write("default.yaml", &own.config_map("default"));
     let fresh = own.client("fresh");
-    eventually("the other authority is trusted", || {
+    eventually("the other CA is trusted", || {
         let (answer, _) = front.ask(front.gateway.https.port(), "https", Some(&fresh));
         answer.contains(" 200").then_some(())
     });
@@ -444,7 +444,7 @@ fn a_backend_receives_the_client_certificate_of_the_gateway() {
         .unwrap()
         .replace('+', "%2B")
         .replace('/', "%2F");
-    eventually("the next certificate is shown", || {
+    eventually("the next certificate is presented", || {
         get(gateway.http.port()).1.contains(&part).then_some(())
     });
 }

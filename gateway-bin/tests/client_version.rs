@@ -1,4 +1,4 @@
-//! The HTTP version of the client, as policies and operators of the `towergate` program see it.
+//! The HTTP version of the client in policies and in operators of the access log.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -78,7 +78,7 @@ fn policies_and_operators_see_the_version_of_the_client() {
     assert!(allowed.starts_with("HTTP/2 200"), "{allowed}");
     assert!(allowed.contains("x-early: HTTP/2"), "{allowed}");
 
-    // curl ends with the last byte of the length and shows no trailers.
+    // curl stops at the last byte of the body and does not show trailers.
     let url = format!("http://{}", gateway.http);
     let output = run("nghttp", &["-nv", "-H:authority: paced.test", &url]);
     let paced = String::from_utf8_lossy(&output.stdout);

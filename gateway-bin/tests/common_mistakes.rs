@@ -14,7 +14,7 @@
 //! | 10 | too many trusted hops | no condition | `trusted-hops` | the value of the client counts |
 //! | 11 | two client address sources | `Accepted=False`, `Invalid` | `schema-violation` | 500 |
 //!
-//! Where Gateway API has no condition for a mistake, all objects are accepted, which is asserted.
+//! If Gateway API has no condition for a mistake, the test asserts that all objects are accepted.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -132,7 +132,7 @@ fn ask(gateway: &Towergate, args: &[&str], path: &str) -> (String, i32) {
 
 /// Returns the client address of a request in the access log.
 fn client(gateway: &Towergate, path: &str) -> String {
-    let entry = eventually("the access log tells of it", || {
+    let entry = eventually("the access log contains the entry", || {
         gateway.access_log(path).pop()
     });
     let client = entry["downstream_remote_address"].as_str().unwrap();
@@ -287,10 +287,7 @@ fn mistake_3_the_certificate_is_missing_altogether() {
 
     let (response, status) = ask(&gateway, &[], "/");
 
-    assert_ne!(
-        status, 0,
-        "there is nothing to shake hands with: {response}"
-    );
+    assert_ne!(status, 0, "the TLS handshake must fail: {response}");
     assert_eq!(backend.requests(), 0);
 }
 
@@ -380,7 +377,7 @@ fn mistake_6_the_proxy_header_is_optional() {
     assert!(client(&gateway, "/m6").starts_with("127.0.0.1:"));
 }
 
-/// The manifests are valid; a client bypasses the load balancer.
+/// The manifests are valid. A client bypasses the load balancer.
 #[test]
 fn mistake_7_the_load_balancer_is_bypassed() {
     let folder = working("direct");
@@ -441,12 +438,12 @@ fn proxy_mode_without_policy(folder: &Folder) {
 
     assert!(
         response.contains("x-forwarded-for: 203.0.113.7,"),
-        "passed on, but not believed: {response}"
+        "forwarded, but not trusted: {response}"
     );
     assert!(client(&gateway, "/m8").starts_with("127.0.0.1:"));
 }
 
-/// The manifests are valid; the proxy that they require is missing.
+/// The manifests are valid. The proxy that they require is missing.
 #[test]
 fn mistake_9_no_proxy_stands_in_front() {
     let folder = working("proxy");
@@ -474,7 +471,7 @@ fn mistake_9_no_proxy_stands_in_front() {
     assert_eq!(client(&gateway, "/m9-forged"), "198.51.100.66:0");
 }
 
-/// The manifests are valid: they do not contain the number of proxies.
+/// The manifests are valid, because the number of proxies is not visible in them.
 #[test]
 fn mistake_10_the_number_of_hops_is_wrong() {
     let folder = with_policy("proxy", "numTrustedHops: 1", "numTrustedHops: 2");
@@ -493,7 +490,7 @@ fn mistake_10_the_number_of_hops_is_wrong() {
     let args = ["-H", "X-Forwarded-For: 198.51.100.66, 203.0.113.7"];
     ask(&gateway, &args, "/m10");
 
-    // The first entry is set by the client.
+    // The client itself has set the first entry.
     assert_eq!(client(&gateway, "/m10"), "198.51.100.66:0");
 }
 

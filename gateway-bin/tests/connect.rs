@@ -34,8 +34,9 @@ spec: {{{backend}}}
     )
 }
 
-/// A gateway whose routes `first` and `second` forward CONNECT to a proxy over HTTP/1.1 and HTTP/2: its own listener
-/// `inner`, where it terminates CONNECT for the same hosts. Route `last` terminates CONNECT on the outer listener.
+/// A gateway with three routes. `first` and `second` forward CONNECT over HTTP/1.1 and HTTP/2 to a proxy: the
+/// listener `inner` of the same gateway, which terminates CONNECT for these hosts. `last` terminates CONNECT
+/// on the outer listener.
 fn manifests(inner: u16, web: &std::net::SocketAddr) -> String {
     let proxy = format!("endpoints: [{{ip: {{address: 127.0.0.1, port: {inner}}}}}]");
     let web = format!(
@@ -104,7 +105,7 @@ fn a_tunnel_leads_to_the_backend_of_the_route_over_http1_and_http2() {
     let logged = eventually("the access log", || {
         let entries = gateway.output();
         let tunnels = entries.matches("\"method\":\"CONNECT\"").count();
-        // Two of the three pass the gateway twice.
+        // Two of the three tunnels pass through the gateway twice, so they have two entries.
         (tunnels >= 5).then_some(entries)
     });
     assert!(logged.contains("second.test:8080"));
@@ -119,7 +120,7 @@ fn connect_is_refused_where_no_rule_serves_it_and_such_a_rule_serves_nothing_els
 
     for host in ["plain.test", "unknown.test"] {
         let (answer, status) = through(&gateway, host);
-        // curl: the proxy has refused the tunnel.
+        // Exit status of curl if the proxy rejects the tunnel.
         assert_eq!(status, 56, "{host}: {answer}");
         assert!(!answer.contains("ok"), "{host}: {answer}");
     }

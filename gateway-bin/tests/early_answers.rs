@@ -1,4 +1,4 @@
-//! Responses that are sent before the request has been read.
+//! Responses that are sent before the request has been read completely.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -140,7 +140,7 @@ impl Frames {
         }
     }
 
-    /// The frames up to the reply to a PING that is sent now.
+    /// Sends a PING. Returns the types of the frames up to its reply.
     fn up_to_pong(&mut self) -> Vec<u8> {
         self.send(PING, 0, 0, b"all read");
         let mut kinds = Vec::new();

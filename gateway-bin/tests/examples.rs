@@ -1,5 +1,5 @@
-//! The configurations of `examples/`: each has no findings, and behaves as its comments state, with real clients and
-//! servers.
+//! Tests of the configurations in `examples/`. Each has no findings, and behaves as its comments state, with
+//! real clients and servers.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,7 +12,8 @@ use common::web::Nginx;
 use common::{Folder, Process, Towergate, curl, eventually, fetch, free_port, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Signed with the key of `examples/api-platform`: issuer `https://id.example.com`, audience `shop`, subject `bob`.
+/// Token signed with the key of `examples/api-platform`: issuer `https://id.example.com`, audience `shop`,
+/// subject `bob`.
 const TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImV4YW1wbGUifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwiYXVkIjoic2hvcCIsInN1YiI6ImJvYiIsImdyb3VwcyI6WyJzdGFmZiJdLCJleHAiOjQwNzA5MDg4MDB9.D0ummXWgqaxVSNar_MwAxJQeKW7smHilTARyTW72LoHotfdwZwNeJpeRnAVQ0LNkIQYXfofhF4CSjJuWF-28hA";
 
 /// One of the configurations, served.
@@ -138,7 +139,7 @@ fn the_home_lab_denies_requests_while_the_portal_is_away() {
     );
 }
 
-/// The limits themselves are counted by a real service in `.ci/rate_limit`.
+/// The rate limits themselves are tested with a real service in `.ci/rate_limit`.
 #[test]
 fn the_api_platform_admits_callers_with_a_token() {
     let away = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -273,7 +274,7 @@ async fn the_grpc_service_routes_by_method() {
         &["grpc-status: 0"],
     );
     assert_response(&call("shop.Other/Method", &[]), "200", &["grpc-status: 12"]);
-    // The stream of `Watch` has no end: its first message comes at once.
+    // The stream of `Watch` has no end. Its first message is sent at once.
     let watch = call("grpc.health.v1.Health/Watch", &["--max-time", "1"]);
     assert_response(&watch, "200", &["content-type: application/grpc"]);
     let old = curl(&[

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::manifests::{EVERY_REQUEST, app};
 use common::{Folder, Towergate, curl, eventually};
 
-/// A backend whose behaviour depends on the path and that counts its requests.
+/// A backend that counts its requests and whose behaviour depends on the path.
 struct Toy {
     address: SocketAddr,
     requests: Arc<AtomicU64>,
@@ -122,7 +122,7 @@ fn is_cut_off(gateway: &Towergate, path: &str, flags: &str, details: &str) {
         text.starts_with("HTTP/1.1 200") && text.contains("begin"),
         "{text}"
     );
-    assert_ne!(code, 0, "the answer is not whole");
+    assert_ne!(code, 0, "the response must be truncated");
     assert!(
         started.elapsed() < Duration::from_secs(9),
         "{:?}",
@@ -143,7 +143,7 @@ fn a_rule_has_its_own_idle_timeout() {
     assert!(never.starts_with("HTTP/1.1 504"), "{never}");
     assert!(never.ends_with("stream timeout"), "{never}");
     is_cut_off(&gateway, "/stalls", "SI", "stream_idle_timeout");
-    // A stream with traffic is not idle: only the time limit of curl ends it.
+    // A stream with traffic is not idle, so the time limit of curl ends it.
     let url = format!("http://{}/drips", gateway.http);
     let (drips, _) = curl(&["--max-time", "1.5", &url]);
     assert!(drips.matches('.').count() > 10, "{drips}");

@@ -48,7 +48,7 @@ fn direct_mode_works_step_by_step() {
     let front = Front::haproxy(&gateway, "send-proxy-v2");
     let at = front.connect_to(HOST);
 
-    // Without the policy, every request is malformed.
+    // Without the policy, the gateway rejects every request as malformed.
     let (response, _) = fetch(&at, &[], &format!("http://{HOST}/"));
     assert!(
         response.starts_with("HTTP/1.1 400 Bad Request"),
@@ -104,7 +104,7 @@ fn direct_mode_works_step_by_step() {
     assert_eq!(header(request, "x-forwarded-proto"), Some("https"));
     assert!(header(request, "x-forwarded-for").is_some(), "{request}");
     assert!(header(request, "x-request-id").is_some(), "{request}");
-    let entry = eventually("the access log tells of it", || {
+    let entry = eventually("the access log contains the entry", || {
         gateway.access_log("/hello").pop()
     });
     assert_eq!(entry["response_code"], 200);
@@ -192,8 +192,8 @@ fn proxy_mode_finds_the_client_in_x_forwarded_for() {
         &format!("https://{HOST}/proxied"),
     );
 
-    // nginx appends the address of its peer, 127.0.0.1, which is the client with one trusted hop. Values
-    // set by the client are forwarded, but not trusted.
+    // nginx appends the address of its peer, 127.0.0.1. With one trusted hop, this is the address of the
+    // client. Values that the client sets are forwarded, but not trusted.
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let forwarded = header(body(&response), "x-forwarded-for").unwrap();
     assert!(
@@ -202,7 +202,7 @@ fn proxy_mode_finds_the_client_in_x_forwarded_for() {
     );
     assert_eq!(header(body(&response), "x-forwarded-proto"), Some("https"));
     assert_eq!(header(body(&response), "x-envoy-external-address"), None);
-    let entry = eventually("the access log tells of it", || {
+    let entry = eventually("the access log contains the entry", || {
         gateway.access_log("/proxied").pop()
     });
     assert_eq!(entry["downstream_remote_address"], "127.0.0.1:0");
@@ -224,7 +224,7 @@ fn proxy_mode_finds_the_client_in_a_custom_header() {
     );
 
     assert!(response.contains(" 200"), "{response}");
-    let entry = eventually("the access log tells of it", || {
+    let entry = eventually("the access log contains the entry", || {
         gateway.access_log("/real").pop()
     });
     assert_eq!(entry["downstream_remote_address"], "198.51.100.23:0");

@@ -1,4 +1,4 @@
-//! `--hand-over`: a process replaces another one, and no connection is lost.
+//! Tests of `--hand-over`: a process replaces another one, and no connection is lost.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -39,7 +39,7 @@ metadata: {name: echo, namespace: edge}
 spec: {ports: [{port: 80}]}
 ";
 
-/// The parts that all processes of a test share.
+/// What all processes of a test share.
 struct Host {
     folder: Folder,
     socket: PathBuf,
@@ -141,7 +141,7 @@ impl Stream {
         });
     }
 
-    /// Returns the number of requests, and the failures.
+    /// Stops the clients. Returns the number of requests, and the failures.
     fn finish(self) -> (usize, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         let clients = self.clients.into_iter();
@@ -176,7 +176,7 @@ fn no_connection_is_lost_while_processes_replace_each_other() {
     let stream = Stream::start(host.http);
     stream.progress(500);
 
-    // More workers, then fewer, than the previous process.
+    // The number of workers is first higher, then lower than that of the previous process.
     for workers in [4, 1, 3] {
         let next = host.start(workers, host.folder.path());
         let status = eventually("the previous process exits", || {
@@ -201,10 +201,10 @@ fn a_process_that_cannot_start_leaves_the_running_one_in_service() {
     let stream = Stream::start(host.http);
 
     let mut failing = host.start(3, &host.folder.path().join("absent"));
-    let status = eventually("it exits", || failing.0.try_wait().unwrap());
+    let status = eventually("the process exits", || failing.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(2));
     let mut killed = host.start(4, host.folder.path());
-    eventually("it has the sockets or is ready", || {
+    eventually("the process has the sockets or is ready", || {
         host.log(2).contains("received the sockets").then_some(())
     });
     let _ = killed.0.kill();
@@ -212,7 +212,7 @@ fn a_process_that_cannot_start_leaves_the_running_one_in_service() {
     stream.progress(500);
     let (sent, _) = stream.finish();
 
-    // The one that was killed may have been ready; otherwise the first one continues, and can be replaced.
+    // The killed process may have been ready. If not, the first process continues and can be replaced.
     assert!(sent >= 500);
     if current.0.try_wait().unwrap().is_none() {
         let _next = host.start(5, host.folder.path());
@@ -270,6 +270,6 @@ fn sigterm_without_a_successor_refuses_connections_at_once() {
     slow.read_to_string(&mut response).unwrap();
 
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
-    let status = eventually("it exits", || current.0.try_wait().unwrap());
+    let status = eventually("the process exits", || current.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! Backends by host name: addresses come from a DNS server whose answers change.
+//! Backends with a host name. Their addresses come from a DNS server whose responses change.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -14,9 +14,9 @@ use common::{Folder, Towergate, curl, eventually};
 /// A DNS server (RFC 1035) with one address for every name, and a time to live of 1 s.
 struct NameServer {
     address: SocketAddr,
-    /// `None`: it answers SERVFAIL.
+    /// Address in the responses. `None`: the response is SERVFAIL.
     record: Arc<Mutex<Option<Ipv4Addr>>>,
-    /// Number of queries that were answered with SERVFAIL.
+    /// Number of queries to which the response was SERVFAIL.
     failures: Arc<AtomicUsize>,
 }
 
@@ -46,7 +46,7 @@ impl NameServer {
     }
 }
 
-/// The response to a query with one question. Queries for other types than A have no answer.
+/// The response to a query with one question. The answer section is empty for types other than A.
 fn reply(query: &[u8], record: Option<Ipv4Addr>) -> Vec<u8> {
     let name = query[12..].iter().position(|byte| *byte == 0).unwrap();
     let question = &query[12..12 + name + 5];

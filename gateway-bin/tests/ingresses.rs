@@ -1,4 +1,4 @@
-//! Ingresses that are served as they are (`--ingress-class`), through the real program.
+//! Ingresses that are served without migration (`--ingress-class`), with the `towergate` program.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -115,9 +115,10 @@ fn an_impossible_setting_is_logged_once_and_counted_until_it_is_removed() {
     assert_eq!(logged(&gateway), 1, "{}", gateway.output());
 
     folder.write("a.yaml", &ingress("a", "nginx", ""));
-    eventually("the Ingress is served without its guard", || {
-        (status(&gateway, "a.test") == "200").then_some(())
-    });
+    eventually(
+        "the Ingress is served without its access restriction",
+        || (status(&gateway, "a.test") == "200").then_some(()),
+    );
     assert_eq!(impossible(&gateway).as_deref(), Some("0"));
 }
 

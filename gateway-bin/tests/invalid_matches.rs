@@ -1,4 +1,4 @@
-//! Invalid matches: `check` reports them, and their requests never reach another rule.
+//! Invalid matches: `check` reports them, and the requests that they may match never reach another rule.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -46,7 +46,7 @@ const fn case(matched: &'static str, field: &'static str) -> Case {
     }
 }
 
-/// A case whose match may apply to any request.
+/// A case whose match could apply to any request.
 const fn unbounded(matched: &'static str, field: &'static str) -> Case {
     Case {
         elsewhere: "500",

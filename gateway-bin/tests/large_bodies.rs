@@ -30,8 +30,8 @@ const PARALLEL: u64 = 8;
 const BODY: u64 = 256 * MIB;
 /// Maximum memory growth of the gateway, in bytes. Less than one body.
 const GROWTH: u64 = 48 * MIB;
-/// Maximum number of bytes in flight if one side does not read: the socket buffers of two connections,
-/// which Linux grows to about 10 MiB, and the buffers of the gateway.
+/// Maximum number of bytes in flight if one side does not read. It covers the socket buffers of two
+/// connections, which Linux grows to about 10 MiB, and the buffers of the gateway.
 const IN_FLIGHT: u64 = 96 * MIB;
 
 static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
@@ -159,7 +159,7 @@ impl Bench {
         }
     }
 
-    /// Asserts the limit of the memory growth.
+    /// Asserts that the memory growth is below the limit.
     fn check_memory(&self) {
         let grown = status(&self.gateway, "VmHWM").saturating_sub(self.before);
         assert!(grown < GROWTH, "grown by {} MiB", grown / MIB);
@@ -306,7 +306,7 @@ async fn an_http2_client_that_does_not_read_stops_the_backends_of_all_its_stream
     }
     assert_eq!(
         came, BODY,
-        "a stream that is read is not held up by the others"
+        "a stream that is read must not wait for the others"
     );
     bench.check_memory();
 }

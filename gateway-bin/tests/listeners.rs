@@ -1,5 +1,5 @@
-//! Listener isolation: a request reaches only routes of its own listener. The cases of the Gateway API
-//! conformance suite for listeners that share a port, with curl.
+//! Listener isolation: a request reaches only routes of its own listener. The cases are those of the Gateway
+//! API conformance suite for listeners that share a port.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -65,7 +65,7 @@ const NAMES: [(&str, &str); 4] = [
     ("abc-foo-example-com", "abc.foo.example.com"),
 ];
 
-/// Returns the field `hostname` of a listener, or an empty string for a listener that accepts all hosts.
+/// The field `hostname` of a listener. Empty for a listener that accepts all hosts.
 fn hostname_field(hostname: &str) -> String {
     match hostname {
         "" => String::new(),
@@ -110,7 +110,7 @@ fn plain_listeners_of_one_port_are_isolated() {
     }
 }
 
-/// Covers all pairs of the table of the suite, over HTTP/2.
+/// Covers all pairs in the table of the conformance suite, over HTTP/2.
 #[test]
 fn a_request_for_a_listener_other_than_that_of_tls_is_misdirected() {
     let listeners = [

@@ -147,7 +147,7 @@ fn a_difference_that_a_verdict_describes_is_no_failure_and_its_example() {
     assert!(url.contains("tools.example.com/"), "{rules}");
 }
 
-/// A Service of a whole cluster, for another Ingress than those of [`TWO_HOSTS`].
+/// A Service with endpoints, as in an export of a whole cluster. No Ingress of [`TWO_HOSTS`] uses it.
 const CLUSTER: &str = "\
 apiVersion: v1
 kind: Service
@@ -349,7 +349,7 @@ fn running_gateways_are_compared() {
 
 #[test]
 fn a_gateway_that_does_not_listen_fails_the_proof() {
-    // The listener is gone when the program connects, so nothing answers.
+    // The listener is dropped before the program connects, so the connection is refused.
     let closed = || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())

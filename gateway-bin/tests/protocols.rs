@@ -141,7 +141,7 @@ async fn a_grpc_call_that_no_rule_matches_is_unimplemented() {
     assert_eq!(refused.code(), tonic::Code::Unimplemented);
 }
 
-/// The Service has no `appProtocol`, so that only the policy leads to HTTP/2.
+/// The Service has no `appProtocol`, so only the policy can select HTTP/2.
 #[tokio::test(flavor = "multi_thread")]
 async fn use_client_protocol_carries_grpc_to_a_backend_without_a_protocol() {
     let policy = "---

@@ -1,4 +1,4 @@
-//! Configuration changes under load: no request fails, no connection is closed, invalid changes have no
+//! Configuration changes under load: no request fails, no connection is closed, and invalid changes have no
 //! effect.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -15,7 +15,7 @@ use common::backend::Backend;
 use common::manifests::app;
 use common::{Folder, Towergate, curl, eventually};
 
-/// Manifests of a Gateway on port 80, and of a route to a Service. A response header carries `revision`.
+/// Manifests of a Gateway on port 80, and of a route to a Service. A response header contains `revision`.
 fn manifests(backend: SocketAddr, revision: u32) -> String {
     let set = format!("{{name: x-revision, value: \"{revision}\"}}");
     let rules = format!(
@@ -122,7 +122,7 @@ fn an_invalid_file_keeps_the_last_good_configuration_and_is_logged() {
     assert_eq!(revision(&gateway), Some(1));
 
     folder.write("app.yaml", &manifests(backend.address, 3));
-    eventually("the mended file is in force", || {
+    eventually("the corrected file is in force", || {
         (revision(&gateway)? == 3).then_some(())
     });
 }
@@ -204,7 +204,7 @@ fn sighup_reads_all_files_and_logs_if_nothing_has_changed() {
     assert!(!gateway.output().contains(nothing_new));
 
     gateway.signal("HUP");
-    eventually("the log says that nothing is new", || {
+    eventually("the log reports that nothing has changed", || {
         gateway.output().contains(nothing_new).then_some(())
     });
 

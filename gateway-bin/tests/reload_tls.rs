@@ -1,6 +1,6 @@
-//! All configuration changes ten times per second under mixed load: HTTP/1.1 and HTTP/2, plain and over
-//! TLS, on persistent and on new connections. No request fails or is served by another route, no
-//! connection is closed, no handshake fails.
+//! The whole configuration changes ten times per second under mixed load: HTTP/1.1 and HTTP/2, plain and over
+//! TLS, on persistent and on new connections. No request fails or is served by another route, no connection
+//! is closed, and no handshake fails.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -132,7 +132,7 @@ impl Certificates {
         Self { secrets, roots }
     }
 
-    /// Returns a TLS connector for `protocol`. Session resumption is off: every handshake presents a
+    /// Returns a TLS connector for `protocol`. Session resumption is off, so that every handshake presents a
     /// certificate.
     fn connector(&self, protocol: Protocol) -> TlsConnector {
         let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))

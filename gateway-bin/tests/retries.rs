@@ -1,5 +1,5 @@
-//! Retries and timeouts of rules: the cases of the Gateway API conformance suite, with backends that fail
-//! like those of the suite.
+//! Retries and timeouts of rules. The cases are those of the Gateway API conformance suite, with backends
+//! that fail in the same ways.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -16,8 +16,8 @@ use common::{Folder, Towergate, curl, free_port};
 /// Number of requests per `id`.
 type Seen = Arc<Mutex<HashMap<String, u32>>>;
 
-/// Starts a backend whose behaviour depends on the query: it returns `code` for the first `fail`
-/// requests, each after `delay` milliseconds. `code=reset` resets the connection.
+/// Starts a backend whose behaviour depends on the query. It returns `code` for the first `fail` requests,
+/// each after `delay` milliseconds, then 200. `code=reset` resets the connection.
 fn backend() -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -62,8 +62,8 @@ fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, u32>>) -> Option<()
             return None;
         }
         while !read_line(&mut stream)?.is_empty() {}
-        // The backend closes each connection: a request on a reused connection that closes is sent once more,
-        // even without a retry rule.
+        // The backend closes each connection, because a request on a reused connection that closes is sent
+        // once more, even without a retry rule.
         let answer =
             format!("HTTP/1.1 {code} Answer\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         stream.write_all(answer.as_bytes()).ok()?;
@@ -81,8 +81,8 @@ fn read_line(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
-/// Manifests of a Gateway, of a route with one rule per name, and of three Services: `app` has a working
-/// endpoint, `half` has also one that refuses connections, and `none` has only that one.
+/// Manifests of a Gateway, of a route with one rule per name, and of three Services. `app` has a working
+/// endpoint, `none` has one that refuses connections, and `half` has both.
 fn manifests(rules: &[(&str, &str, &str)], backend: SocketAddr) -> String {
     let mut text = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -203,7 +203,7 @@ fn retries_match_the_conformance_suite() {
         ("all-2?code=503&fail=3", (503, 3)),
         ("all-2?code=504&fail=1", (200, 2)),
         ("all-2?code=504&fail=3", (504, 3)),
-        // Failed connections are retried without listed codes.
+        // Connection failures are retried even if no codes are listed.
         ("any-2?code=reset&fail=2", (200, 3)),
         ("any-2?code=reset&fail=3", (503, 3)),
         ("any-2?code=500&fail=1", (500, 1)),

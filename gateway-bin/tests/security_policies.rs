@@ -1,4 +1,4 @@
-//! SecurityPolicies with the `towergate` program and curl: which requests reach the backend.
+//! SecurityPolicies with the `towergate` program and curl: only permitted requests reach the backend.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -129,7 +129,7 @@ fn only_requests_that_the_policy_admits_reach_the_backend() {
     assert_eq!(backend.requests(), admitted);
 }
 
-/// A client that sends the field as a trailer, or with `_`, does not name another user.
+/// A client cannot name another user with the field as a trailer, or with `_` in the name of the field.
 #[test]
 fn a_field_that_a_policy_fills_comes_from_no_client() {
     let folder = Folder::new();

@@ -205,5 +205,5 @@ stringData: {key: 0123456789abcdef0123456789abcdef}
     let plain = data_encoding::BASE64.encode(format!("127.0.0.1:{port}").as_bytes());
     assert!(!line.contains(&plain));
     let (_, set) = rig.by_cookie(&format!("sticky=\"{plain}\""));
-    assert!(set.is_some(), "an address in clear is no session");
+    assert!(set.is_some(), "an unencrypted address is not a session");
 }

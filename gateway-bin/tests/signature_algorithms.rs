@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use common::{Folder, Towergate, run};
 
-/// A Gateway with an RSA certificate that asks clients for certificates, and its policy.
+/// Manifests of a Gateway with an RSA certificate that requests client certificates, and of its policy.
 fn manifests(certificate: &str, key: &str) -> String {
     let indented = |pem: &str| pem.replace('\n', "\n    ");
     format!(
@@ -50,7 +50,7 @@ stringData:
     )
 }
 
-/// What `openssl s_client` prints, and whether its handshake succeeds.
+/// The output of `openssl s_client`, and whether its handshake succeeds.
 fn handshake(gateway: &Towergate, args: &[&str]) -> (String, bool) {
     let output = Command::new("openssl")
         .args([

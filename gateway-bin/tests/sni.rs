@@ -32,7 +32,7 @@ spec:
   rules: [{backendRefs: [{name: echo, port: 80}]}]
 "#;
 
-/// Returns the name in the certificate and the response status, or `none` if the handshake fails.
+/// Returns the name in the certificate and the response status. `none` if the handshake fails.
 fn ask(gateway: &Towergate, server_name: Option<&str>, host: &str) -> String {
     let address = gateway.https.to_string();
     let name = server_name.map_or(vec!["-noservername"], |name| vec!["-servername", name]);
@@ -47,7 +47,7 @@ fn ask(gateway: &Towergate, server_name: Option<&str>, host: &str) -> String {
         .spawn()
         .unwrap();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    // If the handshake fails, openssl exits before it reads.
+    // If the handshake fails, openssl exits before it reads the request.
     let _ = client.stdin.take().unwrap().write_all(request.as_bytes());
     let output = client.wait_with_output().unwrap();
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -82,13 +82,13 @@ fn server_name_and_host_choose_the_listener_and_may_not_disagree() {
         (Some("b.y.w.test"), "b.y.w.test", "*.w.test 200"),
         (Some("x.w.test"), "x.w.test", "x.w.test 200"),
         (Some("w.test"), "w.test", "none"),
-        // No listener accepts all names: a server name is required, and an IP address is not a server
+        // No listener here accepts all names, so a server name is required. An IP address is not a server
         // name.
         (None, "a.test", "none"),
         (Some("unknown.test"), "a.test", "none"),
         (Some("127.0.0.1"), "a.test", "none"),
         (Some("*.w.test"), "y.w.test", "none"),
-        // 421 if another listener matches `Host` better, 404 if none matches.
+        // 421 if another listener is a better match for `Host`, 404 if none matches.
         (Some("y.w.test"), "z.w.test", "*.w.test 200"),
         (Some("a.test"), "y.w.test", "a.test 421"),
         (Some("y.w.test"), "x.w.test", "*.w.test 421"),

@@ -1,4 +1,4 @@
-//! Errors at the start of `towergate run`: each states cause and remedy, and no traffic is served.
+//! Errors at the start of `towergate run`. Each message states cause and remedy, and no traffic is served.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

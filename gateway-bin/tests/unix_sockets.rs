@@ -103,7 +103,7 @@ fn requests_reach_a_backend_on_a_unix_domain_socket_with_and_without_tls() {
     });
     assert_eq!(logged[0]["upstream_host"], plain);
 
-    // A socket without a server is an endpoint that fails its health checks.
+    // A socket file without a server is an endpoint that fails its health checks.
     std::fs::remove_file(&plain).unwrap();
     eventually("the endpoint is unhealthy", || {
         let (status, body) = get(&gateway, "/plain?new");

@@ -1,4 +1,4 @@
-//! Unreadable policies with the `towergate` program: all routes that they may cover fail closed.
+//! Unreadable policies with the `towergate` program: all routes to which they may apply fail closed.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -75,7 +75,7 @@ fn status(gateway: &Towergate, host: &str) -> String {
     response.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
-/// Errors in the policy: name, text, its replacement, and whether only route `a` fails closed.
+/// Errors in the policy: name of the error, text, its replacement, and whether only route `a` fails closed.
 const MISTAKES: [(&str, &str, &str, bool); 16] = [
     ("name", "name: p,", "name: P_,", true),
     ("unnamed", "name: p, ", "", true),

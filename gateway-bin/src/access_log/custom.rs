@@ -11,14 +11,14 @@ use towergate_policy::envoy_proxy::{LogLine, LogOperator, LogPart, LogSource};
 
 use super::names;
 
-/// An entry, and the names of the header fields that it has.
+/// A log entry, and the header fields whose values it contains.
 #[derive(Clone, Copy)]
 struct Logged<'a> {
     entry: &'a Entry,
     names: &'a LoggedFields,
 }
 
-/// Writes `entry` as one line. `names` are those of the format.
+/// Writes `entry` as one line. `names` are the header fields that `format` reads.
 pub(super) fn write(format: &LogLine, names: &LoggedFields, entry: &Entry, out: &mut Vec<u8>) {
     let logged = Logged { entry, names };
     match format {
@@ -51,7 +51,7 @@ fn write_object(fields: &[(String, Vec<LogPart>)], logged: Logged<'_>, out: &mut
     out.push(b'}');
 }
 
-/// Writes a JSON value: a number or `null` if the format is a single operator, otherwise a string.
+/// Writes a value of a JSON format: a number or `null` if it is a single operator, otherwise a string.
 fn write_json(parts: &[LogPart], logged: Logged<'_>, out: &mut Vec<u8>) {
     let mut text = Vec::new();
     let present = match parts {
@@ -92,7 +92,7 @@ fn write_text(parts: &[LogPart], logged: Logged<'_>, missing: &str, out: &mut Ve
     }
 }
 
-/// Writes the first value that is present. Returns whether there is one.
+/// Writes the value of the first source that has one. Returns whether a value was written.
 fn first(sources: &[LogSource], logged: Logged<'_>, out: &mut Vec<u8>) -> bool {
     let fields = logged.entry.fields.as_deref();
     let find = |names: &[HeaderName], values: Option<&Vec<Option<HeaderValue>>>, name| {
@@ -126,7 +126,7 @@ fn is_number(operator: LogOperator) -> bool {
     )
 }
 
-/// Writes the value of an operator. Returns whether there is one.
+/// Writes the value of an operator. Returns whether a value was written.
 fn value(operator: LogOperator, entry: &Entry, out: &mut Vec<u8>) -> bool {
     use LogOperator as O;
     let client = SocketAddr::new(entry.client, entry.client_port);

@@ -33,7 +33,8 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
         }),
     );
     let details = Some(&*entry.details).filter(|details| !details.is_empty());
-    // TLS and TCP connections have a termination instead of a response.
+    // Entries of TLS and TCP connections have `connection_termination_details`, those of requests
+    // `response_code_details`.
     let stream = entry.rule.as_deref().is_some_and(names::is_stream);
     object.text("response_code_details", details.filter(|_| !stream));
     object.text("connection_termination_details", details.filter(|_| stream));
@@ -115,7 +116,7 @@ impl<'a> Object<'a> {
         });
     }
 
-    /// A value whose text needs no escaping.
+    /// Writes a value whose text needs no escaping.
     fn shown(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
         self.raw(name, |out| {
             let _ = match value {

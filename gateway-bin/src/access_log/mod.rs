@@ -27,7 +27,8 @@ const QUEUE: usize = 16 * 1024;
 /// Formats entries and queues them for the writer.
 pub(crate) struct Log {
     format: AccessLogFormat,
-    /// Conditions on entries. An entry is written if one of them holds, or if there are none.
+    /// Conditions on entries. An entry is written if at least one of them holds. Empty: all entries are
+    /// written.
     conditions: Vec<LogCondition>,
     /// Header fields of the format and the conditions.
     fields: LoggedFields,

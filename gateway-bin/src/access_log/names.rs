@@ -7,8 +7,8 @@ use http::Version;
 use towergate_core::access_log::{Entry, RuleName};
 use towergate_core::plan::{RouteId, RouteKind};
 
-/// Writes Envoy's cluster name of a rule: `httproute/namespace/name/rule/0`. The single rule of TLS, TCP and UDP routes
-/// is -1.
+/// Writes Envoy's cluster name of a rule: `httproute/namespace/name/rule/0`. The single rule of TLS, TCP and
+/// UDP routes has the number -1.
 pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
     let RouteId {
         kind,
@@ -22,7 +22,7 @@ pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
     };
 }
 
-/// Whether the route is a TLS, TCP or UDP route, whose matches have no names in Envoy.
+/// Whether the rule is that of a TLS, TCP or UDP route. Their matches have no names in Envoy.
 pub(super) fn is_stream(rule: &RuleName) -> bool {
     match rule.route.kind {
         RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => true,

@@ -62,7 +62,7 @@ fn quoted(out: &mut Vec<u8>, value: Option<&[u8]>) {
     out.push(b'"');
 }
 
-/// Escapes bytes from a client that would end the quotes or the line.
+/// Writes a value from a client. Escapes bytes that would end the quoted value or the line.
 fn escaped(out: &mut Vec<u8>, value: &[u8]) {
     for &byte in value {
         match byte {

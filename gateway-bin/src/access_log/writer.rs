@@ -21,10 +21,10 @@ pub(super) enum Message {
 /// Writes lines to the target.
 pub(super) struct Writer {
     target: Target,
-    /// Set to reopen the file.
+    /// Set to `true` to reopen the file.
     reopen: Arc<AtomicBool>,
     out: BufWriter<Box<dyn Write + Send>>,
-    /// The last write failed. Failures are logged once until a write succeeds.
+    /// Whether the last write failed. Only the first failure is logged, until a write succeeds.
     failing: bool,
 }
 
@@ -39,7 +39,7 @@ impl Writer {
         })
     }
 
-    /// Writes until a stop message arrives or all senders are dropped. Flushes as soon as the queue is empty.
+    /// Writes until a stop message arrives or all senders are dropped. Flushes when the queue is empty.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         loop {
             let message = match messages.try_recv() {

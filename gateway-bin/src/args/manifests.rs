@@ -41,9 +41,9 @@ pub(crate) struct ManifestArgs {
     /// Default: as in Envoy, these clients receive the first certificate of the listener.
     #[arg(long)]
     pub(crate) refuse_unknown_sni: bool,
-    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32
-    /// bytes. The key whose name sorts first encrypts; all keys decrypt. Default: each policy derives its
-    /// key from its client secret.
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32 bytes. The
+    /// key whose name sorts first encrypts; all keys decrypt. Default: each policy derives its own key from
+    /// its client secret.
     #[arg(long, value_name = "NAMESPACE/SECRET")]
     pub(crate) session_keys: Option<SecretName>,
     /// GeoIP database (MaxMind DB: City, Country, Enterprise, ASN, ISP or Anonymous-IP) for `clientIPGeoLocations`. Read
@@ -105,7 +105,7 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
 }
 
 impl DynamicResolverArgs {
-    /// The addresses; `None`: such Backends are rejected.
+    /// The networks that Backends of type `DynamicResolver` may reach. `None`: these Backends are rejected.
     pub(crate) fn targets(&self) -> Option<DynamicTargets> {
         self.enabled.then(|| DynamicTargets {
             allowed: self.allowed.clone(),
@@ -131,7 +131,7 @@ pub(crate) struct RateLimitArgs {
 }
 
 impl RateLimitArgs {
-    /// The service with its settings.
+    /// The service that the arguments describe. `None`: no service.
     pub(crate) fn service(&self) -> Option<RateLimitService> {
         let service = self.service.clone()?;
         Some(RateLimitService {

@@ -20,28 +20,29 @@ pub(crate) struct MigrateArgs {
     pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// Folder to write the translated manifests to. Files that an earlier run wrote are replaced, or removed if nothing
-    /// is translated to them any more; other files are kept. Without it, only the report is printed.
+    /// Folder for the translated manifests. Files of an earlier run are replaced, or removed if they are not
+    /// needed any more; other files are kept. Default: only the report is printed.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Format of the report.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: ReportFormat,
-    /// Exit with status 1 if the verdict on a setting is this one or worse. Defaults of ingress-nginx do not count.
+    /// Exit with status 1 if a setting has this verdict or a worse one. Defaults of ingress-nginx do not
+    /// count.
     #[arg(long, value_name = "VERDICT")]
     pub(crate) fail_on: Option<FailOn>,
-    /// Send generated requests through the translation, in this process, and print those to which a
-    /// model of ingress-nginx responds differently, the smallest request first. Exit with status 1 if a difference is
-    /// described by no verdict.
+    /// Send generated requests to the translation and to a model of ingress-nginx, both in this process.
+    /// Print the requests to which the responses differ, the smallest first. Exit with status 1 if no verdict
+    /// describes a difference.
     #[arg(long)]
     pub(crate) prove: bool,
-    /// Send generated requests to a running ingress-nginx and to the new gateway, and print where they respond
-    /// differently. Only GET, HEAD, OPTIONS and the methods of --prove-allow-method are sent. Exit with status 1 if they
-    /// respond differently.
+    /// Send generated requests to a running ingress-nginx and to the new gateway, and print the requests to
+    /// which the responses differ. Only GET, HEAD, OPTIONS and the methods of --prove-allow-method are sent.
+    /// Exit with status 1 if responses differ.
     #[arg(long, value_name = "URL,URL", value_delimiter = ',', num_args = 1)]
     pub(crate) prove_against: Vec<String>,
-    /// With --prove-against, also send generated requests with this method, such as POST, without a body. They may
-    /// change data of the backends. Can be repeated.
+    /// With --prove-against, also send generated requests with this method, such as POST, without a body.
+    /// These requests may change data of the backends. Can be repeated.
     #[arg(long = "prove-allow-method", value_name = "METHOD")]
     pub(crate) prove_methods: Vec<String>,
     /// Requests per second to each side of --prove-against.
@@ -50,10 +51,10 @@ pub(crate) struct MigrateArgs {
     /// Largest number of requests to each side of --prove-against.
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub(crate) prove_requests: usize,
-    /// The shared Gateway.
+    /// The Gateway that all translated routes share.
     #[arg(long, value_name = "NAMESPACE/NAME", default_value = "gateway/shared")]
     pub(crate) gateway: String,
-    /// GatewayClass of the Gateway.
+    /// GatewayClass of the shared Gateway.
     #[arg(long, value_name = "NAME", default_value = "eg")]
     pub(crate) gateway_class: String,
     /// Command-line flag of the ingress-nginx controller that the manifests do not contain. Can be repeated.
@@ -72,7 +73,7 @@ pub(crate) struct ClusterArgs {
     /// File with the address of the cluster. Default: KUBECONFIG, ~/.kube/config, or the service account of the pod.
     #[arg(long, value_name = "FILE", requires = "from_cluster")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Context of the file.
+    /// Context in the kubeconfig file.
     #[arg(long, value_name = "NAME", requires = "from_cluster")]
     pub(crate) context: Option<String>,
 }
@@ -84,7 +85,7 @@ pub(crate) enum ReportFormat {
     Html,
     /// One JSON object, indented.
     Json,
-    /// A summary, then the differences, the worst first.
+    /// A summary, then the differences, the most serious first.
     Text,
 }
 

@@ -23,9 +23,9 @@ use self::run::RUN_EXAMPLES;
 /// A Gateway API gateway that serves a folder of manifests.
 ///
 /// Towergate reads the manifests that Envoy Gateway reads (Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute,
-/// UDPRoute, Service, Secret, ClientTrafficPolicy and others) from folders and serves them. No cluster is needed.
-/// Changes of the files take effect at once, without closing a connection. An object that becomes unreadable keeps
-/// its last good version.
+/// UDPRoute, Service, Secret, ClientTrafficPolicy and others) from folders and serves them. No cluster is
+/// needed. Changes of the files take effect at once, and no connection is closed. An object that becomes
+/// unreadable keeps its last good version.
 #[derive(Debug, Parser)]
 #[command(
     name = "towergate",

@@ -23,10 +23,11 @@ pub(crate) struct ReplayArgs {
     /// Send the requests to running gateways: ingress-nginx and the new gateway, or only the new one.
     #[arg(long, value_name = "[OLD,]NEW", value_delimiter = ',', num_args = 1)]
     pub(crate) against: Vec<String>,
-    /// Host of lines that contain none. Default: derived from the name of the backend.
+    /// Host of lines that contain no host. Default: derived from the name of the backend.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// Also send requests with this method, without a body. It may change data of the backends. Can be repeated.
+    /// Also send requests with this method, without a body. These requests may change data of the backends.
+    /// Can be repeated.
     #[arg(long = "allow-method", value_name = "METHOD")]
     pub(crate) methods: Vec<String>,
     /// Requests per second to each side of --against.

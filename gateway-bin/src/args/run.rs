@@ -98,11 +98,11 @@ pub(crate) struct RunArgs {
 pub(crate) struct ControllerArgs {
     /// Its address.
     pub(crate) address: ControllerAddress,
-    /// The folder of credentials.
+    /// Folder of the credentials.
     pub(crate) credentials: PathBuf,
-    /// The folder of the state file.
+    /// Folder of the state file.
     pub(crate) state: Option<PathBuf>,
-    /// Interval of retries for a configuration that is not fully in service.
+    /// Interval at which a configuration that is not fully in service is applied again.
     pub(crate) retry: Duration,
 }
 

@@ -27,13 +27,13 @@ use super::{ReceivedVersion, VersionOutcome, desired};
 use crate::Failure;
 use crate::flags::ControllerAddress;
 
-/// Time limit up to the head of the response.
+/// Time limit from the connection attempt to the head of the response.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Idle time after which a ping is sent, and time limit of its answer.
+/// Idle time after which a ping is sent, and time limit of its response.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// HTTP/2 flow-control window, in bytes.
 const WINDOW: u32 = 1 << 20;
-/// Length of an error response that is read, in bytes.
+/// Maximum length of an error response, in bytes. The rest is not read.
 const MAX_REASON: usize = 4096;
 
 /// State that outlives a connection.
@@ -55,15 +55,15 @@ pub(super) enum ConnectionEnd {
     Lost(Failure),
     /// The credentials have changed.
     Renewed,
-    /// The receiver of versions is gone.
+    /// The receiver of versions was dropped.
     Unused,
 }
 
 /// A stream that the controller accepted.
 struct Stream {
-    /// Towards the controller.
+    /// Sends reports to the controller.
     reports: Sender<Bytes, Infallible>,
-    /// From the controller.
+    /// Receives updates from the controller.
     updates: Incoming,
     /// The task of the HTTP/2 connection. Aborted on drop.
     _connection: JoinSet<()>,
@@ -94,7 +94,7 @@ impl Session {
 
     async fn receive(&mut self, mut stream: Stream) -> ConnectionEnd {
         let mut reader = FrameReader::default();
-        // The version of the last ticket.
+        // The version that has the last ticket.
         let mut version = None;
         loop {
             tokio::select! {
@@ -120,14 +120,14 @@ impl Session {
                     if let Err(error) = written {
                         return ConnectionEnd::Lost(error.into());
                     }
-                    // If the stream is closed, the next read returns the error.
+                    // If the stream is closed, the next read returns the error, so this one is ignored.
                     let _ = stream.reports.send_data(frame.into()).await;
                 }
             }
         }
     }
 
-    /// Decodes the complete frames. Returns the last version that they complete.
+    /// Decodes the frames that are complete. Returns the last version that is complete with them.
     async fn decode(&mut self, reader: &mut FrameReader) -> Result<Option<u64>, ConnectionEnd> {
         let mut version = None;
         loop {
@@ -140,7 +140,7 @@ impl Session {
                 Ok(Some(None)) => continue,
                 Ok(None) => return Ok(version),
                 Err(error) => {
-                    // The state of the decoder is unknown after an error.
+                    // After an error, the state of the decoder is unknown, so it starts again.
                     self.decoder = Decoder::default();
                     return Err(ConnectionEnd::Lost(error.into()));
                 }
@@ -165,7 +165,7 @@ async fn open(
 ) -> Result<Stream, Failure> {
     let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
     tcp.set_nodelay(true)?;
-    // The certificate proves the name of the controller, not its address.
+    // The certificate of a controller contains a fixed name, not its address.
     let name = ServerName::try_from(CONTROLLER_NAME)?;
     let tls = TlsConnector::from(config).connect(name, tcp).await?;
     let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())

@@ -41,7 +41,7 @@ impl CredentialsFolder {
         }
     }
 
-    /// Reads the client configuration: TLS 1.3, HTTP/2, the controller's own CA.
+    /// Reads the client configuration: TLS 1.3, HTTP/2, and the CA of the controller as the only trusted CA.
     ///
     /// # Errors
     /// If a file cannot be read or is invalid.
@@ -58,7 +58,7 @@ impl CredentialsFolder {
         loop {
             self.watch.changed().await;
             self.watch.arm();
-            // A certificate without its key is half of a change.
+            // A certificate that does not match its key belongs to a change that is not complete yet.
             let files = Files::read(&self.path).ok();
             let usable = files.filter(|files| files.build().is_ok());
             if usable.is_some() && usable != self.loaded {

@@ -6,8 +6,8 @@
 //!            <──Report──────────────────<──VersionOutcome────────────┘
 //! ```
 //!
-//! A separate task handles the connection, so pings are answered while a plan is built. While the controller is
-//! unreachable, the configuration in service is kept and the task reconnects.
+//! A separate task handles the connection, so that pings are answered while a plan is built. While the
+//! controller is unreachable, the configuration in service is kept and the task reconnects.
 
 mod connection;
 mod credentials;
@@ -25,14 +25,14 @@ use crate::args::ControllerArgs;
 use crate::control::{Applied, Desired, Initial, Source};
 use state_file::StateFile;
 
-/// A version for the control loop. Versions of different streams may have the same number, so its outcome is
-/// matched by the ticket.
+/// A version for the control loop. Versions of different streams may have the same number, so an outcome
+/// refers to its version by the ticket.
 struct ReceivedVersion {
     ticket: u64,
     desired: Desired,
 }
 
-/// The outcome of the version with the ticket.
+/// The outcome of the version with this ticket.
 struct VersionOutcome {
     ticket: u64,
     outcome: Outcome,
@@ -114,7 +114,7 @@ impl Source for ControllerClient {
             state.write(desired.clone());
         }
         for outcome in outcomes(outcome) {
-            // The task runs until the process exits.
+            // Sending cannot fail, because the task runs until the process exits.
             let _ = self.outcomes.send(VersionOutcome {
                 ticket: *ticket,
                 outcome,
@@ -123,7 +123,7 @@ impl Source for ControllerClient {
     }
 }
 
-/// The reports about a version. A version with unbound addresses is in force, and its problem names
+/// The reports about a version. If addresses are unbound, the version is in service and the report lists
 /// these addresses.
 fn outcomes(outcome: &Result<Applied, Failure>) -> Vec<Outcome> {
     match outcome {
@@ -146,7 +146,7 @@ fn outcomes(outcome: &Result<Applied, Failure>) -> Vec<Outcome> {
     }
 }
 
-/// The last configuration, at the time of the next attempt. `None` if there is none.
+/// Waits until `time` and returns the last configuration. `None` if either is missing.
 async fn retry(last: &Option<(u64, Desired)>, time: Option<Instant>) -> Option<Desired> {
     let (_, desired) = last.as_ref()?;
     tokio::time::sleep_until(time?).await;

@@ -1,7 +1,7 @@
 //! The configuration in service on disk, for a restart without a controller.
 //!
-//! The file holds the messages that would send the plan to a new data plane. It contains private keys: only its
-//! owner can read it.
+//! The file contains the messages that a controller sends to a new data plane. They include private keys, so
+//! only the owner of the file can read it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -33,7 +33,8 @@ impl StateFile {
         Self { path, newest }
     }
 
-    /// Reads the file. Returns `None` if it is missing or invalid, which is logged. `decoder` keeps the parts read.
+    /// Reads the file. Returns `None` if the file is missing or invalid; an invalid file is logged. `decoder`
+    /// keeps the parts that were read.
     pub(super) fn read(&self, decoder: &mut Decoder) -> Option<Update> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,

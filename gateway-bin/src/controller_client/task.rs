@@ -13,7 +13,7 @@ use super::credentials::CredentialsFolder;
 use super::{ReceivedVersion, VersionOutcome};
 use crate::flags::ControllerAddress;
 
-/// Upper bound of the first pause after a lost connection. Each failed attempt doubles it.
+/// Upper bound of the first pause after a lost connection. The bound doubles with each failed attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Upper bound of all pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -85,8 +85,8 @@ async fn run(mut session: Session, mut credentials: CredentialsFolder) {
     }
 }
 
-/// The pause after `failures` failures in a row. `random` is from 0 to 1: data planes that lose their controller at
-/// the same moment must not reconnect at the same moment.
+/// The pause after `failures` failures in a row. `random` is from 0 to 1. It prevents that all data planes of
+/// a controller reconnect at the same moment.
 fn pause(failures: u32, random: f64) -> Duration {
     let ceiling = FIRST_PAUSE
         .saturating_mul(1 << failures.min(10))

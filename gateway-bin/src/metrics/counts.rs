@@ -37,7 +37,7 @@ pub(super) struct PortCounts {
     pub(super) unexpected_proxy: u64,
     pub(super) proxy_rejected: Reasons,
     pub(super) tls_failed: Reasons,
-    /// By TLS version.
+    /// Handshakes by TLS version.
     pub(super) handshakes: Reasons,
     pub(super) resumed: u64,
     pub(super) codec_errors: Reasons,
@@ -51,7 +51,7 @@ pub(super) struct PortCounts {
 #[derive(Debug, Default)]
 pub(super) struct ListenerCounts {
     pub(super) requests: u64,
-    /// By status class. 0: no response was sent.
+    /// Requests by status class. 0: no response was sent.
     pub(super) classes: [u64; 10],
     pub(super) time: Histogram,
     pub(super) received: u64,
@@ -62,7 +62,7 @@ pub(super) struct ListenerCounts {
 #[derive(Debug, Default)]
 pub(super) struct StreamCounts {
     pub(super) ended: u64,
-    /// Connections or sessions that reached no backend.
+    /// Connections or sessions that were not forwarded to a backend.
     pub(super) failed: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
@@ -162,7 +162,7 @@ impl Counts {
                     counts.mirrors_failed += 1;
                 });
             }
-            // Events added to the core later have no metric yet.
+            // `Event` is non-exhaustive. Events without a metric are ignored.
             _ => {}
         }
     }
@@ -266,7 +266,7 @@ impl ListenerCounts {
 impl StreamCounts {
     fn count(&mut self, entry: &Entry) {
         self.ended += 1;
-        // Flags of connections that failed before they reached a backend.
+        // Response flags of connections that failed before a backend was reached.
         let failed = ["NR", "NC", "UH", "UO", "UF"];
         self.failed += u64::from(failed.iter().any(|flag| entry.flags.starts_with(flag)));
         self.received += entry.bytes_received;

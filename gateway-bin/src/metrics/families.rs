@@ -47,7 +47,7 @@ impl Families {
         }
     }
 
-    /// A counter for each reason, which is the value of `label`.
+    /// Writes a counter for each reason. The reason is the value of `label`.
     pub(super) fn reasons<C>(
         &mut self,
         name: &str,
@@ -65,7 +65,7 @@ impl Families {
         }
     }
 
-    /// A counter for each status class that occurred.
+    /// Writes a counter for each status class that occurred.
     pub(super) fn classes<C>(
         &mut self,
         name: &str,
@@ -98,14 +98,14 @@ impl Families {
         }
     }
 
-    /// A family with one sample without labels.
+    /// Writes a family with one sample without labels.
     pub(super) fn single(&mut self, name: &str, kind: MetricType, help: &str, value: u64) {
         self.0.family(name, kind, help);
         self.0.sample(name, &Labels::default(), value);
     }
 }
 
-/// Counts with their labels.
+/// Pairs each count with the labels of its key, sorted by the labels.
 pub(super) fn rows<K, C>(
     counts: &HashMap<K, C>,
     labels: impl Fn(&K) -> Labels,

@@ -1,7 +1,7 @@
-//! Metrics: counted per worker, summed up at a scrape.
+//! Metrics are counted per worker and summed up when they are scraped.
 //!
-//! Each worker has its own counts behind a lock. Only a scrape contends for this lock, to replace
-//! the counts with empty ones. It then adds the removed counts to the totals.
+//! Each worker has its own counts behind a lock. Only a scrape contends for this lock: it replaces the counts
+//! with empty ones, then adds the removed counts to the totals.
 
 mod counts;
 mod families;
@@ -36,7 +36,7 @@ pub(crate) struct Metrics {
 /// Counts of the control loop.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCounts {
-    /// Configurations that came into service; also the version of the current one.
+    /// Number of configurations that came into service, which is also the version of the current one.
     pub(crate) applied: AtomicU64,
     /// Rejected configurations.
     pub(crate) rejected: AtomicU64,
@@ -89,7 +89,7 @@ struct LocalCounts {
 }
 
 thread_local! {
-    /// One per [`Metrics`] that this thread has used: one in the program.
+    /// The counts of this thread for each [`Metrics`] that it has used. The program has only one `Metrics`.
     static LOCALS: RefCell<Vec<LocalCounts>> = const { RefCell::new(Vec::new()) };
 }
 

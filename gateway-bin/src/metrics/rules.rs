@@ -14,13 +14,14 @@ use towergate_core::plan::RouteId;
 
 use super::counts::{Histogram, add_each, at};
 
-/// Number of addresses that are always kept.
+/// Number of addresses up to which counts are not moved.
 const FEW: usize = 1024;
 
 /// Counts of rules, by route name and rule index.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// The counts, with the name, so that its address is not reused.
+    /// The counts by address of the route name and rule index. Each entry keeps the name alive, so that its
+    /// address is not reused.
     by_address: HashMap<(usize, usize), (Arc<RouteId>, Box<RuleCounts>)>,
     by_name: HashMap<RouteId, Vec<RuleCounts>>,
     /// Number of rules in `by_name`.
@@ -60,7 +61,7 @@ impl Rules {
         }
     }
 
-    /// All added counts, by route.
+    /// Returns the counts by route name.
     pub(super) fn added(&self) -> impl Iterator<Item = (&RouteId, &[RuleCounts])> {
         self.by_name
             .iter()

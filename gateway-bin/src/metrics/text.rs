@@ -1,4 +1,4 @@
-//! The metrics page of the data plane, with Envoy's names where Envoy has the metric.
+//! The metrics page of the data plane. A metric that Envoy also has uses Envoy's name.
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
@@ -381,7 +381,7 @@ fn process(page: &mut Families, config: &ConfigCounts, dropped_log_lines: u64) {
     page.0.sample("towergate_build_info", &version, 1);
 }
 
-/// Empty unless Ingresses are served.
+/// Writes the outcomes of the translation of Ingresses. No family if no Ingresses are served.
 fn ingresses(page: &mut Families, config: &ConfigCounts) {
     let settings = config.ingress_settings.lock();
     let settings = settings.unwrap_or_else(PoisonError::into_inner);
@@ -406,7 +406,7 @@ fn unenforced(page: &mut Families, faults: &[PolicyFault]) {
         rule_label(&fault.route, fault.rule).with("policy", &format!("{:?}", fault.stage))
     };
     let mut samples: Vec<_> = faults.iter().map(labels).collect();
-    // Two policies of one kind have the same labels.
+    // Two policies of one kind have the same labels, so duplicates are removed.
     samples.sort();
     samples.dedup();
     for labels in samples {
@@ -414,7 +414,7 @@ fn unenforced(page: &mut Families, faults: &[PolicyFault]) {
     }
 }
 
-/// One sample for each rule whose policy names it.
+/// Writes one sample for each rule that has a name for metrics (`routeStatName`).
 fn stat_names(page: &mut Families, config: &ConfigCounts) {
     let name = "towergate_rule_stat_name";
     let help =

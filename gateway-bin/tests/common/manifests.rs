@@ -1,4 +1,4 @@
-//! Manifests of a Gateway, a route and a backend, for tests that are about something else.
+//! Manifests of a Gateway, a route and a backend, for tests in which they are not the subject.
 
 use std::net::SocketAddr;
 

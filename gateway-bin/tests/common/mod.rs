@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// Ports of the tests. They are below the range of ephemeral ports, from which clients take theirs.
+/// Ports of the tests. They are below the range of ephemeral ports, which the system assigns to clients.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 /// Number of ports per test process.
 const BLOCK: u16 = 200;

@@ -75,7 +75,7 @@ fn counts() -> Counts {
     counts
 }
 
-/// Two faults of one kind at one rule.
+/// Two faults of one kind in one rule.
 fn faults() -> [PolicyFault; 2] {
     ["one", "two"].map(|reason| PolicyFault {
         route: Arc::new(RouteId {
