@@ -14,13 +14,13 @@ use super::{ControllerArgs, Data, IngressClass, Manifests, Reader, UnreadSetting
 use crate::decode::{Node, NodeValue, parse_tree};
 use crate::objects::ObjectKey;
 
-/// Name of the chart, of its release and of its namespace, if no other is known.
+/// Default name of the chart, of its release and of its namespace.
 const CHART: &str = "ingress-nginx";
 
 /// Value of `spec.controller` of the chart's IngressClass.
 const CONTROLLER: &str = "k8s.io/ingress-nginx";
 
-/// Keys of `controller` that show that values are those of a controller of Ingresses.
+/// Keys of `controller` that charts of Ingress controllers have.
 const KEYS: [&str; 6] = [
     "config",
     "extraArgs",
@@ -59,7 +59,8 @@ impl ChartRelease {
     }
 }
 
-/// Whether values are those of the chart. `is_named`: a name says so, so that keys suffice that other charts have too.
+/// Whether values belong to the chart. `is_named`: a name contains that of the chart, so keys that other
+/// charts also have are sufficient.
 fn is_chart(values: &Node, is_named: bool) -> bool {
     let controller = values.field("controller");
     let has = |keys: &[&str]| {
@@ -68,7 +69,7 @@ fn is_chart(values: &Node, is_named: bool) -> bool {
     has(&OWN_KEYS) || is_named && (has(&KEYS) || has_ports(values))
 }
 
-/// Whether `tcp` or `udp` have entries `PORT: NAMESPACE/SERVICE:PORT`.
+/// Whether `tcp` or `udp` has an entry `PORT: NAMESPACE/SERVICE:PORT`.
 fn has_ports(values: &Node) -> bool {
     ["tcp", "udp"].iter().any(|key| {
         let Some(NodeValue::Map(entries)) = values.field(key).map(|map| &map.value) else {
@@ -203,7 +204,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Records a field of the release that is not read.
+    /// Records a field of the release that cannot be read.
     fn unread(&self, into: &mut Manifests, parent: &Node, field: &str, release: &ChartRelease) {
         let line = parent.field(field).map_or(0, |node| self.line(node));
         into.unread.push(UnreadSettings {
@@ -230,7 +231,7 @@ impl Reader<'_> {
         }
         let mut flags = self.chart_flags(controller);
         flags.extend(self.chart_ports(into, values, release));
-        // The arguments follow the flags of the chart, so they take precedence.
+        // These arguments follow the flags of the chart, so they take precedence.
         for (name, mut written) in self.written(controller.field("extraArgs")) {
             if written.text.is_empty() {
                 "true".clone_into(&mut written.text);
@@ -409,7 +410,8 @@ impl Reader<'_> {
     }
 }
 
-/// The keys of two files of values, of which the later one takes precedence. Lines are unknown if the files differ.
+/// Merges the keys of two files of values. The later file takes precedence. If the files differ, lines are
+/// set to 0 (unknown).
 fn combined(earlier: Option<Data>, mut later: Data) -> Data {
     let Some(earlier) = earlier else {
         return later;
@@ -428,12 +430,12 @@ fn is_true(value: &Rc<Node>) -> bool {
     value.text() == Some("true")
 }
 
-/// Whether a release is that of ingress-nginx: by the name of its chart, or of its object.
+/// Whether a release is that of ingress-nginx, by the name of its chart or of its object.
 fn is_ours(chart: Option<&str>, key: &ObjectKey) -> bool {
     chart.unwrap_or(&key.name).contains(CHART)
 }
 
-/// Whether values contain those of the chart, by keys that other charts do not have.
+/// Whether values contain those of the chart, recognised by keys that other charts do not have.
 fn is_nested_chart(values: &Node) -> bool {
     let NodeValue::Map(entries) = &values.value else {
         return false;

@@ -53,7 +53,7 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// The place of the object.
+    /// The place of the object in the manifests.
     pub fn place(&self) -> SourcePlace {
         self.place_at(self.line)
     }
@@ -95,7 +95,7 @@ pub struct InputServicePort {
     pub protocol: Option<String>,
 }
 
-/// The data of a ConfigMap or the strings of Helm values, with their lines.
+/// The data of a ConfigMap, or the strings of Helm values, with their lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Data {
     /// Values by key.
@@ -135,7 +135,7 @@ pub struct ControllerArgs {
     pub file: Arc<str>,
 }
 
-/// A field with settings of the controller that is not read.
+/// A field with controller settings that cannot be read.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct UnreadSettings {
     /// Object with the field, such as `HelmRelease ingress-nginx/ingress-nginx`.
@@ -168,9 +168,9 @@ pub struct Manifests {
     pub classes: BTreeMap<String, IngressClass>,
     /// Services.
     pub services: BTreeMap<ObjectKey, InputService>,
-    /// Services by the addresses in EndpointSlices, with the ports of the endpoints.
+    /// Service of each address in EndpointSlices.
     pub endpoint_owners: BTreeMap<String, ObjectKey>,
-    /// Services with an endpoint that is ready.
+    /// Services with at least one ready endpoint.
     pub ready: BTreeSet<ObjectKey>,
     /// ConfigMaps.
     pub config_maps: BTreeMap<ObjectKey, Data>,
@@ -182,7 +182,7 @@ pub struct Manifests {
     pub controllers: Vec<ControllerArgs>,
     /// ConfigMap of Helm values.
     pub helm_config: Option<Data>,
-    /// Settings of the controller in a form that is not read.
+    /// Fields with controller settings that cannot be read.
     pub unread: Vec<UnreadSettings>,
     /// Issuers and ClusterIssuers of cert-manager.
     pub issuers: Vec<OtherObject>,
@@ -194,7 +194,7 @@ pub struct Manifests {
     ingress_places: BTreeMap<ObjectKey, SourcePlace>,
 }
 
-/// What is wrong with a document.
+/// The kind of error in a document.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum InputErrorKind {
     /// The document is not YAML.
@@ -208,7 +208,7 @@ pub enum InputErrorKind {
 /// A document that cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InputError {
-    /// What is wrong.
+    /// The kind of error.
     pub kind: InputErrorKind,
     /// Place of the document.
     pub place: SourcePlace,
@@ -217,7 +217,7 @@ pub struct InputError {
 }
 
 impl InputError {
-    /// An Ingress or IngressClass that cannot be read.
+    /// An error in an Ingress or IngressClass.
     fn of_ingress(place: SourcePlace, message: String) -> Self {
         Self {
             kind: InputErrorKind::InvalidIngress,
@@ -257,7 +257,7 @@ impl Manifests {
         }
     }
 
-    /// Adds an Ingress. Of several with the same name, the first one is kept.
+    /// Adds an Ingress. If several have the same name, the first one is kept.
     fn add_ingress(&mut self, ingress: Ingress) {
         let key = ingress.key.clone();
         if let Some(first) = self.ingress_places.get(&key) {
@@ -278,9 +278,9 @@ impl Manifests {
         self.ingresses.push(ingress);
     }
 
-    /// The Service of an address: its `clusterIP`, or one of its endpoints.
+    /// The Service with an address as `clusterIP` or as one of its endpoints.
     pub(crate) fn service_of_address(&self, address: &str) -> Option<&ObjectKey> {
-        // Host names, which are frequent, need no search.
+        // Host names are frequent and cannot match, so they are excluded first.
         address.parse::<IpAddr>().ok()?;
         let by_ip = |(_, service): &(&ObjectKey, &InputService)| {
             service.cluster_ip.as_deref() == Some(address)
@@ -420,7 +420,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The flags of a workload that runs the controller in one of its containers.
+    /// Adds the flags of a workload if one of its containers runs the controller.
     fn controller(&self, into: &mut Manifests, node: &Rc<Node>, kind: &str, key: &ObjectKey) {
         let containers = ["spec", "template", "spec", "containers"]
             .iter()
@@ -484,7 +484,7 @@ impl Reader<'_> {
     }
 }
 
-/// `--name=value`, `--name value` and `--name` as flags.
+/// Parses arguments `--name=value`, `--name value` and `--name`.
 fn flags(arguments: Vec<Written>) -> BTreeMap<String, Written> {
     let mut flags = BTreeMap::new();
     let mut rest = arguments.into_iter().peekable();
@@ -506,7 +506,7 @@ fn flags(arguments: Vec<Written>) -> BTreeMap<String, Written> {
     flags
 }
 
-/// A flag that is written as `--name=value` or `name=value`.
+/// Parses a flag that is written as `--name=value` or `name=value`.
 pub(crate) fn flag(text: &str) -> (String, Written) {
     let text = text.trim_start_matches('-');
     let (name, value) = text.split_once('=').unwrap_or((text, "true"));
@@ -530,7 +530,7 @@ fn ingress_class(value: &Value) -> IngressClass {
     }
 }
 
-/// Adds the addresses of an EndpointSlice, and whether its Service has an endpoint that is ready.
+/// Records the addresses of an EndpointSlice, and whether its Service has a ready endpoint.
 fn endpoints(into: &mut Manifests, slice: &Value, namespace: &str) {
     let labels = texts(&slice["metadata"]["labels"]);
     if let Some(service) = labels.get("kubernetes.io/service-name") {

@@ -1,4 +1,4 @@
-//! Removal of objects, for callers that follow changes.
+//! Removal of objects, for callers that follow changes in a cluster.
 
 use super::Manifests;
 use crate::objects::ObjectKey;

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use crate::ingress::servers::BackendPort;
 
-/// The parts of a request that the model reads.
+/// The parts of a request that the model uses.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
-    /// Whether it arrived over TLS.
+    /// Whether the request arrived over TLS.
     pub https: bool,
     /// Method.
     pub method: String,
@@ -17,9 +17,9 @@ pub struct ModelRequest {
     pub headers: Vec<(String, String)>,
     /// Address of the client.
     pub client: IpAddr,
-    /// Announced length of the body.
+    /// Length of the body according to `Content-Length`.
     pub body_len: u64,
-    /// Whether the version is HTTP/1.0, which needs no `Host`.
+    /// Whether the version is HTTP/1.0, which does not require `Host`.
     pub http10: bool,
     /// Certificate of the client.
     pub certificate: Option<ModelCertificate>,
@@ -28,7 +28,7 @@ pub struct ModelRequest {
 /// A client certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ModelCertificate {
-    /// Subject, such as `CN=client-a`.
+    /// Subject of the certificate, such as `CN=client-a`.
     pub subject: String,
     /// Whether the certificate chains to the configured CA.
     pub valid: bool,

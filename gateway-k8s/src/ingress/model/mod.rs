@@ -1,11 +1,11 @@
-//! A model of ingress-nginx: its response to a request.
+//! A model of ingress-nginx that determines the response to a request.
 //!
-//! The model follows the phases of nginx: server, location, redirects, guards, backend. It reads only the
-//! head of the request. It is intentionally simple. Tests compare it with recorded responses, and the
-//! translation is compared with it.
+//! The model follows the phases of nginx: server, location, redirects, guards, backend. It uses only the head
+//! of the request and is intentionally simple. Tests compare it with recorded responses, and a proof compares
+//! the translation with it.
 //!
-//! Not modelled: rate limits (they depend on earlier requests), the responses of authentication servers
-//! and backends, retries, compression, and error pages.
+//! Not modelled: rate limits, which depend on earlier requests; the responses of authentication servers and
+//! backends; retries, compression, and error pages.
 
 mod exchange;
 mod placing;
@@ -71,7 +71,7 @@ impl<'a> IngressNginx<'a> {
         Some(&self.servers.ingresses[ingress].ingress.key)
     }
 
-    /// Whether the Service of a request exists. `true` if no Service receives it.
+    /// Whether the Service of a request exists. `true` if the request needs no Service.
     pub fn has_backend(&self, request: &ModelRequest) -> bool {
         let backend = self
             .location_of(request)
@@ -89,13 +89,13 @@ impl<'a> IngressNginx<'a> {
         Some(find_location(server, &uri).0)
     }
 
-    /// Whether the manifests describe a whole cluster, so that an object that they do not contain does not
+    /// Whether the manifests describe a whole cluster. If so, an object that they do not contain does not
     /// exist.
     pub fn is_complete(&self) -> bool {
         !self.manifests.endpoint_owners.is_empty()
     }
 
-    /// Service that receives the requests of a location while its own has no endpoints.
+    /// Service that receives the requests of a location while the location's own Service has no endpoints.
     pub fn fallback_of(&self, location: &Location) -> Option<BackendPort> {
         self.default_backend(location)
     }
@@ -169,7 +169,7 @@ impl<'a> IngressNginx<'a> {
         self.serve(request, server, location, &uri, &name, query)
     }
 
-    /// The location phases: redirects, guards, backend.
+    /// The phases of a location: redirects, guards, backend.
     fn serve(
         &self,
         request: &ModelRequest,
@@ -244,7 +244,7 @@ impl<'a> IngressNginx<'a> {
         }
     }
 
-    /// Body size, source ranges and authentication, in the order of nginx.
+    /// Checks body size, source ranges and authentication, in the order of nginx.
     fn guards(
         &self,
         request: &ModelRequest,
@@ -311,7 +311,7 @@ impl<'a> IngressNginx<'a> {
         users.is_ok_and(|users| users.verify(&credentials).is_ok())
     }
 
-    /// `ssl-redirect` and `force-ssl-redirect`.
+    /// The redirect of `ssl-redirect` and `force-ssl-redirect`.
     fn to_https(
         &self,
         request: &ModelRequest,
@@ -457,8 +457,8 @@ impl<'a> IngressNginx<'a> {
         Some(BackendPort { service, port }).filter(|backend| self.is_alive(backend))
     }
 
-    /// Whether a Service has ready endpoints. Without EndpointSlices in the manifests, every
-    /// Service counts as having some.
+    /// Whether a Service has ready endpoints. If the manifests contain no EndpointSlices, every Service
+    /// counts as ready.
     fn is_alive(&self, port: &BackendPort) -> bool {
         let service = self.manifests.services.get(&port.service);
         let external = service.and_then(|service| service.external_name.as_ref());
@@ -487,7 +487,8 @@ fn host_name(host: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// The location of a path, and whether the path lacks only the final slash of a location.
+/// The location of a path. Also returns whether only the final slash is missing for the path to match a
+/// location.
 pub(crate) fn find_location<'s>(server: &'s Server, uri: &str) -> (&'s Location, bool) {
     let locations = &server.locations;
     let fallback = &locations[locations.len() - 1];
@@ -535,7 +536,7 @@ fn in_range(client: IpAddr, settings: &IngressSettings) -> bool {
     !has(&settings.deny) && (settings.allow.is_empty() || has(&settings.allow))
 }
 
-/// Whether an OPTIONS request has an allowed origin. With `*`, every origin is allowed.
+/// Whether a request has method OPTIONS and an allowed origin. With `*`, every origin is allowed.
 fn is_preflight(cors: &CorsSettings, request: &ModelRequest) -> bool {
     if cors.origins.iter().any(|origin| origin == "*") {
         return true;
@@ -555,7 +556,7 @@ fn is_preflight(cors: &CorsSettings, request: &ModelRequest) -> bool {
         })
 }
 
-/// Whether the canary receives the request. `None`: it depends on the weight of the canary.
+/// Whether the canary receives the request. `None`: the weight of the canary determines it.
 fn takes(backend: &CanaryBackend, request: &ModelRequest) -> Option<bool> {
     let canary = &backend.canary;
     let by_weight = match canary.weight {

@@ -1,11 +1,11 @@
-//! Which host a logged request belonged to: the inverse of the model.
+//! The hosts of a logged request. This is the inverse of the model.
 
 use super::{IngressNginx, find_location, host_name, uri};
 use crate::ingress::proof::host_samples;
 
 impl IngressNginx<'_> {
-    /// Hosts whose location for `target` has the backend `upstream`, the `$proxy_upstream_name` of
-    /// ingress-nginx: `namespace-service-port`. A wildcard is represented by one of its names.
+    /// Hosts whose location for `target` has the backend `upstream`. The format of `upstream` is that of
+    /// `$proxy_upstream_name`: `namespace-service-port`. For a wildcard, one matching name is returned.
     pub fn hosts_of(&self, upstream: &str, target: &str) -> Vec<String> {
         let path = target.split('?').next().unwrap_or_default();
         let Some(uri) = uri::normalise(path) else {

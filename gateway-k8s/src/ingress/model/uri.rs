@@ -1,6 +1,6 @@
-//! Paths as nginx normalises and rewrites them.
+//! Normalisation and rewriting of paths, as in nginx.
 
-/// The authority of a target in absolute form, and its path and query.
+/// Splits a target into the authority, if it has absolute form, and the path and query.
 pub(super) fn split_target(target: &str) -> (Option<&str>, &str) {
     let rest = target
         .strip_prefix("http://")

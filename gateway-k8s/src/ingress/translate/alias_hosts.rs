@@ -1,7 +1,7 @@
 //! Names of `server-alias` on hosts that redirect to HTTPS.
 //!
-//! ingress-nginx redirects a request only if its own name has a certificate. The names of a host that are redirected, and
-//! those that are not, become separate routes.
+//! ingress-nginx redirects a request only if its host name has a certificate. Therefore the redirected names
+//! of a host and its other names become separate routes.
 
 use super::{ANSWER, Translator};
 use crate::ingress::aliases;
@@ -9,15 +9,14 @@ use crate::ingress::servers::Server;
 use crate::ingress::verdict::Finding;
 
 impl Translator<'_> {
-    /// Separates the aliases of a host that ingress-nginx redirects although it does not redirect the host, or the
-    /// reverse: removes them from `server`, and returns a host with these aliases. `None`: all aliases behave like the
-    /// host.
+    /// Separates the aliases whose redirect to HTTPS differs from that of the host. Removes these aliases
+    /// from `server`, and returns a host with them. `None`: all aliases behave like the host.
     pub(super) fn aliases_apart(&mut self, server: &mut Server) -> Option<Server> {
         let depends = server.locations.iter().any(|location| {
             let settings = self.servers.settings(location);
             settings.is_some_and(|one| one.ssl_redirect && !one.force_ssl_redirect)
         });
-        // These hosts have a listener of their own, which has one name.
+        // These hosts have their own listener, which serves one name only.
         let has_listener = server.client_cert.is_some() || server.passthrough.is_some();
         if !depends || has_listener || server.refused {
             return None;
@@ -28,7 +27,7 @@ impl Translator<'_> {
         };
         let (mut apart, kept): (Vec<String>, Vec<String>) =
             server.aliases.iter().cloned().partition(differs);
-        // Routes are named after the first.
+        // Routes are named after the first alias, so wildcards come last.
         apart.sort_by_key(|name| name.starts_with('*'));
         let first = (!apart.is_empty()).then(|| apart.remove(0))?;
         server.aliases = kept;
@@ -43,8 +42,8 @@ impl Translator<'_> {
         })
     }
 
-    /// Replaces the verdicts on `server-alias` where the redirects of names are not those of ingress-nginx, or are not
-    /// known to be.
+    /// Replaces the verdicts on `server-alias` if the redirects of an alias differ from those of
+    /// ingress-nginx, or are unknown.
     pub(super) fn alias_verdicts(&mut self, servers: &[Server]) {
         for server in servers {
             let redirects = server.locations.iter().any(|location| {

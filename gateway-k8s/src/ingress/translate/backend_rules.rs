@@ -1,4 +1,4 @@
-//! Rules that lead to a backend, with their filters.
+//! Rules that forward to a backend, with their filters.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::ingress::settings::{ClientCert, IngressSettings};
 use crate::ingress::value::{UrlParts, duration};
 
 impl Translator<'_> {
-    /// The rules that lead to the backend of a location.
+    /// The rules that forward to the backend of a location.
     pub(super) fn backend_rules(
         &mut self,
         server: &Server,
@@ -32,7 +32,7 @@ impl Translator<'_> {
             backend: Default::default(),
             ..(**settings).clone()
         };
-        // The protocol of the Ingress does not apply to the default backend of a host.
+        // The default backend of a host does not have the protocol of the Ingress.
         let of = if location.catch_all { &plain } else { settings };
         if self.is_grpc(server, location, settings) {
             let main = self.backend_ref(backend, ingress, &plain, comments);
@@ -69,7 +69,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Filters of a rule that leads to a backend.
+    /// Filters of a rule that forwards to a backend.
     fn filters(
         &mut self,
         server: &Server,
@@ -114,7 +114,7 @@ impl Translator<'_> {
             Some(json!({"name": name, "value": value}))
         }));
         if settings.backend.vhost.is_some() {
-            // The gateway adds this field when it rewrites the host.
+            // The gateway adds this field when it rewrites the host; ingress-nginx does not.
             removed.push("X-Forwarded-Host".to_owned());
         }
         removed.extend(certificate.iter().map(|(name, _)| (*name).to_owned()));
@@ -126,7 +126,8 @@ impl Translator<'_> {
         Some(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": edits}))
     }
 
-    /// The rewrite of host and path, and the reference to the rewrite of the path by a regular expression.
+    /// The filters that rewrite host and path: a URLRewrite, and a reference to an HTTPRouteFilter if the
+    /// path is rewritten by a regular expression.
     fn rewrite_filters(
         &mut self,
         server: &Server,
@@ -188,8 +189,8 @@ impl Translator<'_> {
     }
 }
 
-/// Header fields about the client certificate, with the values that the backend receives. The client's own fields are
-/// removed.
+/// Header fields about the client certificate, with the values that the backend receives. The client's own
+/// fields with these names are removed.
 fn client_certificate_fields(client: &ClientCert) -> Vec<(&'static str, Option<&'static str>)> {
     let whole = client
         .passes_certificate
@@ -201,7 +202,8 @@ fn client_certificate_fields(client: &ClientCert) -> Vec<(&'static str, Option<&
     ]
 }
 
-/// References to the Service of a path, and to the one that replaces it while it has no endpoints.
+/// References to the Service of a path, and to the Service that receives its requests while it has no
+/// endpoints.
 struct MainBackend {
     main: Value,
     fallback: Option<Value>,
@@ -214,7 +216,8 @@ impl MainBackend {
     }
 }
 
-/// The rules of a location with a canary: those that a header field or a cookie selects, then the weights.
+/// The rules of a location with a canary: rules for requests that a header field or a cookie selects, then a
+/// rule with weights.
 fn canary_rules(
     canary: &CanaryBackend,
     main: &MainBackend,
@@ -245,7 +248,7 @@ fn canary_rules(
     rules
 }
 
-/// `sessionPersistence` of a rule, for sessions that stay when endpoints are added.
+/// `sessionPersistence` of a rule, for sessions that keep their endpoint when others are added.
 fn session_persistence(location: &Location, settings: &IngressSettings) -> Option<Value> {
     let affinity = settings.affinity.as_ref()?;
     if !affinity.persistent || location.catch_all {

@@ -1,4 +1,4 @@
-//! Backends of rules: ports of Services, and Backends where a Service cannot express the setting.
+//! Backends of rules: ports of Services, and Backends if a Service cannot express a setting.
 
 use std::collections::BTreeSet;
 
@@ -82,7 +82,7 @@ impl Translator<'_> {
         reference
     }
 
-    /// A BackendTLSPolicy for the Service.
+    /// Writes a BackendTLSPolicy for the Service.
     fn verified_backend(
         &mut self,
         service: &ObjectKey,
@@ -95,7 +95,7 @@ impl Translator<'_> {
             .server_name
             .clone()
             .unwrap_or_else(|| format!("{}.{}.{CLUSTER}", service.name, service.namespace));
-        // A BackendTLSPolicy refers only to objects of its own namespace.
+        // A BackendTLSPolicy can refer only to objects of its own namespace.
         let spec = json!({
             "targetRefs": [{"group": "", "kind": "Service", "name": service.name}],
             "validation": {
@@ -140,7 +140,7 @@ impl Translator<'_> {
         80
     }
 
-    /// The Service or Backend of a URL, for policies of `namespace`.
+    /// A reference to the Service or Backend of a URL, for policies of `namespace`.
     pub(crate) fn url_backend(
         &mut self,
         url: &crate::ingress::value::UrlParts,
@@ -172,10 +172,10 @@ impl Translator<'_> {
         json!({"group": ENVOY, "kind": "Backend", "name": key.name})
     }
 
-    /// The Service of a host name of the cluster or of an address, and its port.
+    /// The Service and port of a host name in the cluster, or of an address.
     fn service_of_host(&self, host: &str, port: u16) -> Option<(ObjectKey, u16)> {
         if let Some(key) = self.manifests.service_of_address(host) {
-            // An endpoint's port differs from its Service's port.
+            // The port of an endpoint may differ from the port of its Service.
             let ports = &self.manifests.services.get(key)?.ports;
             let same = ports.iter().find(|known| known.port == port);
             return Some((key.clone(), same.or_else(|| ports.first())?.port));

@@ -1,13 +1,14 @@
-//! Which Ingresses belong to the controller.
+//! Selects the Ingresses that belong to the controller.
 
 use crate::ingress::controller::ControllerConfig;
 use crate::ingress::input::{Ingress, Manifests};
 use crate::ingress::verdict::Finding;
 
-/// Annotation with the class, which `spec.ingressClassName` replaces.
+/// Annotation with the class. `spec.ingressClassName` takes precedence.
 const ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// Whether an Ingress belongs to the controller, or to the only class that is served. The finding is why not.
+/// Returns `Ok` if an Ingress belongs to the controller, or to the only class that is served; otherwise the
+/// reason.
 pub(super) fn select(
     ingress: &Ingress,
     manifests: &Manifests,
@@ -68,7 +69,7 @@ fn of_class(
     }
 }
 
-/// An Ingress without a class.
+/// Whether an Ingress without a class is served.
 fn without_class(of_default: bool, config: &ControllerConfig) -> Result<(), Finding> {
     if of_default || config.is_set("watch-ingress-without-class") {
         return Ok(());
@@ -77,7 +78,7 @@ fn without_class(of_default: bool, config: &ControllerConfig) -> Result<(), Find
     Err(Finding::decision(text, &[]))
 }
 
-/// An Ingress of another class, which may be that of another controller of ingress-nginx.
+/// The finding for an Ingress of another class, which may belong to another controller of ingress-nginx.
 fn other_class(
     ingress: &Ingress,
     name: &str,
@@ -115,7 +116,7 @@ mod tests {
     use crate::ingress::verdict::MigrationOutcome;
     use crate::ingress::{MigrateOptions, Migration, translate};
 
-    /// Classes of two controllers of ingress-nginx, two of the first one, and one of Traefik.
+    /// Classes of two controllers of ingress-nginx, of which the first has two, and one of Traefik.
     const CLASSES: &str = "
 {apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: nginx}, spec: {controller: k8s.io/ingress-nginx}}
 ---
@@ -126,7 +127,7 @@ mod tests {
 {apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: traefik}, spec: {controller: traefik.io/ingress-controller}}
 ";
 
-    /// One Ingress for each class, named after it, and two with annotations.
+    /// One Ingress for each class, named after the class, and two with annotations.
     fn migration(classes: &str, only: Option<&str>, flags: &[&str]) -> Migration {
         let mut manifests = Manifests::default();
         manifests.add("classes.yaml", classes);

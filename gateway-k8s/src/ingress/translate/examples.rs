@@ -39,7 +39,7 @@ impl Address {
 }
 
 impl Translator<'_> {
-    /// Adds an example to each verdict of a difference that one request shows.
+    /// Adds an example to each verdict whose difference shows in a single request.
     pub(super) fn add_examples(&mut self) {
         let code = self.config.redirect_code();
         let ingresses = self.servers.ingresses.iter();
@@ -74,7 +74,7 @@ fn example(verdict: &MigrationVerdict, address: &Address, code: u64) -> Option<E
         })
 }
 
-/// A `GET` of `url`, `with` what is special about it, and both responses.
+/// A `GET` request of `url` with the property `with`, and both responses.
 fn get(url: String, with: &str, nginx: String, gateway: String) -> ExampleExchange {
     ExampleExchange {
         method: "GET".to_owned(),
@@ -85,7 +85,7 @@ fn get(url: String, with: &str, nginx: String, gateway: String) -> ExampleExchan
     }
 }
 
-/// Settings whose difference shows in a redirect. `code` is the status of redirects to HTTPS.
+/// Example for a setting whose difference shows in a redirect. `code` is the status of redirects to HTTPS.
 fn redirect_example(
     name: &str,
     verdict: &MigrationVerdict,
@@ -135,7 +135,7 @@ fn redirect_example(
     })
 }
 
-/// Settings that are translated, and whose difference shows in another response.
+/// Example for a translated setting whose difference shows in another response.
 fn response_example(
     name: &str,
     verdict: &MigrationVerdict,
@@ -160,7 +160,7 @@ fn response_example(
     })
 }
 
-/// Settings that are not translated.
+/// Example for a setting that is not translated.
 fn impossible_example(
     name: &str,
     verdict: &MigrationVerdict,

@@ -1,7 +1,7 @@
 //! `default-backend`: the Service that receives requests while the Service of a path has no endpoints.
 //!
-//! The rule of the path gets a second backendRef: a Backend with `fallback: true`. Only its requests have the header
-//! fields with which ingress-nginx describes the missing backend.
+//! The rule of the path gets a second backendRef: a Backend with `fallback: true`. Only requests to this
+//! Backend have the header fields with which ingress-nginx describes the missing backend.
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,8 @@ impl Translator<'_> {
         Some(json!({"group": ENVOY, "kind": "Backend", "name": key.name, "filters": [filter]}))
     }
 
-    /// The share of a canary is decided before the endpoints are counted.
+    /// Reports a difference of canaries by weight: the gateway uses the fallback only while neither Service
+    /// has ready endpoints.
     fn canary_without_fallback(&mut self, location: &Location, source: &LocationSource) {
         let weight = location.canary.as_ref().map(|canary| {
             let canary = &canary.canary;

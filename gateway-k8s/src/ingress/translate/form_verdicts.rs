@@ -1,4 +1,5 @@
-//! Verdicts that depend on the form that the paths of a host take, which is known only when its routes are written.
+//! Verdicts that depend on the type of path matches on a host. The type is known only when the routes are
+//! written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,22 +9,22 @@ use crate::ingress::servers::{BackendPort, Server};
 use crate::ingress::settings::{BackendProtocol, IngressSettings};
 use crate::ingress::verdict::{Aspect, Finding};
 
-/// Hosts of an Ingress by the form of their paths.
+/// Hosts of an Ingress by the type of their path matches.
 #[derive(Clone, Debug, Default)]
 struct Forms {
     prefixes: BTreeSet<String>,
     patterns: BTreeSet<String>,
     /// Whether some path differs from the target of its rewrite.
     rewrites: bool,
-    /// Whether a GRPCRoute leads to the Service of all paths.
+    /// Whether a GRPCRoute forwards all paths to the Service.
     grpc_route: bool,
     /// Whether a Backend for gRPC is written.
     grpc_backend: bool,
 }
 
 impl Translator<'_> {
-    /// Replaces the verdicts on `use-regex`, `rewrite-target`, `backend-protocol: GRPC` and `affinity` by those that
-    /// fit `servers` as they are written.
+    /// Replaces the verdicts on `use-regex`, `rewrite-target`, `backend-protocol: GRPC` and `affinity` by
+    /// verdicts on `servers` as they are written.
     pub(super) fn form_verdicts(&mut self, servers: &[Server]) {
         for (ingress, forms) in self.forms(servers) {
             let settings = self.servers.ingresses[ingress].settings.clone();
@@ -107,7 +108,8 @@ impl Translator<'_> {
         }
     }
 
-    /// In ingress-nginx, sessions belong to a Service; here they belong to the routes of an Ingress.
+    /// Extends the verdicts on `affinity`. In ingress-nginx, sessions belong to a Service; here they belong
+    /// to the routes of an Ingress.
     fn affinity_verdicts(&mut self, servers: &[Server]) {
         let mut users: BTreeMap<&BackendPort, BTreeSet<usize>> = BTreeMap::new();
         for location in servers.iter().flat_map(|server| &server.locations) {
@@ -148,7 +150,7 @@ impl Translator<'_> {
         ingress.annotations.contains_key(&name)
     }
 
-    /// Adds to the text of the verdict on an annotation.
+    /// Appends `more` to the text of the verdict on an annotation.
     pub(super) fn extend_verdict(&mut self, ingress: usize, annotation: &str, more: &str) {
         if let Some(at) = self.annotation_verdict(ingress, annotation) {
             self.verdicts[at].text.push_str(more);
@@ -156,7 +158,7 @@ impl Translator<'_> {
     }
 }
 
-/// Hosts in prose.
+/// A list of hosts for the text of a verdict.
 fn hosts(names: &BTreeSet<String>) -> String {
     let names: Vec<String> = names
         .iter()

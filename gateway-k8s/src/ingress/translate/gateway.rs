@@ -26,10 +26,10 @@ fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Header field that reports to the backend that the client has a valid certificate. A client's own is never forwarded if
-/// a host verifies certificates.
+/// Header field that reports to the backend that the client has a valid certificate. If a host verifies
+/// certificates, clients cannot set the field.
 const CLIENT_VERIFY: &str = "ssl-client-verify";
-/// Secret with the certificate that clients without a known server name receive.
+/// Secret with the certificate for clients without a known server name.
 const DEFAULT_CERTIFICATE: &str = "default-certificate";
 
 /// The target of a ClientTrafficPolicy.
@@ -40,7 +40,7 @@ struct ListenerTarget {
 }
 
 impl Translator<'_> {
-    /// The certificates of the shared HTTPS listener.
+    /// Collects the certificates of the shared HTTPS listener.
     pub(crate) fn collect_certificates(&mut self) {
         let default = self.config.flag("default-ssl-certificate");
         let default = default.map(|text| crate::ingress::controller::object_key(text, "default"));
@@ -51,7 +51,8 @@ impl Translator<'_> {
             key
         });
         let mut known = HashSet::from([first.clone()]);
-        // Copies of a certificate in several namespaces, such as one for a wildcard, are one certificate.
+        // Several namespaces may have copies of one certificate, such as that of a wildcard. Only one copy is
+        // used.
         let mut contents: HashSet<&[u8]> = self.certificate_of(&first).into_iter().collect();
         let mut others = Vec::new();
         let own: BTreeSet<&str> = self
@@ -242,7 +243,7 @@ impl Translator<'_> {
         if verifies && client_cert.is_none_or(|client| client.optional) {
             spec["headers"]["earlyRequestHeaders"]["remove"] = json!([CLIENT_VERIFY]);
         }
-        // nginx compares decoded paths: `/admin%2Fx` must not escape the rules of `/admin`.
+        // nginx compares decoded paths, so `/admin%2Fx` must match the rules of `/admin`.
         spec["path"] = json!({"escapedSlashesAction": "UnescapeAndForward"});
         if let Some(versions) = self
             .config
@@ -274,7 +275,7 @@ impl Translator<'_> {
             tls.insert("clientValidation".to_owned(), validation);
             spec["tls"] = Value::Object(tls);
             if !client.optional {
-                // The handshake rejects other clients.
+                // The handshake rejects clients without a valid certificate, so all requests have one.
                 let verified = json!({"name": CLIENT_VERIFY, "value": "SUCCESS"});
                 let set = spec["headers"]["earlyRequestHeaders"]["set"].as_array_mut();
                 set.into_iter().for_each(|set| set.push(verified.clone()));
@@ -319,12 +320,13 @@ impl Translator<'_> {
             false => "%REQ(:AUTHORITY)%",
         };
         if !config.replaces_forwarded_for() {
-            // A client address from a header field is not known yet: the routes set the field.
+            // If a header field determines the client address, it is unknown at this point, and the routes
+            // set the field.
             set.push(json!({"name": "X-Real-IP", "value": client}));
         }
         set.push(json!({"name": "X-Forwarded-Host", "value": host}));
         if config.bool("enable-real-ip", false) && !trusts {
-            // The address of the client is trusted, the scheme is not.
+            // The client address of the proxy is trusted; its scheme is not.
             set.push(json!({"name": "X-Forwarded-Proto", "value": scheme}));
         }
         let early = json!({"set": set});

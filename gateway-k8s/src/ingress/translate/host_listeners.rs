@@ -1,8 +1,9 @@
 //! Listeners of single hosts, and the ListenerSets that contain them.
 //!
-//! A host with client certificates or with TLS passthrough has its own listener. If there are more certificates than one
-//! listener may have, each host with its own certificate has one, too. The Gateway contains these listeners unless there
-//! are more than a Gateway may have; then ListenerSets of its namespace do.
+//! A host with client certificates or with TLS passthrough has its own listener. If there are more
+//! certificates than one listener permits, each host with its own certificate also has its own listener. The
+//! Gateway contains these listeners, unless they exceed the limit of a Gateway; then ListenerSets in its
+//! namespace contain them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,7 +24,7 @@ pub(super) const MAX_CERTIFICATES: usize = 64;
 pub(super) struct HostListeners {
     /// Names of HTTPS listeners with certificates of the host, by host.
     https: BTreeMap<String, String>,
-    /// ListenerSets by the name of the listener. The other listeners are those of the Gateway.
+    /// ListenerSet by name of the listener. Listeners without an entry belong to the Gateway.
     sets: HashMap<String, ObjectKey>,
 }
 
@@ -40,7 +41,8 @@ impl HostListeners {
         }
     }
 
-    /// The listener with the certificates of a host. A wildcard has those of the names below it.
+    /// The listener with the certificates of a host. A wildcard's listener has the certificates of the names
+    /// below it.
     pub(super) fn of_host(&self, host: &str) -> Option<&str> {
         let parent = || {
             let (_, parent) = host.split_once('.')?;
@@ -49,7 +51,8 @@ impl HostListeners {
         self.https.get(host).or_else(parent).map(String::as_str)
     }
 
-    /// Listeners of the Gateway for certificates of single hosts, and the ListenerSets of all others.
+    /// Listeners of the Gateway for certificates of single hosts, and the ListenerSets with the other
+    /// listeners.
     pub(super) fn certificate_targets(&self) -> (Vec<String>, BTreeSet<ObjectKey>) {
         let mut listeners = Vec::new();
         let mut sets = BTreeSet::new();
@@ -67,7 +70,7 @@ impl HostListeners {
         self.https.iter()
     }
 
-    /// Whether some listeners are those of ListenerSets.
+    /// Whether some listeners belong to ListenerSets.
     pub(super) fn has_sets(&self) -> bool {
         !self.sets.is_empty()
     }
@@ -79,8 +82,8 @@ impl HostListeners {
 }
 
 impl Translator<'_> {
-    /// Decides which hosts have a listener of their own, and where it is. `first` is the default certificate, `others`
-    /// are all others. Returns the certificates of the shared listener.
+    /// Determines which hosts have their own listener, and which object contains it. `first` is the default
+    /// certificate, `others` are all others. Returns the certificates of the shared listener.
     pub(super) fn place_host_listeners(
         &mut self,
         first: ObjectKey,
@@ -121,8 +124,9 @@ impl Translator<'_> {
         kept
     }
 
-    /// Certificates that stay on the shared listener if there are too many: those of wildcards and of several hosts, so
-    /// that a client can use a connection for all of its names. Fewer of them if even these are too many.
+    /// Certificates that stay on the shared listener if there are too many. These are the certificates of
+    /// wildcards and of several hosts, because a client can use one connection for all names of a
+    /// certificate. If these are also too many, only those of wildcards, or else none.
     fn certificates_of_several_names(&self) -> BTreeSet<ObjectKey> {
         let mut wildcards = BTreeSet::new();
         let mut uses: BTreeMap<&ObjectKey, usize> = BTreeMap::new();
@@ -229,7 +233,7 @@ impl Translator<'_> {
             .collect()
     }
 
-    /// Moves the listeners of ListenerSets out of those of the Gateway, and writes the ListenerSets.
+    /// Writes the ListenerSets with their listeners. Returns the listeners of the Gateway.
     pub(super) fn write_listener_sets(&mut self, listeners: Vec<Value>) -> Vec<Value> {
         let mut sets: BTreeMap<ObjectKey, Vec<Value>> = BTreeMap::new();
         let mut kept = Vec::new();
@@ -242,7 +246,7 @@ impl Translator<'_> {
         }
         let gateway = self.options.gateway.name.clone();
         let why = BTreeSet::from([
-            "Listeners of single hosts, of which a Gateway may have 64 at most".to_owned(),
+            "Listeners of single hosts, because a Gateway may have at most 64 listeners".to_owned(),
         ]);
         for (key, listeners) in sets {
             let parent = json!({

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::ingress::servers::Servers;
 
-/// Largest number of characters of a slug. The rest of an object name is shorter than the other 53 that Kubernetes
-/// permits.
+/// Maximum number of characters of a slug. The name of an object has at most 253 characters in Kubernetes;
+/// the rest of the name needs less than the other 53.
 const MAX_LENGTH: usize = 200;
 
-/// The part of object names for each host of a translation. No two hosts have the same one, because they would share a
-/// listener and its policy.
+/// The part of object names for each host of a translation. Each host has a different one, because hosts with
+/// equal names would share a listener and its policy.
 #[derive(Debug, Default)]
 pub(super) struct HostSlugs {
     /// Slugs with a number, by host.
@@ -26,7 +26,7 @@ impl HostSlugs {
         Self::new(names.chain(servers.certificates.keys()))
     }
 
-    /// Slugs of `hosts`. Of hosts that differ in punctuation only, all but the first in alphabetical order have a
+    /// Slugs of `hosts`. If hosts differ only in punctuation, all but the first in alphabetical order have a
     /// number.
     fn new<'h>(hosts: impl Iterator<Item = &'h String>) -> Self {
         let hosts: BTreeSet<&str> = hosts.map(String::as_str).collect();
@@ -54,7 +54,7 @@ impl HostSlugs {
     }
 }
 
-/// A host with hyphens in place of punctuation. `default` for the empty host.
+/// A host with hyphens instead of punctuation; `default` for the empty host.
 fn slug(host: &str) -> String {
     let host = match host.strip_prefix("*.") {
         Some(rest) => format!("wildcard-{rest}"),

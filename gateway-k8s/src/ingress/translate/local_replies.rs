@@ -12,7 +12,7 @@ use super::Translator;
 use super::backends::ENVOY;
 use super::routes::{Listeners, TranslatedRule};
 
-/// Where a redirect leads.
+/// The target of a redirect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RedirectAddress<'a> {
     /// An absolute address.
@@ -54,7 +54,7 @@ impl TranslatedRule {
 }
 
 impl Translator<'_> {
-    /// A filter that returns `status` without content.
+    /// A reference to a filter that returns `status` without content.
     pub(super) fn status_filter(
         &mut self,
         namespace: &str,
@@ -65,8 +65,8 @@ impl Translator<'_> {
         self.route_filter(namespace, &format!("status-{status}"), spec, comments)
     }
 
-    /// Rules that redirect on both listeners, each with its listeners. An absolute address needs
-    /// only one rule.
+    /// Rules that redirect, each with the listeners to which it applies. The rules of HTTP and HTTPS differ
+    /// unless the address is absolute.
     pub(super) fn redirect_rules(
         &mut self,
         namespace: &str,
@@ -94,7 +94,7 @@ impl Translator<'_> {
         rules
     }
 
-    /// An HTTPRouteFilter of `namespace`, and the reference to it. Equal ones are written once.
+    /// A reference to an HTTPRouteFilter of `namespace`. Equal filters are written once.
     pub(super) fn route_filter(
         &mut self,
         namespace: &str,

@@ -25,7 +25,7 @@ pub(super) struct LocationSource {
     /// Index of the Ingress.
     pub(super) ingress: usize,
     pub(super) key: ObjectKey,
-    /// Its settings, as they apply to the host.
+    /// The settings of the Ingress, as they apply to the host.
     pub(super) settings: Arc<IngressSettings>,
     pub(super) comments: BTreeSet<String>,
 }
@@ -50,7 +50,8 @@ pub(super) struct RouteDraft {
     pub(super) policies: RoutePolicies,
     /// Name of the first Ingress.
     pub(super) ingress: String,
-    /// The rules of each location, which stay together: of rules with equal matches, the first one applies.
+    /// The rules of each location. They stay together, because the first of several rules with equal matches
+    /// applies.
     pub(super) groups: Vec<Vec<TranslatedRule>>,
     pub(super) comments: BTreeSet<String>,
 }
@@ -91,7 +92,7 @@ impl Translator<'_> {
             draft.add(Listeners::Both, vec![rule]);
             return;
         }
-        // Redirects of nginx precede its guards, so these rules have no policies.
+        // In nginx, redirects precede guards, so these rules have no policies.
         if self.location_redirects(server, location, &source, &mut draft) {
             return;
         }
@@ -103,8 +104,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Adds the redirects of `app-root`, `permanent-redirect` and `temporal-redirect`. Returns whether the location
-    /// only redirects.
+    /// Adds the redirects of `app-root`, `permanent-redirect` and `temporal-redirect`. Returns whether the
+    /// location only redirects.
     fn location_redirects(
         &mut self,
         server: &Server,
@@ -149,7 +150,7 @@ impl Translator<'_> {
         redirect.is_some()
     }
 
-    /// Adds the rules that lead to the backend, with the policies that guard it.
+    /// Adds the rules that forward to the backend, with the policies that guard it.
     fn guarded_rules(
         &mut self,
         server: &Server,
@@ -165,14 +166,14 @@ impl Translator<'_> {
             own_backend: !location.catch_all,
             https_only: redirects,
         };
-        // A denied path returns 500 before any policy applies.
+        // A denied path needs no policies, because its rule always returns an error.
         let policies = match settings.denied {
             Some(_) => RoutePolicies::default(),
             None => self.policies(source, scope, &location.path),
         };
         let rules = match &location.backend {
             Some(backend) => self.backend_rules(server, location, backend, source),
-            // The guards of the host's oldest Ingress apply before the 404.
+            // The guards of the host's oldest Ingress apply before the rule returns 404.
             None => {
                 let status = settings.denied_status().unwrap_or(404);
                 let filter = self.status_filter(&source.key.namespace, status, &source.comments);
@@ -192,7 +193,7 @@ impl Translator<'_> {
         draft.add_with(listeners, kind, policies, rules);
     }
 
-    /// Locations of `server-snippet`, which precede the redirect to HTTPS and have no policies.
+    /// Adds the locations of `server-snippet`, which precede the redirect to HTTPS and have no policies.
     pub(super) fn snippet_locations(&mut self, server: &Server, drafts: &mut Vec<RouteDraft>) {
         let mut ingresses: Vec<usize> = server.locations.iter().filter_map(|l| l.ingress).collect();
         ingresses.sort_unstable();
@@ -233,7 +234,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The controller's default backend, for requests to hosts without rules.
+    /// Adds the controller's default backend, for requests to hosts without rules.
     fn fallback(&mut self, location: &Location, drafts: &mut Vec<RouteDraft>) {
         let Some(backend) = &location.backend else {
             return;
@@ -283,7 +284,7 @@ impl Translator<'_> {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default().trim().to_owned();
             let text = format!(
-                "path `{}` is no regular expression of Gateway API ({reason}): its requests receive 500. Write it without look-around and back-references",
+                "path `{}` is not a regular expression of Gateway API ({reason}): its requests receive 500. Write it without look-around and back-references",
                 location.path
             );
             self.field_of(ingress, "spec.rules", Finding::impossible(text, ANSWER));
@@ -306,7 +307,7 @@ impl Translator<'_> {
         open.iter().any(|prefix| path.starts_with(prefix.as_str()))
     }
 
-    /// Whether the host serves only gRPC below `/`, as a GRPCRoute does.
+    /// Whether the host serves only gRPC on the path `/`, so that a GRPCRoute can replace the rule.
     pub(super) fn is_grpc(
         &self,
         server: &Server,
@@ -323,7 +324,7 @@ impl Translator<'_> {
     }
 }
 
-/// The redirect of nginx to a location whose path ends with a slash, from the path without it.
+/// The redirect from a path without the final slash to the location with it, as in nginx.
 fn slash_redirect(server: &Server, location: &Location) -> Option<TranslatedRule> {
     let bare = location.path.strip_suffix('/')?;
     let has_own = server.locations.iter().any(|other| other.path == bare);
@@ -338,7 +339,7 @@ fn slash_redirect(server: &Server, location: &Location) -> Option<TranslatedRule
     Some(TranslatedRule::redirect(exact, redirect))
 }
 
-/// Whether settings affect requests that no backend receives.
+/// Whether settings affect even requests that reach no backend.
 fn is_guarded(settings: &IngressSettings) -> bool {
     settings.basic_auth.is_some()
         || settings.external_auth.is_some()

@@ -17,8 +17,8 @@ pub(crate) fn path_match(location: &Location, regex: bool) -> Value {
     json!({"type": kind, "value": encoded(&location.path)})
 }
 
-/// A path in which characters are percent-encoded that are not allowed in a match. They are also encoded in requests:
-/// only unreserved characters are decoded before paths are matched.
+/// Percent-encodes the characters of a path that are not allowed in a match. Requests contain these
+/// characters in the same form, because only unreserved characters are decoded before paths are matched.
 fn encoded(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut text = String::with_capacity(path.len());
@@ -36,7 +36,8 @@ fn encoded(path: &str) -> String {
     text
 }
 
-/// A path of a host with regular expressions: it matches at the start, without regard to case.
+/// The regular expression for a path of a host with regular expressions. It matches at the start of the path,
+/// without regard to case.
 pub(crate) fn pattern(path: &str) -> String {
     let path = path.strip_prefix('^').unwrap_or(path);
     match path.strip_suffix('$') {
@@ -51,8 +52,8 @@ fn is_open(path: &str) -> bool {
     path.ends_with(".*") && !path.ends_with("\\.*") || path.ends_with("(.*)")
 }
 
-/// The pattern and the substitution of a rewrite: `$1` becomes `\1`, and a group that the path
-/// lacks is removed.
+/// The pattern and the substitution of a rewrite. `$1` becomes `\1`; a reference to a group that the path
+/// does not have is removed.
 pub(crate) fn rewrite(path: &str, target: &str) -> (String, String) {
     let groups = regex::Regex::new(path).map_or(0, |regex| regex.captures_len() - 1);
     let mut substitution = String::new();
@@ -79,7 +80,7 @@ pub(crate) fn rewrite(path: &str, target: &str) -> (String, String) {
     (format!("(?i)^{path}{end}"), substitution)
 }
 
-/// The receiver of the requests of a match.
+/// The backend that receives the requests of a match.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Taker {
     Main,

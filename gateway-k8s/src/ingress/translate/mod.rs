@@ -53,8 +53,8 @@ pub struct MigrateOptions {
     pub class: String,
     /// Flags of the controller that the manifests do not contain, as `name=value`.
     pub flags: Vec<String>,
-    /// Name of the only class whose Ingresses are translated. `None`: those that the controller selects, by the
-    /// controller of their class.
+    /// Name of the only class whose Ingresses are translated. `None`: the classes that the controller selects
+    /// by their `spec.controller`.
     pub only_class: Option<String>,
 }
 
@@ -76,12 +76,13 @@ pub struct Migration {
     pub objects: OutputObjects,
     /// The verdict on each setting, by object and name.
     pub verdicts: Vec<MigrationVerdict>,
-    /// Name of the class of Ingresses that the controller serves by its name.
+    /// Name of the IngressClass that the controller serves even without an IngressClass object.
     pub class: String,
     /// The translated Ingresses: those of the class.
     pub served: BTreeSet<ObjectKey>,
-    /// Secret of the self-signed certificate for clients without a known server name. The caller creates it, because
-    /// its content does not follow from the manifests. `None`: `default-ssl-certificate` names a certificate.
+    /// Secret of the self-signed certificate for clients without a known server name. The caller creates the
+    /// certificate, because the manifests do not contain it. `None`: `default-ssl-certificate` names a
+    /// certificate.
     pub default_certificate: Option<ObjectKey>,
 }
 
@@ -91,7 +92,7 @@ pub(crate) const ACCESS_LABEL: &str = "shared-gateway-access";
 /// Largest number of objects that a ReferenceGrant names (Gateway API).
 const MAX_GRANTED: usize = 16;
 
-/// A direction of references that needs a ReferenceGrant.
+/// Source and target of references that need a ReferenceGrant.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Grant {
     /// API group of the referring object.
@@ -114,7 +115,7 @@ pub(crate) struct Translator<'a> {
     /// Objects that several rules share, by kind, namespace and `spec`.
     shared_objects: HashMap<(&'static str, String, String), ObjectKey>,
     verdicts: Vec<MigrationVerdict>,
-    /// Indices of the verdicts on annotations, by object and annotation.
+    /// Index of the verdict on each annotation, by object and annotation.
     annotation_verdicts: HashMap<(String, String), usize>,
     /// Objects that grants permit: kind and name of each referenced object.
     grants: BTreeMap<Grant, BTreeSet<(&'static str, String)>>,
@@ -190,7 +191,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     }
 }
 
-/// Marks hosts whose client certificates cannot be verified.
+/// Makes hosts return 403 if their client certificates cannot be verified.
 fn refuse_unverifiable(servers: &mut Servers<'_>) {
     let Servers {
         ingresses, servers, ..
@@ -227,7 +228,7 @@ pub(crate) fn read_all<'a>(
     read
 }
 
-/// A verdict on a field of an Ingress.
+/// Creates a verdict on a field of an Ingress.
 fn field(ingress: &Ingress, name: &str, finding: Finding) -> MigrationVerdict {
     MigrationVerdict {
         object: format!("Ingress {}", ingress.key),
@@ -243,7 +244,7 @@ fn field(ingress: &Ingress, name: &str, finding: Finding) -> MigrationVerdict {
 }
 
 impl Translator<'_> {
-    /// A verdict on behaviour that no setting affects.
+    /// Adds a verdict on behaviour that no setting affects.
     fn default_behaviour(&mut self, name: &str, finding: Finding) {
         self.verdicts.push(MigrationVerdict {
             object: "ingress-nginx".to_owned(),
@@ -258,7 +259,7 @@ impl Translator<'_> {
         });
     }
 
-    /// A verdict on a field of an Ingress.
+    /// Adds a verdict on a field of an Ingress.
     fn field_of(&mut self, ingress: usize, name: &str, finding: Finding) {
         let ingress = self.servers.ingresses[ingress].ingress;
         self.verdicts.push(field(ingress, name, finding));
@@ -343,7 +344,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The object of `kind` with this `spec`, which is written once for all rules that need it.
+    /// The object of `kind` with this `spec`. All rules that need it share one object.
     fn equal_or_new(
         &mut self,
         kind: &'static str,
@@ -384,7 +385,7 @@ impl Translator<'_> {
     }
 }
 
-/// Aspects of a response whose kind differs from the expected one.
+/// Aspects that differ if the gateway and ingress-nginx give different kinds of responses.
 pub(crate) const ANSWER: &[Aspect] = &[
     Aspect::Status,
     Aspect::Body,

@@ -1,4 +1,5 @@
-//! Verdicts on settings of an Ingress that have no effect, because another Ingress has made them before.
+//! Verdicts on settings of an Ingress that have no effect, because the same setting of another Ingress takes
+//! precedence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ const AFFECTED: &[Aspect] = &[
 ];
 
 impl Translator<'_> {
-    /// Reports the settings without an effect.
+    /// Reports the settings that have no effect.
     pub(super) fn overlap_verdicts(&mut self) {
         let mut paths: BTreeMap<(usize, usize, String), BTreeSet<String>> = BTreeMap::new();
         for overlap in std::mem::take(&mut self.servers.overlaps) {
@@ -118,7 +119,8 @@ impl Translator<'_> {
     }
 }
 
-/// Why `winner` takes precedence over `own`. An error: the files do not determine it.
+/// The reason for which `winner` takes precedence over `own`. `Err`: the files do not determine which of the
+/// two takes precedence in the cluster.
 fn precedence(own: &Ingress, winner: &Ingress) -> Result<String, String> {
     if own.created.is_empty() || winner.created.is_empty() {
         return Err(

@@ -1,9 +1,9 @@
 //! `auth-url` on the host of the request, such as `https://$host/oauth2/auth`.
 //!
-//! ingress-nginx calls itself: the request comes back, and a path of the same host leads to the
-//! authentication server. The translation asks the Service of that path directly, with the same `Host`
-//! and path. If this path has settings that could change the request or its answer, or if the host of
-//! the request is not known in advance, the guarded paths return 500.
+//! ingress-nginx sends this request to itself, and a path of the same host forwards it to the authentication
+//! server. The translation calls the Service of that path directly, with the same `Host` and path. If the
+//! settings of that path could change the request or its response, or if the host of the request is not known
+//! in advance, the guarded paths return 500.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl Translator<'_> {
         })
     }
 
-    /// Whether requests to a location reach its backend unchanged, and its response the client.
+    /// Whether the settings of a location change neither requests nor responses.
     fn is_transparent(&self, server: &Server, location: &Location) -> bool {
         let Some(settings) = self.servers.settings(location) else {
             return false;

@@ -36,7 +36,7 @@ pub(crate) struct RoutePolicies {
 /// Annotations of an object.
 pub(crate) type Annotations = BTreeMap<&'static str, String>;
 
-/// A number of bytes with the suffix that makes it shortest.
+/// A number of bytes as a quantity, with the suffix that makes it shortest.
 pub(crate) fn quantity(bytes: u64) -> String {
     const KIB: u64 = 1024;
     match bytes {
@@ -54,7 +54,7 @@ impl RoutePolicies {
         traffic.is_some_and(|spec| !spec["rateLimit"].is_null())
     }
 
-    /// Text that is equal for equal policies.
+    /// A text that is equal for equal policies.
     pub(crate) fn fingerprint(&self) -> String {
         format!("{self:?}")
     }
@@ -63,11 +63,11 @@ impl RoutePolicies {
 /// The settings that a location takes from its Ingress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PolicyScope {
-    /// Whether authentication applies. Paths of ACME challenges need none.
+    /// Whether authentication applies. It does not apply to paths of ACME challenges.
     pub(crate) auth: bool,
-    /// Whether the backend is the Ingress's own: session affinity applies.
+    /// Whether the backend belongs to the Ingress itself, so that session affinity applies.
     pub(crate) own_backend: bool,
-    /// Whether only requests over HTTPS reach it.
+    /// Whether the location is reachable over HTTPS only.
     pub(crate) https_only: bool,
 }
 
@@ -148,7 +148,7 @@ impl Translator<'_> {
         (!spec.is_empty()).then_some(Value::Object(spec))
     }
 
-    /// A Secret with the users under the key of Envoy Gateway. Returns its name.
+    /// Writes a Secret with the users under the key that Envoy Gateway uses. Returns its name.
     fn users(&mut self, basic: &BasicAuth, namespace: &str, comments: &BTreeSet<String>) -> String {
         let key = ObjectKey::new(namespace, format!("{}-htpasswd", basic.secret.name));
         if let Some(secret) = self.manifests.secrets.get(&basic.secret) {
@@ -187,7 +187,7 @@ impl Translator<'_> {
     }
 }
 
-/// A Secret with a key for each user as lines of a password file.
+/// Converts a Secret with a key for each user to the lines of a password file.
 fn by_user(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let lines = values.iter().map(|(user, hash)| {
         let hash = String::from_utf8_lossy(hash);
@@ -196,7 +196,7 @@ fn by_user(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// Settings that a SecurityPolicy cannot express.
+/// Annotations for settings that a SecurityPolicy cannot express.
 fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annotations {
     let mut annotations = Annotations::new();
     let authenticates = settings.basic_auth.is_some() || settings.external_auth.is_some();
@@ -214,7 +214,7 @@ fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annot
             host: auth.host_header.as_ref().unwrap_or(&auth.url.host).clone(),
             method: auth.method.clone(),
             redirect: auth.redirect.clone(),
-            // The reader of the annotation writes valid templates only.
+            // The conversion succeeds, because the reader of the annotation writes only valid templates.
             sign_in: auth.signin.clone().and_then(|text| text.try_into().ok()),
             always_set_cookies: auth.always_set_cookies,
         };
@@ -244,16 +244,16 @@ fn authorization(settings: &IngressSettings) -> Option<Value> {
     (!rules.is_empty()).then(|| json!({"defaultAction": default, "rules": rules}))
 }
 
-/// Another status for local replies that match.
+/// Replaces the status of local replies that match.
 fn status_override(matching: &Value, status: u64) -> Value {
     json!({"match": matching, "source": "Local", "response": {"statusCode": status}})
 }
 
-/// `responseOverride` of the Gateway's policy, or of a policy that replaces 429 by `limited`. `as_500` are statuses that
-/// ingress-nginx turns into 500.
+/// `responseOverride` of the Gateway's policy, or of a route's policy that replaces 429 by `limited`.
+/// `as_500` are statuses that ingress-nginx turns into 500.
 ///
-/// Envoy returns 503 for a backend that fails, ingress-nginx 502. A 503 without content means that the backend has no
-/// endpoints; ingress-nginx also returns 503 for it.
+/// For a backend that fails, Envoy returns 503 and ingress-nginx 502. A 503 without content means that the
+/// backend has no endpoints; ingress-nginx also returns 503 for it.
 pub(crate) fn response_overrides(limited: Option<u64>, as_500: &[u16]) -> Value {
     let of_nginx = |status: u64| match as_500.iter().any(|code| u64::from(*code) == status) {
         true => 500,
@@ -320,7 +320,8 @@ fn traffic(
     if let Some(rules) = rate_limit(&settings.limits) {
         spec.insert("rateLimit".to_owned(), json!({"local": {"rules": rules}}));
         if limit_status != 429 {
-            // A list replaces that of the Gateway's policy.
+            // This list replaces that of the Gateway's policy, so it repeats the entries of the Gateway's
+            // policy.
             let overrides = response_overrides(Some(limit_status), as_500);
             spec.insert("responseOverride".to_owned(), overrides);
         }
@@ -342,7 +343,7 @@ pub(crate) fn retry(proxy: &ProxySettings) -> Option<Value> {
         (None, Some(_)) => &default,
     };
     let retries = match proxy.tries {
-        // No limit. A request visits each of a few endpoints.
+        // No limit in nginx, which tries each endpoint once; 10 exceeds the usual number of endpoints.
         Some(0) => 10,
         Some(tries) => tries - 1,
         None => 2,
@@ -379,7 +380,7 @@ pub(crate) fn retry(proxy: &ProxySettings) -> Option<Value> {
 fn balancer(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Option<Value> {
     if let Some(affinity) = settings.affinity.as_ref().filter(|_| scope.own_backend) {
         if affinity.persistent {
-            // The rule has `sessionPersistence`.
+            // The rule has `sessionPersistence` instead.
             return None;
         }
         let mut attributes = Map::new();

@@ -1,17 +1,17 @@
 //! Hosts whose regular expressions only remove a prefix.
 //!
-//! `/app(/|$)(.*)` with `rewrite-target: /$2` is the way to remove a prefix in ingress-nginx. The
-//! equivalent in Gateway API is a path prefix with `ReplacePrefixMatch`. It is used if it fits
-//! every path of the host; otherwise all of them stay regular expressions, because their order is
-//! by length. They also stay if the paths have different guards: `/LOGIN` and `/loginx` do not match
-//! the prefix `/login`, and would then be served with the guards of another path.
+//! In ingress-nginx, a prefix is removed by `/app(/|$)(.*)` with `rewrite-target: /$2`. The equivalent in
+//! Gateway API is a path prefix with `ReplacePrefixMatch`. It is used only if it is possible for every path
+//! of the host, because regular expressions are ordered by length among each other. It is also not used if
+//! the paths have different guards: `/LOGIN` and `/loginx` do not match the prefix `/login`, so they would be
+//! served with the guards of another path.
 
 use super::Translator;
 use crate::ingress::servers::{Location, Server};
 use crate::ingress::settings::IngressSettings;
 use crate::ingress::verdict::{Aspect, ExampleExchange, Finding};
 
-/// What differs if patterns become prefixes.
+/// Aspects that differ if patterns become prefixes.
 pub(super) const PREFIXES: &[Aspect] = &[
     Aspect::Status,
     Aspect::Calls,
@@ -40,7 +40,8 @@ fn prefix(path: &str, target: &str) -> Option<(String, String)> {
     Some((or_root(prefix), or_root(base)))
 }
 
-/// A request that only ingress-nginx forwards: the prefix in upper case, if no path takes all requests of the host.
+/// A request that only ingress-nginx forwards: a prefix in upper case. `None` if a path matches all requests
+/// of the host.
 fn example(server: &Server) -> Option<ExampleExchange> {
     let takes_all = |location: &Location| location.path == "/" && location.backend.is_some();
     if server.locations.iter().any(takes_all) || server.host.is_empty() {
@@ -69,7 +70,7 @@ fn is_literal(path: &str) -> bool {
 }
 
 impl Translator<'_> {
-    /// Whether some requests of the host pass guards that others do not.
+    /// Whether the paths of the host have different guards.
     fn has_different_guards(&self, server: &Server) -> bool {
         let default = IngressSettings::default();
         let settings = |location| self.servers.settings(location).unwrap_or(&default);
@@ -80,7 +81,8 @@ impl Translator<'_> {
         locations.any(|location| !settings(location).has_guards_of(settings(first)))
     }
 
-    /// The server with prefixes instead of regular expressions, if that is possible for all its paths.
+    /// The server with prefixes instead of regular expressions, if all its paths permit that; otherwise the
+    /// unchanged server.
     pub(crate) fn prefix_form(&mut self, server: &Server) -> Server {
         let mut changed = server.clone();
         if !server.regex {
@@ -95,7 +97,8 @@ impl Translator<'_> {
             let rewrite = settings.and_then(|settings| settings.rewrite.as_ref());
             let rewrite = rewrite.filter(|target| **target != location.path);
             match rewrite {
-                // The default backend of the host also receives the rewritten path.
+                // The default backend of the host also receives rewritten paths, which prefixes cannot
+                // express.
                 Some(_) if location.catch_all && location.backend.is_some() => {
                     return server.clone();
                 }

@@ -28,7 +28,7 @@ impl Translator<'_> {
     pub(super) fn redirect_to_https(&mut self, server: &Server, redirects: &mut Redirects) {
         let mut names = vec![server.host.clone()];
         names.extend(server.aliases.iter().cloned());
-        // A redirect of the location itself precedes the one to HTTPS.
+        // A redirect of the location itself takes precedence over the redirect to HTTPS.
         let answered = |location: &Location| {
             let settings = self.servers.settings(location);
             settings.is_some_and(|settings| settings.redirect.is_some())
@@ -61,7 +61,7 @@ impl Translator<'_> {
         }
     }
 
-    /// `from-to-www-redirect`.
+    /// Adds the redirect of `from-to-www-redirect`.
     pub(super) fn redirect_other_name(&mut self, server: &Server, redirects: &mut Redirects) {
         if let Some(other) = &server.redirect_from {
             redirects.names.push((other.clone(), server.host.clone()));

@@ -24,9 +24,9 @@ pub(super) const MAX_HOSTNAMES: usize = 16;
 pub(crate) enum Listeners {
     /// HTTP and HTTPS.
     Both,
-    /// HTTPS only: HTTP redirects.
+    /// HTTPS only, because HTTP redirects.
     Https,
-    /// HTTP only: TLS is passed through.
+    /// HTTP only, because TLS is passed through.
     Http,
 }
 
@@ -65,7 +65,7 @@ impl TranslatedRule {
     }
 }
 
-/// A policy and its targets.
+/// A policy, and the routes that it targets.
 struct PolicyDraft {
     name: String,
     annotations: Annotations,
@@ -132,7 +132,7 @@ impl Translator<'_> {
         )])
     }
 
-    /// Writes the routes of a host and notes their policies.
+    /// Writes the routes of a host and adds their policies to `policies`.
     fn write_routes(
         &mut self,
         server: &Server,
@@ -190,7 +190,8 @@ impl Translator<'_> {
                     let Some(spec) = policy else { continue };
                     let mut text = format!("{spec}{annotations:?}");
                     if own.has_rate_limit() {
-                        // Each Ingress counts separately.
+                        // Each Ingress counts requests separately, so policies with rate limits are not
+                        // shared.
                         text.push_str(&draft.ingress);
                     }
                     let at = (draft.namespace.clone(), kind, text);
@@ -221,8 +222,8 @@ impl Translator<'_> {
     }
 }
 
-/// `spec` of the routes for all `hostnames`: one, unless there are more than a route may have. Without hostnames, one for
-/// all hosts.
+/// `spec` of the routes for all `hostnames`. There are several if a route cannot have so many hostnames.
+/// Without hostnames, one route for all hosts.
 pub(super) fn of_hostnames(spec: Value, hostnames: &[String]) -> Vec<Value> {
     if hostnames.is_empty() {
         return vec![spec];
@@ -237,8 +238,8 @@ pub(super) fn of_hostnames(spec: Value, hostnames: &[String]) -> Vec<Value> {
         .collect()
 }
 
-/// The match of `Host` for a host with a wildcard, which matches one label in ingress-nginx and one or more in Gateway
-/// API. `None`: another host, or one with further names.
+/// The match of `Host` for a host with a wildcard. In ingress-nginx the wildcard matches one label, in
+/// Gateway API one or more. `None`: the host has no wildcard, or has further names.
 pub(super) fn one_label(server: &Server) -> Option<Value> {
     let parent = server.host.strip_prefix("*.")?;
     let parent = parent.replace('.', "\\.");
@@ -256,7 +257,7 @@ pub(super) fn add_header_match(matching: &mut Value, header: &Value) {
     }
 }
 
-/// Rules in portions of one route each. Rules that differ only in their path are merged.
+/// Splits rules into the portions of single routes. Rules that differ only in their path are merged.
 fn chunks(groups: Vec<Vec<TranslatedRule>>) -> Vec<Vec<TranslatedRule>> {
     let mut merged: Vec<Vec<TranslatedRule>> = Vec::new();
     for group in groups {

@@ -1,4 +1,4 @@
-//! TLS passthrough, and `tcp-services` and `udp-services`.
+//! Routes of TLS passthrough, `tcp-services` and `udp-services`.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::ingress::servers::BackendPort;
 use crate::ingress::verdict::{Aspect, Finding, MigrationVerdict, SettingKind};
 use crate::objects::ObjectKey;
 
-/// A port of the controller that leads to a Service.
+/// A port of the controller that forwards to a Service.
 struct Exposed {
     kind: &'static str,
     port: u16,

@@ -1,10 +1,10 @@
-//! Verdicts on settings of a controller that are among the files and are not read.
+//! Verdicts on settings of a controller that are in the files but are not read.
 
 use super::Translator;
 use crate::ingress::controller::unused_settings;
 use crate::ingress::verdict::{Aspect, Finding, MigrationVerdict, SettingKind, SourcePlace};
 
-/// What settings that are not read may change.
+/// Aspects that settings that are not read may change.
 const ANY: &[Aspect] = &[
     Aspect::Status,
     Aspect::Calls,
