@@ -1,7 +1,7 @@
-# Builds the programs of the test cluster and of the suite, into $CONFORMANCE_BIN. Sourced.
+# Builds the programs of the test cluster and of the suite, into $CONFORMANCE_BIN. This file is sourced.
 #
-# Go keeps compiled packages in its own cache. Whether programs are up to date is seen here from the
-# times of our files, since asking Go takes seconds for so many packages.
+# Go caches compiled packages. Still, Go needs seconds to check so many packages, so the times of our own
+# files determine whether the programs are up to date.
 
 # An older Go downloads the release that go.mod names.
 export GOTOOLCHAIN=${GOTOOLCHAIN:-$(sed -n 's/^toolchain //p' "$here/go.mod")}
@@ -11,12 +11,12 @@ kubernetes_version() {
     sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' "$here/go.mod"
 }
 
-# Envoy Gateway is not a requirement in go.mod, since only files of its module are needed: its
-# version and checksum are pinned here.
+# Envoy Gateway is not a requirement in go.mod, because only files of its module are needed. Its version and
+# checksum are pinned here.
 envoy_gateway=github.com/envoyproxy/gateway@v1.9.1
 envoy_gateway_sum=h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=
 
-# fresh STAMP FILE...: whether none of these files is newer than STAMP, nor what they are built with.
+# fresh STAMP FILE...: whether STAMP is newer than all these files and the build files.
 fresh() {
     local stamp=$1
     shift
@@ -38,7 +38,7 @@ build_cluster() {
     fi
     require_go
     mkdir -p "$CONFORMANCE_BIN"
-    touch "$stamp.begun" # a file that changes during the build is newer than this
+    touch "$stamp.begun" # files that change during the build are newer than this
     echo "building the test cluster (the first time takes minutes) ..."
     local version minor
     version=$(kubernetes_version)
@@ -75,22 +75,23 @@ build_suite() {
     mv "$stamp.begun" "$stamp"
 }
 
-# find_modules prints where the modules lie that CRDs are read from.
+# find_modules prints the folders of the modules that contain the CRDs.
 find_modules() {
     local dir answer
     dir=$(cd "$here" && go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)
     echo "CONFORMANCE_GATEWAY_API=$dir"
-    # Outside of our module, so that go.mod and go.sum stay as they are.
+    # Outside of our module, so that the command does not change go.mod and go.sum.
     answer=$(cd "$CONFORMANCE_BIN" && GOFLAGS= go mod download -json "$envoy_gateway") || true
     if [[ $answer != *"\"Sum\": \"$envoy_gateway_sum\""* ]]; then
-        echo "warning: no $envoy_gateway with the known checksum: its CRDs are left out" >&2
+        echo "warning: no $envoy_gateway with the known checksum: its CRDs are omitted" >&2
         return
     fi
     dir=$(sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$answer")
     echo "CONFORMANCE_ENVOY_GATEWAY=$dir"
 }
 
-# load_modules exports what find_modules found, and looks again if a module cache was emptied.
+# load_modules exports the folders that find_modules printed. If a module cache was emptied, it searches
+# again.
 load_modules() {
     local name dir again=
     while IFS='=' read -r name dir; do

@@ -1,8 +1,8 @@
-// Package suite keeps the conformance suite and the Gateway API module, whose CRDs the cluster
-// installs, in go.mod.
+// Package suite keeps two modules in go.mod: the conformance suite, and Gateway API, whose CRDs the
+// cluster installs.
 //
-// There is nothing to call. The suite's test binary is built from the suite's own package, unchanged:
-// see build.sh.
+// The package has no functions. The suite's test binary is built from the unchanged package of the
+// suite: see build.sh.
 package suite
 
 import (

@@ -7,7 +7,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The name of its objects that have no namespace. */}}
+{{/* The name of the controller's cluster-scoped objects. */}}
 {{- define "towergate.clusterName" -}}
 {{ .Release.Namespace }}-{{ include "towergate.name" . }}
 {{- end -}}

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// api speaks to the API server with plain HTTP: the few calls made here do not need a client
-// library, which would take long to build and link.
+// api sends requests to the API server with plain HTTP. For so few calls, a client library would
+// only make the build and the linking slower.
 type api struct {
 	dirs   dirs
 	base   string
@@ -29,7 +29,7 @@ func newAPI(d dirs, port int) (*api, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return nil, errors.New("ca.crt holds no certificate")
+		return nil, errors.New("ca.crt contains no certificate")
 	}
 	admin, err := tls.LoadX509KeyPair(d.file("pki", "admin.crt"), d.file("pki", "admin.key"))
 	if err != nil {
@@ -46,12 +46,12 @@ func newAPI(d dirs, port int) (*api, error) {
 	}, nil
 }
 
-// get reads path and, unless into is nil, decodes it.
+// get requests path and, unless into is nil, decodes the response into it.
 func (a *api) get(ctx context.Context, path string, into any) error {
 	return a.call(ctx, http.MethodGet, path, "", nil, into)
 }
 
-// apply creates an object or changes it into what the manifest says (server-side apply).
+// apply creates or changes an object by server-side apply of the manifest.
 func (a *api) apply(ctx context.Context, path string, manifest []byte) error {
 	return a.call(ctx, http.MethodPatch, path+"?fieldManager=cluster&force=true",
 		"application/apply-patch+yaml", manifest, nil)
@@ -89,7 +89,7 @@ func (a *api) ready(ctx context.Context) error {
 	return a.get(ctx, "/readyz", nil)
 }
 
-// conditioned is the part of a status that says how an object is.
+// conditioned is the part of a status with the conditions of an object.
 type conditioned struct {
 	Status struct {
 		Conditions []struct{ Type, Status string }
@@ -105,7 +105,7 @@ func (c conditioned) is(kind string) bool {
 	return false
 }
 
-// nodeReady is nil once the node agent has registered itself.
+// nodeReady returns nil if the node agent has registered its Node and the Node is ready.
 func (a *api) nodeReady(ctx context.Context) error {
 	var node conditioned
 	if err := a.get(ctx, "/api/v1/nodes/node", &node); err != nil {
@@ -117,7 +117,7 @@ func (a *api) nodeReady(ctx context.Context) error {
 	return nil
 }
 
-// defaultAccount is nil once the default account of the default namespace is there, which shows
+// defaultAccount returns nil if the default account of the default namespace exists, which shows
 // that the controllers work.
 func (a *api) defaultAccount(ctx context.Context) error {
 	return a.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil)

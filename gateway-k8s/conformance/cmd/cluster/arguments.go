@@ -14,7 +14,7 @@ func etcdArgs(d dirs) []string {
 		"--listen-peer-urls=http://127.0.0.1:2380",
 		"--initial-advertise-peer-urls=http://127.0.0.1:2380",
 		"--initial-cluster=node=http://127.0.0.1:2380",
-		// The data live in memory and end with the run.
+		// The data are in memory and are lost at the end of the run.
 		"--unsafe-no-fsync",
 		"--log-level=warn",
 	}
@@ -29,13 +29,13 @@ func apiserverArgs(d dirs, run running) []string {
 		"--etcd-servers=http://" + etcdAddress,
 		"--bind-address=0.0.0.0",
 		"--secure-port=" + strconv.Itoa(run.Port),
-		// Without a default route it cannot find an address by itself.
+		// Without a default route, the API server cannot find its own address.
 		"--advertise-address=" + nodeIP,
 		"--external-hostname=" + nodeIP,
 		"--service-cluster-ip-range=" + serviceIPs,
 		"--authorization-mode=" + authorization,
-		// It would refuse pods until each namespace has a default account. The node agent mounts
-		// credentials for pods that name an account.
+		// This admission plugin would reject pods until each namespace has a default account. The node
+		// agent mounts credentials for pods that name an account.
 		"--disable-admission-plugins=ServiceAccount",
 		"--allow-privileged=true",
 		"--profiling=false",

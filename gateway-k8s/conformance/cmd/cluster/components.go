@@ -14,25 +14,25 @@ import (
 
 const (
 	etcdAddress = "127.0.0.1:2379"
-	// restartDelay keeps a component that cannot run from using up the machine.
+	// restartDelay limits the load of a component that fails repeatedly.
 	restartDelay = time.Second
-	// endLimit is how long one component may take after a SIGTERM.
+	// endLimit is the time limit for the end of a component after SIGTERM.
 	endLimit = 2 * time.Second
 )
 
-// component is one program of the cluster. A component that ends by itself is started again.
+// component is one program of the cluster. A component that exits is restarted.
 type component struct {
 	name string
 	args []string
 	log  string
 
 	mu sync.Mutex
-	// wanted is false between stop and start.
+	// wanted is false after stop, until start.
 	wanted bool
-	// cmd is nil while it does not run; gone is closed when cmd has ended.
+	// cmd is nil while the program does not run; gone is closed when cmd has ended.
 	cmd  *exec.Cmd
 	gone chan struct{}
-	// starts counts how often it was started.
+	// starts is the number of starts.
 	starts int
 }
 
@@ -49,7 +49,7 @@ func newComponents(d dirs, run running) *components {
 		name, program string
 		args          []string
 	}{
-		// The program of the module go.etcd.io/etcd/server is called after its folder.
+		// The program of the module go.etcd.io/etcd/server is named after its folder.
 		{"etcd", "server", etcdArgs(d)},
 		{"kube-apiserver", "kube-apiserver", apiserverArgs(d, run)},
 		{"controllers", "controllers", controllersArgs(d)},
@@ -73,8 +73,8 @@ func (all *components) find(name string) (*component, error) {
 	return nil, fmt.Errorf("no component %q", name)
 }
 
-// startAndAwait gives a step that starts a component and asks healthy, if there is one, until it
-// serves.
+// startAndAwait returns a step that starts a component and, if healthy is not nil, waits until it
+// returns nil.
 func (all *components) startAndAwait(
 	name string, healthy func(context.Context) error,
 ) func(context.Context) error {
@@ -90,14 +90,14 @@ func (all *components) startAndAwait(
 	}
 }
 
-// end stops all components, the last one first.
+// end stops all components in reverse order.
 func (all *components) end() {
 	for i := len(all.list) - 1; i >= 0; i-- {
 		all.list[i].stop(syscall.SIGTERM)
 	}
 }
 
-// start runs the component unless it runs.
+// start runs the component, unless it already runs.
 func (c *component) start() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +121,7 @@ func (c *component) start() error {
 	return nil
 }
 
-// await notes the end of the component, and restarts it unless the end was requested.
+// await waits for the end of the component, and restarts it unless the end was requested.
 func (c *component) await(cmd *exec.Cmd, gone chan struct{}) {
 	err := cmd.Wait()
 	c.mu.Lock()
@@ -154,7 +154,7 @@ func (c *component) stop(signal syscall.Signal) {
 		return
 	}
 	_ = cmd.Process.Signal(signal)
-	// A frozen process gets the signal when it goes on.
+	// A frozen process receives the signal when it continues.
 	_ = cmd.Process.Signal(syscall.SIGCONT)
 	select {
 	case <-gone:
@@ -164,7 +164,7 @@ func (c *component) stop(signal syscall.Signal) {
 	}
 }
 
-// send passes a signal on.
+// send sends a signal to the program.
 func (c *component) send(signal syscall.Signal) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

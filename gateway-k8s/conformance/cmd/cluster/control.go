@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// The supervisor listens on a Unix socket in the state folder: a path is reachable from every
-// network namespace.
+// The supervisor listens on a Unix socket in the state folder, because a path is reachable from
+// every network namespace.
 const controlSocket = "control.sock"
 
-// componentStatus is what the supervisor tells about one component.
+// componentStatus is the status of one component.
 type componentStatus struct {
 	Name    string
 	Running bool
@@ -75,7 +75,7 @@ func (all *components) act(verb, name string) error {
 	return fmt.Errorf("no action %q", verb)
 }
 
-// control gives the command that asks the supervisor to do verb to a component.
+// control returns the command that sends the action verb on a component to the supervisor.
 func control(verb string) func([]string) error {
 	return func(args []string) error {
 		if len(args) != 1 {
@@ -89,7 +89,7 @@ func control(verb string) func([]string) error {
 	}
 }
 
-// ask calls the supervisor.
+// ask sends a request to the supervisor.
 func ask(d dirs, method, path string, into any) error {
 	client := http.Client{
 		Timeout: 30 * time.Second,
@@ -118,7 +118,7 @@ func ask(d dirs, method, path string, into any) error {
 	return json.NewDecoder(answer.Body).Decode(into)
 }
 
-// findRunning gives the cluster that runs, or says that none does.
+// findRunning returns the running cluster, or an error if there is none.
 func findRunning() (dirs, running, error) {
 	d, err := findDirs()
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// paths of the kinds that the CRD folders hold.
+// API paths of the kinds in the CRD folders.
 var clusterPaths = map[string]string{
 	"CustomResourceDefinition":         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/",
 	"ValidatingAdmissionPolicy":        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/",
 	"ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/",
 }
 
-// installCRDs applies the chosen CRDs and waits until the API server serves them.
+// installCRDs applies the selected CRDs and waits until the API server serves them.
 func (a *api) installCRDs(ctx context.Context, o options) error {
 	var folders []string
 	if o.Channel != "none" {
@@ -30,7 +30,7 @@ func (a *api) installCRDs(ctx context.Context, o options) error {
 	}
 	if o.Policies {
 		if a.dirs.envoyGateway == "" {
-			return errors.New("the module with Envoy Gateway's CRDs is not there (no network?): " +
+			return errors.New("the module with Envoy Gateway's CRDs is not available (no network?): " +
 				"use --policies=false")
 		}
 		folders = append(folders,
@@ -52,7 +52,7 @@ func (a *api) installCRDs(ctx context.Context, o options) error {
 	return nil
 }
 
-// applyFolder applies all manifests of a folder, and gives the paths of its CRDs.
+// applyFolder applies all manifests of a folder, and returns the paths of its CRDs.
 func (a *api) applyFolder(ctx context.Context, folder string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
 	if err != nil {
@@ -91,7 +91,7 @@ func documents(text []byte) [][]byte {
 	return bytes.Split(append([]byte("\n"), text...), []byte("\n---\n"))
 }
 
-// clusterPath is where the object of a manifest lives; "" for a document without an object.
+// clusterPath returns the API path of a cluster-scoped object; "" for a document without an object.
 func clusterPath(document []byte) (string, error) {
 	var head struct {
 		Kind     string

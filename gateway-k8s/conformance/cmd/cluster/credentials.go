@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// lifetime of all certificates. A run is over long before.
+// lifetime is the validity of all certificates. It exceeds the duration of every run.
 const lifetime = 30 * 24 * time.Hour
 
-// authority signs the certificates of one run. Its key is never written.
+// authority signs the certificates of one run. Its key is never written to a file.
 type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
 }
 
-// writeCredentials makes the run's certificates, the key for service account tokens, and a
+// writeCredentials creates the certificates of the run, the key for service account tokens, and a
 // kubeconfig with an administrator's certificate.
 func writeCredentials(d dirs, port int) error {
 	ca, err := newAuthority()
@@ -42,7 +42,7 @@ func writeCredentials(d dirs, port int) error {
 		"apiserver":      {subject("kube-apiserver"), local},
 		"node":           {subject("system:node:node", "system:nodes"), []string{nodeIP}},
 		"kubelet-client": {subject("kube-apiserver-kubelet-client"), nil},
-		// The group that every authorization check lets pass.
+		// The authorizers of Kubernetes permit every request of this group.
 		"admin": {subject("admin", "system:masters"), nil},
 	} {
 		if err := ca.issue(d.file("pki", file), cert.subject, cert.hosts); err != nil {
@@ -58,7 +58,7 @@ func writeCredentials(d dirs, port int) error {
 	return os.WriteFile(d.kubeconfig(), []byte(kubeconfig(d, port)), 0o600)
 }
 
-// kubeconfig names the same address for both sides of the door.
+// kubeconfig contains an address that is valid inside and outside of the cluster's network.
 func kubeconfig(d dirs, port int) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: Config
@@ -96,7 +96,7 @@ func newAuthority() (*authority, error) {
 	return &authority{key: key, cert: cert}, err
 }
 
-// issue writes path.crt and path.key: a certificate for hosts, and for use as a client.
+// issue writes path.crt and path.key: a certificate for hosts that is also valid for clients.
 func (ca *authority) issue(path string, subject pkix.Name, hosts []string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -124,7 +124,7 @@ func (ca *authority) issue(path string, subject pkix.Name, hosts []string) error
 }
 
 func template(subject pkix.Name) *x509.Certificate {
-	// 120 random bits: unique without any record of what was issued.
+	// 120 random bits are unique without a record of issued serial numbers.
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		panic("the system gives no random numbers: " + err.Error())

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// openDoor forwards each connection to address, which is looked for in the run's network namespace.
-// The listener was opened in the caller's one.
+// openDoor forwards each connection to address in the network namespace of the run. The listener
+// was opened in the network namespace of the caller.
 func openDoor(listener net.Listener, address string) {
 	for {
 		outside, err := listener.Accept()
@@ -32,10 +32,10 @@ func passThrough(outside *net.TCPConn, address string) {
 	both.Wait()
 }
 
-// copyOneWay passes the end of the stream on, so that either side can finish first.
+// copyOneWay copies a stream including its end, so that either side can finish first.
 func copyOneWay(to, from *net.TCPConn) {
 	if _, err := io.Copy(to, from); err != nil {
-		// One direction is broken: the other one cannot be of use.
+		// After an error in one direction, the other direction is of no use.
 		to.Close()
 		from.Close()
 		return

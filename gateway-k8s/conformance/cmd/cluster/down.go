@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// politeLimit is how long the supervisor may take to end its children in order.
+	// politeLimit is the time limit for the supervisor to end its children in order.
 	politeLimit = 8 * time.Second
-	// killLimit is how long the kernel may take to end the process namespace.
+	// killLimit is the time limit for the kernel to end the process namespace.
 	killLimit = 30 * time.Second
 )
 
-// down ends the run and removes its files. The namespaces, with their interfaces, routes and
-// mounts, have no names: they end with their last process.
+// down ends the run and removes its files. The namespaces have no names, so they end with their
+// last process, and with them their interfaces, routes and mounts.
 func down(args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("down takes no argument %q", args[0])
@@ -37,12 +37,12 @@ func down(args []string) error {
 	return os.RemoveAll(d.state)
 }
 
-// stopProcesses ends the supervisor, first politely. It is process 1 of its namespace, so the
-// kernel ends whatever is left of the run together with it.
+// stopProcesses ends the supervisor, with SIGTERM first. The supervisor is process 1 of its
+// namespace, so the kernel ends all other processes of the run with it.
 func stopProcesses(d dirs) error {
 	run, alive, err := d.read()
 	if err != nil || !alive {
-		// A file that cannot be read belongs to no process that could be named; down removes it.
+		// If the file cannot be read, its process is unknown; down then removes the file.
 		return nil
 	}
 	steps := []struct {

@@ -1,8 +1,8 @@
 // Command cluster starts and stops a Kubernetes cluster without containers, for tests.
 //
-// Everything runs in namespaces that the command makes itself: a network namespace, so that nothing
-// is reachable from outside and no address can clash; a process namespace, so that one kill ends
-// all of it, even after a crash; and a mount namespace, so that what is mounted goes with it.
+// Everything runs in new namespaces: a network namespace, so that nothing is reachable from outside
+// and no address conflicts; a process namespace, so that one kill ends all processes, even after a
+// crash; and a mount namespace, so that all mounts end with it.
 //
 //	up --clone--> supervise (process 1 of the run)
 //	                |-- etcd              127.0.0.1:2379
@@ -10,8 +10,9 @@
 //	                |-- controllers       deployment, replicaset, endpointslice, namespace, ...
 //	                |-- node              binds pods and runs them, each in a network namespace
 //
-// The "door" is a loopback socket that up opens before it makes the namespaces; supervise inherits
-// it and forwards its connections. So kubectl works outside with the same kubeconfig as inside.
+// The "door" is a loopback socket that up opens before it creates the namespaces. supervise
+// inherits the socket and forwards its connections, so that kubectl works outside with the same
+// kubeconfig as inside.
 //
 // Callers use the script of the same name, which builds the programs first.
 package main
@@ -22,7 +23,7 @@ import (
 	"os"
 )
 
-// command is one word of the command line.
+// command is a command of the program.
 type command struct {
 	name, args, help string
 	run              func(args []string) error

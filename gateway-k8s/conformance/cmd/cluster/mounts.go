@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepareMounts keeps the run's mounts to itself, gives it the /proc of its process namespace, and
-// puts what is written often or is secret in memory.
+// prepareMounts makes the mounts of the run private, mounts the /proc of its process namespace, and
+// mounts memory for files that are secret or written often.
 func prepareMounts(d dirs) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)

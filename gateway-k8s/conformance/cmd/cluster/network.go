@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepareNetwork makes the empty network namespace of the run into that of a node. There is no
-// default route: what is not on this "machine" cannot be reached at all.
+// prepareNetwork configures the empty network namespace of the run as that of a node. There is no
+// default route, so addresses outside of the cluster are unreachable.
 func prepareNetwork(port int) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -28,8 +28,8 @@ func prepareNetwork(port int) error {
 	if err := netlink.AddrAdd(lo, addr); err != nil {
 		return fmt.Errorf("the node's address %s: %w", nodeIP, err)
 	}
-	// "local" routes make every address of a network one of this node's own (AnyIP), so a data
-	// plane can bind a new one for each Gateway without any preparation.
+	// "local" routes make every address of a network an address of this node (AnyIP), so that a data
+	// plane can bind a new one for each Gateway without preparation.
 	_, own, err := net.ParseCIDR(ownNetwork)
 	if err != nil {
 		return err
@@ -42,12 +42,12 @@ func prepareNetwork(port int) error {
 		return fmt.Errorf("the addresses of %s: %w", ownNetwork, err)
 	}
 	return setSysctls(map[string]string{
-		// Pods reach each other through the node.
+		// The node forwards packets between pods.
 		"net.ipv4.ip_forward": "1",
-		// The API server's port is above 1024: no outgoing connection may take it while the API
-		// server is being restarted.
+		// The API server's port is above 1024. This reserves the port, so that no outgoing connection
+		// uses it while the API server restarts.
 		"net.ipv4.ip_local_reserved_ports": strconv.Itoa(port),
-		// Data planes that are not root may bind the ports 80 and 443.
+		// Data planes without root may bind ports 80 and 443.
 		"net.ipv4.ip_unprivileged_port_start": "0",
 	})
 }

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// options is what up can be told.
+// options are the options of up.
 type options struct {
 	// Channel of the Gateway API CRDs: experimental, standard or none.
 	Channel string
-	// Policies says whether Envoy Gateway's policy CRDs are installed.
+	// Policies is whether Envoy Gateway's policy CRDs are installed.
 	Policies bool
-	// AllowAll switches authorization off; otherwise RBAC is on.
+	// AllowAll turns authorization off; otherwise RBAC is on.
 	AllowAll bool
 	// Images maps an image's name (without registry, folder and tag) to a program.
 	Images map[string]string
@@ -44,10 +44,11 @@ func parseOptions(args []string) (options, error) {
 	case "experimental", "standard", "none":
 		return o, nil
 	}
-	return o, fmt.Errorf("--channel=%s: it is experimental, standard or none", o.Channel)
+	return o, fmt.Errorf("--channel=%s: use experimental, standard or none", o.Channel)
 }
 
-// parseImage splits NAME=PROGRAM and makes PROGRAM absolute, since pods have other folders.
+// parseImage splits NAME=PROGRAM and makes PROGRAM absolute, because pods have other working
+// folders.
 func parseImage(arg string) (name, program string, err error) {
 	name, program, found := strings.Cut(arg, "=")
 	if !found || name == "" || program == "" {
@@ -65,8 +66,8 @@ func parseImage(arg string) (name, program string, err error) {
 	return name, program, nil
 }
 
-// same says whether a running cluster serves who asks for o. Images do not count: they can be
-// added while it runs.
+// same returns whether a running cluster has the options o. Images are not compared, because they
+// can be added while the cluster runs.
 func (o options) same(other options) bool {
 	o.Images, other.Images = nil, nil
 	return reflect.DeepEqual(o, other)

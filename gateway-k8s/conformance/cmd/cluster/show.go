@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// imagesFile holds lines NAME=PROGRAM. The node agent reads it whenever it starts a container.
+// imagesFile contains lines NAME=PROGRAM. The node agent reads it at each start of a container.
 const imagesFile = "images"
 
 // status lists the components.
@@ -77,7 +77,7 @@ func image(args []string) error {
 	return addImages(d, images)
 }
 
-// addImages appends to the file: the last line for a name counts.
+// addImages appends to the file. Of several lines for a name, the last one applies.
 func addImages(d dirs, images map[string]string) error {
 	var lines strings.Builder
 	for name, program := range images {
@@ -92,8 +92,8 @@ func addImages(d dirs, images map[string]string) error {
 	return err
 }
 
-// execInside becomes the given command, in the run's network namespace. Files, processes and the
-// user stay the caller's.
+// execInside replaces this program by the given command, in the network namespace of the run.
+// Files, processes and user remain those of the caller.
 func execInside(args []string) error {
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
@@ -118,7 +118,7 @@ func execInside(args []string) error {
 	if err != nil {
 		return err
 	}
-	// The namespace belongs to the thread, and execve keeps that of the thread that calls it.
+	// A network namespace belongs to a thread, and execve keeps that of the calling thread.
 	runtime.LockOSThread()
 	if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("entering the cluster's network: %w", err)
@@ -126,8 +126,8 @@ func execInside(args []string) error {
 	return syscall.Exec(program, args, environment)
 }
 
-// enterAsUser goes through nsenter, since a program with several threads cannot enter the user
-// namespace that owns the network.
+// enterAsUser uses nsenter, because a program with several threads cannot enter the user namespace
+// that owns the network.
 func enterAsUser(run running, args, environment []string) error {
 	nsenter, err := exec.LookPath("nsenter")
 	if err != nil {

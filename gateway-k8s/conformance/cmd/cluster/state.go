@@ -12,32 +12,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Addresses of the run. They exist only in its network namespace, so they need not be unused
-// elsewhere. Pods cannot have loopback addresses: the API server refuses these in EndpointSlices.
+// Addresses of the run. They exist only in its network namespace, so they may be in use elsewhere.
+// Pods cannot have loopback addresses, because the API server rejects these in EndpointSlices.
 const (
 	nodeIP     = "10.240.0.1"
 	podNetwork = "10.240.0.0/16"
-	// ownNetwork is the node's own: any of its addresses can be bound. The first pool is for
+	// ownNetwork belongs to the node: any of its addresses can be bound. The first pool is for
 	// Gateways, the second for Services of type LoadBalancer.
 	ownNetwork  = "10.242.0.0/16"
 	gatewayPool = "10.242.0.0/24"
 	servicePool = "10.242.1.0/24"
 	serviceIPs  = "10.96.0.0/16"
-	// serviceIP is the first of serviceIPs, which the API server takes for itself.
+	// serviceIP is the first address of serviceIPs, which the API server uses for itself.
 	serviceIP = "10.96.0.1"
 )
 
-// dirs says where the run keeps its files, and where its programs are.
+// dirs are the folders of the files and programs of a run.
 type dirs struct {
-	// state is made by up and removed by down.
+	// state is created by up and removed by down.
 	state string
-	// bin holds the programs.
+	// bin contains the programs.
 	bin string
-	// gatewayAPI and envoyGateway are the roots of the modules that the CRDs are read from.
+	// gatewayAPI and envoyGateway are the root folders of the modules with the CRDs.
 	gatewayAPI, envoyGateway string
 }
 
-// findDirs reads what the script found out.
+// findDirs reads the folders from the environment variables that the script sets.
 func findDirs() (dirs, error) {
 	d := dirs{
 		state:        os.Getenv("CONFORMANCE_STATE"),
@@ -58,18 +58,18 @@ func (d dirs) file(name ...string) string {
 
 func (d dirs) kubeconfig() string { return d.file("kubeconfig") }
 
-// running describes a started cluster; up writes it, the other commands read it.
+// running describes a started cluster. up writes it, the other commands read it.
 type running struct {
-	// PID is that of the supervisor, as the caller's process namespace sees it.
+	// PID is the process ID of the supervisor in the caller's process namespace.
 	PID int
-	// StartTime tells the supervisor from a later process with the same PID: clock ticks after the
-	// machine's start, field 22 of /proc/PID/stat.
+	// StartTime distinguishes the supervisor from a later process with the same PID. The unit is clock
+	// ticks since the start of the machine (field 22 of /proc/PID/stat).
 	StartTime string
 	Port      int
 	Options   options
 }
 
-// read gives the cluster that the state folder describes, and whether it still runs.
+// read returns the cluster that the state folder describes, and whether it still runs.
 func (d dirs) read() (running, bool, error) {
 	var r running
 	data, err := os.ReadFile(d.file("running.json"))
@@ -94,7 +94,7 @@ func (d dirs) write(r running) error {
 	return os.WriteFile(d.file("running.json"), data, 0o600)
 }
 
-// startTime is field 22 of /proc/PID/stat. A process that has ended has none.
+// startTime returns field 22 of /proc/PID/stat. It returns an error for a process that has ended.
 func startTime(pid int) (string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -107,11 +107,12 @@ func startTime(pid int) (string, error) {
 	return parseStartTime(string(data), len(threads))
 }
 
-// parseStartTime reads the line of /proc/PID/stat. The second field is the program's name in
-// parentheses and may hold spaces and parentheses itself.
+// parseStartTime parses a line of /proc/PID/stat. The second field is the program's name in
+// parentheses, which may contain spaces and parentheses.
 //
-// A zombie has ended. But the line tells of the first thread, and while others are left the process
-// has not: the first process of a namespace stays until the kernel has ended all others in it.
+// The line describes the first thread. If that thread is a zombie, the process has ended only if it
+// has no other threads: the first process of a namespace exists until the kernel has ended all
+// others in it.
 func parseStartTime(stat string, threads int) (string, error) {
 	_, rest, found := cutLast(stat, ")")
 	fields := strings.Fields(rest)
@@ -132,7 +133,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// lock keeps a second up or down from running at the same time on this state folder.
+// lock prevents a second up or down on this state folder at the same time.
 func (d dirs) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(d.state), 0o755); err != nil {
 		return nil, err

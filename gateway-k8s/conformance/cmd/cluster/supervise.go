@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// supervise is process 1 of the run. It prepares the namespaces, starts the components, tells up
-// when they serve, and ends with a SIGTERM.
+// supervise is process 1 of the run. It prepares the namespaces, starts the components, reports to
+// up when they are ready, and exits on SIGTERM.
 func supervise() error {
 	report := os.NewFile(reportFD, "report")
 	doorFile := os.NewFile(doorFD, "door")
@@ -61,8 +61,8 @@ func serve(ctx context.Context, doorFile, report *os.File) error {
 	return nil
 }
 
-// bringUp starts one component after the other, each when the one that it needs serves, and
-// installs the CRDs in between.
+// bringUp starts the components in order, each one when the previous one is ready, and installs the
+// CRDs in between.
 func (all *components) bringUp(ctx context.Context, report *os.File) error {
 	api, err := newAPI(all.dirs, all.run.Port)
 	if err != nil {
@@ -90,7 +90,7 @@ func (all *components) bringUp(ctx context.Context, report *os.File) error {
 	return nil
 }
 
-// poll asks until the answer is nil. The last answer is the reason when time runs out.
+// poll calls ask until it returns nil. After a timeout, the error contains the last result.
 func poll(ctx context.Context, ask func(context.Context) error) error {
 	for {
 		err := ask(ctx)

@@ -14,17 +14,18 @@ import (
 )
 
 const (
-	// superviseArg is how up calls its own program inside the namespaces.
+	// superviseArg is the argument with which up starts its own program inside the namespaces.
 	superviseArg = "supervise"
-	// runEnv is the variable in which supervise finds its port and options.
+	// runEnv is the environment variable with the port and options for supervise.
 	runEnv = "CONFORMANCE_RUN"
 	// File descriptors that supervise inherits, after standard input, output and error.
 	doorFD, reportFD = 3, 4
-	// startLimit bounds a start. Seconds are usual; a busy machine may need minutes.
+	// startLimit is the time limit of a start. A start usually takes seconds, on a busy machine
+	// minutes.
 	startLimit = 10 * time.Minute
 )
 
-// up starts the cluster, and waits until it serves.
+// up starts the cluster, and waits until it is ready.
 func up(args []string) error {
 	opts, err := parseOptions(args)
 	if err != nil {
@@ -51,7 +52,7 @@ func up(args []string) error {
 	}
 	begun := time.Now()
 	if err := start(d, opts); err != nil {
-		// Nothing half started stays behind, except the logs.
+		// After a failed start, only the logs remain.
 		return errors.Join(err, stopProcesses(d))
 	}
 	fmt.Printf("the cluster is up after %.1f s\n", time.Since(begun).Seconds())
@@ -59,7 +60,7 @@ func up(args []string) error {
 	return nil
 }
 
-// start makes the files, then the supervisor with its namespaces, and waits for its report.
+// start creates the files, starts the supervisor with its namespaces, and waits for its report.
 func start(d dirs, opts options) error {
 	if err := os.RemoveAll(d.state); err != nil {
 		return err
@@ -89,7 +90,7 @@ func start(d dirs, opts options) error {
 	return waitReady(d, report)
 }
 
-// launch clones the supervisor into its namespaces and records it.
+// launch starts the supervisor in new namespaces and writes the file that describes it.
 func launch(d dirs, opts options, door *net.TCPListener, port int) (*os.File, error) {
 	doorFile, err := door.File()
 	if err != nil {
@@ -138,8 +139,8 @@ func launch(d dirs, opts options, door *net.TCPListener, port int) (*os.File, er
 	return reader, nil
 }
 
-// namespaces asks for everything that keeps the run apart. Without root a user namespace comes
-// first, in which the caller counts as root.
+// namespaces returns the attributes of a process in namespaces of its own. Without root, this
+// includes a user namespace, in which the caller has the rights of root.
 func namespaces() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID |
@@ -164,7 +165,7 @@ func explainClone(err error) error {
 		": %w", err)
 }
 
-// waitReady shows the supervisor's progress until it says "ready" or closes its end.
+// waitReady prints the supervisor's progress until the report is "ready" or ends.
 func waitReady(d dirs, report *os.File) error {
 	if err := report.SetReadDeadline(time.Now().Add(startLimit)); err != nil {
 		return err

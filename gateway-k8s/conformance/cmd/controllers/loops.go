@@ -17,18 +17,19 @@ import (
 )
 
 const (
-	// workers per controller: two are plenty for some hundred objects.
+	// workers is the number of workers per controller. Two are sufficient for some hundred objects.
 	workers = 2
 	// endpointsPerSlice is kube-controller-manager's default.
 	endpointsPerSlice = 100
-	// discoveryPeriod is how soon the garbage collector learns of a new kind.
+	// discoveryPeriod is the interval at which the garbage collector discovers new kinds.
 	discoveryPeriod = 10 * time.Second
 )
 
 // loop runs one controller until its context ends.
 type loop func(context.Context)
 
-// loops builds all controllers. It must come before start: building asks for informers.
+// loops creates all controllers. It must be called before start, because creating them requests
+// informers.
 func (s *shared) loops(ctx context.Context, rootCA []byte) ([]loop, error) {
 	builders := []func(context.Context) (loop, error){
 		s.deployment,
@@ -67,7 +68,7 @@ func (s *shared) replicaSet(ctx context.Context) (loop, error) {
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }
 
-// endpointSlice writes a change at once: no batching, so that tests see pods as soon as they are
+// endpointSlice writes each change at once. Without batching, tests see pods as soon as they are
 // ready.
 func (s *shared) endpointSlice(ctx context.Context) (loop, error) {
 	core := s.informers.Core().V1()

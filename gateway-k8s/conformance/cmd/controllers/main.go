@@ -1,8 +1,9 @@
 // Command controllers runs the few controllers of Kubernetes that the test cluster needs.
 //
-// It calls the packages of k8s.io/kubernetes/pkg/controller with their own code, and leaves out the
-// rest of kube-controller-manager (volumes, autoscaling, cloud, node lifecycle): less to build and
-// to link, and no controller that would evict the pods of a node without heartbeats.
+// It runs the unchanged packages of k8s.io/kubernetes/pkg/controller, without the rest of
+// kube-controller-manager (volumes, autoscaling, cloud, node lifecycle). This makes building and
+// linking faster, and excludes the controller that would evict the pods of a node without
+// heartbeats.
 //
 //	Deployment --deployment--> ReplicaSet --replicaset--> Pod (run by cmd/node)
 //	Service + Pod --endpointslice--> EndpointSlice
@@ -37,7 +38,7 @@ func main() {
 	}
 }
 
-// run builds every controller, starts the informers that they share, and waits for the end of ctx.
+// run creates every controller, starts their shared informers, and waits for the end of ctx.
 func run(ctx context.Context, kubeconfig, rootCAFile string) error {
 	rootCA, err := os.ReadFile(rootCAFile)
 	if err != nil {
@@ -56,7 +57,7 @@ func run(ctx context.Context, kubeconfig, rootCAFile string) error {
 		go loop(ctx)
 	}
 	<-ctx.Done()
-	// The controllers stop by themselves: nothing they hold outlives the process.
+	// The controllers stop by themselves, and they hold nothing that outlives the process.
 	time.Sleep(50 * time.Millisecond)
 	return nil
 }

@@ -16,30 +16,31 @@ import (
 	"k8s.io/controller-manager/pkg/informerfactory"
 )
 
-// resync is how often informers hand out everything they hold again. Long: the controllers react to
-// changes, and a test cluster does not live long enough to drift.
+// resync is the interval at which informers deliver all their objects again. It is long, because
+// the controllers react to changes and a test cluster is too short-lived to drift.
 const resync = 12 * time.Hour
 
-// shared is what several controllers use together: one client, one set of informers, one mapper.
+// shared are objects that several controllers use: a client, informers, and a mapper.
 type shared struct {
 	client    kubernetes.Interface
 	metadata  metadata.Interface
 	informers informers.SharedInformerFactory
 	objects   informerfactory.InformerFactory
 	mapper    *restmapper.DeferredDiscoveryRESTMapper
-	// started is closed once the informers run: the garbage collector waits for it.
+	// started is closed when the informers run. The garbage collector waits for it.
 	started chan struct{}
 }
 
-// newShared connects to the API server that kubeconfig names. The client is not rate-limited: it is
-// the only writer of its kind, on a server without other users.
+// newShared connects to the API server in kubeconfig. The client has no rate limit, because the
+// server has few users.
 func newShared(kubeconfig string) (*shared, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %q: %w", kubeconfig, err)
 	}
 	config.QPS = -1
-	// Metadata of custom resources is not served as protobuf, so only the typed client asks for it.
+	// The API server does not encode metadata of custom resources as protobuf, so only the typed
+	// client uses protobuf.
 	typed := rest.CopyConfig(config)
 	typed.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	typed.ContentType = "application/vnd.kubernetes.protobuf"
@@ -64,7 +65,7 @@ func newShared(kubeconfig string) (*shared, error) {
 	}, nil
 }
 
-// start runs the informers that the controllers asked for.
+// start runs the informers that the controllers requested.
 func (s *shared) start(ctx context.Context) {
 	s.informers.Start(ctx.Done())
 	s.objects.Start(ctx.Done())

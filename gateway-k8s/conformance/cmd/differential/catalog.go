@@ -13,7 +13,7 @@ type catalog struct {
 	Schemas []*schema
 }
 
-// schema is what the generator reads of a schema; others are referred to by index.
+// schema are the parts of a schema that the generator uses. Other schemas are referenced by index.
 type schema struct {
 	Type          string
 	Format        string
@@ -44,7 +44,7 @@ func readCatalog(file string) (*catalog, error) {
 	return found, json.Unmarshal(text, found)
 }
 
-// names are the properties of a schema, in order.
+// names are the sorted names of the properties of a schema.
 func (s *schema) names() []string {
 	names := make([]string, 0, len(s.Properties))
 	for name := range s.Properties {
@@ -54,14 +54,14 @@ func (s *schema) names() []string {
 	return names
 }
 
-// samples are texts of which most patterns match one.
+// samples are texts. For most patterns, one of them matches.
 var samples = []string{
 	"a", "example.com", "*.example.com", "/a", "5s", "10Mi", "192.0.2.0/24", "192.0.2.1", "GET",
 	"https://example.com", "example.com/a", "X-A", "DE", "1.2", "YQ==", "50%", "TLS_AES_128_GCM_SHA256",
 	"100", "a/b", "0.5",
 }
 
-// sample is a value that the schema, taken by itself, accepts.
+// sample returns a value that the schema accepts, without regard to other schemas.
 func (c *catalog) sample(s *schema) any {
 	if s.Default != nil {
 		return s.Default
@@ -91,7 +91,7 @@ func (c *catalog) sample(s *schema) any {
 	return object
 }
 
-// text is a text that the pattern, the length and the format of the schema accept.
+// text returns a text that the pattern, length and format of the schema accept.
 func (c *catalog) text(s *schema) string {
 	if s.Format == "byte" {
 		return "YQ=="

@@ -2,13 +2,15 @@ package main
 
 import "strings"
 
-// explained is whether a difference is meant: docs/validation.md has a row for each.
+// explained returns whether a difference is intended. docs/validation.md has a row for each
+// intended difference.
 func explained(one *variant) bool {
 	return one.server.refused && !one.towergate.refused && isSessionOf16(one.server.reason)
 }
 
-// isSessionOf16 is whether the API server misses a field of sessionPersistence that Gateway API 1.6 has, or
-// requires one that it lacks.
+// isSessionOf16 returns whether the difference is due to the fields of sessionPersistence in
+// Gateway API 1.6: the API server does not have such a field, or requires a field that 1.6 does not
+// have.
 func isSessionOf16(reason string) bool {
 	for _, text := range []string{
 		`.sessionPersistence.sessionName"`,

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// verdict is what one side makes of an object.
+// verdict is the result of one side for an object.
 type verdict struct {
 	refused bool
 	reason  string
@@ -16,7 +16,7 @@ type verdict struct {
 
 func (v verdict) String() string {
 	if v.refused {
-		return "refused: " + v.reason
+		return "rejected: " + v.reason
 	}
 	return "accepted"
 }
@@ -25,12 +25,12 @@ func (v verdict) String() string {
 type variant struct {
 	kind              string
 	path              string // resource path of the API server
-	change            string // what differs from the valid object
+	change            string // difference from the valid object
 	text              string
 	server, towergate verdict
 }
 
-// valid objects: the specification of one of each kind. Variants change them in one place.
+// valid are the specs of one valid object of each kind. Each variant changes one place.
 var valid = map[string]string{
 	"GatewayClass": `{"controllerName":"example.com/controller"}`,
 	"Gateway": `{"gatewayClassName":"c","listeners":[{"name":"a","port":80,"protocol":"HTTP"},
@@ -60,7 +60,7 @@ var valid = map[string]string{
 // envoyKinds are the other kinds of Envoy Gateway.
 var envoyKinds = map[string]bool{"Backend": true, "HTTPRouteFilter": true, "SecurityPolicy": true}
 
-// generate gives the valid object of each kind and at most limit variants of it.
+// generate returns the valid object of each kind and at most limit variants of it.
 func generate(c *catalog, limit int, seed uint64) ([]*variant, error) {
 	kinds := make([]string, 0, len(c.Kinds))
 	for kind := range c.Kinds {
@@ -97,7 +97,7 @@ func generate(c *catalog, limit int, seed uint64) ([]*variant, error) {
 	return all, nil
 }
 
-// newest is the version that sorts first: v1 before v1alpha1 and v1beta1.
+// newest returns the version that sorts first: v1 sorts before v1alpha1 and v1beta1.
 func newest(versions map[string]int) string {
 	var first string
 	for version := range versions {
@@ -108,7 +108,7 @@ func newest(versions map[string]int) string {
 	return first
 }
 
-// finish gives an object its kind and a unique name.
+// finish sets the kind and a unique name of an object.
 func finish(kind, version string, number int, object map[string]any) (*variant, error) {
 	group := "gateway.networking.k8s.io"
 	if strings.HasSuffix(kind, "TrafficPolicy") || envoyKinds[kind] {
@@ -133,7 +133,7 @@ func finish(kind, version string, number int, object map[string]any) (*variant, 
 	return &variant{kind: kind, path: path, text: string(text)}, err
 }
 
-// changed is a value with what was changed in it.
+// changed is a value with a description of its change.
 type changed struct {
 	change string
 	value  any
@@ -145,7 +145,7 @@ type generator struct {
 	seen    map[string]bool
 }
 
-// emit keeps a variant, unless it was made before.
+// emit adds a variant, unless it already exists.
 func (g *generator) emit(change string, value any) {
 	text, err := json.Marshal(value)
 	if err != nil || g.seen[string(text)] {
@@ -155,7 +155,7 @@ func (g *generator) emit(change string, value any) {
 	g.made = append(g.made, changed{change, value})
 }
 
-// visit makes the variants of a value; put puts one in its place in the object.
+// visit creates the variants of a value. put places a value into the object.
 func (g *generator) visit(s *schema, path string, value any, put func(string, any)) {
 	for _, other := range g.others(s, value) {
 		text, _ := json.Marshal(other)
@@ -206,8 +206,8 @@ func (g *generator) object(s *schema, path string, value map[string]any, put fun
 	}
 }
 
-// extended is value with the property name. If value is a union whose member this is, it becomes that
-// member, of the type that has its name.
+// extended returns value with the property name. If value is a union and the property one of its
+// members, the type of the union is set to that member.
 func (g *generator) extended(s *schema, value map[string]any, name string, below *schema) map[string]any {
 	sample := g.catalog.sample(below)
 	if kind, isUnion := s.Properties["type"]; isUnion {
@@ -221,7 +221,7 @@ func (g *generator) extended(s *schema, value map[string]any, name string, below
 	return with(value, name, sample)
 }
 
-// words are the values of an enum, which may stand in one of the schemas of allOf.
+// words returns the values of an enum, which may be in one of the schemas of allOf.
 func (s *schema) words(c *catalog) []any {
 	for _, part := range s.AllOf {
 		if words := c.Schemas[part].Enum; len(words) > 0 {
@@ -246,7 +246,7 @@ func without(value map[string]any, name string) map[string]any {
 	return copied
 }
 
-// texts are values of which some fit a text field and most do not.
+// texts are values for text fields. Most are invalid for a given field.
 var texts = []any{
 	"", "a", "A_b", "a b", "*", "*.example.com", "a.*.com", "-a", "/", "/a", "a/b", "/a//b", "/a/./b",
 	"/a/../b", "/a/..", "/a%2fb", "/a%2Fb", "/a%zz", "/a?b", "/a#b", "/a b", "192.0.2.1", "::1",
@@ -257,7 +257,7 @@ var texts = []any{
 	7, 1.5, true, nil, []any{}, map[string]any{},
 }
 
-// others are values that replace value.
+// others returns values that can replace value.
 func (g *generator) others(s *schema, value any) []any {
 	others := append([]any{}, s.words(g.catalog)...)
 	switch {
@@ -293,7 +293,7 @@ func (g *generator) others(s *schema, value any) []any {
 	return others
 }
 
-// lists are lists of items that are equal, or too many.
+// lists returns lists with equal items, or with too many items.
 func (g *generator) lists(s *schema, value any) []any {
 	items, _ := value.([]any)
 	if len(items) == 0 {
@@ -322,7 +322,7 @@ func (g *generator) lists(s *schema, value any) []any {
 	return lists
 }
 
-// maps are maps with keys that may not do, or too many.
+// maps returns maps with invalid keys, or with too many keys.
 func (g *generator) maps(s *schema) []any {
 	sample := g.catalog.sample(g.catalog.Schemas[*s.Additional])
 	var maps []any

@@ -1,9 +1,10 @@
 // Command differential compares `towergate check` with a real API server.
 //
-// It generates objects from the validation schemas that towergate-k8s embeds: a valid object of each
-// kind, and variants of it in which one field is added, removed or changed. Each goes to the API server
-// of the test cluster as a dry run, and to `towergate check` as a file. Both must accept it or both must
-// refuse it; differences that are meant are listed in differences.go and in docs/validation.md.
+// It generates objects from the validation schemas that towergate-k8s embeds: a valid object of
+// each kind, and variants of it in which one field is added, removed or changed. Each object is
+// sent to the API server of the test cluster as a dry run, and to `towergate check` as a file. Both
+// must accept it or both must reject it. Intended differences are listed in differences.go and in
+// docs/validation.md.
 package main
 
 import (
@@ -28,7 +29,7 @@ func main() {
 	}
 }
 
-// count is how many objects of a kind were compared.
+// count is the number of compared objects of a kind.
 type count struct{ objects, refused, differences int }
 
 func run(kubeconfig, program, schemas string, limit int, seed uint64) error {
@@ -82,14 +83,14 @@ func run(kubeconfig, program, schemas string, limit int, seed uint64) error {
 	return nil
 }
 
-// report prints a table of what was compared.
+// report prints a table of the compared objects.
 func report(counts map[string]*count) {
 	kinds := make([]string, 0, len(counts))
 	for kind := range counts {
 		kinds = append(kinds, kind)
 	}
 	sort.Strings(kinds)
-	fmt.Printf("%-22s %8s %8s %17s\n", "kind", "objects", "refused", "known differences")
+	fmt.Printf("%-22s %8s %8s %17s\n", "kind", "objects", "rejected", "known differences")
 	for _, kind := range kinds {
 		of := counts[kind]
 		fmt.Printf("%-22s %8d %8d %17d\n", kind, of.objects, of.refused, of.differences)

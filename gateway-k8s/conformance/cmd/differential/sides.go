@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// workers is how many objects are sent at the same time.
+// workers is the number of objects that are sent at the same time.
 const workers = 8
 
 // server is the API server.
@@ -35,7 +35,7 @@ func newServer(kubeconfig string) (*server, error) {
 	return &server{base: config.Host, client: client}, err
 }
 
-// tryAll asks the API server about each object. Unknown fields are errors, as for kubectl.
+// tryAll sends each object to the API server. Unknown fields are errors, as in kubectl.
 func (s *server) tryAll(ctx context.Context, cases []*variant) error {
 	next := make(chan *variant)
 	failed := make(chan error, workers)
@@ -96,8 +96,8 @@ func (s *server) try(ctx context.Context, one *variant) error {
 	return nil
 }
 
-// refusals are the findings that say that an object is not valid. Others are about what it refers to,
-// or what it asks for and is not supported.
+// refusals are the findings about invalid objects. Other findings are about missing references or
+// unsupported features.
 var refusals = map[string]bool{
 	"invalid-name":      true,
 	"invalid-object":    true,

@@ -1,8 +1,8 @@
 // Command dns answers DNS queries over UDP. It replaces the CoreDNS pod of the conformance suite.
 //
-// Like CoreDNS's whoami it answers a query with an empty answer section and, in the additional
-// section, the address and port that the query came from. The suite sends its query through a UDP
-// listener and takes any well-formed answer.
+// Like CoreDNS's whoami, it responds to a query with an empty answer section and, in the additional
+// section, the source address and port of the query. The suite sends its query through a UDP
+// listener and accepts any well-formed response.
 package main
 
 import (
@@ -19,7 +19,8 @@ import (
 
 func main() {
 	addr := flag.String("listen", ":53", "UDP address")
-	// The pod's arguments name a Corefile. Its zones are not read: every name gets the same answer.
+	// The pod's arguments name a Corefile. Its zones are not read: the response does not depend on the
+	// name.
 	flag.String("conf", "", "ignored")
 	flag.Parse()
 
@@ -36,7 +37,7 @@ func main() {
 	}
 }
 
-// answer tells the client where its query came from.
+// answer responds with the source address of the query.
 func answer(w dns.ResponseWriter, query *dns.Msg) {
 	reply := new(dns.Msg)
 	reply.SetReply(query)
@@ -50,7 +51,7 @@ func answer(w dns.ResponseWriter, query *dns.Msg) {
 	}
 }
 
-// whoami gives the client's address as an A or AAAA record and its port as an SRV record.
+// whoami returns the client's address as an A or AAAA record and its port as an SRV record.
 func whoami(name string, client net.Addr) []dns.RR {
 	host, port, err := net.SplitHostPort(client.String())
 	if err != nil {

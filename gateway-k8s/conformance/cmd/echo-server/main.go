@@ -1,6 +1,7 @@
-// Command echo-server answers each request with its head. It replaces the guide's echo application.
+// Command echo-server responds to each request with the head of the request. It replaces the
+// guide's echo application.
 //
-// Its port is in the environment as PORT.
+// It listens on the port in the environment variable PORT.
 package main
 
 import (

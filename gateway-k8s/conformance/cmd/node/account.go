@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// tokenLifetime is a kubelet's usual one.
+	// tokenLifetime is the usual lifetime in a kubelet.
 	tokenLifetime = time.Hour
 	accountVolume = "..account"
 )
 
-// accountSource is the volume with the credentials of the pod's account, or nil. The API server
-// does not add it here, and a pod that names no account gets none.
+// accountSource returns the volume with the credentials of the pod's account; nil if the pod names
+// no account. The API server of this cluster does not add the volume.
 func accountSource(pod *v1.Pod) *v1.Volume {
 	spec := pod.Spec
 	automount := spec.AutomountServiceAccountToken
@@ -43,14 +43,14 @@ func accountSource(pod *v1.Pod) *v1.Volume {
 	}
 }
 
-// heldToken is a token of the API server and when to ask for the next one.
+// heldToken is a token of the API server, with the time at which to request the next one.
 type heldToken struct {
 	token string
 	renew time.Time
 }
 
-// accountToken gives a token for the pod's account. It stays the same for most of its lifetime, so
-// that the volume is not written anew each second.
+// accountToken returns a token for the pod's account. A token is used for most of its lifetime, so
+// that the volume is not rewritten each second.
 func (p *pod) accountToken(ctx context.Context, audience string) (string, error) {
 	if held, ok := p.tokens[audience]; ok && time.Now().Before(held.renew) {
 		return held.token, nil
@@ -78,8 +78,8 @@ func (p *pod) accountToken(ctx context.Context, audience string) (string, error)
 	return answer.Status.Token, nil
 }
 
-// apiEnvironment tells programs where the API server is, in the way every client library expects.
-// A cluster would name the Service's address, which leads nowhere without kube-proxy.
+// apiEnvironment returns the variables with the address of the API server that every client library
+// expects. It is not the address of the Service, which is unreachable without kube-proxy.
 func apiEnvironment(api string) []string {
 	host, port, _ := strings.Cut(api, ":")
 	return []string{

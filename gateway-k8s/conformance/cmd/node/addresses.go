@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// addresses gives each pod an address of the pod network. One that was given back is used again
-// only when all others have been, so that stale traffic for a former pod reaches no other pod.
+// addresses assigns addresses of the pod network to pods. A released address is reused only after
+// all others, so that stale traffic for a former pod reaches no other pod.
 type addresses struct {
 	mu      sync.Mutex
 	network netip.Prefix
@@ -31,7 +31,7 @@ func newAddresses(network, node string) (*addresses, error) {
 		network: prefix, node: own, last: prefix.Addr(), used: map[netip.Addr]bool{}}, nil
 }
 
-// take gives an unused address.
+// take returns an unused address.
 func (a *addresses) take() (netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -53,7 +53,7 @@ func (a *addresses) take() (netip.Addr, error) {
 	}
 }
 
-// giveBack ends the use of an address.
+// giveBack releases an address.
 func (a *addresses) giveBack(addr netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -16,10 +16,10 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// persistDelay is the pause between two tries of a call that must succeed in the end.
+// persistDelay is the pause between two attempts of a call that must eventually succeed.
 const persistDelay = 500 * time.Millisecond
 
-// agent keeps one [pod] for each Pod of the API server.
+// agent runs one [pod] for each Pod of the API server.
 type agent struct {
 	settings  settings
 	client    kubernetes.Interface
@@ -27,15 +27,14 @@ type agent struct {
 	secrets   corelisters.SecretLister
 	configs   corelisters.ConfigMapLister
 
-	// events are Pods as the informer hands them out. One goroutine reads them, so pods needs no
-	// lock.
+	// events are the Pods that the informer delivers. One goroutine reads them, so pods needs no lock.
 	events chan event
 	pods   map[types.UID]*pod
-	// ended counts the pods that still have something to stop.
+	// ended counts the pods that are not completely stopped.
 	ended sync.WaitGroup
 }
 
-// event is a Pod that is new, changed or gone.
+// event is a new, changed or deleted Pod.
 type event struct {
 	object *v1.Pod
 	gone   bool
@@ -67,13 +66,13 @@ func newAgent(
 		},
 	})
 	if err != nil {
-		// Only a stopped informer refuses handlers, and this one has not been started.
+		// Only a stopped informer returns an error here, and this one has not been started.
 		panic(err)
 	}
 	return a
 }
 
-// run handles events until ctx ends, and then stops the pods.
+// run handles events until ctx ends, then stops the pods.
 func (a *agent) run(ctx context.Context) {
 	for {
 		select {
@@ -101,7 +100,7 @@ func (a *agent) handle(ctx context.Context, e event) {
 	case known:
 		p.update(object)
 	case object.DeletionTimestamp != nil:
-		// Deleted before it ran here: only the last step of a deletion is left.
+		// The Pod was deleted before it ran here, so only the last step of the deletion remains.
 		go a.remove(ctx, object)
 	case object.Status.Phase == v1.PodSucceeded || object.Status.Phase == v1.PodFailed:
 	default:
@@ -111,7 +110,7 @@ func (a *agent) handle(ctx context.Context, e event) {
 	}
 }
 
-// bind puts a Pod on this node, as a scheduler would.
+// bind assigns a Pod to this node, as a scheduler would.
 func (a *agent) bind(ctx context.Context, object *v1.Pod) {
 	if object.DeletionTimestamp != nil {
 		a.remove(ctx, object)
@@ -127,7 +126,7 @@ func (a *agent) bind(ctx context.Context, object *v1.Pod) {
 	})
 }
 
-// remove takes a Pod whose processes have ended out of the API server.
+// remove deletes a Pod whose processes have ended from the API server.
 func (a *agent) remove(ctx context.Context, object *v1.Pod) {
 	now := int64(0)
 	options := metav1.DeleteOptions{
@@ -139,8 +138,8 @@ func (a *agent) remove(ctx context.Context, object *v1.Pod) {
 	})
 }
 
-// persist repeats a call until it succeeds, or the Pod has changed or gone, which brings another
-// event: the API server may be away for a while.
+// persist repeats a call until it succeeds, because the API server may be unavailable for some
+// time. It stops if the Pod has changed or was deleted, because another event then follows.
 func persist(ctx context.Context, what string, object *v1.Pod, call func() error) {
 	for ctx.Err() == nil {
 		err := call()

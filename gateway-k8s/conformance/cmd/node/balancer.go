@@ -25,16 +25,16 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// balancer gives each Service of type LoadBalancer an address of this node, and forwards what
-// arrives there to the Service's ready endpoints. The endpoints see the node's address as the
-// client's, as behind most load balancers.
+// balancer assigns an address of this node to each Service of type LoadBalancer, and forwards its
+// connections and datagrams to ready endpoints of the Service. As behind most load balancers, the
+// client address at the endpoints is that of the node.
 type balancer struct {
 	client    kubernetes.Interface
 	services  corelisters.ServiceLister
 	slices    discoverylisters.EndpointSliceLister
 	addresses *addresses
 	changed   chan struct{}
-	// given and open belong to the goroutine of run.
+	// Only the goroutine of run uses given and open.
 	given map[types.UID]netip.Addr
 	open  map[frontend]io.Closer
 }
@@ -68,7 +68,7 @@ func newBalancer(
 		DeleteFunc: func(any) { b.wake() },
 	})
 	if err != nil {
-		// Only a stopped informer refuses handlers, and this one has not been started.
+		// Only a stopped informer returns an error here, and this one has not been started.
 		panic(err)
 	}
 	return b
@@ -81,7 +81,7 @@ func (b *balancer) wake() {
 	}
 }
 
-// run follows the Services until ctx ends.
+// run watches the Services until ctx ends.
 func (b *balancer) run(ctx context.Context) {
 	for {
 		if err := b.settle(ctx); err != nil {
@@ -96,7 +96,7 @@ func (b *balancer) run(ctx context.Context) {
 	}
 }
 
-// settle opens and closes ports until they are those of the Services.
+// settle opens and closes ports so that the open ports are those of the Services.
 func (b *balancer) settle(ctx context.Context) error {
 	list, err := b.services.List(labels.Everything())
 	if err != nil {
@@ -169,7 +169,7 @@ func (b *balancer) address(service *v1.Service) (netip.Addr, error) {
 	return addr, err
 }
 
-// report writes the address into the Service's status.
+// report writes the address to the Service's status.
 func (b *balancer) report(ctx context.Context, service *v1.Service, addr netip.Addr) error {
 	ingress := service.Status.LoadBalancer.Ingress
 	if len(ingress) == 1 && ingress[0].IP == addr.String() {
@@ -206,7 +206,7 @@ func (b *balancer) listen(f frontend) (io.Closer, error) {
 	return nil, fmt.Errorf("protocol %s is not supported", f.protocol)
 }
 
-// choose picks a ready endpoint of a Service's port.
+// choose returns a ready endpoint of a Service's port.
 func (b *balancer) choose(f frontend) (string, error) {
 	own := labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: f.name})
 	list, err := b.slices.EndpointSlices(f.namespace).List(own)
@@ -220,7 +220,7 @@ func (b *balancer) choose(f frontend) (string, error) {
 	return candidates[rand.IntN(len(candidates))], nil
 }
 
-// endpoints lists the ready addresses of a port, each once.
+// endpoints returns the ready addresses of a port without duplicates.
 func endpoints(list []*discoveryv1.EndpointSlice, name string) []string {
 	var found []string
 	for _, slice := range list {

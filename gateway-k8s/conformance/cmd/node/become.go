@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// planFD is the first of the extra files that a child inherits.
+// planFD is the first of the additional file descriptors that a child inherits.
 const planFD = 3
 
-// becomeContainer runs in the namespaces of a container. It builds the container's files, changes
-// into them, gives up its rights, and becomes the program. It returns only when that fails.
+// becomeContainer runs in the namespaces of a container. It creates the container's files, changes
+// its root to them, drops its rights, and executes the program. It returns only if one of these
+// steps fails.
 func becomeContainer() error {
-	// What is set for a thread below must hold for the one that becomes the program.
+	// Some settings below apply to a thread. They must be set on the thread that executes the program.
 	runtime.LockOSThread()
 	file := os.NewFile(planFD, "plan")
 	var plan containerPlan
@@ -57,7 +58,7 @@ func becomeContainer() error {
 	return fmt.Errorf("%s: %w", program, syscall.Exec(program, plan.Command, os.Environ()))
 }
 
-// dropRights changes the user and forbids to get rights back.
+// dropRights changes the user, and prevents the process from regaining rights.
 func dropRights(plan containerPlan) error {
 	if plan.UID != 0 || plan.GID != 0 {
 		if err := syscall.Setgroups(nil); err != nil {
@@ -73,15 +74,15 @@ func dropRights(plan containerPlan) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
-	// Another user, or another thread: the wish to end with the agent must be stated again.
+	// A change of the user clears the signal on the parent's death, and this is another thread, so the
+	// signal is set again.
 	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 }
 
-// libraries are the machine's folders that programs need to run; programs that are linked
-// statically need none.
+// libraries are the machine's folders that dynamically linked programs need.
 var libraries = []string{"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin"}
 
-// devices that any program may expect.
+// devices are the devices that programs may expect.
 var devices = []string{"null", "zero", "full", "random", "urandom"}
 
 // buildRoot makes plan.Root the root folder of this mount namespace.
@@ -170,7 +171,7 @@ func stickyBit(mode os.FileMode) os.FileMode {
 	return 0
 }
 
-// bind shows m.Source at m.Target below root.
+// bind mounts m.Source at m.Target below root.
 func bind(root string, m mount) error {
 	target := filepath.Join(root, m.Target)
 	info, err := os.Stat(m.Source)
@@ -186,7 +187,7 @@ func bind(root string, m mount) error {
 	if !m.ReadOnly {
 		return nil
 	}
-	// A user namespace may not take away the restrictions that the source's mount has.
+	// In a user namespace, the restrictions of the source's mount cannot be removed.
 	kept, err := restrictions(target)
 	if err != nil {
 		return err
@@ -216,7 +217,7 @@ func restrictions(path string) (uintptr, error) {
 	return flags, nil
 }
 
-// makeTarget makes an empty folder or file to mount on.
+// makeTarget creates an empty folder or file as a mount point.
 func makeTarget(target string, folder bool) error {
 	if folder {
 		return os.MkdirAll(target, 0o755)
@@ -231,7 +232,7 @@ func makeTarget(target string, folder bool) error {
 	return file.Close()
 }
 
-// enterRoot makes root the root folder and lets go of the former one.
+// enterRoot makes root the root folder and unmounts the previous one.
 func enterRoot(root string) error {
 	if err := os.Chdir(root); err != nil {
 		return err

@@ -13,33 +13,33 @@ import (
 )
 
 const (
-	// firstPause before a container that ended is started again; each further pause is twice as
+	// firstPause is the pause before the first restart of a container. Each further pause is twice as
 	// long, up to longestPause.
 	firstPause   = 200 * time.Millisecond
 	longestPause = 10 * time.Second
-	// steady is how long a container must run for its next pause to be short again.
+	// steady is the run time of a container after which its next pause is firstPause again.
 	steady = 10 * time.Second
-	// someUser runs containers that must not be root and do not say who.
+	// someUser is the user of containers that must not run as root and set no user.
 	someUser = 65532
 )
 
-// container is one container of a pod, over all its starts.
+// container is one container of a pod, with all its starts.
 type container struct {
 	spec *v1.Container
 	// process is the last start; nil before the first.
 	process *process
-	// waiting is why it does not run, for the status.
+	// Reason and message in the status for a container that does not run.
 	waitReason, waitMessage string
 	restarts                int32
 	pause                   time.Duration
 	readiness               readiness
-	// last is the end of the start before the last.
+	// last is the result of the start before the last one.
 	last *v1.ContainerStateTerminated
 }
 
 func (c *container) running() bool { return c.process != nil && c.process.running() }
 
-// finished says whether it ended and is not to be started again, and whether it succeeded.
+// finished returns whether the container has ended and is not restarted, and whether it succeeded.
 func (c *container) finished(policy v1.RestartPolicy) (finished, succeeded bool) {
 	if c.process == nil || c.process.running() {
 		return false, false
@@ -54,7 +54,7 @@ func (c *container) finished(policy v1.RestartPolicy) (finished, succeeded bool)
 	return false, succeeded
 }
 
-// ensure starts the container if it is time to.
+// ensure starts the container if it does not run and its pause is over.
 func (c *container) ensure(p *pod) {
 	if c.running() {
 		return
@@ -110,7 +110,7 @@ func (p *pod) start(c *v1.Container) (*process, error) {
 	return process, err
 }
 
-// plan says what a container runs, with which files and as whom.
+// plan returns the program, files and user of a container.
 func (p *pod) plan(c *v1.Container) (containerPlan, error) {
 	program, name, err := images{p.agent.settings.images, p.agent.settings.bin}.find(c.Image)
 	if err != nil {
@@ -146,7 +146,7 @@ func (p *pod) plan(c *v1.Container) (containerPlan, error) {
 	return plan, nil
 }
 
-// mounts finds the folders for a container's volume mounts.
+// mounts returns the folders for a container's volume mounts.
 func (p *pod) mounts(c *v1.Container, env *environment) ([]mount, error) {
 	var mounts []mount
 	account := false
@@ -174,7 +174,8 @@ func (p *pod) mounts(c *v1.Container, env *environment) ([]mount, error) {
 	return mounts, nil
 }
 
-// user gives the user and group of a container; the container's own words count before the pod's.
+// user returns the user and group of a container. The settings of the container take precedence
+// over those of the pod.
 func user(pod *v1.PodSecurityContext, own *v1.SecurityContext) (uid, gid int) {
 	var as, group *int64
 	notRoot := false
@@ -206,14 +207,15 @@ func user(pod *v1.PodSecurityContext, own *v1.SecurityContext) (uid, gid int) {
 	return uid, gid
 }
 
-// manyUsers is false in a user namespace with only one user in it: a cluster started without root.
+// manyUsers returns false in a user namespace with only one user, which is used by a cluster that
+// was started without root.
 func manyUsers() bool {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	fields := strings.Fields(string(text))
 	return err == nil && len(fields) >= 3 && fields[2] != "1"
 }
 
-// look updates whether the container is ready.
+// look updates the readiness of the container.
 func (c *container) look(ctx context.Context, p *pod) {
 	if c.running() {
 		c.readiness.look(ctx, c.spec, c.process, p.network.addr.String())

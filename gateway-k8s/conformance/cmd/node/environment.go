@@ -10,7 +10,8 @@ import (
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
 )
 
-// environment holds variables in order; a later one of the same name replaces an earlier one.
+// environment contains variables in order. A later variable replaces an earlier one of the same
+// name.
 type environment struct {
 	pairs []string
 }
@@ -33,8 +34,8 @@ func (e *environment) expand(text string) string {
 	return expansion.Expand(text, expansion.MappingFuncFor(values))
 }
 
-// environment gives a container's variables. It fails while an object that one comes from is
-// missing.
+// environment returns a container's variables. It fails while an object that a variable refers to
+// is missing.
 func (p *pod) environment(c *v1.Container) (*environment, error) {
 	e := &environment{pairs: apiEnvironment(p.agent.settings.api)}
 	e.set("HOSTNAME", p.object.Name)
@@ -66,7 +67,8 @@ func (p *pod) environment(c *v1.Container) (*environment, error) {
 	return e, nil
 }
 
-// value gives one variable's value; present is false for an optional one without an object.
+// value returns one variable's value; present is false for an optional variable whose object is
+// missing.
 func (p *pod) value(e *environment, variable v1.EnvVar) (value string, present bool, err error) {
 	from := variable.ValueFrom
 	if from == nil {
@@ -97,7 +99,8 @@ func keyItem(key string) []v1.KeyToPath {
 	return []v1.KeyToPath{{Key: key, Path: key}}
 }
 
-// field reads a field of the Pod. The addresses are known here before the API server has them.
+// field returns a field of the Pod. The addresses come from the agent, because the API server
+// receives them later.
 func (p *pod) field(path string) (string, error) {
 	switch path {
 	case "status.podIP", "status.podIPs":

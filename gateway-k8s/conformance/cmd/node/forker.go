@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forks is the one thread that enters network namespaces and starts processes.
+// forks is the only thread that enters network namespaces and starts processes.
 //
-// A network namespace belongs to a thread, and so does the promise that a child ends with its parent
-// (Pdeathsig): both need a thread of which we know that it lives on and is used for nothing else.
+// A network namespace belongs to a thread, and so does the setting that a child ends with its
+// parent (Pdeathsig). Both therefore need a thread that does not end and is used for nothing else.
 var forks forker
 
 type forker struct {
@@ -20,7 +20,7 @@ type forker struct {
 	jobs chan func()
 }
 
-// do runs job on the thread, and brings the thread back to the node's network namespace.
+// do runs job on the thread, then returns the thread to the network namespace of the node.
 func (f *forker) do(job func() error) error {
 	f.once.Do(func() {
 		f.jobs = make(chan func())
@@ -45,7 +45,7 @@ func (f *forker) loop() {
 	}
 }
 
-// inSpace runs job with the thread in a network namespace.
+// inSpace runs job while the thread is in a network namespace.
 func (f *forker) inSpace(space *os.File, job func() error) error {
 	return f.do(func() error {
 		if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNET); err != nil {

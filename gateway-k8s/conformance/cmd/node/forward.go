@@ -10,7 +10,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// sessionLimit is how long a UDP session may be silent before it is forgotten.
+// sessionLimit is the idle timeout of a UDP session.
 const sessionLimit = 30 * time.Second
 
 // serveTCP forwards connections until the listener is closed.
@@ -28,7 +28,7 @@ func (b *balancer) forward(client *net.TCPConn, f frontend) {
 	defer client.Close()
 	address, err := b.choose(f)
 	if err != nil {
-		// A reset, as a port without anybody behind it would give.
+		// A reset, as from a port without a listener.
 		_ = client.SetLinger(0)
 		return
 	}
@@ -45,7 +45,7 @@ func (b *balancer) forward(client *net.TCPConn, f frontend) {
 	both.Wait()
 }
 
-// copyOneWay passes the end of a stream on; a broken direction ends both.
+// copyOneWay copies a stream including its end. An error in one direction ends both.
 func copyOneWay(to, from *net.TCPConn) {
 	if _, err := io.Copy(to, from); err != nil {
 		_ = to.SetLinger(0)
@@ -57,7 +57,7 @@ func copyOneWay(to, from *net.TCPConn) {
 }
 
 // serveUDP forwards datagrams until the socket is closed. All datagrams of one client address and
-// port go to the same endpoint, and its answers come from the address that the client knows.
+// port are sent to the same endpoint, and the responses have the address to which the client sent.
 func (b *balancer) serveUDP(socket *net.UDPConn, f frontend) {
 	var mu sync.Mutex
 	sessions := map[netip.AddrPort]*net.UDPConn{}
@@ -110,7 +110,7 @@ func (b *balancer) openSession(f frontend) (*net.UDPConn, error) {
 	return net.DialUDP("udp4", nil, to)
 }
 
-// answer passes an endpoint's datagrams back until the session is silent.
+// answer forwards an endpoint's datagrams to the client until the session is idle.
 func answer(socket *net.UDPConn, client netip.AddrPort, session *net.UDPConn) {
 	defer session.Close()
 	buffer := make([]byte, 64<<10)

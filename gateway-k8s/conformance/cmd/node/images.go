@@ -7,23 +7,23 @@ import (
 	"strings"
 )
 
-// builtIn are programs of the folder -bin, by the name of the image that they stand for.
+// builtIn are programs in the folder -bin, by the name of their image.
 var builtIn = map[string]string{
 	// The suite's own echo server, built from its source.
 	"echo-basic": "echo-basic",
-	// Any answer to a DNS query satisfies the suite.
+	// The suite accepts any response to a DNS query.
 	"coredns": "dns",
-	// The application of the guide, which tells what it gets.
+	// The application of the guide, which returns the requests that it receives.
 	"echo-server": "echo-server",
 }
 
-// images says which local program runs for an image.
+// images maps images to local programs.
 type images struct {
 	file, bin string
 }
 
-// find gives the program for an image, and the name that it has inside a container. The file is
-// read each time, so a program can be added while the cluster runs.
+// find returns the program for an image, and its name inside a container. The file is read at each
+// call, so that programs can be added while the cluster runs.
 func (i images) find(image string) (program, name string, err error) {
 	name = imageName(image)
 	text, err := os.ReadFile(i.file)
@@ -40,7 +40,7 @@ func (i images) find(image string) (program, name string, err error) {
 		image, name)
 }
 
-// lastProgram reads lines NAME=PROGRAM; the last one for a name counts.
+// lastProgram reads lines NAME=PROGRAM. Of several lines for a name, the last one applies.
 func lastProgram(text, name string) string {
 	program := ""
 	for line := range strings.Lines(text) {
@@ -51,7 +51,7 @@ func lastProgram(text, name string) string {
 	return program
 }
 
-// imageName leaves out registry, folders, tag and digest.
+// imageName removes registry, folders, tag and digest.
 func imageName(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	image = image[strings.LastIndex(image, "/")+1:]

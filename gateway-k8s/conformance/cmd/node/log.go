@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// containerLog writes what a container says, one line of the file for each of its lines:
+// containerLog writes the output of a container, each line with its time and stream:
 //
 //	2026-01-02T15:04:05.999999999Z stdout text
 type containerLog struct {
@@ -19,7 +19,7 @@ type containerLog struct {
 	streams []*logStream
 }
 
-// logPath is the log of one container over all its starts.
+// logPath is the path of a container's log, which contains the output of all its starts.
 func logPath(dir, namespace, pod, container string) string {
 	return filepath.Join(dir, fmt.Sprintf("%s_%s_%s.log", namespace, pod, container))
 }
@@ -32,14 +32,14 @@ func openLog(path string) (*containerLog, error) {
 	return &containerLog{file: file}, nil
 }
 
-// stream gives the writer for one output of the container.
+// stream returns the writer for one output of the container.
 func (l *containerLog) stream(name string) io.Writer {
 	s := &logStream{log: l, name: name}
 	l.streams = append(l.streams, s)
 	return s
 }
 
-// close writes unfinished lines. Nothing may be written afterwards.
+// close writes incomplete lines. Nothing may be written afterwards.
 func (l *containerLog) close() {
 	for _, s := range l.streams {
 		s.finish()
@@ -47,10 +47,10 @@ func (l *containerLog) close() {
 	l.file.Close()
 }
 
-// longestLine is where a line is broken that does not end.
+// longestLine is the length at which a line is split.
 const longestLine = 64 << 10
 
-// logStream collects bytes until a line is complete.
+// logStream buffers bytes until a line is complete.
 type logStream struct {
 	log  *containerLog
 	name string

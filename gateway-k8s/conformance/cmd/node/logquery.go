@@ -13,21 +13,22 @@ import (
 	"time"
 )
 
-// logQuery is what `kubectl logs` can ask for.
+// logQuery are the options of `kubectl logs`.
 type logQuery struct {
-	// since leaves out older lines.
+	// since omits older lines.
 	since time.Time
-	// tail is the number of last lines to begin with; all lines when negative.
+	// tail is the number of last lines to start with; all lines if negative.
 	tail int
-	// limit is the greatest number of bytes to answer; no limit when negative.
+	// limit is the maximum number of bytes of the response; unlimited if negative.
 	limit int64
-	// follow waits for further lines; timestamps writes the time before each line.
+	// follow waits for further lines; timestamps adds the time to each line.
 	follow, timestamps bool
-	// stream is "stdout" or "stderr"; both when empty.
+	// stream is "stdout" or "stderr"; both if empty.
 	stream string
 }
 
-// parseLogQuery reads the query of GET /containerLogs, which the API server makes from PodLogOptions.
+// parseLogQuery parses the query of GET /containerLogs, which the API server derives from
+// PodLogOptions.
 func parseLogQuery(values url.Values) (logQuery, error) {
 	q := logQuery{tail: -1, limit: -1}
 	var failed error
@@ -76,15 +77,15 @@ func parseLogQuery(values url.Values) (logQuery, error) {
 	return q, failed
 }
 
-// followPause is how often a followed log is looked at.
+// followPause is the interval at which a followed log is read.
 const followPause = 100 * time.Millisecond
 
-// copy writes the lines of log that the query asks for.
+// copy writes the lines of log that match the query.
 func (q *logQuery) copy(ctx context.Context, w io.Writer, log io.Reader) error {
 	reader := bufio.NewReader(log)
 	var pending []byte
 	var held [][]byte
-	// The lines that are there come first, so that the last of them can be chosen.
+	// All existing lines are read first, because tail selects the last of them.
 	for {
 		line, ok, err := nextLine(reader, &pending)
 		if err != nil {
@@ -124,7 +125,7 @@ func (q *logQuery) copy(ctx context.Context, w io.Writer, log io.Reader) error {
 	return nil
 }
 
-// nextLine gives a complete line; at the end of the file it keeps what there is of one in pending.
+// nextLine returns a complete line. At the end of the file, it keeps an incomplete line in pending.
 func nextLine(reader *bufio.Reader, pending *[]byte) (line []byte, ok bool, err error) {
 	part, err := reader.ReadBytes('\n')
 	*pending = append(*pending, part...)
@@ -138,7 +139,7 @@ func nextLine(reader *bufio.Reader, pending *[]byte) (line []byte, ok bool, err 
 	return line, true, nil
 }
 
-// show gives what the client sees of a line of the file, if anything.
+// show returns the part of a line that the client receives; "" if none.
 func (q *logQuery) show(line []byte) ([]byte, bool) {
 	stamp, rest, _ := bytes.Cut(line, []byte(" "))
 	stream, text, _ := bytes.Cut(rest, []byte(" "))
@@ -157,7 +158,7 @@ func (q *logQuery) show(line []byte) ([]byte, bool) {
 	return bytes.Join([][]byte{stamp, text}, []byte(" ")), true
 }
 
-// errLimit ends an answer that has reached its limit.
+// errLimit ends a response that has reached its limit.
 var errLimit = errors.New("the limit is reached")
 
 func (q *logQuery) write(w io.Writer, line []byte) error {

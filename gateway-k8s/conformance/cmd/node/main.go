@@ -1,20 +1,20 @@
 // Command node is the node of the test cluster: it runs pods as processes, without images.
 //
-// It plays the parts of the scheduler and of the kubelet that tests need:
+// It replaces the parts of the scheduler and of the kubelet that tests need:
 //
 //	Pod without a node --bind--> this node
 //	Pod --> network namespace with its own address
 //	    --> volumes and environment from Secrets, ConfigMaps and the Pod itself
 //	    --> processes, each with its own mounts and process namespace
 //	    --> Pod status: address, container states, Ready
-//	GET /containerLogs/... --> what the processes wrote
-//	Service of type LoadBalancer --> an address of the node that leads to the Service's endpoints
+//	GET /containerLogs/... --> the output of the processes
+//	Service of type LoadBalancer --> an address of the node that is forwarded to the endpoints
 //
-// A container's image names a local program (see [images]). The program sees the machine's libraries
-// read-only, its volumes at their paths, and nothing else of the machine's files.
+// A container's image names a local program (see [images]). In a container, the program can access
+// the machine's libraries (read-only) and its volumes, but no other files of the machine.
 //
-// The agent is meant to end together with its process namespace. It removes nothing when it is
-// killed; after a restart, none of its pods is running, and it starts each again.
+// The agent should end together with its process namespace. If it is killed, it removes nothing.
+// After a restart, none of its pods runs, and it starts all of them again.
 package main
 
 import (
@@ -31,18 +31,19 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// settings come from the command line.
+// settings are the command-line options.
 type settings struct {
 	kubeconfig string
-	// images is the file that maps image names to programs; bin holds the built-in ones.
+	// images is the file that maps image names to programs; bin is the folder of the built-in
+	// programs.
 	images, bin string
-	// work is for volumes and root folders, logs for what containers write.
+	// work is the folder of volumes and root folders, logs that of the containers' output.
 	work, logs string
 	// address of the node, network of the pods, network for Services of type LoadBalancer.
 	address, podNetwork, servicePool string
 	// api is the address and port of the API server for pods.
 	api string
-	// ca, cert and key are PEM files: the run's authority and this node's certificate.
+	// ca, cert and key are PEM files: the CA of the run and the certificate of this node.
 	ca, cert, key string
 }
 

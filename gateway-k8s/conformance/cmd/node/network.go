@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linkPrefix starts the names of the node's ends of the pods' links.
+// linkPrefix is the prefix of the names of pod links in the node's network namespace.
 const linkPrefix = "pod"
 
-// podNetwork is the network namespace of one pod, linked to the node's by a pair of interfaces. The
-// open file keeps it in being between two containers.
+// podNetwork is the network namespace of one pod, linked to that of the node by a pair of
+// interfaces. The open file keeps the namespace while no container runs.
 type podNetwork struct {
 	addr  netip.Addr
 	space *os.File
 	link  string
 }
 
-// newPodNetwork makes a namespace in which addr is the only address besides loopback.
+// newPodNetwork creates a namespace with the addresses addr and loopback.
 func newPodNetwork(addr netip.Addr, node string) (*podNetwork, error) {
 	space, err := newSpace()
 	if err != nil {
@@ -41,14 +41,14 @@ func newPodNetwork(addr netip.Addr, node string) (*podNetwork, error) {
 	return n, nil
 }
 
-// newSpace makes an empty network namespace.
+// newSpace creates an empty network namespace.
 func newSpace() (*os.File, error) {
 	var space *os.File
 	err := forks.do(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return err
 		}
-		// The forking thread goes back by itself; see forker.
+		// forks.do returns the thread to the network namespace of the node.
 		if err := setPodSysctls(); err != nil {
 			return err
 		}
@@ -59,14 +59,14 @@ func newSpace() (*os.File, error) {
 	return space, err
 }
 
-// setPodSysctls writes settings of the calling thread's network namespace.
+// setPodSysctls sets sysctls of the calling thread's network namespace.
 func setPodSysctls() error {
-	// As container runtimes do: a program that is not root may bind port 53 or 80.
+	// As in container runtimes, a program without root may bind ports below 1024.
 	const path = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 	return os.WriteFile(path, []byte("0"), 0o644)
 }
 
-// connect makes both ends of the link, with addresses and routes.
+// connect creates both ends of the link, with addresses and routes.
 func (n *podNetwork) connect(node net.IP) error {
 	pair := &netlink.Veth{
 		LinkAttrs:     netlink.LinkAttrs{Name: n.link},
@@ -93,8 +93,8 @@ func (n *podNetwork) connect(node net.IP) error {
 	return n.connectInside(node)
 }
 
-// connectInside sets up the pod's end. The node answers for its address on every link, so it can
-// be the gateway of a pod that shares no network with it.
+// connectInside configures the pod's end. The node responds to ARP requests for its address on
+// every link, so it can be the gateway of a pod in another network.
 func (n *podNetwork) connectInside(node net.IP) error {
 	inside, err := netlink.NewHandleAt(netns.NsHandle(n.space.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
@@ -131,7 +131,7 @@ func (n *podNetwork) connectInside(node net.IP) error {
 	return nil
 }
 
-// close removes the link, and lets the namespace go with its last process.
+// close removes the link. The namespace ends with its last process.
 func (n *podNetwork) close() {
 	if link, err := netlink.LinkByName(n.link); err == nil {
 		_ = netlink.LinkDel(link)
@@ -143,7 +143,7 @@ func host(ip net.IP) *net.IPNet {
 	return &net.IPNet{IP: ip.To4(), Mask: net.CIDRMask(32, 32)}
 }
 
-// removeLinks removes what an agent that was killed has left behind. Its pods ended with it.
+// removeLinks removes the links that a killed agent has left behind. Its pods ended with it.
 func removeLinks() error {
 	links, err := netlink.LinkList()
 	if err != nil {

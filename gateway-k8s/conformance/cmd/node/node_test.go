@@ -38,7 +38,7 @@ func TestTheLastProgramForANameCounts(t *testing.T) {
 }
 
 func TestAddressesAreUsedAgainOnlyAfterAllOthers(t *testing.T) {
-	// Of the eight addresses the network, its broadcast address and the node's own are not given.
+	// Of the eight addresses, those of the network, of broadcasts and of the node are not assigned.
 	a, err := newAddresses("10.9.0.0/29", "10.9.0.1")
 	if err != nil {
 		t.Fatal(err)

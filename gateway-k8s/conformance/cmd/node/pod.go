@@ -15,31 +15,32 @@ import (
 )
 
 const (
-	// quickTick is how often a pod is looked at until it is ready, slowTick afterwards.
+	// quickTick is the interval between steps of a pod until it is ready, slowTick the interval
+	// afterwards.
 	quickTick = 50 * time.Millisecond
 	slowTick  = time.Second
 )
 
-// pod runs one Pod. One goroutine owns everything but what mu guards.
+// pod runs one Pod. Except for the fields that mu protects, it belongs to one goroutine.
 type pod struct {
 	agent   *agent
 	dir     string
 	network *podNetwork
 	volumes map[string]*volume
 	tokens  map[string]heldToken
-	// object is the Pod that the goroutine works with.
+	// object is the Pod that the goroutine processes.
 	object *v1.Pod
-	// init and main are its containers, by order.
+	// init and main are its containers in order.
 	init, main []*container
-	// reported is the status that the API server was last told.
+	// reported is the last status that was written to the API server.
 	reported *v1.PodStatus
-	// trouble is why the pod cannot start yet.
+	// trouble is the reason for which the pod cannot start yet.
 	trouble error
 
 	mu sync.Mutex
 	// latest is the newest Pod from the API server.
 	latest *v1.Pod
-	// grace is the time for which processes may continue after a request to end; nil without a request.
+	// grace is the time that processes may still use after a request to end; nil without a request.
 	grace *time.Duration
 
 	woken chan struct{}
@@ -70,7 +71,7 @@ func newPod(a *agent, object *v1.Pod) *pod {
 	return p
 }
 
-// update tells the goroutine of a newer Pod.
+// update passes a newer Pod to the goroutine.
 func (p *pod) update(object *v1.Pod) {
 	p.mu.Lock()
 	p.latest = object
@@ -86,7 +87,7 @@ func (p *pod) update(object *v1.Pod) {
 	p.wake()
 }
 
-// stop asks the pod to end. A shorter grace replaces a longer one.
+// stop requests the end of the pod. A shorter grace replaces a longer one.
 func (p *pod) stop(grace time.Duration) {
 	p.mu.Lock()
 	if p.grace == nil || grace < *p.grace {
@@ -96,7 +97,7 @@ func (p *pod) stop(grace time.Duration) {
 	p.wake()
 }
 
-// wake makes the goroutine look at once.
+// wake makes the goroutine run its next step at once.
 func (p *pod) wake() {
 	select {
 	case p.woken <- struct{}{}:
@@ -104,7 +105,7 @@ func (p *pod) wake() {
 	}
 }
 
-// stopping gives the time that processes have left to end, if they must.
+// stopping returns whether the processes must end, and the time that they may still use.
 func (p *pod) stopping() (time.Duration, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,7 +116,8 @@ func (p *pod) stopping() (time.Duration, bool) {
 	return *p.grace, true
 }
 
-// run keeps the pod as its Pod says until that is deleted or ctx ends.
+// run keeps the processes in the state that the Pod specifies, until the Pod is deleted or ctx
+// ends.
 func (p *pod) run(ctx context.Context) {
 	defer p.release()
 	for {
@@ -144,7 +146,7 @@ func (p *pod) run(ctx context.Context) {
 	}
 }
 
-// step brings the pod nearer to what its Pod says.
+// step starts and restarts containers as the Pod specifies.
 func (p *pod) step(ctx context.Context) {
 	if p.trouble = p.prepare(ctx); p.trouble != nil && !p.started() {
 		return
@@ -179,13 +181,13 @@ func (p *pod) step(ctx context.Context) {
 	}
 }
 
-// alongside says whether an init container goes on beside the others (a "sidecar").
+// alongside returns whether an init container runs beside the others (a "sidecar").
 func alongside(c *v1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways
 }
 
-// prepare makes the network once, and fills the volumes again and again: their objects may come
-// late, and change.
+// prepare creates the network once, and fills the volumes at each call, because their objects may
+// be created late or change.
 func (p *pod) prepare(ctx context.Context) error {
 	if p.network == nil {
 		addr, err := p.agent.addresses.take()
@@ -206,7 +208,7 @@ func (p *pod) prepare(ctx context.Context) error {
 	return nil
 }
 
-// started says whether any process has been started.
+// started returns whether any process has been started.
 func (p *pod) started() bool {
 	return slices.ContainsFunc(p.all(), func(c *container) bool { return c.process != nil })
 }
@@ -215,7 +217,7 @@ func (p *pod) all() []*container {
 	return append(slices.Clone(p.init), p.main...)
 }
 
-// settled says whether nothing is expected to change soon.
+// settled returns whether no change is expected soon.
 func (p *pod) settled() bool {
 	for _, c := range p.main {
 		finished, _ := c.finished(p.object.Spec.RestartPolicy)
@@ -226,7 +228,7 @@ func (p *pod) settled() bool {
 	return true
 }
 
-// terminate ends the processes, first politely.
+// terminate ends the processes, with SIGTERM first.
 func (p *pod) terminate(ctx context.Context) {
 	asked := time.Now()
 	if pause := p.longestSleep(); pause > 0 && p.running() {
@@ -240,7 +242,7 @@ func (p *pod) terminate(ctx context.Context) {
 	p.await()
 }
 
-// longestSleep is the longest preStop sleep of the containers. Other hooks are not run.
+// longestSleep returns the longest preStop sleep of the containers. Other hooks are not run.
 func (p *pod) longestSleep() time.Duration {
 	var longest time.Duration
 	for _, c := range p.main {
@@ -262,7 +264,7 @@ func (p *pod) running() bool {
 	return slices.ContainsFunc(p.all(), (*container).running)
 }
 
-// awaitUntil waits for the end of all processes, or for a deadline that depends on the newest
+// awaitUntil waits for the end of all processes, or for a deadline that depends on the current
 // grace.
 func (p *pod) awaitUntil(ctx context.Context, deadline func(time.Duration) time.Time) {
 	for p.running() && ctx.Err() == nil {
@@ -279,7 +281,7 @@ func (p *pod) awaitUntil(ctx context.Context, deadline func(time.Duration) time.
 	}
 }
 
-// await waits for the end of processes that have got a SIGKILL.
+// await waits for the end of processes that received SIGKILL.
 func (p *pod) await() {
 	for _, c := range p.all() {
 		if c.process != nil {
@@ -294,7 +296,7 @@ func (p *pod) signal(s syscall.Signal) {
 	}
 }
 
-// release gives back what the pod held. It may be called again.
+// release releases the resources of the pod. Further calls have no effect.
 func (p *pod) release() {
 	if p.network != nil {
 		p.network.close()

@@ -10,28 +10,28 @@ import (
 	"time"
 )
 
-// containerArg is how the agent calls its own program to become a container.
+// containerArg is the argument with which the agent starts its own program as a container.
 const containerArg = "become-container"
 
-// containerPlan is what a container needs to become one; the agent passes it as JSON.
+// containerPlan describes a container to its process. The agent passes it as JSON.
 type containerPlan struct {
-	// Root is an empty folder to build the container's files in.
+	// Root is an empty folder for the container's files.
 	Root string
-	// Program is the local program; it appears as /Name.
+	// Program is the local program; its path in the container is /Name.
 	Program, Name string
-	// Command is the program and its arguments, as inside the container.
+	// Command is the program and its arguments, with paths inside the container.
 	Command []string
 	Env     []string
-	// Dir is the working directory, "/" when empty.
+	// Dir is the working directory; "/" if empty.
 	Dir      string
 	Hostname string
 	Mounts   []mount
-	// ReadOnly forbids writes outside of volumes.
+	// ReadOnly prevents writes outside of volumes.
 	ReadOnly bool
 	UID, GID int
 }
 
-// mount shows the folder or file Source at Target.
+// mount mounts the folder or file Source at Target.
 type mount struct {
 	Source, Target string
 	ReadOnly       bool
@@ -40,15 +40,15 @@ type mount struct {
 // process is a running container.
 type process struct {
 	cmd *exec.Cmd
-	// done is closed after the end; code and ended are set before.
+	// done is closed after the end of the process; code and ended are set before.
 	done  chan struct{}
 	code  int
 	began time.Time
 	ended time.Time
 }
 
-// startProcess runs plan in the pod's network. Output goes to log, which is closed in the end; wake
-// is called after the end.
+// startProcess runs plan in the pod's network. Its output is written to log, which is closed at the
+// end. wake is called after the end.
 func startProcess(network *podNetwork, plan containerPlan, log *containerLog, wake func()) (*process, error) {
 	text, err := json.Marshal(plan)
 	if err != nil {
@@ -66,7 +66,7 @@ func startProcess(network *podNetwork, plan containerPlan, log *containerLog, wa
 	cmd := exec.Command(self, containerArg)
 	cmd.Stdout, cmd.Stderr = log.stream("stdout"), log.stream("stderr")
 	cmd.ExtraFiles = []*os.File{reader}
-	// A grandchild that keeps the output open must not keep us from seeing the end.
+	// A grandchild may keep the output open, which must not delay the detection of the end.
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID |
@@ -83,7 +83,7 @@ func startProcess(network *podNetwork, plan containerPlan, log *containerLog, wa
 	_, err = writer.Write(text)
 	writer.Close()
 	if err != nil {
-		// It ended before it had read its plan; wait sees that.
+		// The process ended before it read its plan; wait detects that.
 		return p, nil
 	}
 	return p, nil
@@ -98,7 +98,8 @@ func (p *process) wait(log *containerLog, wake func()) {
 	wake()
 }
 
-// exitCode is 128 plus the signal for a process that a signal ended, as shells and kubelets count.
+// exitCode returns 128 plus the signal for a process that a signal ended, as shells and kubelets
+// do.
 func exitCode(err error) int {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
@@ -110,7 +111,7 @@ func exitCode(err error) int {
 	return exit.ExitCode()
 }
 
-// running says whether the process has not ended.
+// running returns whether the process has not ended.
 func (p *process) running() bool {
 	select {
 	case <-p.done:
@@ -126,5 +127,5 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// pid is the process number as the agent sees it.
+// pid returns the process ID in the namespace of the agent.
 func (p *process) pid() int { return p.cmd.Process.Pid }

@@ -15,24 +15,24 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// settle is how long a program that declares and opens no port may run before it counts as ready.
+// settle is the time after which a program that declares and opens no port counts as ready.
 const settle = time.Second
 
-// patience is how long a program may run without a port that it declares before it counts as ready:
-// the declaration is informational, and tests have programs that open another port.
+// patience is the time after which a program counts as ready even if a declared port is not open.
+// Declarations are informational, and some tests have programs that open another port.
 const patience = 10 * time.Second
 
-// readiness follows whether one container is ready.
+// readiness is the readiness of one container.
 type readiness struct {
 	ready bool
-	// next is when to look again; failures and successes are counted in a row.
+	// next is the time of the next check; failures and successes are consecutive.
 	next                time.Time
 	failures, successes int32
 }
 
-// look updates the state. With a readinessProbe it does what that says, as a kubelet would. Without
-// one a kubelet would say "ready" at once; here the container's ports must be open first, since
-// tests send traffic as soon as they read "ready".
+// look updates the state. A readinessProbe is executed as in a kubelet. Without a probe, a
+// container is ready at once in a kubelet; here its ports must be open first, because tests send
+// traffic as soon as the pod is ready.
 func (r *readiness) look(ctx context.Context, c *v1.Container, p *process, addr string) {
 	probe := c.ReadinessProbe
 	if probe == nil {
@@ -51,7 +51,7 @@ func (r *readiness) look(ctx context.Context, c *v1.Container, p *process, addr 
 			r.ready = false
 		}
 		if !r.ready {
-			// A start is looked at more often than asked for: tests wait for it.
+			// At the start, checks are more frequent than specified, because tests wait for them.
 			r.next = now.Add(100 * time.Millisecond)
 		}
 		return
@@ -62,7 +62,7 @@ func (r *readiness) look(ctx context.Context, c *v1.Container, p *process, addr 
 	}
 }
 
-// try does what a probe says, once.
+// try executes a probe once.
 func try(ctx context.Context, probe *v1.Probe, c *v1.Container, addr string) error {
 	limit := time.Duration(max(probe.TimeoutSeconds, 1)) * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -91,7 +91,7 @@ func tryHTTP(ctx context.Context, get *v1.HTTPGetAction, c *v1.Container, addr s
 	}
 	url := strings.ToLower(string(get.Scheme)) + "://" + address + "/" + strings.TrimPrefix(get.Path, "/")
 	if get.Scheme == "" {
-		url = "http" + url // an empty scheme means http
+		url = "http" + url // the default scheme is http
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -114,7 +114,7 @@ func tryHTTP(ctx context.Context, get *v1.HTTPGetAction, c *v1.Container, addr s
 	return nil
 }
 
-// probeClient does not verify certificates and takes a redirect for an answer, as kubelets do.
+// probeClient does not verify certificates and accepts redirects as responses, as kubelets do.
 var probeClient = &http.Client{
 	Transport: &http.Transport{
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
@@ -138,8 +138,8 @@ func probeAddress(host string, port intstr.IntOrString, c *v1.Container, addr st
 	return "", fmt.Errorf("the container has no port %q", port.StrVal)
 }
 
-// portsOpen says whether all declared ports of a container are open, or any port if it declares
-// none. A program that does not open them is ready after a while.
+// portsOpen returns whether all declared ports of a container are open, or any port if it declares
+// none. A program that does not open them counts as ready after some time.
 func portsOpen(c *v1.Container, p *process) bool {
 	open, err := openPorts(p.pid())
 	if err != nil {
@@ -160,7 +160,7 @@ func portsOpen(c *v1.Container, p *process) bool {
 	return true
 }
 
-// openPorts lists the ports that are open in the network namespace of a process, like "tcp/80".
+// openPorts returns the open ports in the network namespace of a process, such as "tcp/80".
 func openPorts(pid int) (map[string]bool, error) {
 	open := map[string]bool{}
 	for _, protocol := range []string{"tcp", "udp"} {
@@ -180,8 +180,8 @@ func openPorts(pid int) (map[string]bool, error) {
 	return open, nil
 }
 
-// listening reads a table of /proc/net. In its fourth column 0A is a TCP socket that listens, and 07
-// a UDP socket that is not connected (see proc_net_tcp in the kernel's documentation).
+// listening parses a table of /proc/net. In its fourth column, 0A is a listening TCP socket, and 07
+// is a UDP socket that is not connected (see proc_net_tcp in the kernel's documentation).
 func listening(table, protocol string) []uint16 {
 	state := "0A"
 	if protocol == "udp" {

@@ -15,11 +15,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// nodeName is the name of the one Node.
+// nodeName is the name of the only Node.
 const nodeName = "node"
 
-// register makes the Node, which the endpoint slice controller and the log calls of the API server
-// look up. There is no heartbeat, since nothing watches for one.
+// register creates the Node, which the endpoint slice controller and the log requests of the API
+// server need. There is no heartbeat, because no controller watches it.
 func register(ctx context.Context, client kubernetes.Interface, address string, port int) error {
 	labels := map[string]string{
 		v1.LabelHostname: nodeName, v1.LabelOSStable: "linux", v1.LabelArchStable: runtime.GOARCH,

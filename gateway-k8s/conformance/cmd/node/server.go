@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// logServer is the part of a kubelet's API that the API server calls for `kubectl logs`.
+// logServer is the part of a kubelet's API that the API server uses for `kubectl logs`.
 type logServer struct {
 	*http.Server
 	port int
 }
 
-// serveLogs listens on the node's address, for clients with a certificate of the run's authority.
+// serveLogs listens on the node's address, for clients with a certificate of the CA of the run.
 func serveLogs(s settings) (*logServer, error) {
 	ca, err := os.ReadFile(s.ca)
 	if err != nil {
@@ -26,7 +26,7 @@ func serveLogs(s settings) (*logServer, error) {
 	}
 	clients := x509.NewCertPool()
 	if !clients.AppendCertsFromPEM(ca) {
-		return nil, errors.New("the authority's file holds no certificate")
+		return nil, errors.New("the CA file contains no certificate")
 	}
 	own, err := tls.LoadX509KeyPair(s.cert, s.key)
 	if err != nil {
@@ -50,7 +50,7 @@ func serveLogs(s settings) (*logServer, error) {
 	return &logServer{server, listener.Addr().(*net.TCPAddr).Port}, nil
 }
 
-// logHandler answers with the lines of a container's log that the query asks for.
+// logHandler responds with the lines of a container's log that match the query.
 func logHandler(dir string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		names := []string{r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container")}
@@ -72,7 +72,7 @@ func logHandler(dir string) http.HandlerFunc {
 		}
 		defer file.Close()
 		w.Header().Set("Content-Type", "text/plain")
-		// A client that disconnects ends the copy; there is no one to report it to.
+		// If the client disconnects, the copy ends; the error cannot be reported to it.
 		_ = query.copy(r.Context(), w, file)
 	}
 }

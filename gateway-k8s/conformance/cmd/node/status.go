@@ -13,7 +13,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// report tells the API server the pod's status, if it differs from what was told last.
+// report writes the pod's status to the API server, if it differs from the last one.
 func (p *pod) report(ctx context.Context) {
 	status := p.status()
 	if p.reported != nil && equality.Semantic.DeepEqual(p.reported, status) {
@@ -33,14 +33,14 @@ func (p *pod) report(ctx context.Context) {
 	case err == nil:
 		p.reported = status
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		// It has gone; the event that says so is under way.
+		// The Pod was deleted; its event follows.
 	default:
 		// The next step reports again.
 		klog.ErrorS(err, "The status is not taken", "pod", klog.KObj(p.object))
 	}
 }
 
-// status describes the pod as a kubelet would.
+// status returns the status of the pod as a kubelet would write it.
 func (p *pod) status() *v1.PodStatus {
 	s := &v1.PodStatus{Phase: p.phase(), StartTime: startOf(p)}
 	if p.network != nil {
@@ -95,7 +95,7 @@ func (p *pod) phase() v1.PodPhase {
 	return v1.PodFailed
 }
 
-// conditions keep the time of their last change.
+// Unchanged conditions keep their transition time.
 func (p *pod) conditions() []v1.PodCondition {
 	initialized := true
 	for _, c := range p.init {
@@ -131,7 +131,7 @@ func (p *pod) conditions() []v1.PodCondition {
 	return list
 }
 
-// condition is what was reported last.
+// condition returns the condition of the last report.
 func (p *pod) condition(kind v1.PodConditionType) *v1.PodCondition {
 	if p.reported == nil {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"k8s.io/kubernetes/pkg/fieldpath"
 )
 
-// accountMount is where programs look for the credentials of their service account.
+// accountMount is the folder in which programs expect the credentials of their service account.
 const accountMount = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 // files are the contents of a volume, by path.
@@ -42,12 +42,12 @@ func (f files) equal(other files) bool {
 type volume struct {
 	source v1.Volume
 	dir    string
-	// content is what was written last; nil for a folder that is the pod's own to fill.
+	// content is the content that was written last; nil for a folder that the pod itself fills.
 	content files
 }
 
-// fill writes the volume, or what has changed in it. It fails while a Secret or ConfigMap that must
-// be there is missing.
+// fill writes the volume, or the changes in it. It fails while a required Secret or ConfigMap is
+// missing.
 func (p *pod) fill(ctx context.Context, v *volume) error {
 	if err := os.MkdirAll(v.dir, 0o755); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (p *pod) fill(ctx context.Context, v *volume) error {
 	return nil
 }
 
-// content collects a volume's files from the API server's objects.
+// content returns a volume's files from the objects of the API server.
 func (p *pod) content(ctx context.Context, v v1.Volume) (files, error) {
 	into := files{}
 	switch {
@@ -137,7 +137,7 @@ func (p *pod) addConfig(into files, name string, items []v1.KeyToPath, optional 
 	return addKeys(into, data, items, optional, m)
 }
 
-// addKeys adds all keys under their own names, or only items under the names given there.
+// addKeys adds all keys under their own names, or only items under their given names.
 func addKeys(into files, data map[string][]byte, items []v1.KeyToPath, optional bool, m fs.FileMode) error {
 	if items == nil {
 		for key, value := range data {
@@ -151,7 +151,7 @@ func addKeys(into files, data map[string][]byte, items []v1.KeyToPath, optional 
 			if optional {
 				continue
 			}
-			return fmt.Errorf("there is no key %q", item.Key)
+			return fmt.Errorf("missing key %q", item.Key)
 		}
 		mode := m
 		if item.Mode != nil {
@@ -176,8 +176,8 @@ func (p *pod) addDownward(into files, items []v1.DownwardAPIVolumeFile, m fs.Fil
 	return nil
 }
 
-// writeFiles puts content into dir so that a reader sees all of the old or all of the new files:
-// each name is a link through the link "..data", which changes at once.
+// writeFiles replaces the content of dir so that readers see either all old or all new files: each
+// name is a link through the link "..data", which is replaced atomically.
 func writeFiles(dir string, content files) error {
 	fresh, err := os.MkdirTemp(dir, "..")
 	if err != nil {
@@ -194,8 +194,8 @@ func writeFiles(dir string, content files) error {
 		if err := os.WriteFile(path, file.data, 0o644); err != nil {
 			return err
 		}
-		// The permissions asked for, and never less than reading: files belong to root here,
-		// where a kubelet would give them to the pod's group.
+		// The requested permissions, and always read permission: the files belong to root here, whereas a
+		// kubelet gives them to the pod's group.
 		if err := os.Chmod(path, file.mode|0o444); err != nil {
 			return err
 		}
@@ -218,7 +218,7 @@ func writeFiles(dir string, content files) error {
 	return nil
 }
 
-// linkNames makes a link for each first path element of content, and removes all others.
+// linkNames creates a link for each first path element of content, and removes all others.
 func linkNames(dir string, content files) error {
 	wanted := map[string]bool{}
 	for name := range content {

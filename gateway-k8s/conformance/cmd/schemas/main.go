@@ -1,9 +1,9 @@
 // Command schemas writes the validation schemas of Gateway API and of kinds of Envoy Gateway, as
 // towergate-k8s embeds them.
 //
-// It reads the CustomResourceDefinitions that the test cluster installs and keeps what decides whether
-// an object is valid: no descriptions, no status. Equal schemas are written once; a schema refers to
-// the schemas below it by their index.
+// It reads the CustomResourceDefinitions that the test cluster installs and keeps the parts that
+// determine whether an object is valid, without descriptions and statuses. Equal schemas are
+// written once; a schema refers to others by index.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// envoyKinds are the kinds of Envoy Gateway that Towergate reads.
+// envoyKinds are the kinds of Envoy Gateway that Towergate supports.
 var envoyKinds = map[string]bool{
 	"Backend":              true,
 	"BackendTrafficPolicy": true,
@@ -28,7 +28,7 @@ var envoyKinds = map[string]bool{
 	"SecurityPolicy":       true,
 }
 
-// keywords of a schema that hold other schemas are handled by (*catalog).add.
+// Keywords that contain other schemas are handled by (*catalog).add.
 var keywords = []string{
 	"default", "enum", "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems", "maxLength",
 	"maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum", "multipleOf",
@@ -36,13 +36,14 @@ var keywords = []string{
 	"x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-preserve-unknown-fields",
 }
 
-// ignored keywords do not decide whether an object is valid.
+// ignored keywords do not affect whether an object is valid.
 var ignored = map[string]bool{
 	"description": true, "example": true, "externalDocs": true, "title": true,
 	"x-kubernetes-embedded-resource": true, "x-kubernetes-map-type": true,
 }
 
-// widened patterns accept more than those of the CustomResourceDefinitions; docs/validation.md lists them.
+// widened patterns accept more than those of the CustomResourceDefinitions. docs/validation.md
+// lists them.
 var widened = map[string]string{
 	// The issuer of an OpenID provider, which may be on the host itself.
 	`^https://[^/?#@]+(/[^?#]*)?$`: `^(https://[^/?#@]+|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?)(/[^?#]*)?$`,
@@ -50,7 +51,7 @@ var widened = map[string]string{
 
 type schema = map[string]any
 
-// definition is the part of a CustomResourceDefinition that is read.
+// definition is the part of a CustomResourceDefinition that this program uses.
 type definition struct {
 	Kind     string
 	Metadata struct{ Annotations map[string]string }
@@ -65,7 +66,7 @@ type definition struct {
 	}
 }
 
-// catalog holds the schemas, each once.
+// catalog contains each distinct schema once.
 type catalog struct {
 	lines []string
 	index map[string]int
@@ -149,10 +150,10 @@ func (c *catalog) addDefinition(document []byte) error {
 	return nil
 }
 
-// add writes a schema down, and those below it before it, and gives its index.
+// add writes the schemas within a schema, then the schema itself, and returns its index.
 func (c *catalog) add(from schema) (int, error) {
 	to := schema{}
-	// In a fixed order, because the schemas below get their indices on the way.
+	// The order is fixed, because the schemas within this one receive their indices here.
 	keys := make([]string, 0, len(from))
 	for key := range from {
 		keys = append(keys, key)
@@ -204,7 +205,7 @@ func (c *catalog) add(from schema) (int, error) {
 	return c.index[text], nil
 }
 
-// addNamed adds properties in the order of their names, so that the output is stable.
+// addNamed adds properties in the order of their names, which makes the output deterministic.
 func (c *catalog) addNamed(value any) (map[string]int, error) {
 	named, _ := value.(schema)
 	names := make([]string, 0, len(named))
@@ -241,7 +242,7 @@ func (c *catalog) addList(value any) ([]int, error) {
 	return indices, nil
 }
 
-// rules keeps the CEL rules that hold when an object is created, each with its message.
+// rules returns the CEL rules that apply when an object is created, each with its message.
 func rules(value any) ([]schema, error) {
 	list, _ := value.([]any)
 	var kept []schema
@@ -262,7 +263,7 @@ func rules(value any) ([]schema, error) {
 	return kept, nil
 }
 
-// keyword refuses what this program does not know, so that an upgrade cannot lose a limit.
+// keyword rejects unknown keywords, so that an upgrade cannot lose a constraint.
 func keyword(key string) error {
 	if ignored[key] {
 		return nil
@@ -275,7 +276,7 @@ func keyword(key string) error {
 	return fmt.Errorf("the keyword %s is not supported", key)
 }
 
-// write gives the file: one schema a line.
+// write returns the content of the file: one schema per line.
 func (c *catalog) write(origins []string) ([]byte, error) {
 	var text strings.Builder
 	head, err := encode(map[string]any{
@@ -298,7 +299,7 @@ func (c *catalog) write(origins []string) ([]byte, error) {
 	return []byte(text.String()), nil
 }
 
-// encode is JSON with sorted keys and without escapes for HTML.
+// encode returns JSON with sorted keys and without HTML escapes.
 func encode(value any) (string, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)

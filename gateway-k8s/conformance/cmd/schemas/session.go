@@ -2,8 +2,8 @@ package main
 
 import "strings"
 
-// widenSession makes the schema of sessionPersistence also accept the fields of Gateway API 1.6, which
-// Envoy Gateway 1.9 uses: sessionName and cookieConfig in place of cookie and header.
+// widenSession makes the schema of sessionPersistence also accept the fields of Gateway API 1.6,
+// which Envoy Gateway 1.9 uses: sessionName and cookieConfig instead of cookie and header.
 func widenSession(session schema) {
 	properties, _ := session["properties"].(schema)
 	cookie, _ := properties["cookie"].(schema)
