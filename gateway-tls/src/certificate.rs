@@ -15,18 +15,22 @@
 //! ```
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::{NamePattern, Provider};
+use crate::{NamePattern, Provider, pem};
+
+/// Supported lengths of RSA keys, in bits. The lower limit is that of Envoy.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// A certificate chain and its private key, checked to belong together.
 #[derive(Clone, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -80,8 +84,10 @@ pub enum CertificateError {
     /// The private key is encrypted.
     #[error("the private key is encrypted")]
     EncryptedKey,
-    /// The section of the private key is malformed.
-    #[error("the private key cannot be read")]
+    /// The section of the private key is malformed, or contains a key of an unsupported type.
+    #[error(
+        "the private key cannot be read as RSA with 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
+    )]
     MalformedKey,
     /// The key is neither ECDSA on P-256, P-384 or P-521, nor RSA with 2048 to 8192 bits, nor Ed25519.
     #[error("keys of this type are not supported: {0}")]
@@ -151,7 +157,7 @@ impl Certificate {
         load(provider, chain, key)?;
         let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
         Ok(Self {
-            chain_pem: certificate_sections(&text(cert_pem)),
+            chain_pem: certificate_sections(&text(&pem::without_headers(cert_pem))),
             key_pem: text(key_pem),
             names: leaf.names,
             not_before: leaf.not_before,
@@ -182,7 +188,7 @@ fn load(
     let key = provider
         .key_provider
         .load_private_key(key)
-        .map_err(|_| CertificateError::UnsupportedKey("the private key".to_owned()))?;
+        .map_err(|_| CertificateError::MalformedKey)?;
     // The keys are compared without rustls, because its parser rejects certificates of version 1, which some
     // clients accept. Some providers cannot derive the public key from a private key. With them, a mismatch
     // is detected in the handshake.
@@ -197,7 +203,8 @@ fn load(
 }
 
 fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let chain = CertificateDer::pem_slice_iter(pem)
+    let chain = pem::sections(pem)
+        .into_iter()
         .enumerate()
         .map(|(at, section)| section.map_err(|_| CertificateError::Malformed(at)))
         .collect::<Result<Vec<_>, _>>()?;
@@ -211,8 +218,10 @@ fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     use rustls_pki_types::pem::Error::NoItemsFound;
     const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
     let holds = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        _ if ENCRYPTED.into_iter().any(holds) => CertificateError::EncryptedKey,
+    if ENCRYPTED.into_iter().any(holds) {
+        return Err(CertificateError::EncryptedKey);
+    }
+    pem::first_section(pem).map_err(|error| match error {
         NoItemsFound => CertificateError::NoKey,
         _ => CertificateError::MalformedKey,
     })
@@ -290,10 +299,33 @@ fn algorithm(key: &SubjectPublicKeyInfo<'_>) -> Result<KeyAlgorithm, Certificate
                 "ECDSA on the curve {curve}"
             ))),
         },
-        "1.2.840.113549.1.1.1" => Ok(KeyAlgorithm::Rsa),
+        "1.2.840.113549.1.1.1" => match key.parsed() {
+            Ok(PublicKey::RSA(rsa)) => rsa_of_supported_length(bits(rsa.modulus)),
+            _ => Ok(KeyAlgorithm::Rsa),
+        },
         "1.3.101.112" => Ok(KeyAlgorithm::Ed25519),
         other => Err(CertificateError::UnsupportedKey(other.to_owned())),
     }
+}
+
+fn rsa_of_supported_length(bits: usize) -> Result<KeyAlgorithm, CertificateError> {
+    if RSA_BITS.contains(&bits) {
+        return Ok(KeyAlgorithm::Rsa);
+    }
+    let (min, max) = (RSA_BITS.start(), RSA_BITS.end());
+    Err(CertificateError::UnsupportedKey(format!(
+        "RSA with {bits} bits; use {min} to {max} bits"
+    )))
+}
+
+/// The length of an unsigned integer in bits.
+fn bits(big_endian: &[u8]) -> usize {
+    let start = big_endian.iter().position(|byte| *byte != 0);
+    let digits = start.map_or(&[][..], |start| &big_endian[start..]);
+    let unused = digits
+        .first()
+        .map_or(0, |first| first.leading_zeros() as usize);
+    digits.len() * 8 - unused
 }
 
 impl fmt::Debug for Certificate {
@@ -449,6 +481,31 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_and_a_key_may_have_headers() {
+        let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
+        let with_headers = |pem: &str| pem.replace("-----\nMI", "-----\nX-Note: a\n b: c\n\nMI");
+        assert_ne!(with_headers(&key), key);
+
+        let read = Certificate::from_pem(with_headers(&cert), with_headers(&key)).unwrap();
+
+        assert!(read.load(&crate::default_provider()).is_ok());
+        assert!(crate::client::read_roots(&with_headers(&TEST_CA.pem)).is_ok());
+    }
+
+    #[test]
+    fn the_length_of_an_integer_ignores_leading_zeros() {
+        for (bytes, expected) in [
+            (&[][..], 0),
+            (&[0, 0], 0),
+            (&[0, 0x80], 8),
+            (&[0x7f, 0xff], 15),
+            (&[1, 0], 9),
+        ] {
+            assert_eq!(bits(bytes), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn each_fault_has_an_error_of_its_own() {
         use CertificateError as E;
         let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
@@ -472,11 +529,7 @@ mod tests {
             (cert, cert, E::NoKey),
             (cert, testdata!("pkcs8-encrypted.key"), E::EncryptedKey),
             (cert, testdata!("sec1-encrypted.key"), E::EncryptedKey),
-            (
-                cert,
-                not_a_key,
-                E::UnsupportedKey("the private key".to_owned()),
-            ),
+            (cert, not_a_key, E::MalformedKey),
             (cert, &other, E::KeyMismatch),
             (cert, &rsa, E::KeyMismatch),
             (&root_first, key, E::KeyMismatch),
@@ -488,7 +541,7 @@ mod tests {
             (
                 testdata!("rsa1024.pem"),
                 testdata!("rsa1024.key"),
-                E::UnsupportedKey("the private key".to_owned()),
+                E::UnsupportedKey("RSA with 1024 bits; use 2048 to 8192 bits".to_owned()),
             ),
         ];
 

@@ -12,18 +12,16 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::sign::SingleCertAndKey;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, DnsName, ServerName};
 use serde::{Deserialize, Serialize};
 
 pub use rustls::ClientConfig;
 
-use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
 use crate::limits::TlsLimits;
 use crate::server_verifier::{AltNames, AnyCertificate, ChainOrTrustedLeaf, HandshakeVerifier};
-use crate::signature_schemes;
 use crate::trusted_leaf::TrustedLeaves;
+use crate::{Certificate, pem, signature_schemes};
 
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -160,7 +158,7 @@ fn dns_name(name: &str) -> Result<ServerName<'static>, TlsError> {
 /// [`TlsError::Roots`] if there is none, or if one is malformed.
 pub fn read_roots(pem: &str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+    for certificate in pem::sections::<CertificateDer<'_>>(pem.as_bytes()) {
         let certificate = certificate.map_err(|error| TlsError::Roots(error.to_string()))?;
         roots
             .add(certificate)

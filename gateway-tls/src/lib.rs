@@ -67,6 +67,8 @@ pub mod name;
 #[cfg(feature = "rustls")]
 pub mod peer;
 #[cfg(feature = "rustls")]
+mod pem;
+#[cfg(feature = "rustls")]
 mod provider;
 #[cfg(feature = "rustls")]
 pub mod revocation;

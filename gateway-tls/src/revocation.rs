@@ -4,13 +4,13 @@
 //! A list must be complete, direct and of version 2, and must have `nextUpdate` and extensions, as RFC 5280
 //! requires. `openssl ca -gencrl` adds the extensions if its configuration has `crl_extensions`.
 
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::error::TlsError;
+use crate::pem;
 
 /// Revocation lists, and the certificates that are checked against them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -41,8 +41,8 @@ impl Revocation {
 pub fn read_revocation_lists(
     pem: &str,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let lists = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes());
-    let lists: Vec<_> = lists
+    let lists: Vec<CertificateRevocationListDer<'_>> = pem::sections(pem.as_bytes())
+        .into_iter()
         .collect::<Result<_, _>>()
         .map_err(|error| TlsError::Revocation(error.to_string()))?;
     if lists.is_empty() {

@@ -6,10 +6,11 @@
 //! names are then verified.
 
 use rustls::{CertificateError, Error};
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+
+use crate::pem;
 
 /// CA certificates that a backend may serve as its own.
 #[derive(Clone, Debug, Default)]
@@ -19,14 +20,14 @@ impl TrustedLeaves {
     /// Selects the CA certificates in `roots_pem` that are self-issued (issuer equals subject). webpki
     /// verifies all others.
     pub(crate) fn new(roots_pem: &str) -> Self {
-        let sections = CertificateDer::pem_slice_iter(roots_pem.as_bytes());
+        let sections = pem::sections(roots_pem.as_bytes());
         let own = |der: &CertificateDer<'_>| {
             X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
                 certificate.is_ca()
                     && certificate.subject().as_raw() == certificate.issuer().as_raw()
             })
         };
-        Self(sections.flatten().filter(own).collect())
+        Self(sections.into_iter().flatten().filter(own).collect())
     }
 
     /// Whether there are no such CA certificates.

@@ -14,7 +14,6 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,
 };
 use rustls::{CertificateError, DigitallySignedStruct, Error};
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{
     CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
 };
@@ -22,6 +21,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::Any;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+
+use crate::pem;
 
 /// Verifies client certificates of version 1.
 pub(crate) struct VersionOneVerifier {
@@ -32,9 +33,9 @@ pub(crate) struct VersionOneVerifier {
 impl VersionOneVerifier {
     /// A verifier that trusts the CA certificates in `roots_pem`.
     pub(crate) fn new(roots_pem: &str, provider: &CryptoProvider) -> Self {
-        let sections = CertificateDer::pem_slice_iter(roots_pem.as_bytes());
+        let sections = pem::sections(roots_pem.as_bytes());
         Self {
-            cas: sections.flatten().collect(),
+            cas: sections.into_iter().flatten().collect(),
             algorithms: provider.signature_verification_algorithms,
         }
     }
