@@ -74,8 +74,8 @@ pub(crate) struct Args {
     /// of --session-secret.
     #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_object_name)]
     pub(crate) session_keys: Option<ObjectKey>,
-    /// Name of the Secret with the keys of OpenID Connect sessions, in the namespace of the Lease, if --session-keys
-    /// names none. Created with a random key if it does not exist.
+    /// Name of the Secret with the keys of OpenID Connect sessions, in the namespace of the Lease, unless
+    /// --session-keys is set. Created with a random key if it does not exist.
     #[arg(long, value_name = "NAME", default_value = "towergate-session-keys")]
     pub(crate) session_secret: String,
     /// Path of a GeoIP database (MaxMind DB) on the data planes, for `clientIPGeoLocations`. Can be repeated. Default:

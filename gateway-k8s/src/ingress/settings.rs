@@ -6,51 +6,52 @@ use crate::objects::ObjectKey;
 /// Settings that apply to every location of an Ingress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressSettings {
-    /// `ssl-redirect`, with the ConfigMap's default.
+    /// Whether HTTP redirects to HTTPS on hosts with TLS (`ssl-redirect`). Default: the ConfigMap's value.
     pub ssl_redirect: bool,
-    /// `force-ssl-redirect`, with the ConfigMap's default.
+    /// Whether HTTP always redirects to HTTPS (`force-ssl-redirect`). Default: the ConfigMap's value.
     pub force_ssl_redirect: bool,
-    /// `preserve-trailing-slash`.
+    /// Whether redirects to HTTPS keep a trailing slash (`preserve-trailing-slash`).
     pub preserve_trailing_slash: bool,
-    /// `permanent-redirect` or `temporal-redirect`.
+    /// Redirect of all requests (`permanent-redirect` or `temporal-redirect`).
     pub redirect: Option<Redirect>,
-    /// `app-root`.
+    /// Target of a redirect of `/` (`app-root`).
     pub app_root: Option<String>,
-    /// `from-to-www-redirect`.
+    /// Whether the host's name with or without `www.` redirects to the host (`from-to-www-redirect`).
     pub from_to_www: bool,
-    /// `server-alias`.
+    /// Further names of the host (`server-alias`).
     pub aliases: Vec<String>,
-    /// `rewrite-target`.
+    /// New path of requests to the backend (`rewrite-target`).
     pub rewrite: Option<String>,
-    /// `use-regex`. A rewrite implies it.
+    /// Whether paths are regular expressions (`use-regex`). A rewrite implies it.
     pub use_regex: bool,
-    /// `x-forwarded-prefix`.
+    /// Value of `X-Forwarded-Prefix` for the backend (`x-forwarded-prefix`).
     pub forwarded_prefix: Option<String>,
-    /// `allowlist-source-range`, with the ConfigMap's default. Empty: all clients.
+    /// Networks of the allowed clients (`allowlist-source-range`). Default: the ConfigMap's value. Empty: all
+    /// clients.
     pub allow: Vec<String>,
-    /// `denylist-source-range`, with the ConfigMap's default.
+    /// Networks of the denied clients (`denylist-source-range`). Default: the ConfigMap's value.
     pub deny: Vec<String>,
-    /// `satisfy: any`.
+    /// Whether one of source range and authentication is sufficient (`satisfy: any`).
     pub satisfy_any: bool,
-    /// `auth-type: basic`.
+    /// Basic authentication (`auth-type: basic`).
     pub basic_auth: Option<BasicAuth>,
-    /// `auth-url`.
+    /// External authentication (`auth-url`).
     pub external_auth: Option<ExternalAuthSettings>,
-    /// `enable-cors`.
+    /// CORS settings (`enable-cors`).
     pub cors: Option<CorsSettings>,
     /// `backend-protocol` and other settings of the backend.
     pub backend: BackendSettings,
     /// Timeouts and retries.
     pub proxy: ProxySettings,
-    /// `affinity: cookie`.
+    /// Session affinity (`affinity: cookie`).
     pub affinity: Option<Affinity>,
-    /// `upstream-hash-by`.
+    /// Input of the hash that selects an endpoint (`upstream-hash-by`).
     pub hash_by: Option<HashInput>,
-    /// `load-balance`.
+    /// Load balancing algorithm (`load-balance`).
     pub load_balance: Option<String>,
-    /// `limit-rps` and `limit-rpm`.
+    /// Rate limits (`limit-rps` and `limit-rpm`).
     pub limits: Limits,
-    /// `canary`.
+    /// Canary settings (`canary`). `None`: the Ingress is not a canary.
     pub canary: Option<Canary>,
     /// Header fields of responses, from `custom-headers` and snippets.
     pub response_headers: Vec<(String, String)>,
@@ -58,16 +59,17 @@ pub struct IngressSettings {
     pub hidden_headers: Vec<String>,
     /// Header fields of requests to the backend, from snippets.
     pub request_headers: Vec<(String, String)>,
-    /// `mirror-target`.
+    /// Address that receives copies of requests (`mirror-target`).
     pub mirror: Option<UrlParts>,
-    /// `custom-http-errors`, with the ConfigMap's default.
+    /// Statuses whose responses are replaced by an error page (`custom-http-errors`). Default: the
+    /// ConfigMap's value.
     pub error_codes: Vec<u16>,
     /// `default-backend`: a Service of the Ingress's namespace, for requests whose own Service has no
     /// endpoints.
     pub default_backend: Option<String>,
-    /// `auth-tls-secret`.
+    /// Verification of client certificates (`auth-tls-secret`).
     pub client_cert: Option<ClientCert>,
-    /// `ssl-passthrough`, if the controller's flag enables it.
+    /// Whether TLS is passed through (`ssl-passthrough`), if the controller's flag enables it.
     pub passthrough: bool,
     /// Header fields that are removed from requests to the backend, from snippets.
     pub removed_request_headers: Vec<String>,
@@ -79,11 +81,11 @@ pub struct IngressSettings {
     /// Whether ingress-nginx also returns 503 for the locations. If `denied` is set and ingress-nginx does
     /// not, the translation is stricter.
     pub nginx_denies: bool,
-    /// `auth-type: digest`.
+    /// Whether digest authentication is required (`auth-type: digest`).
     pub digest_auth: bool,
     /// Regular expressions of `server-alias`, without `~`.
     pub alias_patterns: Vec<String>,
-    /// `auth-tls-match-cn`.
+    /// Pattern for the subject of client certificates (`auth-tls-match-cn`).
     pub match_subject: Option<String>,
     /// The setting because of which the whole Ingress is ignored.
     pub dropped: Option<String>,
@@ -141,7 +143,7 @@ pub struct SnippetLocation {
     pub exact: bool,
     /// Whether the path is a regular expression.
     pub regex: bool,
-    /// Its action.
+    /// Action of the location.
     pub action: SnippetAction,
 }
 
@@ -161,45 +163,47 @@ pub struct BasicAuth {
     pub secret: ObjectKey,
     /// Whether the Secret has a key for each user (`auth-map`); otherwise the users are in `auth`.
     pub by_user: bool,
-    /// `auth-realm`.
+    /// Realm of the challenge (`auth-realm`).
     pub realm: String,
 }
 
 /// External authentication.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ExternalAuthSettings {
-    /// `auth-url`. If `own_host` is set, its host is a placeholder.
+    /// Address of the authentication server (`auth-url`). If `own_host` is set, its host is a placeholder.
     pub url: UrlParts,
     /// Whether the host of `auth-url` is that of the request (`$host`).
     pub own_host: bool,
     /// `Host` of a request to the authentication server. `None`: the host of `url`.
     pub host_header: Option<String>,
-    /// `auth-signin` with its parameter, as an [`AddressTemplate`](towergate_policy::ext_auth::AddressTemplate).
+    /// Sign-in page with its parameter (`auth-signin`), as an
+    /// [`AddressTemplate`](towergate_policy::ext_auth::AddressTemplate).
     pub signin: Option<String>,
-    /// `auth-method`.
+    /// Method of requests to the authentication server (`auth-method`).
     pub method: Option<String>,
-    /// `auth-request-redirect`.
+    /// Value of `X-Auth-Request-Redirect` (`auth-request-redirect`).
     pub redirect: Option<String>,
-    /// `auth-always-set-cookie`.
+    /// Whether cookies of the authentication server are added to every response (`auth-always-set-cookie`).
     pub always_set_cookies: bool,
-    /// `auth-response-headers`.
+    /// Header fields of the authentication server's response that the backend receives
+    /// (`auth-response-headers`).
     pub response_headers: Vec<String>,
 }
 
 /// CORS.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct CorsSettings {
-    /// `cors-allow-origin`.
+    /// Allowed origins (`cors-allow-origin`).
     pub origins: Vec<String>,
-    /// `cors-allow-methods`.
+    /// Allowed methods (`cors-allow-methods`).
     pub methods: Vec<String>,
-    /// `cors-allow-headers`.
+    /// Allowed request header fields (`cors-allow-headers`).
     pub headers: Vec<String>,
-    /// `cors-expose-headers`.
+    /// Response header fields that scripts may read (`cors-expose-headers`).
     pub expose: Vec<String>,
-    /// `cors-allow-credentials`.
+    /// Whether requests may contain credentials (`cors-allow-credentials`).
     pub credentials: bool,
-    /// `cors-max-age`, in seconds.
+    /// Lifetime of preflight responses in seconds (`cors-max-age`).
     pub max_age: u64,
 }
 
@@ -222,28 +226,28 @@ pub enum BackendProtocol {
 /// Settings of a backend.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BackendSettings {
-    /// `backend-protocol`.
+    /// Protocol of the backend (`backend-protocol`).
     pub protocol: BackendProtocol,
-    /// `upstream-vhost`.
+    /// `Host` of requests to the backend (`upstream-vhost`). `None`: the host of the request.
     pub vhost: Option<String>,
     /// CA certificates that verify the backend: `proxy-ssl-secret` with `proxy-ssl-verify: on`.
     pub ca_secret: Option<ObjectKey>,
-    /// `proxy-ssl-name`.
+    /// Server name of the backend's certificate (`proxy-ssl-name`).
     pub server_name: Option<String>,
 }
 
 /// Timeouts, retries and sizes. `None`: the default of the whole gateway.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ProxySettings {
-    /// `proxy-connect-timeout`, in seconds.
+    /// Connect timeout in seconds (`proxy-connect-timeout`).
     pub connect_timeout: Option<u64>,
-    /// The longer of `proxy-read-timeout` and `proxy-send-timeout`, in seconds.
+    /// Idle timeout in seconds: the longer of `proxy-read-timeout` and `proxy-send-timeout`.
     pub idle_timeout: Option<u64>,
-    /// `proxy-body-size`, in bytes. 0: no limit.
+    /// Maximum length of request bodies in bytes (`proxy-body-size`). 0: no limit.
     pub body_size: Option<u64>,
-    /// `proxy-next-upstream`.
+    /// Conditions for retries (`proxy-next-upstream`).
     pub retry_on: Option<Vec<String>>,
-    /// `proxy-next-upstream-tries`. 0: no limit.
+    /// Maximum number of tries (`proxy-next-upstream-tries`). 0: no limit.
     pub tries: Option<u64>,
 }
 
@@ -252,13 +256,13 @@ pub struct ProxySettings {
 pub struct Affinity {
     /// Name of the cookie.
     pub name: String,
-    /// `Max-Age`, in seconds.
+    /// `Max-Age` of the cookie in seconds.
     pub max_age: Option<u64>,
-    /// `Path`. `None`: the path of the location.
+    /// `Path` of the cookie. `None`: the path of the location.
     pub path: Option<String>,
-    /// `Domain`.
+    /// `Domain` of the cookie.
     pub domain: Option<String>,
-    /// `SameSite`.
+    /// `SameSite` of the cookie.
     pub same_site: Option<String>,
     /// Whether `Secure` is set on plain HTTP as well.
     pub secure: bool,
@@ -287,7 +291,7 @@ pub struct Limits {
     pub per_second: u64,
     /// Requests per minute. 0: no limit.
     pub per_minute: u64,
-    /// `limit-burst-multiplier`.
+    /// Burst as a multiple of the limit (`limit-burst-multiplier`).
     pub burst: u64,
     /// Networks without a limit.
     pub allow: Vec<String>,
@@ -296,17 +300,17 @@ pub struct Limits {
 /// A canary Ingress.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Canary {
-    /// `canary-weight`.
+    /// Share of the requests for the canary, of `total` (`canary-weight`).
     pub weight: u64,
-    /// `canary-weight-total`.
+    /// Sum of the weights (`canary-weight-total`). Default: 100.
     pub total: u64,
-    /// `canary-by-header`.
+    /// Header field that selects the canary (`canary-by-header`).
     pub header: Option<String>,
-    /// `canary-by-header-value`.
+    /// Value of the header field that selects the canary (`canary-by-header-value`).
     pub value: Option<String>,
-    /// `canary-by-header-pattern`.
+    /// Regular expression for the header field's value (`canary-by-header-pattern`).
     pub pattern: Option<String>,
-    /// `canary-by-cookie`.
+    /// Cookie that selects the canary (`canary-by-cookie`).
     pub cookie: Option<String>,
 }
 
@@ -319,6 +323,6 @@ pub struct ClientCert {
     pub optional: bool,
     /// Whether ingress-nginx accepts certificates that chain to no configured CA.
     pub unverified: bool,
-    /// `auth-tls-pass-certificate-to-upstream`.
+    /// Whether backends receive the client certificate (`auth-tls-pass-certificate-to-upstream`).
     pub passes_certificate: bool,
 }

@@ -16,7 +16,7 @@
 //! parts, so a restarted controller sends only the differences.
 //!
 //! [`PROTOCOL`] contains the release, and a peer of another release is rejected: a field that one side does not
-//! know could be a rule that it would not enforce.
+//! support could be a rule that this side would not enforce.
 
 mod decoder;
 mod digest;

@@ -38,7 +38,7 @@ impl Published {
         self.publisher.reports()
     }
 
-    /// Publishes changed plans. Data planes that are no longer in `plans` receive an empty plan, unless they
+    /// Publishes changed plans. Data planes that are not in `plans` receive an empty plan, unless they
     /// are in `kept`: these keep their last plan.
     pub(crate) fn publish(
         &mut self,

@@ -6,7 +6,7 @@
 //! it, and the ServiceAccount of pods.
 //!
 //! Patches are written for pods of Envoy. A container `envoy` stands for the container of the data
-//! plane. Its image and command line are ignored, and so are containers `shutdown-manager`.
+//! plane. Its image and command line are ignored, and so are patches of containers `shutdown-manager`.
 
 use serde_json::{Map, Value};
 use towergate_policy::envoy_proxy::{ObjectPatch, PatchKind};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CertificateAuthority (10 years) ─┬─> the controller's certificate (90 days): a DNS name, for servers
-//!                       └─> a plane's certificate (90 days): a URI that names the plane, for clients
+//!                                  └─> a plane's certificate (90 days): a URI that names the plane, for clients
 //! ```
 //!
 //! Certificates are renewed when a third of their validity is left. After the renewal of a CA, the previous

@@ -78,7 +78,7 @@ enum Outcome {
     Done(ObservedObject),
     /// The object was deleted or has changed. The next resolution determines its status.
     Obsolete,
-    /// This controller is no longer the leader.
+    /// This controller lost the leadership.
     Deposed,
     /// The write failed.
     Failed(kube::Error),

@@ -110,8 +110,8 @@ pub(crate) fn own_host(text: &str) -> Option<UrlParts> {
     (!path.contains('$')).then(|| url(&format!("{scheme}://own-host/{path}")))?
 }
 
-/// `auth-request-redirect`, or the global one. A value with a variable of nginx other than the default is not
-/// translated.
+/// Reads `auth-request-redirect`, or its global equivalent. A value with nginx variables is translated only if it
+/// is the default.
 fn redirect(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let own = reader.text("auth-request-redirect").map(str::trim);
     let configured = reader.config.text("global-auth-request-redirect");
@@ -138,7 +138,7 @@ fn redirect(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// `auth-method`, or the global one.
+/// Reads `auth-method`, or its global equivalent.
 fn method(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     const METHODS: [&str; 8] = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS",
@@ -157,7 +157,7 @@ fn method(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// `global-auth-url` of the ConfigMap, unless the Ingress turns it off.
+/// Reads `global-auth-url` of the ConfigMap, unless the Ingress turns it off.
 fn global(reader: &mut AnnotationReader<'_>) -> Option<String> {
     let enabled = reader.bool("enable-global-auth").unwrap_or(true);
     let url = reader.config.text("global-auth-url")?.to_owned();

@@ -13,7 +13,7 @@ fn no_effect_without(key: &str) -> Finding {
     ))
 }
 
-/// `hsts`.
+/// The verdict on `hsts`.
 pub(super) fn hsts(value: &ConfigValue<'_>) -> Finding {
     match boolean(value.text) {
         Some(false) => Finding::same("no listener sends `Strict-Transport-Security`"),
@@ -21,7 +21,7 @@ pub(super) fn hsts(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `hsts-*`.
+/// The verdict on `hsts-*`.
 pub(super) fn of_hsts(value: &ConfigValue<'_>) -> Finding {
     match value.config.bool("hsts", true) {
         true => Finding::same("ClientTrafficPolicy `lateResponseHeaders` of the HTTPS listeners"),
@@ -29,7 +29,7 @@ pub(super) fn of_hsts(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `gzip-min-length`.
+/// The verdict on `gzip-min-length`.
 pub(super) fn gzip_min_length(value: &ConfigValue<'_>) -> Finding {
     match value.config.bool("use-gzip", false) {
         true => Finding::same("BackendTrafficPolicy `compressor` of the Gateway"),
@@ -37,7 +37,7 @@ pub(super) fn gzip_min_length(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `gzip-level`, `gzip-types` and `gzip-disable`.
+/// The verdict on `gzip-level`, `gzip-types` and `gzip-disable`.
 pub(super) fn of_gzip(value: &ConfigValue<'_>) -> Finding {
     match value.config.bool("use-gzip", false) {
         true => Finding::differs(
@@ -48,7 +48,7 @@ pub(super) fn of_gzip(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `brotli-*`.
+/// The verdict on `brotli-*`.
 pub(super) fn of_brotli(value: &ConfigValue<'_>) -> Finding {
     match value.config.bool("enable-brotli", false) {
         true => Finding::decision(
@@ -59,7 +59,7 @@ pub(super) fn of_brotli(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `ssl-redirect`.
+/// The verdict on `ssl-redirect`.
 pub(super) fn ssl_redirect(value: &ConfigValue<'_>) -> Finding {
     match boolean(value.text) {
         Some(false) => Finding::same(
@@ -69,7 +69,7 @@ pub(super) fn ssl_redirect(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `force-ssl-redirect`.
+/// The verdict on `force-ssl-redirect`.
 pub(super) fn force_ssl_redirect(_: &ConfigValue<'_>) -> Finding {
     redirect_route()
 }
@@ -81,7 +81,7 @@ fn redirect_route() -> Finding {
     )
 }
 
-/// `ssl-protocols`.
+/// The verdict on `ssl-protocols`.
 pub(super) fn ssl_protocols(value: &ConfigValue<'_>) -> Finding {
     let mut versions: Vec<&str> = value.text.split_whitespace().collect();
     versions.sort_unstable();
@@ -96,7 +96,7 @@ pub(super) fn ssl_protocols(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `use-http2`.
+/// The verdict on `use-http2`.
 pub(super) fn http2(value: &ConfigValue<'_>) -> Finding {
     match boolean(value.text) {
         Some(false) => Finding::differs("HTTP/2 is always offered on HTTPS", &[Tls, Status]),
@@ -104,7 +104,7 @@ pub(super) fn http2(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `allow-backend-server-header`.
+/// The verdict on `allow-backend-server-header`.
 pub(super) fn backend_server_header(value: &ConfigValue<'_>) -> Finding {
     match value.config.bool("server-tokens", false) {
         true => Finding::same("`Server` of backends is always forwarded"),
@@ -115,7 +115,7 @@ pub(super) fn backend_server_header(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `limit-req-status-code`.
+/// The verdict on `limit-req-status-code`.
 pub(super) fn limit_status(value: &ConfigValue<'_>) -> Finding {
     let status = value.text.parse::<u16>().ok();
     match status.filter(|status| (400..600).contains(status)) {
@@ -124,7 +124,7 @@ pub(super) fn limit_status(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `load-balance`.
+/// The verdict on `load-balance`.
 pub(super) fn load_balance(value: &ConfigValue<'_>) -> Finding {
     backend::load_balance(value.text).map_or_else(
         || {
@@ -137,33 +137,33 @@ pub(super) fn load_balance(value: &ConfigValue<'_>) -> Finding {
     )
 }
 
-/// `upstream-hash-by`.
+/// The verdict on `upstream-hash-by`.
 pub(super) fn hash_by(value: &ConfigValue<'_>) -> Finding {
     backend::hash_by(value.text).1
 }
 
-/// `proxy-read-timeout` and `proxy-send-timeout`.
+/// The verdict on `proxy-read-timeout` and `proxy-send-timeout`.
 pub(super) fn idle_timeout(_: &ConfigValue<'_>) -> Finding {
     proxy::idle_timeout()
 }
 
-/// `proxy-next-upstream`.
+/// The verdict on `proxy-next-upstream`.
 pub(super) fn next_upstream(value: &ConfigValue<'_>) -> Finding {
     let words: Vec<String> = value.text.split_whitespace().map(str::to_owned).collect();
     proxy::next_upstream(&words)
 }
 
-/// `proxy-next-upstream-tries`.
+/// The verdict on `proxy-next-upstream-tries`.
 pub(super) fn tries(value: &ConfigValue<'_>) -> Finding {
     proxy::tries(value.text.parse().unwrap_or(3))
 }
 
-/// `proxy-request-buffering`.
+/// The verdict on `proxy-request-buffering`.
 pub(super) fn request_buffering(value: &ConfigValue<'_>) -> Finding {
     proxy::request_buffering(value.text == "off")
 }
 
-/// `whitelist-source-range` and `denylist-source-range`.
+/// The verdict on `whitelist-source-range` and `denylist-source-range`.
 pub(super) fn source_range(value: &ConfigValue<'_>) -> Finding {
     match networks(value.text) {
         Ok(_) => Finding::same("SecurityPolicies of all routes without their own list"),
@@ -176,7 +176,7 @@ pub(super) fn source_range(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `block-cidrs`.
+/// The verdict on `block-cidrs`.
 pub(super) fn blocked_networks(value: &ConfigValue<'_>) -> Finding {
     match networks(value.text) {
         Ok(_) => Finding::differs(
@@ -192,12 +192,12 @@ pub(super) fn blocked_networks(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `location-snippet`, `server-snippet` and `http-snippet`.
+/// The verdict on `location-snippet`, `server-snippet` and `http-snippet`.
 pub(super) fn snippet(value: &ConfigValue<'_>) -> Finding {
     global_snippets::finding(value.config, value.manifests, value.name, value.text)
 }
 
-/// `custom-http-errors`.
+/// The verdict on `custom-http-errors`.
 pub(super) fn error_pages(value: &ConfigValue<'_>) -> Finding {
     let affects = &[Status, Body, Calls, ResponseHeaders];
     let Some(codes) = errors::statuses(value.text) else {
@@ -223,7 +223,7 @@ pub(super) fn error_pages(value: &ConfigValue<'_>) -> Finding {
     )
 }
 
-/// `add-headers`.
+/// The verdict on `add-headers`.
 pub(super) fn added_headers(value: &ConfigValue<'_>) -> Finding {
     let key = object_key(value.text, "ingress-nginx");
     match value.manifests.config_maps.contains_key(&key) {
@@ -235,7 +235,7 @@ pub(super) fn added_headers(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `configmap`.
+/// The verdict on `configmap`.
 pub(super) fn config_map(value: &ConfigValue<'_>) -> Finding {
     match value.config.object.starts_with("ConfigMap ") {
         true => Finding::same("the ConfigMap that is translated"),
@@ -246,7 +246,7 @@ pub(super) fn config_map(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `tcp-services-configmap` and `udp-services-configmap`.
+/// The verdict on `tcp-services-configmap` and `udp-services-configmap`.
 pub(super) fn stream_services(value: &ConfigValue<'_>) -> Finding {
     let key = object_key(value.text, "ingress-nginx");
     if !value.manifests.config_maps.contains_key(&key) {
@@ -263,7 +263,7 @@ pub(super) fn stream_services(value: &ConfigValue<'_>) -> Finding {
     )
 }
 
-/// `http-port` and `https-port`.
+/// The verdict on `http-port` and `https-port`.
 pub(super) fn port(value: &ConfigValue<'_>) -> Finding {
     let default = match value.name {
         "https-port" => "443",

@@ -69,7 +69,7 @@ impl AddressSource {
     }
 }
 
-/// `use-forwarded-headers` and `enable-real-ip`.
+/// The verdict on `use-forwarded-headers` and `enable-real-ip`.
 pub(super) fn detection(value: &ConfigValue<'_>) -> Finding {
     let source = AddressSource::of(value.config);
     let both = value.config.bool("use-forwarded-headers", false);
@@ -83,7 +83,7 @@ pub(super) fn detection(value: &ConfigValue<'_>) -> Finding {
     Finding::decision(text, FORWARDED)
 }
 
-/// `forwarded-for-header`.
+/// The verdict on `forwarded-for-header`.
 pub(super) fn header(value: &ConfigValue<'_>) -> Finding {
     match AddressSource::of(value.config) {
         AddressSource::Header(_) => Finding::differs(
@@ -101,7 +101,7 @@ pub(super) fn header(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `proxy-real-ip-cidr`.
+/// The verdict on `proxy-real-ip-cidr`.
 pub(super) fn trusted_networks(value: &ConfigValue<'_>) -> Finding {
     match AddressSource::of(value.config) {
         AddressSource::Trusted(_) => {
@@ -125,7 +125,7 @@ pub(super) fn trusted_networks(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
-/// `compute-full-forwarded-for`.
+/// The verdict on `compute-full-forwarded-for`.
 pub(super) fn full(value: &ConfigValue<'_>) -> Finding {
     let appends = !value.config.replaces_forwarded_for();
     match value.config.bool("use-forwarded-headers", false) {

@@ -334,7 +334,7 @@ fn traffic(
     Some(Value::Object(spec))
 }
 
-/// `proxy-next-upstream` and its number of tries.
+/// `retry` of a BackendTrafficPolicy for `proxy-next-upstream` and its number of tries.
 pub(crate) fn retry(proxy: &ProxySettings) -> Option<Value> {
     let default = ["error".to_owned(), "timeout".to_owned()];
     let words = match (&proxy.retry_on, proxy.tries) {

@@ -2,8 +2,8 @@
 //!
 //! The EnvoyProxy of a Gateway replaces that of its GatewayClass, or is merged with it (`mergeType`). If the
 //! reference cannot be resolved or the EnvoyProxy is invalid, the Gateway is not accepted
-//! (`InvalidParameters`, as Gateway API recommends), and no Service is created: without the settings of the
-//! EnvoyProxy, it could admit more clients. If the EnvoyProxy does not exist, listeners and routes are
+//! (`InvalidParameters`, as Gateway API recommends), and no Service is created: a Service without the
+//! settings of the EnvoyProxy could admit more clients. If the EnvoyProxy does not exist, listeners and routes are
 //! resolved as in Envoy Gateway, and existing data planes keep serving them. Fields that only configure Envoy
 //! are ignored with a warning.
 

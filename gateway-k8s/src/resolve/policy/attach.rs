@@ -103,7 +103,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Makes all possible targets of a policy whose targets cannot be read fail closed.
+    /// Handles a policy with unreadable targets: all its possible targets fail closed.
     fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
         let policy = self.policies[at];
         for target in &closed {

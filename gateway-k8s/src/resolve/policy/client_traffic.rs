@@ -244,7 +244,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         self.conclude(at, &ancestors);
     }
 
-    /// Makes all listeners that may be targets of a policy whose targets cannot be read fail closed.
+    /// Handles a policy with unreadable targets: all listeners that may be targets fail closed.
     fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
         let policy = self.policies[at];
         let subject = Subject::new(KIND, policy);
@@ -515,8 +515,8 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     }
 }
 
-/// Reason of the warning about unsupported fields. Client certificates over HTTP/3 have their own, as
-/// in Envoy Gateway.
+/// Reason of the warning about unsupported fields. For client certificates over HTTP/3, Envoy Gateway has a
+/// separate reason.
 fn unsupported_reason(spec: &ClientTrafficPolicySpec, remarks: &FieldRemarks) -> PolicyReason {
     let validates = spec
         .tls

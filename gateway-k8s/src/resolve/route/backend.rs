@@ -406,7 +406,7 @@ impl<'a> Backends<'a> {
         backend
     }
 
-    /// Adds the endpoints of a backend. Returns whether there are any.
+    /// Adds the endpoints of a backend. Returns whether the backend has endpoints.
     fn fill(
         &mut self,
         index: &ObjectIndex<'_>,

@@ -32,7 +32,7 @@ pub(crate) struct StreamDraft {
 /// TLS modes of the listeners of a route.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct TlsHandling {
-    /// Whether a listener takes plain connections or terminates TLS.
+    /// Whether a listener accepts plain connections or terminates TLS.
     terminated: bool,
 }
 

@@ -4,7 +4,7 @@
 //! invalid match is read as all matches that its author may have intended, and the rule returns 500
 //! for all of them:
 //!
-//! | invalid part | what is kept of it |
+//! | invalid part | kept part |
 //! |---|---|
 //! | path type | the value as exact path, as prefix and as expression |
 //! | path value | its normal spelling; for a broken expression, the literal string at its start |
