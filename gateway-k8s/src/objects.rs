@@ -66,7 +66,7 @@ pub const EVERY_NAMESPACE: &str = "*";
 pub struct Object<S> {
     /// `apiVersion` as written.
     pub api_version: String,
-    /// `metadata`.
+    /// The `metadata` that the gateway uses.
     pub meta: ObjectMeta,
     /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
     pub spec: S,

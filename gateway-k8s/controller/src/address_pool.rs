@@ -16,7 +16,7 @@ type Choice<'a> = &'a dyn Fn(&Claim) -> Vec<IpAddr>;
 /// A Gateway with its requested and its reported addresses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Claim {
-    /// `namespace/name`.
+    /// `namespace/name` of the Gateway.
     pub(crate) gateway: String,
     /// Namespace and name.
     pub(crate) key: ObjectKey,

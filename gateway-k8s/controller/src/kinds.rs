@@ -40,7 +40,7 @@ pub(crate) enum StatusShape {
     Parents,
     /// The entries of `ancestors` with the name of this controller.
     Ancestors,
-    /// `loadBalancer`.
+    /// The field `loadBalancer`.
     LoadBalancer,
 }
 

@@ -73,9 +73,9 @@ struct Known {
 pub(crate) struct ObservedObject {
     /// `metadata.uid`, which distinguishes an object from a deleted one of the same name.
     pub(crate) uid: String,
-    /// `metadata.resourceVersion`.
+    /// `metadata.resourceVersion` of the object.
     pub(crate) version: String,
-    /// `metadata.generation`.
+    /// `metadata.generation` of the object.
     pub(crate) generation: i64,
     /// Status as JSON text. `None`: the object has no status, or this controller does not write statuses of
     /// its kind.

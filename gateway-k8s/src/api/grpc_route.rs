@@ -49,11 +49,11 @@ objects! {
         /// Type, which names the field that is set.
         #[serde(rename = "type")]
         pub kind: String,
-        /// `RequestHeaderModifier`.
+        /// Settings for type `RequestHeaderModifier`.
         pub request_header_modifier: Option<HeaderModifier>,
-        /// `ResponseHeaderModifier`.
+        /// Settings for type `ResponseHeaderModifier`.
         pub response_header_modifier: Option<HeaderModifier>,
-        /// `RequestMirror`.
+        /// Settings for type `RequestMirror`.
         pub request_mirror: Option<RequestMirror>,
         /// `ExtensionRef`: an implementation-specific filter.
         pub extension_ref: Option<LocalObjectReference>,

@@ -65,15 +65,15 @@ objects! {
         /// Type, which names the field that is set.
         #[serde(rename = "type")]
         pub kind: String,
-        /// `RequestHeaderModifier`.
+        /// Settings for type `RequestHeaderModifier`.
         pub request_header_modifier: Option<HeaderModifier>,
-        /// `ResponseHeaderModifier`.
+        /// Settings for type `ResponseHeaderModifier`.
         pub response_header_modifier: Option<HeaderModifier>,
-        /// `RequestMirror`.
+        /// Settings for type `RequestMirror`.
         pub request_mirror: Option<RequestMirror>,
-        /// `RequestRedirect`.
+        /// Settings for type `RequestRedirect`.
         pub request_redirect: Option<RequestRedirect>,
-        /// `URLRewrite`.
+        /// Settings for type `URLRewrite`.
         pub url_rewrite: Option<UrlRewrite>,
         /// `CORS` (GEP-1767).
         pub cors: Option<Cors>,

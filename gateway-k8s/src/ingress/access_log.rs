@@ -43,7 +43,7 @@ pub struct LoggedRequest {
     pub host: Option<String>,
     /// Whether the request arrived over TLS, if the format begins with `$scheme://$host`.
     pub https: Option<bool>,
-    /// `$remote_addr`.
+    /// Address of the client (`$remote_addr`).
     pub client: String,
     /// Whether the request contained a user name of Basic authentication.
     pub has_user: bool,
@@ -176,7 +176,7 @@ fn leading(input: &str) -> IResult<&str, (Option<&str>, &str)> {
     (opt(scheme), take_while1(part)).parse(input)
 }
 
-/// `2026-11-30T11:50:00.000000000Z`.
+/// Parses a time of `--timestamps`, such as `2026-11-30T11:50:00.000000000Z`.
 fn timestamp(input: &str) -> IResult<&str, &str> {
     let part = |c: char| c.is_ascii_digit() || "-:.+TZ".contains(c);
     verify(take_while1(part), |text: &str| text.contains('T')).parse(input)

@@ -32,7 +32,7 @@ pub const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99)
 pub struct Observed {
     /// Status.
     pub status: u16,
-    /// `Location`.
+    /// `Location` of the response.
     pub location: Option<String>,
     /// Service that received the request, as `namespace/name`.
     pub backend: Option<String>,

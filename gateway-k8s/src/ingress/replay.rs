@@ -60,7 +60,7 @@ pub struct ReplayRequest {
     pub lines: usize,
     /// First line, from 1.
     pub first_line: usize,
-    /// `$proxy_upstream_name`.
+    /// Name of the backend in the log (`$proxy_upstream_name`).
     upstream: String,
 }
 

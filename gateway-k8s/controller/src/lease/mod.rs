@@ -71,7 +71,7 @@ impl Leads {
 /// The content of a Lease.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Record {
-    /// `metadata.resourceVersion`.
+    /// `metadata.resourceVersion` of the Lease.
     version: String,
     /// Identity of the holder. Empty: none.
     holder: String,

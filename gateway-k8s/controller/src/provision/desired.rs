@@ -19,9 +19,9 @@ pub(crate) struct GatewayToRun {
     pub(crate) uid: String,
     /// Name of its GatewayClass.
     pub(crate) class: String,
-    /// `spec.infrastructure.labels`.
+    /// `spec.infrastructure.labels` of the Gateway.
     pub(crate) labels: BTreeMap<String, String>,
-    /// `spec.infrastructure.annotations`.
+    /// `spec.infrastructure.annotations` of the Gateway.
     pub(crate) annotations: BTreeMap<String, String>,
     /// Ports of accepted listeners, including those of ListenerSets.
     pub(crate) ports: BTreeSet<Port>,

@@ -116,7 +116,7 @@ pub struct SecretData {
 /// An IngressClass.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressClass {
-    /// `spec.controller`.
+    /// `spec.controller` of the class.
     pub controller: String,
     /// Whether Ingresses without a class belong to this class.
     pub is_default: bool,

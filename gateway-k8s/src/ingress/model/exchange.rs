@@ -50,7 +50,7 @@ pub enum ModelAnswer {
     Reply {
         /// Status.
         status: u16,
-        /// `Location`.
+        /// `Location` of the response.
         location: Option<String>,
     },
     /// The response of a backend.

@@ -36,7 +36,7 @@ pub(super) struct TranslatedRule {
     pub(super) matches: Vec<Value>,
     pub(super) filters: Vec<Value>,
     pub(super) backends: Vec<Value>,
-    /// `sessionPersistence`.
+    /// `sessionPersistence` of the rule.
     pub(super) session: Option<Value>,
 }
 
