@@ -1,7 +1,8 @@
 //! Time of a request through each policy of a SecurityPolicy as a Layer: `cargo bench -p towergate-policy --bench layers`.
 //!
-//! The service behind the Layer replies at once. `none` is this service alone. `same` tokens are found in the cache of
-//! verified tokens; `other` tokens are more than the cache holds, so each signature is verified.
+//! The service behind the Layer replies at once. `none` is this service alone. With `same`, tokens are in the
+//! cache of verified tokens. With `other`, there are more tokens than the cache holds, so each signature is
+//! verified.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
@@ -107,7 +108,7 @@ impl Signer {
     }
 }
 
-/// Measures requests through `layer`. Each is one of `requests`, in turn, and must be admitted.
+/// Measures requests through `layer`, which must admit them. The requests of `requests` are sent in turn.
 fn measure(bencher: Bencher<'_, '_>, layer: Option<PolicyLayer>, requests: &[Vec<(&str, String)>]) {
     let runtime = Runtime::new().unwrap();
     let service =
@@ -135,7 +136,7 @@ fn measure(bencher: Bencher<'_, '_>, layer: Option<PolicyLayer>, requests: &[Vec
     });
 }
 
-/// The sections of the examples.
+/// Measures the policy of a section of the examples.
 #[divan::bench(args = ["none", "basic-auth", "api-key", "authorization", "cors"])]
 fn section(bencher: Bencher<'_, '_>, name: &str) {
     let field = match name {
@@ -148,7 +149,7 @@ fn section(bencher: Bencher<'_, '_>, name: &str) {
     measure(bencher, layer, &[vec![(field.0, field.1.to_owned())]]);
 }
 
-/// JWT with local keys.
+/// Measures JWT authentication with local keys.
 #[divan::bench(args = ["ES256 same", "ES256 other", "RS256 same", "RS256 other"])]
 fn jwt(bencher: Bencher<'_, '_>, name: &str) {
     let (algorithm, tokens) = name.split_once(' ').unwrap();

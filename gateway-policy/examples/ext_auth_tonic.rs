@@ -5,9 +5,9 @@
 //! cargo run -p towergate-policy --example ext_auth_tonic -- 127.0.0.1:4180
 //! ```
 //!
-//! The argument is the address of a forward-auth service, such as oauth2-proxy. Status 200 allows a
-//! request; the response field `x-user` names the user. A call that it denies has the
-//! status `UNAUTHENTICATED` or `PERMISSION_DENIED`.
+//! The argument is the address of a forward-auth service, such as oauth2-proxy. Status 200 allows a request;
+//! the response field `x-user` names the user. A denied call has the status `UNAUTHENTICATED` or
+//! `PERMISSION_DENIED`.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ pub(crate) async fn serve(service: SocketAddr, socket: TcpListener) -> Result<()
     Ok(())
 }
 
-/// Converts the body: a tonic service reads requests with tonic's body only.
+/// Converts the body, because a tonic service accepts only requests with tonic's body type.
 fn body(request: Request<Body>) -> Request<tonic::body::Body> {
     request.map(tonic::body::Body::new)
 }

@@ -73,7 +73,7 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
     Some(peer.ip())
 }
 
-/// Converts the body: Layers that reply locally need one that can be built from bytes.
+/// Converts the body, because Layers that send local replies need a body type that can be built from bytes.
 fn body(response: Response<tonic::body::Body>) -> Response<Body> {
     response.map(Body::new)
 }

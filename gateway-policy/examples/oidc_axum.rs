@@ -30,7 +30,7 @@ pub(crate) async fn serve(
     socket: TcpListener,
 ) -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/", get(hello));
-    // The callback is no route of the service, so the Layer is around the router.
+    // The callback is not a route of the service, so the Layer must be outside the router.
     let app = Router::new().fallback_service(oidc::layer(rule)?.layer(app));
     Ok(axum::serve(socket, app).await?)
 }

@@ -48,7 +48,7 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
     Some(peer.ip())
 }
 
-/// Converts the body: a tonic service reads requests with tonic's body only.
+/// Converts the body, because a tonic service accepts only requests with tonic's body type.
 fn body(request: Request<Body>) -> Request<tonic::body::Body> {
     request.map(tonic::body::Body::new)
 }

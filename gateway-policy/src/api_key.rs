@@ -1,7 +1,7 @@
 //! API keys (SecurityPolicy `apiKeyAuth`).
 //!
-//! The first place with a non-empty key is used, even if the key is invalid. Keys are looked up by
-//! their SHA-256 digest, so the duration of a look-up reveals nothing about a key.
+//! The key is read from the first place that has a non-empty key, even if this key is invalid. Keys are
+//! looked up by their SHA-256 digest, so the duration of a look-up reveals nothing about a key.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use crate::secret::SecretText;
 pub struct ApiKeyAuthentication {
     /// Clients, each with its key.
     pub credentials: Vec<ApiKeyCredential>,
-    /// Places where keys are looked for, in order. Never empty.
+    /// Places from which the key is read, in order. Never empty.
     pub sources: Vec<ApiKeyPlace>,
     /// The header field in which the backend receives the client's name.
     pub forward_client: Option<Text<HeaderName>>,
@@ -51,7 +51,7 @@ pub enum ApiKeyPlace {
     Cookie(String),
 }
 
-/// Why a request is rejected, in Envoy's words.
+/// The reason why a request is rejected. Messages are those of Envoy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("Client authentication failed.")]
 #[non_exhaustive]
@@ -151,8 +151,8 @@ impl ApiKeyPolicy {
 }
 
 impl ApiKeyPolicy {
-    /// Removes the keys of a request, and those in the path of the access log. Keys that no client has
-    /// are removed too: they may belong to another policy, or have been valid earlier.
+    /// Removes the keys from a request, and from the path in the access log. Keys that no client has are also
+    /// removed, because they may belong to another policy or may have been valid earlier.
     fn sanitize(&self, request: &mut RequestHead<'_>) {
         let query = request.head.uri.query().map_or(0, str::len);
         for place in &self.keys.sources {
@@ -171,8 +171,7 @@ impl HeadPolicy for ApiKeyPolicy {
         let client = self.keys.client(request.head);
         let client = client.map(HeaderValue::from_str);
         if let Some(name) = &self.forward {
-            // This field may itself be a source of keys, so it is removed only after the key has
-            // been read.
+            // The field may itself contain the key, so it is removed only after the key has been read.
             FilledFields::reserve(request.head, name);
         }
         if self.sanitize {
@@ -234,7 +233,7 @@ impl ApiKeyPlace {
         (!key.is_empty()).then_some(key)
     }
 
-    /// Removes what is at this place from a request.
+    /// Removes the value at this place from a request.
     pub fn remove(&self, head: &mut request::Parts) {
         match self {
             Self::Header(name) => {

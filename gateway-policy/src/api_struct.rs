@@ -25,9 +25,9 @@
 //! | `[…]` | limits of the value: [`FieldLimit`](crate::check::FieldLimit) |
 //! | `Unsupported`, `Ignored`, `Deprecated("…")` | support classes: [`FieldClass`](crate::check::FieldClass); none: the field is applied |
 //!
-//! Invariants: every field is an `Option` ([`Required`](crate::check::FieldLimit::Required) is a limit
-//! like any other), fields that are not declared are left to the caller (`serde_ignored` lists them),
-//! and an absent field is not serialized.
+//! Invariants: every field is an `Option` ([`Required`](crate::check::FieldLimit::Required) is a limit like
+//! any other), undeclared fields are skipped (the caller can list them with `serde_ignored`), and an absent
+//! field is not serialized.
 
 /// Declares structs of optional fields with their [`Check`](crate::check::Check) and
 /// [`Schema`](crate::schema::Schema).
@@ -93,10 +93,10 @@ macro_rules! api_struct {
     )*};
 }
 
-/// Declares enumerations of strings. An unknown string is kept in `Other` and invalidates the policy;
-/// if it failed deserialization instead, the object would be lost together with its status.
+/// Declares enumerations of strings. An unknown string is kept in `Other` and invalidates the policy. If
+/// deserialization failed instead, the object could not have a status.
 ///
-/// A variant may have a [`FieldClass`](crate::check::FieldClass) without a sibling.
+/// A variant may have a [`FieldClass`](crate::check::FieldClass) that has no argument.
 macro_rules! string_enum {
     ($(
         $(#[$meta:meta])*

@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue, request};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// A challenge of `scheme` with the URL of the request as realm, as Envoy sends it, but without the
-/// query, which may contain a token. `extra` is added after the realm.
+/// A challenge of `scheme` with the URL of the request as realm, as in Envoy. The query is omitted, because
+/// it may contain a token. `extra` is added after the realm.
 pub(crate) fn challenge(
     scheme: &str,
     head: &request::Parts,

@@ -1,10 +1,10 @@
 //! Validation of a spec as the API server does it: limits of single fields and rules between fields.
 //!
-//! Files do not pass through an API server, so the same checks run here. They report every violation
-//! with its path and the API server's message.
+//! Files do not pass through an API server, so this module performs the same checks. They report every
+//! violation with its path and the API server's message.
 //!
-//! The same walk lists the fields that are set although the gateway does not support them, by
-//! whether their absence is a risk, and the deprecated fields: see [`FieldClass`].
+//! The same walk lists unsupported fields that are set, and deprecated fields. An unsupported field is an
+//! error if ignoring it is a risk, else a warning: see [`FieldClass`].
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
@@ -57,7 +57,7 @@ impl fmt::Display for SchemaViolation {
 pub const REQUIRED: &str = "Required value";
 
 impl SchemaViolation {
-    /// Whether the field is required and absent.
+    /// Whether the violation is that a required field is absent.
     pub fn is_absence(&self) -> bool {
         self.message == REQUIRED
     }
@@ -142,13 +142,13 @@ pub struct Deprecated {
 pub struct FieldRemarks {
     /// Deprecated fields.
     pub deprecated: Vec<Deprecated>,
-    /// Paths of the fields without which the policy is applied: [`FieldClass::Ignored`].
+    /// Paths of set fields that are ignored: [`FieldClass::Ignored`].
     pub ignored: Vec<String>,
 }
 
 /// A value that can be checked.
 pub trait Check {
-    /// Reports what the value contains: violations, unsupported and deprecated fields.
+    /// Reports the violations and the unsupported and deprecated fields in the value.
     fn check(&self, report: &mut Report);
 
     /// Reports a violation of `limit`. Types ignore limits that do not apply to them.
@@ -170,7 +170,7 @@ pub struct Report {
     pub violations: Vec<SchemaViolation>,
     /// Fields and values that are set and not supported.
     pub unsupported: Vec<FieldError>,
-    /// Paths of set fields and values without which the policy is applied.
+    /// Paths of set fields and values that are ignored.
     pub ignored: Vec<String>,
     /// Deprecated fields that are set.
     pub deprecated: Vec<Deprecated>,
@@ -288,7 +288,7 @@ impl Report {
         self.ignored.push(format!("{}.{name}: {text}", self.path));
     }
 
-    /// Notes that the value at the current path is a reference to another object.
+    /// Records that the value at the current path is a reference to another object.
     pub(crate) fn reference(&mut self) {
         self.references.push(self.path.clone());
     }

@@ -15,7 +15,7 @@ pub struct RequestCredential {
     pub header: Text<HeaderName>,
     /// Value of the field.
     pub credential: SecretText,
-    /// Whether a value from the client is replaced. If not, it is kept and no credential is added.
+    /// Whether a value from the client is replaced. If `false`, it is kept and no credential is added.
     pub overwrite: bool,
 }
 

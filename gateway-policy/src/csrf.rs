@@ -1,9 +1,8 @@
 //! Protection against requests that pages of other origins forge (SecurityPolicy `csrf`).
 //!
-//! A request with an unsafe method must come from a page on the request's own host or on one of the
-//! origins that the policy adds. `Origin` identifies the page, or `Referer` if there is no
-//! `Origin`. Host and port are compared; the scheme is not. The default port of a scheme is the
-//! same as no port.
+//! A request with an unsafe method must come from a page on the request's own host or on one of the origins
+//! that the policy adds. `Origin` identifies the page, or `Referer` if there is no `Origin`. Host and port
+//! are compared; the scheme is not. An absent port equals the default port of the scheme.
 
 use http::header::{HOST, ORIGIN, REFERER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request};
@@ -107,7 +106,7 @@ impl HeadPolicy for CsrfProtection {
     }
 }
 
-/// The unsafe methods, as in Envoy.
+/// Whether the method is unsafe, as in Envoy.
 fn changes_something(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::DELETE, Method::PATCH].contains(method)
 }
@@ -128,8 +127,8 @@ fn port_of(host: &str) -> Option<&str> {
     (!port.ends_with(']')).then_some(port)
 }
 
-/// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither. A field with several
-/// lines identifies no page: the backend may use another line.
+/// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither. A field
+/// with several lines identifies no page, because the backend may use another line.
 fn source_host(headers: &HeaderMap) -> Option<String> {
     let name = if headers.contains_key(ORIGIN) {
         ORIGIN

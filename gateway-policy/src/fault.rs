@@ -1,6 +1,7 @@
 //! Injection of faults: delays and failures of a share of the requests, for tests.
 //!
-//! A delay is not part of the request timeout: it simulates a slow network in front of the gateway.
+//! A delay does not count towards the request timeout, because it simulates a slow network in front of the
+//! gateway.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub enum FaultStatus {
 }
 
 impl FaultRule {
-    /// The variant that the faults require: only a delay has to wait.
+    /// Builds the policy: a waiting policy if there is a delay, else a head policy.
     pub fn built(&self) -> BuiltPolicy {
         if self.delay.is_some() {
             BuiltPolicy::waiting(self.clone())

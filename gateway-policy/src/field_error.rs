@@ -6,15 +6,15 @@ use crate::check::SchemaViolation;
 
 /// A field that is not supported, or whose value is invalid.
 ///
-/// One such field makes the whole policy invalid: `Accepted=False`, reason `Invalid`, and the routes
-/// that the policy covers fail closed. A gateway that skipped the field would be less protected than
-/// its configuration states.
+/// One such field makes the whole policy invalid: `Accepted=False`, reason `Invalid`, and the routes that the
+/// policy covers fail closed. If the field were skipped, the gateway would have less protection than
+/// configured.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct FieldError {
     /// Path of the field, starting with `spec`.
     pub field: String,
-    /// Complete error message. Names the field.
+    /// Complete error message, which contains the field.
     pub message: String,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The path of a field within a policy, such as `spec.retry.retryOn.triggers[0]`.
 ///
-/// A path borrows its parent, so that a conversion that succeeds allocates nothing for its paths.
+/// A path borrows its parent, so a conversion without errors allocates no paths.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FieldPath<'a> {
     parent: Option<&'a FieldPath<'a>>,

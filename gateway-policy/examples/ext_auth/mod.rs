@@ -1,4 +1,4 @@
-//! The Layer that asks a service at a fixed address, the same for every framework.
+//! The Layer that calls an authorization service at a fixed address. It is the same for every framework.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use towergate_policy::ext_auth::{
     AnswerFields, AuthService, ExternalAuth, ExternalAuthPolicy, HttpAuthService,
 };
 
-/// The field with which the service names the user.
+/// The header field in which the service returns the name of the user.
 const USER: HeaderName = HeaderName::from_static("x-user");
 
 /// The Layer for the service at this address.
@@ -25,7 +25,7 @@ pub(crate) fn layer(service: SocketAddr) -> PolicyLayer {
     PolicyLayer::new(BuiltPolicy::waiting(policy))
 }
 
-/// What the service behind the Layer replies.
+/// The response of the service behind the Layer.
 pub(crate) fn greeting(headers: &HeaderMap) -> String {
     let user = headers.get(USER).and_then(|user| user.to_str().ok());
     format!("hello {}", user.unwrap_or("stranger"))

@@ -10,7 +10,7 @@ use towergate_policy::{
     BackendTrafficPolicySpec, ClientTrafficPolicySpec, Policy, backend_traffic, client_traffic,
 };
 
-/// The limit as values, with one bucket per address.
+/// The limit built from values, with one bucket per client address.
 pub(crate) fn from_values() -> LocalRateLimit {
     let each_client = Selector {
         source: Some(SourceRule {

@@ -1,4 +1,4 @@
-//! The Layer of a login, and its connection to the provider, the same for every framework.
+//! The Layer of a login, and its connection to the provider. They are the same for every framework.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use towergate_core::policy::{BuiltPolicy, PolicyLayer};
 use towergate_policy::oidc::{OidcAuthentication, OidcPolicy, ProviderClient, ProviderFuture};
 
-/// The login that the command line names: issuer, client ID and client secret.
+/// Settings of the login, from the command line: issuer, client ID and client secret.
 pub(crate) fn rule_of_arguments() -> Result<OidcAuthentication, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [issuer, client_id, client_secret] = arguments.as_slice() else {
@@ -33,7 +33,7 @@ pub(crate) fn layer(rule: OidcAuthentication) -> Result<PolicyLayer, Box<dyn Err
     Ok(PolicyLayer::new(BuiltPolicy::waiting(policy)))
 }
 
-/// What the service behind the Layer replies: it receives the tokens as cookies.
+/// The response of the service behind the Layer, which receives the tokens as cookies.
 pub(crate) fn greeting(headers: &HeaderMap) -> String {
     let cookies = headers.get(COOKIE).and_then(|line| line.to_str().ok());
     format!(

@@ -1,4 +1,4 @@
-//! The Layer of each section of a SecurityPolicy, the same for every framework.
+//! The Layer of each section of a SecurityPolicy. It is the same for every framework.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) fn layer(section: &str) -> Result<PolicyLayer, Box<dyn Error>> {
     })
 }
 
-/// What the service replies: it receives the user in `x-user`.
+/// The response of the service, which receives the user in `x-user`.
 pub(crate) fn greeting(headers: &HeaderMap) -> String {
     let user = headers.get("x-user").and_then(|user| user.to_str().ok());
     format!("hello, {}\n", user.unwrap_or("stranger"))
@@ -50,7 +50,7 @@ const API_KEY: &str = r#"{"apiKeyAuth": {
     "forwardClientIDHeader": "x-user"
 }}"#;
 
-/// Tokens of one provider, which signs with a shared secret of 32 zero bytes.
+/// A provider that signs tokens with a shared secret of 32 zero bytes.
 const JWT: &str = r#"{"jwt": {"providers": [{
     "name": "example",
     "localJWKS": {"type": "Inline", "inline":
@@ -58,14 +58,14 @@ const JWT: &str = r#"{"jwt": {"providers": [{
     "claimToHeaders": [{"claim": "sub", "header": "x-user"}]
 }]}}"#;
 
-/// Reading is allowed to the local machine.
+/// Clients on the local machine may send read requests.
 const AUTHORIZATION: &str = r#"{"authorization": {"defaultAction": "Deny", "rules": [{
     "action": "Allow",
     "operation": {"methods": ["GET", "HEAD"]},
     "principal": {"clientCIDRs": ["127.0.0.0/8"]}
 }]}}"#;
 
-/// The Secrets that the policies refer to. In your own service they come from its configuration.
+/// The Secrets to which the policies refer. Your own service takes them from its configuration.
 #[derive(Debug)]
 struct Secrets;
 

@@ -1,7 +1,7 @@
 //! Admission control: while too few responses are successes, some of the requests are rejected.
 //!
-//! The share grows with the number of failures, so the requests that are still admitted detect a
-//! recovered backend:
+//! The share of rejected requests grows with the share of failures. Some requests are always admitted, so a
+//! recovered backend is detected:
 //!
 //! ```text
 //!                    requests - successes / min_success_rate
@@ -42,7 +42,8 @@ pub struct AdmissionRule {
     pub max_rejection: u32,
     /// HTTP statuses that are successes. `None`: those below 500.
     pub http_success: Option<Vec<u16>>,
-    /// gRPC statuses that are successes. `None`: all that do not point to the backend.
+    /// gRPC statuses that are successes. `None`: all except six that indicate a failure of the backend, as in
+    /// Envoy.
     pub grpc_success: Option<Vec<u16>>,
 }
 
@@ -60,7 +61,7 @@ impl AdmissionRule {
         BuiltPolicy::body(AdmissionPolicy(controller))
     }
 
-    /// The share of requests to reject, between 0 and 1.
+    /// The share of requests to reject, from 0 to 1.
     fn rejected_share(&self, counts: Counts) -> f64 {
         let Counts {
             requests,

@@ -10,10 +10,10 @@ use towergate_core::{Body, BoxError};
 
 use super::Controller;
 
-/// Counts a call by its trailers; without them, as a failure.
+/// Counts a call by the status in its trailers. A call without trailers counts as a failure.
 pub(super) struct ObservedBody {
     inner: Body,
-    /// `None` once the call has been counted, and if the client has disconnected.
+    /// `None` if the call has been counted, or if the client has disconnected.
     controller: Option<Arc<Controller>>,
 }
 

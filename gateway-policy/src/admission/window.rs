@@ -8,15 +8,15 @@ use tokio::time::Instant;
 /// Number of parts of a window. The oldest part is dropped as a whole.
 const PARTS: usize = 10;
 
-/// Requests and how many of them succeeded.
+/// Number of requests, and number of successes among them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Counts {
     pub(super) requests: u64,
     pub(super) successes: u64,
 }
 
-/// Counts of a sliding window. A request that is counted while a part is renewed may be lost, which does not
-/// matter for a rate.
+/// Counts of a sliding window. A request that is counted while a part is renewed may be lost. The effect on
+/// the rate is negligible.
 #[derive(Debug)]
 pub(super) struct Window {
     start: Instant,
@@ -27,7 +27,7 @@ pub(super) struct Window {
 /// Counts of a part of the window.
 #[derive(Debug, Default)]
 struct Part {
-    /// Number of the period that the counts belong to, from 1.
+    /// Number of the period of these counts, from 1.
     period: AtomicU64,
     requests: AtomicU64,
     successes: AtomicU64,

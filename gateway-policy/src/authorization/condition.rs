@@ -32,13 +32,13 @@ const REQUEST: Environment = Environment::new(&[
 /// The metadata namespace of verified tokens, as Envoy names it.
 const TOKENS: &str = "envoy.filters.http.jwt_authn";
 
-/// A condition on a request that must be true, in addition to the other parts of its rule.
+/// A condition on a request. It must hold in addition to the other parts of its rule.
 ///
-/// `metadata.filter_metadata['envoy.filters.http.jwt_authn']` has the claims of verified tokens by
-/// the name of their provider. If a condition has no value (for example because a header field is
-/// not present, or has several lines), it holds in a rule that denies and fails in a rule that
-/// allows. Several lines have no value, because implementations differ: they use the first line,
-/// the last, or all of them joined.
+/// `metadata.filter_metadata['envoy.filters.http.jwt_authn']` has the claims of verified tokens by the name
+/// of their provider. A condition may have no value, for example because a header field is missing or has
+/// several lines. It then holds in a rule that denies, and does not hold in a rule that allows. A field with
+/// several lines has no value, because implementations read it differently: the first line, the last line, or
+/// all lines joined.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The expression.
@@ -117,7 +117,7 @@ impl<'r> RequestVariables<'r> {
     }
 }
 
-/// The values from which the attributes are computed.
+/// The values from which attributes are computed.
 #[derive(Debug)]
 struct Facts<'r> {
     subject: &'r Subject<'r>,

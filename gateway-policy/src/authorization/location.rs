@@ -22,8 +22,8 @@ pub struct LocationMatch {
     pub anonymous: AnonymityMatch,
 }
 
-/// The use of anonymizing networks; all parts that are set must match. An address that is not in
-/// the database uses none.
+/// The use of anonymizing networks; all parts that are set must match. An address that is not in the database
+/// does not use an anonymizing network.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AnonymityMatch {
     /// Any anonymizing network.
@@ -107,8 +107,8 @@ impl AnonymityMatch {
     }
 }
 
-/// Whether the client is at one of `locations`. A client whose location cannot be determined matches a rule that
-/// denies and none that allows.
+/// Whether the client is at one of `locations`. A client whose location cannot be determined matches every
+/// rule that denies, and no rule that allows.
 pub(super) fn is_at_one_of(
     locations: &[LocationMatch],
     subject: &Subject<'_>,

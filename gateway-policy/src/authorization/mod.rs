@@ -1,4 +1,4 @@
-//! Authorization (SecurityPolicy `authorization`): a list of rules, of which the first that matches
+//! Authorization (SecurityPolicy `authorization`): a list of rules. The first rule that matches a request
 //! applies.
 //!
 //! All parts of a rule that are set must match. If no rule matches a request, the default action
@@ -35,7 +35,7 @@ use crate::jwt::VerifiedTokens;
 pub struct AuthorizationRules {
     /// The rules, in order.
     pub rules: Vec<AccessRule>,
-    /// The action for requests that no rule matches.
+    /// The action for requests that match no rule.
     pub default: Access,
     /// Files of the GeoIP databases. Empty unless a rule compares locations.
     #[serde(default)]
@@ -75,7 +75,7 @@ pub struct Subject<'r> {
     pub head: &'r request::Parts,
     /// HTTP version of the request as received.
     pub version: Version,
-    /// The client's address; `None`: unknown, which no network contains.
+    /// The client's address. `None`: unknown; it is then outside every network.
     pub client: Option<IpAddr>,
     /// The connection; `None`: unknown.
     pub connection: Option<&'r ConnInfo>,
@@ -86,8 +86,8 @@ pub struct Subject<'r> {
 }
 
 impl AuthorizationRules {
-    /// The rules that apply to a connection, of which only the client's address is known. `None`: a
-    /// rule depends on more than the address.
+    /// The rules for a connection without HTTP, where only the client's address is known. `None`: a rule
+    /// depends on more than the address.
     pub fn for_streams(&self) -> Option<StreamAccess> {
         let rules = self.rules.iter().map(|rule| {
             let PrincipalMatch {
@@ -134,7 +134,7 @@ impl HeadPolicy for AuthorizationRules {
 }
 
 impl AuthorizationRules {
-    /// Checks a request whose client is located by `databases`.
+    /// Checks a request. `databases` locate the client.
     fn check_with(
         &self,
         request: &RequestHead<'_>,

@@ -25,7 +25,7 @@ pub struct OperationPath {
 /// How a path is compared. The path is normalised, and compared with regard to case.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathComparison {
-    /// The beginning of the path as a string: `/admin` matches `/administrator` too, as in Envoy.
+    /// A prefix of the path as a string: as in Envoy, `/admin` also matches `/administrator`.
     Prefix(String),
     /// The whole path.
     Whole(TextMatch),

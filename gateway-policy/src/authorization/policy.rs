@@ -11,7 +11,7 @@ use crate::geoip::{GeoDatabaseFiles, GeoFields};
 
 /// Rules that compare the location of the client.
 ///
-/// Requests receive 500 while no database has one of the fields: otherwise a rule that denies
+/// Requests receive 500 while a compared field is missing in all databases. Otherwise a rule that denies
 /// would match no request.
 #[derive(Clone, Debug)]
 pub struct LocationAuthorization {
@@ -32,7 +32,7 @@ impl LocationAuthorization {
         }
     }
 
-    /// The policy for `rules`: with databases only if a rule compares locations.
+    /// The policy for `rules`. It uses databases only if a rule compares locations.
     pub(crate) fn built(rules: &AuthorizationRules, live: &Live) -> BuiltPolicy {
         if rules.locations().next().is_none() {
             return BuiltPolicy::head(rules.clone());

@@ -51,7 +51,7 @@ pub struct ClaimMatch {
     pub name: String,
     /// How the claim is compared.
     pub test: ClaimTest,
-    /// The values, one of which is enough.
+    /// Values, one of which must match.
     pub values: Vec<String>,
 }
 
@@ -93,9 +93,9 @@ impl PrincipalMatch {
 }
 
 impl HeaderMatch {
-    /// A rule that allows compares the field as a whole: as in Envoy, one matching line of several
-    /// is not enough. A rule that denies matches if any line matches; otherwise a client could hide
-    /// one line behind another.
+    /// A rule that allows compares all lines of the field together: as in Envoy, one matching line of several
+    /// is not sufficient. A rule that denies matches if any line matches; otherwise a client could hide one
+    /// line behind another.
     fn matches(&self, headers: &HeaderMap, access: Access) -> bool {
         let mut lines = headers.get_all(&*self.name).iter();
         let fits = |line: &http::HeaderValue| {

@@ -85,8 +85,9 @@ impl CircuitBreaker {
                 defaults.pending,
             )?,
             requests,
-            // A limit other than the default states what the backend can serve, so one connection may use all of it.
-            // The API server fills in the default, so the default cannot be distinguished from an absent field.
+            // A limit other than the default states what the backend can serve, so one connection may use all
+            // of it. An absent limit cannot be distinguished from the default, because the API server fills
+            // it in.
             fair_requests: requests == defaults.requests,
             retries: limit(
                 "maxParallelRetries",

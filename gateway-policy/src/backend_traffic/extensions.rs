@@ -17,15 +17,15 @@ use crate::{FieldError, Policy};
 /// Prefix of the annotations of policies. An unknown annotation with this prefix makes its policy invalid.
 pub const ANNOTATION_PREFIX: &str = "towergate.dev/";
 
-/// Annotation of a BackendTrafficPolicy: the maximum size of request bodies, such as `8Mi`. Larger requests are
-/// answered 413, without buffering. `0`: no limit, even if the policy's parent sets one.
+/// Annotation of a BackendTrafficPolicy: the maximum size of request bodies, such as `8Mi`. Larger requests
+/// receive 413; bodies are not buffered. `0`: no limit, even if the policy's parent sets one.
 pub const MAX_REQUEST_BODY: &str = "towergate.dev/max-request-body";
 
 /// Annotation of a BackendTrafficPolicy: further settings of `rateLimit.local`, [`RateLimitExtension`] as JSON.
 pub const LOCAL_RATE_LIMIT: &str = "towergate.dev/local-rate-limit";
 
-/// Annotation of a BackendTrafficPolicy: `true` evaluates `rateLimit.local` and [`MAX_REQUEST_BODY`] before authentication,
-/// as nginx does. Default: after it.
+/// Annotation of a BackendTrafficPolicy. `true`: `rateLimit.local` and [`MAX_REQUEST_BODY`] are evaluated
+/// before authentication, as in nginx. Default: after authentication.
 pub const LIMITS_BEFORE_AUTHENTICATION: &str = "towergate.dev/limits-before-authentication";
 
 /// Further settings of `rateLimit.local`.

@@ -65,7 +65,8 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<GlobalLimitRule, FieldError
     })
 }
 
-/// The cost of a response. A value that no policy sets would never be counted, so 1 replaces it.
+/// The cost of a response. Only external authorization sets metadata. A cost from another namespace is
+/// therefore replaced by 1, because the response would otherwise not be counted.
 fn cost_of_response(written: LimitCost) -> LimitCost {
     match written {
         LimitCost::Metadata(key) if key.namespace != EXT_AUTHZ => LimitCost::Fixed(1),

@@ -117,7 +117,7 @@ fn limit_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<Option<LimitC
     }
 }
 
-/// The name of a value of a request. Claims of tokens are not available as such values.
+/// The name of a metadata value of a request. Claims of tokens are not available as metadata.
 pub(super) fn metadata_key(
     field: &str,
     namespace: Option<&str>,

@@ -301,7 +301,7 @@ impl SlowStart {
 }
 
 impl ZoneAware {
-    /// Shares of zones; `None`: zones do not matter.
+    /// Shares of the zones. `None`: endpoints are selected regardless of zones.
     fn balancing(&self, at: FieldPath<'_>) -> Result<Option<plan::ZoneBalancing>, FieldError> {
         match (&self.weighted_zones, &self.prefer_local) {
             (Some(zones), _) => {

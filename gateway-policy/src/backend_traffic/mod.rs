@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Each section of the spec has one file with its declaration and, if it is supported, its conversion. A
-//! policy with a field that is not supported is rejected as a whole, with a message that names the field, unless the
-//! field protects nothing: see [`FieldClass`](crate::check::FieldClass).
+//! policy with a field that is not supported is rejected as a whole, with a message that names the field,
+//! unless ignoring the field weakens no protection: see [`FieldClass`](crate::check::FieldClass).
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;

@@ -15,7 +15,7 @@ use crate::{FieldError, Policy};
 /// The sections. Each becomes at most one policy, except `rateLimit`.
 pub(super) struct RequestSections {
     pub(super) rate_limit: Option<RateLimit>,
-    /// `compressor`, and the field that it replaces, `compression`.
+    /// `compressor`, and the deprecated field `compression`, which it replaces.
     pub(super) compressor: Option<Vec<Compression>>,
     pub(super) old_compressor: Option<Vec<Compression>>,
     pub(super) response_override: Option<Vec<ResponseOverride>>,

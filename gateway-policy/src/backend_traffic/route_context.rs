@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::References;
 
-/// Facts about a policy and the place where it is applied.
+/// Information about a policy and the place where it is applied.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteContext<'a> {
     /// `namespace/name` of the policy. Routes of one policy share the limits with `shared: true`.

@@ -163,8 +163,8 @@ impl BackendTrafficPolicySpec {
         );
     }
 
-    /// Whether a service counts limits of the policy. They are in a separate domain for each
-    /// listener.
+    /// Whether the rate limit service counts limits of the policy. Each listener has a separate domain for
+    /// them.
     pub fn has_global_limits(&self) -> bool {
         let limit = self.rate_limit.as_ref();
         let rules = limit.and_then(|limit| limit.global.as_ref()?.rules.as_ref());
@@ -178,7 +178,8 @@ impl BackendTrafficPolicySpec {
     /// The first field that is not supported, or else whose value is invalid.
     pub fn traffic(&self, context: RouteContext<'_>) -> Result<TrafficConfig, FieldError> {
         let at = FieldPath::SPEC;
-        // The API server reports violations. A merge of two valid policies may contain some.
+        // The API server reports violations in single policies. The result of merging two valid policies may
+        // also contain violations, but the caller reports them.
         Report::at(at, |report| self.check_fields(report)).require_supported()?;
         let Self {
             target_ref: _,
@@ -227,7 +228,7 @@ impl BackendTrafficPolicySpec {
             traffic.connect = connect_mode(&list);
         }
         if request_buffer.is_some() {
-            // A request that is buffered cannot become a tunnel: the list of upgrades is empty by default.
+            // A buffered request cannot become a tunnel, so no upgrades are allowed.
             traffic.upgrades.clear();
         }
         traffic.use_client_protocol = use_client_protocol == Some(true);

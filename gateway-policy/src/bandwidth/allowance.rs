@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::Throughput;
 
-/// Unused allowance is kept for this time.
+/// Time for which unused allowance is kept.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Time for which a piece of a body may be sent at once.
+/// Number of pieces in which a second's allowance is sent.
 const PIECES_PER_SECOND: u64 = 20;
 
 /// Largest piece in bytes.
@@ -43,7 +43,7 @@ impl Allowance {
         usize::try_from(piece.clamp(1, MAX_PIECE)).unwrap_or(usize::MAX)
     }
 
-    /// Takes `bytes`; returns the time at which they may be sent. `None`: now.
+    /// Takes `bytes` from the allowance. Returns the time at which they may be sent. `None`: now.
     pub(super) fn take(&self, bytes: usize) -> Option<Instant> {
         let cost = self.cost(bytes);
         let burst = nanoseconds(BURST);
@@ -55,16 +55,16 @@ impl Allowance {
         (due > now).then(|| self.start + Duration::from_nanos(due))
     }
 
-    /// Gives back `bytes` that were taken and are not sent.
+    /// Returns `bytes` that were taken and not sent to the allowance.
     pub(super) fn refund(&self, bytes: usize) {
         let cost = self.cost(bytes);
         let order = Ordering::Relaxed;
         let subtract = |paid: u64| Some(paid.saturating_sub(cost));
-        // The closure always returns a value.
+        // The closure always returns a value, so the update cannot fail.
         let _ = self.paid.fetch_update(order, order, subtract);
     }
 
-    /// The time in nanoseconds for which `bytes` use the whole limit.
+    /// The time in nanoseconds in which the limit allows `bytes`.
     fn cost(&self, bytes: usize) -> u64 {
         let cost = bytes as u128 * self.limit.per.as_nanos() / u128::from(self.limit.bytes.max(1));
         u64::try_from(cost).unwrap_or(u64::MAX)

@@ -1,5 +1,5 @@
-//! Limits of throughput: request and response bodies of a rule are slowed down to a number of bytes
-//! per second.
+//! Limits of throughput. Request and response bodies of a rule are slowed down to a number of bytes per
+//! second.
 //!
 //! All requests of a rule share one allowance per direction. Unused allowance is kept for one second, so a
 //! short body is not delayed.
@@ -101,7 +101,7 @@ struct ThroughputPolicy {
 
 impl BodyPolicy for ThroughputPolicy {
     fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply> {
-        // HTTP/1 carries no trailers that were not announced.
+        // HTTP/1.1 trailers must be announced in the head, so the trailers are sent over HTTP/2 only.
         let http2 = request.client_version() >= Version::HTTP_2;
         let trailers = self.trailers.clone().filter(|_| http2);
         let report = trailers.map(DelayReport::new).map(Arc::new);
@@ -170,7 +170,7 @@ mod tests {
             response: None,
             trailers: DelayTrailers::with_prefix("x").map(Arc::new),
         };
-        // Policies see every head as HTTP/1.1.
+        // The version of the head is always HTTP/1.1; that of the client is passed separately.
         for (version, wrapped) in [(Version::HTTP_2, true), (Version::HTTP_11, false)] {
             let (mut head, ()) = http::Request::new(()).into_parts();
             let (mut effects, mut body) = (ResponseEffects::default(), Body::empty());

@@ -1,4 +1,4 @@
-//! A body that is slowed down to an allowance.
+//! A body that is sent no faster than an allowance permits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct DelayReport {
     names: Arc<DelayTrailers>,
     /// Milliseconds from the first to the last byte of the request body.
     request: AtomicU64,
-    /// Milliseconds by which the limit delayed it.
+    /// Milliseconds by which the limit delayed the request body.
     request_delay: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ impl DelayReport {
         }
     }
 
-    /// Adds the delays that are not 0, as Envoy does.
+    /// Adds the delays to `trailers`. As in Envoy, delays of 0 are omitted.
     fn add_to(&self, trailers: &mut HeaderMap, response: Duration, response_delay: Duration) {
         let mut add = |name: &Text<HeaderName>, value: u64| {
             if value > 0 {
@@ -52,7 +52,7 @@ impl DelayReport {
     }
 }
 
-/// A body that waits for its allowance, in small pieces.
+/// A body that is sent in small pieces, each when the allowance permits.
 pub(super) struct PacedBody {
     inner: Body,
     allowance: Option<Arc<Allowance>>,
@@ -60,7 +60,7 @@ pub(super) struct PacedBody {
     response: bool,
     /// Data that was read and is not sent yet.
     rest: Bytes,
-    /// The next piece, and the timer that it waits for.
+    /// The next piece, and the timer until which it is delayed.
     next: Option<(Bytes, Pin<Box<Sleep>>)>,
     begun: Option<Instant>,
     delay: Duration,
@@ -103,7 +103,7 @@ impl PacedBody {
         }
     }
 
-    /// The next piece of the data that was read, or the timer that it waits for.
+    /// Returns the next piece of the data that was read, or starts the timer until which it is delayed.
     fn next_piece(&mut self) -> Option<Bytes> {
         let Some(allowance) = &self.allowance else {
             return Some(std::mem::take(&mut self.rest));
@@ -140,8 +140,8 @@ impl PacedBody {
 }
 
 impl Drop for PacedBody {
-    /// Returns the allowance of the piece that was not sent, so that a cancelled body does not
-    /// delay others.
+    /// Returns the allowance of the piece that was not sent, so that a cancelled body does not delay other
+    /// bodies.
     fn drop(&mut self) {
         if let (Some(allowance), Some((piece, _))) = (&self.allowance, &self.next) {
             allowance.refund(piece.len());
@@ -196,7 +196,7 @@ impl http_body::Body for PacedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // The hint is exact only before the first frame; the length is needed only then.
+        // The length is needed only before the first frame, and is exact only then.
         if self.begun.is_some() {
             return SizeHint::default();
         }

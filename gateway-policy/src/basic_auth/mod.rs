@@ -4,9 +4,9 @@
 //! Authorization: Basic BASE64(user ":" password) ──> user of the `.htpasswd` file? ──> its hash verifies?
 //! ```
 //!
-//! The bodies of local replies are Envoy's. The scheme is case-insensitive (RFC 9110, section 11.1).
-//! The header field that forwards the user's name is always removed from the client's request
-//! first.
+//! The bodies of local replies are Envoy's. The scheme is case-insensitive (RFC 9110, section 11.1). The
+//! header field for the user's name is always removed from the client's request, because only the gateway may
+//! set it.
 //!
 //! ```
 //! use towergate_policy::basic_auth::{BasicAuthentication, Users};
@@ -57,7 +57,7 @@ pub struct BasicAuthentication {
     pub realm: Option<String>,
 }
 
-/// Why a request is rejected, in Envoy's words if Envoy has the reason.
+/// The reason why a request is rejected. Messages are those of Envoy, where Envoy has the same reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BasicAuthError {
@@ -152,8 +152,8 @@ impl AuthenticatedUser {
 }
 
 impl Users {
-    /// The user of a request with these header fields. Bcrypt and `$apr1$` take milliseconds: on a
-    /// thread that serves other requests, check [`is_slow`](Self::is_slow) first.
+    /// The user of a request with these header fields. The verification of bcrypt and `$apr1$` hashes takes
+    /// milliseconds. On a thread that serves other requests, check [`is_slow`](Self::is_slow) first.
     ///
     /// # Errors
     /// The reason for which the request is rejected.
@@ -161,8 +161,8 @@ impl Users {
         self.verify(&Credentials::of(headers)?)
     }
 
-    /// The user with these credentials. The check of an unknown name takes as long as that of a
-    /// wrong password against the slowest hash of the file, so its duration reveals no names.
+    /// The user with these credentials. For an unknown name, a password is checked against the slowest hash
+    /// of the file, so the duration does not reveal which names exist.
     ///
     /// # Errors
     /// [`BasicAuthError::Rejected`] if the user does not exist or the password is wrong.

@@ -58,7 +58,7 @@ impl PasswordHash {
         Err("unsupported hash format; use {SHA}, bcrypt ($2a$, $2b$, $2y$) or $apr1$")
     }
 
-    /// Whether verifying takes long enough that it must not run on a worker thread.
+    /// Whether a verification is too slow for a worker thread.
     pub(super) fn is_slow(&self) -> bool {
         !matches!(self, Self::Sha1(_))
     }
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// `htpasswd -nbs`, and `openssl passwd -apr1 -salt` of these passwords.
+    /// The hashes are the output of `htpasswd -nbs` and `openssl passwd -apr1 -salt` for these passwords.
     #[test]
     fn hashes_of_htpasswd_and_openssl_verify() {
         for (hash, password) in [

@@ -21,8 +21,8 @@ const CACHE_SIZE: usize = 1024;
 /// Maximum number of concurrent slow verifications of a policy, so that password guessing does not
 /// use all CPUs.
 const MAX_SLOW: usize = 4;
-/// Maximum number of requests of a policy that wait for a slow verification. Further requests
-/// receive 503: whether their credentials are valid is unknown.
+/// Maximum number of requests of a policy that wait for a slow verification. Further requests receive 503,
+/// because it is unknown whether their credentials are valid.
 const MAX_WAITING: usize = 64;
 
 /// Admits requests with the name and password of a user.
@@ -54,7 +54,7 @@ impl BasicAuthPolicy {
         })
     }
 
-    /// The form that the file of users requires: bcrypt and `$apr1$` are verified on other threads.
+    /// Builds the policy. If the file has bcrypt or `$apr1$` hashes, passwords are verified on other threads.
     pub(crate) fn built(rule: &BasicAuthentication) -> Result<BuiltPolicy, PolicyError> {
         let policy = Self::new(rule)?;
         Ok(if policy.users.has_slow_hashes() {
@@ -116,8 +116,8 @@ impl BasicAuthPolicy {
         let permit = self.slow.clone().acquire_owned().await;
         let permit = permit.map_err(|_| BasicAuthError::Rejected)?;
         let users = self.users.clone();
-        // The permit ends with the verification, not with the request: a client that resets its request
-        // cannot start another verification.
+        // The permit is held until the verification ends, so a client that resets its request cannot start
+        // another verification.
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             users.verify(&credentials)

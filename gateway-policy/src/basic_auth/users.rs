@@ -13,7 +13,7 @@ pub struct Users {
     hashes: HashMap<Box<[u8]>, PasswordHash>,
 }
 
-/// Why an `.htpasswd` file cannot be used. The messages contain no part of a hash.
+/// The reason why an `.htpasswd` file cannot be used. The messages contain no part of a hash.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UsersError {
@@ -37,10 +37,10 @@ pub enum UsersError {
 }
 
 impl Users {
-    /// Reads a file: one `user:hash` a line. Empty lines and lines that begin with `#` are comments.
+    /// Reads a file with one `user:hash` per line. Empty lines and lines that begin with `#` are comments.
     ///
     /// # Errors
-    /// The first line that cannot be used. A file is used whole or not at all.
+    /// The first line that cannot be used. The whole file is then rejected.
     pub fn parse(text: &str) -> Result<Self, UsersError> {
         if text.len() > MAX_LENGTH {
             return Err(UsersError::TooLong);

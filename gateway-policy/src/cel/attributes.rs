@@ -1,4 +1,4 @@
-//! Attributes of requests and connections, as Envoy names them, that more than one kind of condition has.
+//! Attributes of requests and connections that several kinds of conditions share. The names are Envoy's.
 //!
 //! Source: Envoy documentation, "Attributes".
 
@@ -31,7 +31,7 @@ macro_rules! attribute_table {
 
 pub(crate) use attribute_table;
 
-/// `source` or `destination`: one end of a connection. `None`: unknown.
+/// The attributes of `source` or `destination`, the two ends of a connection. `None`: the address is unknown.
 #[derive(Debug)]
 pub(crate) struct EndpointAttributes(pub(crate) Option<SocketAddr>);
 

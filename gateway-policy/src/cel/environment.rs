@@ -45,8 +45,8 @@ impl Environment {
         self.variables.iter().map(|(name, _)| *name)
     }
 
-    /// The attributes of the variable at `place`. `None`: the variable has arbitrary fields, or
-    /// belongs to a macro.
+    /// The attributes of the variable at `place`. `None`: the variable has arbitrary fields, or it is the
+    /// variable of a macro.
     pub(crate) fn attributes(&self, place: usize) -> Option<Attributes> {
         let (_, attributes) = self.variables.get(place)?;
         (!attributes.is_empty()).then_some(attributes)

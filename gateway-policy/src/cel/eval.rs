@@ -41,10 +41,10 @@ impl Expression {
     }
 }
 
-/// The values of variables: those of the environment, then those of the macros, outermost first.
+/// The values of variables: first those of the environment, then those of the macros, outermost first.
 struct Variables<'a> {
     values: Vec<Value<'a>>,
-    /// Nodes that may still be evaluated.
+    /// Number of nodes that may still be evaluated.
     steps: u32,
 }
 
@@ -140,8 +140,8 @@ impl Node {
     }
 }
 
-/// `&&` (`decisive` is false) and `||` (it is true): a decisive operand hides an error of the other
-/// operand.
+/// Evaluates `&&` (`decisive`: false) or `||` (`decisive`: true). An operand with the decisive value
+/// determines the result, even if the other operand is an error.
 fn either<'a>(
     left: &'a Node,
     right: &'a Node,
@@ -180,7 +180,7 @@ impl Macro {
                 (Self::Exists, Ok(true)) => return Ok(Value::Bool(true)),
                 (_, Ok(true)) => found.extend(item),
                 (_, Ok(false)) => {}
-                // A decisive item may follow.
+                // The error is kept, because a later item may still determine the result.
                 (Self::All | Self::Exists, Err(error)) => {
                     first_error.get_or_insert(error);
                 }

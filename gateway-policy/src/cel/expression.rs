@@ -123,7 +123,7 @@ pub(super) enum Node {
     Int(i64),
     Double(f64),
     Text(String),
-    /// A variable, by its place: those of the environment, then those of the macros, outermost first.
+    /// A variable, by its index: first those of the environment, then those of the macros, outermost first.
     Variable(usize),
     Field(Box<Node>, String),
     /// Whether the field is present.

@@ -1,5 +1,5 @@
-//! Kubernetes' library of formats: `format.dns1123Subdomain().validate(text).hasValue()`, whether a
-//! text violates a format. Other uses of its values are not supported.
+//! The format library of Kubernetes. `format.dns1123Subdomain().validate(text).hasValue()` is true if `text`
+//! violates the format. Other uses of its values are not supported.
 
 use super::expression::{ExpressionError, Node};
 use super::functions::Function;
@@ -10,7 +10,7 @@ use super::parser::Parser;
 const LONGEST_SUBDOMAIN: usize = 253;
 
 impl Parser {
-    /// What follows `format`.
+    /// Parses the calls that follow `format`.
     pub(super) fn format(&mut self) -> Result<Node, ExpressionError> {
         self.expect(".")?;
         let test = match self.advance() {

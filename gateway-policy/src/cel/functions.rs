@@ -7,14 +7,15 @@ use super::eval::EvaluationError;
 use super::format::is_dns1123_subdomain;
 use super::value::Value;
 
-/// A function; as a method, its first argument stands before the dot.
+/// A function. If it is called as a method, its first argument precedes the dot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Function {
     Contains,
     Duration,
     EndsWith,
     Int,
-    /// Made by [`Parser::format`](super::parser::Parser::format); it has no name of its own.
+    /// Created by [`Parser::format`](super::parser::Parser::format), because it has no name of its own in an
+    /// expression.
     IsDns1123Subdomain,
     IsIp,
     LowerAscii,
@@ -46,7 +47,7 @@ impl Function {
         })
     }
 
-    /// Calls it.
+    /// Calls the function with `arguments`.
     ///
     /// # Errors
     /// If an argument has the wrong type or is out of range.
@@ -140,7 +141,7 @@ fn duration(text: &str) -> Option<i64> {
         rest = next;
         !rest.is_empty()
     } {}
-    // Beyond about 292 years the range of a Go duration ends.
+    // A Go duration is limited to about 292 years.
     let in_range = nanoseconds < 9.2e18;
     #[allow(
         clippy::cast_possible_truncation,

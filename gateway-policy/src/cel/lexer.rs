@@ -14,7 +14,7 @@ pub(super) enum Token {
     End,
 }
 
-/// Symbols precede their own prefixes: the longest one matches.
+/// Operators and brackets. A symbol precedes its prefixes, so that the longest symbol matches.
 const SYMBOLS: [&str; 26] = [
     "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "+", "-", "*", "/", "%", "?", ":", ".", ",",
     "(", ")", "[", "]", "{", "}", "=", "&",
@@ -85,7 +85,7 @@ fn symbol(text: &str) -> Option<(Token, usize)> {
     Some((Token::Symbol(found), found.len()))
 }
 
-/// A string literal: `'…'`, `"…"`, three quotes at each end, each also raw (`r'…'`).
+/// A string literal: `'…'`, `"…"`, or with three quotes at each end. Each form can be raw (`r'…'`).
 fn literal(text: &str) -> Option<Lexed> {
     let raw = text.starts_with(['r', 'R']);
     let quoted = if raw { &text[1..] } else { text };

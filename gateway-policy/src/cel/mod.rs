@@ -4,13 +4,12 @@
 //! text ──lexer──> tokens ──parser──> tree ──types──> Expression ──eval (variables)──> true, false or an error
 //! ```
 //!
-//! The supported subset: literals, lists, maps, field access, indexing, the operators of CEL,
-//! `has`, the macros `all`, `exists`, `exists_one`, `filter` and `map`, and the functions that the
-//! field's documentation lists. Everything else is a compile error, and so is a variable or
-//! attribute that the [`Environment`] does not declare, and an expression whose known type is not
-//! a boolean.
+//! The supported subset: literals, lists, maps, field access, indexing, the operators of CEL, `has`, the
+//! macros `all`, `exists`, `exists_one`, `filter` and `map`, and the functions that the field's documentation
+//! lists. Everything else is a compile error. Variables and attributes that the [`Environment`] does not
+//! declare are also compile errors, and so are expressions whose known type is not a boolean.
 //!
-//! An expression borrows the values that it is evaluated on and copies no strings.
+//! An evaluation borrows the values and copies no strings.
 //!
 //! ```
 //! use towergate_policy::cel::{Environment, Expression, Value};

@@ -55,7 +55,7 @@ impl Parser {
         }
     }
 
-    /// Takes `symbol` if it is next.
+    /// Consumes `symbol` if it is the next token. Returns whether it was.
     fn take(&mut self, symbol: &str) -> bool {
         let found = matches!(self.peek(), Token::Symbol(next) if *next == symbol);
         if found {
@@ -243,7 +243,7 @@ impl Parser {
         }
     }
 
-    /// Expressions up to `end`, separated by commas; one may follow the last.
+    /// Expressions up to `end`, separated by commas. A trailing comma is allowed.
     fn list(&mut self, end: &str) -> Result<Vec<Node>, ExpressionError> {
         let mut items = Vec::new();
         while !self.take(end) {

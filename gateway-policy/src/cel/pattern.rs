@@ -30,7 +30,8 @@ impl Pattern {
         &self.text
     }
 
-    /// Whether it matches somewhere in `text`. A pattern that does not compile matches nothing: fail closed.
+    /// Whether the pattern matches somewhere in `text`. A pattern that does not compile matches nothing: fail
+    /// closed.
     pub fn is_match(&self, text: &str) -> bool {
         let compiled = self.compiled().as_ref();
         compiled.is_ok_and(|regex| regex.is_match(text.as_bytes()))

@@ -165,7 +165,7 @@ impl AttributeSet for Request {
     }
 }
 
-/// Has `unclear`, without a value.
+/// Attributes in which `unclear` is present but has no value.
 #[derive(Debug)]
 struct Fields;
 

@@ -1,8 +1,8 @@
 //! Types of expressions that are known without values.
 //!
-//! A condition whose type is known and is not a boolean would have no value for any request, so it
-//! is rejected when it is compiled. The same applies to uses of [`CelType::Attributes`] that need
-//! all its keys: its values are computed by name, so it has neither a size nor a list of keys.
+//! If the type of a condition is known and is not a boolean, the condition would have no value for any
+//! request. It is therefore rejected when it is compiled. Uses of [`CelType::Attributes`] that need its size
+//! or its keys are also rejected, because its values are computed by name.
 
 use super::environment::Environment;
 use super::expression::{Macro, Node, Operator};
@@ -47,7 +47,7 @@ impl CelType {
     }
 }
 
-/// Checks that `root` may be a boolean, and that its parts may have values.
+/// Checks that the type of `root` can be boolean, and that its parts have valid types.
 pub(super) fn check_condition(root: &Node, environment: &Environment) -> Result<(), String> {
     Checker { environment }.boolean(root)
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde_json::Value as Json;
 
-/// A value that borrows from its source and the expression where possible.
+/// A value. It borrows from its source and the expression where possible.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Value<'a> {
@@ -40,7 +40,7 @@ pub trait AttributeSet: fmt::Debug {
     /// The value of an attribute; `None`: the attribute is absent, or its value is uncertain.
     fn attribute(&self, name: &str) -> Option<Value<'_>>;
 
-    /// Whether an attribute is present. A present attribute may be without a value.
+    /// Whether an attribute is present. A present attribute may have no value.
     fn contains(&self, name: &str) -> bool {
         self.attribute(name).is_some()
     }

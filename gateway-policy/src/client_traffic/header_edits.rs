@@ -64,7 +64,7 @@ fn field_line(
     Ok((name, value.map_err(|error| FieldError::invalid(at, error))?))
 }
 
-/// Parses the name of a field that may be edited. Fields that frame or address a message may not.
+/// Parses the name of a field that may be edited. Fields that frame or address a message may not be edited.
 pub(crate) fn editable(
     at: FieldPath<'_>,
     name: &str,
@@ -109,7 +109,7 @@ pub(crate) fn text_match(
     })
 }
 
-/// Converts a condition to lower case, the case in which names of header fields are compared.
+/// Converts a condition to lower case, because the names of header fields are compared in lower case.
 fn lower_case(matching: TextMatch) -> TextMatch {
     match matching {
         TextMatch::Exact(text) => TextMatch::Exact(text.to_ascii_lowercase()),

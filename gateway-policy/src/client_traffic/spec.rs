@@ -111,8 +111,8 @@ impl ClientTrafficPolicySpec {
             .check(&[TargetKind::Gateway, TargetKind::ListenerSet], report);
     }
 
-    /// Whether the policy sets where the client address comes from: a PROXY header, a header field, or the peer of
-    /// the connection.
+    /// Whether the policy sets the source of the client address: a PROXY header, a header field, or the peer
+    /// of the connection.
     pub fn sets_client_address(&self) -> bool {
         let detection = self.client_ip_detection.as_ref();
         self.enable_proxy_protocol == Some(true)

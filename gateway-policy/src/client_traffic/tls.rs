@@ -1,8 +1,8 @@
 //! `tls`: settings of TLS connections with clients.
 //!
-//! Versions and cipher suites that rustls does not implement are rejected by name: TLS 1.0 and 1.1,
-//! suites with CBC, suites without forward secrecy. If they were omitted instead, handshakes of clients
-//! that need them would fail without an explanation.
+//! Versions and cipher suites that rustls does not implement are rejected by name: TLS 1.0 and 1.1, suites
+//! with CBC, suites without forward secrecy. If they were omitted instead, handshakes of clients that require
+//! them would fail without an explanation.
 
 use towergate_tls::ClientAuth;
 use towergate_tls::limits::{TlsLimits, TlsVersion};
@@ -197,7 +197,7 @@ impl TlsVersionBound {
     }
 }
 
-/// The fields of a TLS section that limit what is negotiated, as written.
+/// The fields of a TLS section that limit what is negotiated, as written in the policy.
 pub(crate) struct TlsBounds<'a> {
     pub(crate) min: Option<&'a TlsVersionBound>,
     pub(crate) max: Option<&'a TlsVersionBound>,

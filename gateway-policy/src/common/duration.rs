@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(parse("0s"), Some(Duration::ZERO));
     }
 
-    /// The examples of GEP-2257, with those of Go's `time.ParseDuration` that it excludes.
+    /// The examples of GEP-2257, and examples of Go's `time.ParseDuration` that GEP-2257 excludes.
     #[test]
     fn durations_are_those_of_gep_2257() {
         let parse = |text: &str| DurationText(text.to_owned()).parse();

@@ -114,8 +114,8 @@ mod tests {
         assert_eq!(bytes("15E"), Some(15_000_000_000_000_000_000));
     }
 
-    /// The suffixes of Kubernetes' `resource.Quantity`; the schemas of the policies exclude fractions, exponents, signs
-    /// and the suffixes below 1.
+    /// The suffixes of Kubernetes' `resource.Quantity`. The schemas of the policies exclude fractions,
+    /// exponents, signs and the suffixes below 1.
     #[test]
     fn quantities_are_those_of_the_schema() {
         let checked = |text: &str| {

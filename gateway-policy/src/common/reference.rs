@@ -72,7 +72,7 @@ api_struct! {
     }
 }
 
-/// Records each reference, so that a merge can determine which policy wrote it.
+/// Records each reference, so that a merge can determine which policy contains it.
 macro_rules! impl_reference {
     ($($name:ident),*) => {$(
         impl $name {

@@ -39,7 +39,7 @@ impl TargetKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether requests pass through objects of this kind, in addition to connections or in place of them.
+    /// Whether objects of this kind handle HTTP requests, and not only connections.
     pub const fn carries_requests(self) -> bool {
         match self {
             Self::Gateway | Self::ListenerSet => true,

@@ -5,7 +5,7 @@ use http::header::GetAll;
 
 use super::Compressor;
 
-/// The coding with the highest weight that is offered and accepted; among equals, the first in
+/// The coding with the highest weight that is offered and accepted. If several have this weight, the first in
 /// `Accept-Encoding`. `None`: the response is not compressed.
 pub(super) fn choose(
     accepted: GetAll<'_, HeaderValue>,
@@ -20,7 +20,7 @@ pub(super) fn choose(
     for (name, weight) in &listed {
         let compressor = match *name {
             name if name.eq_ignore_ascii_case("identity") => None,
-            // The first coding that is not listed itself.
+            // `*` matches the codings that are not listed. The first of these is used.
             "*" => match offered.iter().find(|offered| !lists(&listed, offered)) {
                 None => continue,
                 first => first,

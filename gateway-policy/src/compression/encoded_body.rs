@@ -11,10 +11,10 @@ use towergate_core::{Body, BoxError};
 
 use super::encoder::Encoder;
 
-/// Size in bytes from which output is forwarded while there is more input.
+/// Size in bytes from which output is forwarded, although more input is available.
 const CHUNK: usize = 16 * 1024;
 
-/// A body through an encoder. While the inner body is pending, all data that was read from it has
+/// A body that passes through an encoder. While the inner body is pending, all data that was read from it has
 /// been forwarded.
 pub(super) struct EncodedBody {
     inner: Body,
@@ -22,7 +22,7 @@ pub(super) struct EncodedBody {
     encoder: Option<Encoder>,
     /// Whether the encoder may keep input that it has not encoded.
     unflushed: bool,
-    /// Trailers, after the last data.
+    /// Trailers, sent after the last data.
     trailers: Option<HeaderMap>,
 }
 

@@ -12,8 +12,8 @@
 //! | no body (HEAD, 204, 304), part of a representation (206), no coding accepted | `Vary` is added |
 //! | any other | compressed |
 //!
-//! Requests of gRPC and switched protocols are not touched. Streams are not delayed: whenever the
-//! backend pauses, all data received so far has been sent.
+//! Responses of gRPC and of switched protocols are not changed. Streams are not delayed: whenever the backend
+//! pauses, all data received so far has been sent.
 
 mod accept;
 mod encoded_body;
@@ -112,7 +112,8 @@ impl BodyPolicy for ResponseCompression {
         let chosen = accept::choose(accepted, &self.compressors);
         request.head.headers.remove(ACCEPT_ENCODING);
         let head = request.head.method == Method::HEAD;
-        // A response that is not compressed for this client may be for another, which caches must know.
+        // A response that is not compressed for this client may be compressed for another client. `Vary`
+        // therefore depends on the smallest minimum length of all codings.
         let lengths = self.compressors.iter().map(|offered| offered.min_length);
         let Some(min_length) = lengths.min() else {
             return Ok(());
@@ -145,10 +146,10 @@ fn compress(response: &mut Response<Body>, chosen: Option<Compressor>, min_lengt
     vary_by_encoding(headers);
     if let Some((coding, encoder)) = encoder {
         headers.remove(CONTENT_LENGTH);
-        // Ranges that the backend supports apply to the body without a coding.
+        // The ranges that the backend supports refer to the uncompressed body.
         headers.remove(ACCEPT_RANGES);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-        // A strong validator promises equal bytes (RFC 9110, section 8.8.1).
+        // A strong validator guarantees equal bytes (RFC 9110, section 8.8.1), so it becomes a weak one.
         if headers
             .get(ETAG)
             .is_some_and(|tag| !tag.as_bytes().starts_with(b"W/"))

@@ -240,7 +240,7 @@ async fn what_a_stream_has_sent_is_never_held_back() {
     }
 }
 
-/// What a client can decode of a stream that has not ended.
+/// The text that a client can decode from a stream that has not ended.
 fn partly_decoded(coding: ContentCoding, data: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut decoder: Box<dyn Read> = match coding {

@@ -1,9 +1,9 @@
 //! Formats of access log lines: Envoy's command operators, restricted to those with a value in the
 //! access log.
 //!
-//! Syntax: `%NAME%`, `%NAME(ARGUMENT)%`, `%NAME:LIMIT%` with a limit in bytes, `%%` for a percent
-//! sign. A JSON object is also a format: each value is a string with operators. An operator that the
-//! access log does not have is an error.
+//! Syntax: `%NAME%`, `%NAME(ARGUMENT)%`, `%NAME:LIMIT%` with a limit in bytes, `%%` for a percent sign. A
+//! JSON object is also a format: each value is a string with operators. An operator without a value in the
+//! access log is an error.
 //!
 //! ```
 //! use towergate_policy::envoy_proxy::LogLine;
@@ -65,7 +65,7 @@ macro_rules! log_operators {
         )*}
 
         impl LogOperator {
-            /// The operator that is written in this way, in upper case.
+            /// The operator with this text, which is in upper case.
             fn find(text: &str) -> Option<Self> {
                 match text {
                     $($($name)|+ => Some(Self::$operator),)*
@@ -202,7 +202,7 @@ fn sources(operator: &str) -> Option<Vec<LogSource>> {
 }
 
 impl LogLine {
-    /// Names of the header fields that the format has, without those that have their own operator.
+    /// Names of the header fields that the format contains, except those with an operator of their own.
     pub fn fields(&self) -> LoggedFields {
         let parts: Vec<&LogPart> = match self {
             Self::Text(parts) => parts.iter().collect(),
@@ -234,7 +234,8 @@ pub struct FileLog {
     pub path: String,
     /// Format as text, which [`LogLine`] parses; `None`: the default format.
     pub format: Option<String>,
-    /// Conditions on entries. An entry is written if one of them holds, or if there are none.
+    /// Conditions on entries. An entry is written if at least one of them holds. Empty: all entries are
+    /// written.
     pub conditions: Vec<LogCondition>,
 }
 
@@ -243,12 +244,12 @@ pub struct FileLog {
 pub(super) struct AppliedLog {
     /// The file; `None`: the default access log.
     pub(super) file: Option<FileLog>,
-    /// Paths of the fields without effect, each with a reason where it is not obvious.
+    /// Paths of the fields that have no effect. A reason is added where it is not obvious.
     pub(super) ignored: Vec<String>,
 }
 
 impl AppliedLog {
-    /// Reads the first setting with a file; everything else has no effect.
+    /// Applies the first setting with a file. All other settings have no effect.
     pub(super) fn of(log: &EnvoyProxyAccessLog) -> Self {
         let mut applied = Self::default();
         if log.disable == Some(true) {
@@ -301,7 +302,7 @@ impl AppliedLog {
         conditions.map_err(|error| self.ignored.push(error)).ok()
     }
 
-    /// The format of a setting, if it can be written.
+    /// The format of a setting. `None` if the access log cannot write it.
     fn format(&mut self, path: &str, format: &Value) -> Option<String> {
         let text = match (&format["text"], &format["json"]) {
             (Value::String(text), Value::Null) => text.trim_end_matches('\n').to_owned(),

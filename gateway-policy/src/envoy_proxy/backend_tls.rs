@@ -8,7 +8,7 @@ use crate::FieldError;
 use crate::client_traffic::TlsBounds;
 use crate::field_path::FieldPath;
 
-/// What connections of a Gateway to TLS backends may negotiate.
+/// Limits of the TLS connections from a Gateway to backends.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BackendTlsLimits {
     /// Versions, cipher suites and key-exchange groups.
@@ -18,7 +18,7 @@ pub struct BackendTlsLimits {
 }
 
 impl BackendTlsLimits {
-    /// Whether nothing is limited.
+    /// Whether there are no limits.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -56,11 +56,11 @@ impl BackendTlsLimits {
 }
 
 impl EnvoyProxyBackendTls {
-    /// What connections may negotiate.
+    /// The limits of the section.
     ///
     /// # Errors
-    /// The first field with a value that is not supported, or versions in the wrong order. TLS
-    /// backends are then unavailable, because connections could be less protected.
+    /// The first field with a value that is not supported, or versions in the wrong order. TLS backends are
+    /// then unavailable, because connections could have less protection than configured.
     pub fn limits(&self) -> Result<BackendTlsLimits, FieldError> {
         let at = FieldPath::SPEC.field("backendTLS");
         let bounds = TlsBounds {

@@ -102,8 +102,8 @@ fn short(name: &str) -> &str {
     name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
-/// Why `positions` cannot be left out: index and description of the first one that places a limit
-/// before authentication.
+/// The reason why `positions` cannot be ignored: index and description of the first position that places a
+/// limit before authentication.
 pub(super) fn needed(positions: &[FilterPosition]) -> Option<(usize, String)> {
     let mut order = DEFAULT.to_vec();
     for position in positions {

@@ -22,7 +22,7 @@ use crate::cel::{
     attribute_table, protocol,
 };
 
-/// The variables of a condition: those attributes of Envoy whose values an entry contains.
+/// The variables of a condition. Only attributes whose values an entry contains are supported.
 ///
 /// Source: Envoy documentation, "Attributes".
 const ENTRY: Environment = Environment::new(&[
@@ -34,7 +34,8 @@ const ENTRY: Environment = Environment::new(&[
     ("upstream", UpstreamAttributes::ATTRIBUTES),
 ]);
 
-/// A condition on an entry. A condition without a value, for example on a header field that is not present, does not hold.
+/// A condition on an entry. A condition that has no value does not hold, for example a condition on a missing
+/// header field.
 ///
 /// Names of header fields in `request.headers` and `response.headers` are literals.
 #[derive(Clone, Debug)]
@@ -57,7 +58,8 @@ impl FromStr for LogCondition {
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
         let expression = Expression::compile(text, &ENTRY)?;
-        // Literals that are valid field names but not used as such only add fields that no condition reads.
+        // Any literal that is a valid field name is treated as one. Surplus names only add fields that no
+        // condition reads.
         let literals = expression.literals();
         let names = |variable: &str| match expression.uses(variable, "headers") {
             true => literals
@@ -168,7 +170,7 @@ attribute_table!(RequestAttributes<'_>, |this| {
 
 impl AttributeSet for RequestAttributes<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        // A connection without requests has none of the attributes.
+        // A connection without requests has no request attributes.
         self.entry.method.as_ref()?;
         self.value(name)
     }
@@ -274,7 +276,7 @@ mod tests {
         }
     }
 
-    /// An entry in which every attribute has a value of its own.
+    /// An entry in which each attribute has a different value.
     fn full_entry() -> Entry {
         Entry {
             start: UNIX_EPOCH,

@@ -212,7 +212,7 @@ impl EnvoyProxySpec {
         self.provider.as_ref()?.kubernetes.as_ref()
     }
 
-    /// Paths of the fields without which Gateways are served.
+    /// Paths of the fields that are ignored.
     pub fn ignored(&self) -> Vec<String> {
         let mut ignored = Report::of(self).ignored;
         let levels = self
@@ -232,8 +232,8 @@ impl EnvoyProxySpec {
         log.map_or_else(AppliedLog::default, AppliedLog::of)
     }
 
-    /// The first value for which Gateways are not served: an invalid one, or one that is not supported and whose
-    /// absence could send requests elsewhere.
+    /// The first value because of which Gateways are not served. The value is invalid, or it is not supported
+    /// and ignoring it could send requests elsewhere.
     pub fn error(&self) -> Option<String> {
         let report = Report::of(self);
         let violation = report.violations.first().map(ToString::to_string);

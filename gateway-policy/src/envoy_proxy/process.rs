@@ -51,7 +51,7 @@ impl ProcessSettings {
 }
 
 impl ProcessSettings {
-    /// Fields of an EnvoyProxy, without `spec`, whose values differ.
+    /// Paths of the EnvoyProxy fields, without `spec`, whose values differ.
     pub fn differing(&self, other: &Self) -> Vec<&'static str> {
         let log = (&self.access_log, self.access_log_off);
         [

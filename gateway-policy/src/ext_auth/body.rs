@@ -81,7 +81,7 @@ fn too_long() -> LocalReply {
 struct ReplayedBody {
     read: VecDeque<Frame<Bytes>>,
     rest: Body,
-    /// Length of the whole body, if it was known before it was read.
+    /// Length of the whole body, if it is known in advance.
     hint: SizeHint,
     /// Bytes that were replayed.
     replayed: u64,
@@ -139,7 +139,7 @@ impl http_body::Body for ReplayedBody {
         self.read.is_empty() && self.rest.is_end_stream()
     }
 
-    /// The length that the client announced, so that a chunked body stays chunked.
+    /// Returns the length that the client announced. A chunked body therefore stays chunked.
     fn size_hint(&self) -> SizeHint {
         if self.read.is_empty() {
             return self.rest.size_hint();

@@ -63,8 +63,8 @@ pub enum EditAction {
     AddIfAbsent,
 }
 
-/// Whether a service may set or remove the field. Fields that frame a message, belong to one connection or
-/// select the route are the gateway's.
+/// Whether a service may set or remove the field. It may not edit fields that frame a message, belong to one
+/// connection or select the route.
 pub fn is_editable(name: &HeaderName) -> bool {
     !is_reserved(name)
 }
@@ -105,7 +105,7 @@ impl HeaderEdit {
     }
 }
 
-/// All lines of a field, joined by a comma, or for `Cookie` by a semicolon (RFC 9110, section 5.3;
+/// All lines of a field, joined by commas. Lines of `Cookie` are joined by semicolons (RFC 9110, section 5.3;
 /// RFC 9113, section 8.2.3). `None`: the field is not present.
 pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let mut lines = headers.get_all(name).iter();
@@ -119,7 +119,7 @@ pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderVal
         text.extend_from_slice(separator);
         text.extend_from_slice(line.as_bytes());
     }
-    // Valid values joined by visible characters are a valid value.
+    // Valid values that are joined by visible characters are a valid value.
     HeaderValue::from_bytes(&text).ok()
 }
 
@@ -147,7 +147,7 @@ impl RequestChanges {
         if let Some(path) = self.changed_path(&head.uri)? {
             let mut parts = std::mem::take(&mut head.uri).into_parts();
             parts.path_and_query = Some(path);
-            // A valid URI with another path is valid.
+            // A valid URI stays valid with another path.
             head.uri = Uri::from_parts(parts).map_err(|_| ServiceError::Change("path"))?;
         }
         for edit in self.edits.iter().filter(|edit| is_editable(&edit.name)) {

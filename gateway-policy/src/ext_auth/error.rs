@@ -1,19 +1,18 @@
-//! Reasons for which a service did not allow or deny a request.
+//! Reasons why a service did not decide on a request.
 
 use http::StatusCode;
 use towergate_core::policy::CallError;
 
 use crate::unary_call::UnaryCallError;
 
-/// The reason for which a service did not allow or deny a request.
+/// The reason why a service did not decide on a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
     /// There is no complete response.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The service returned this status, which means neither that the request is allowed nor that
-    /// it is denied.
+    /// The service returned this status, which neither allows nor denies the request.
     #[error("the service returned {0}")]
     Status(StatusCode),
     /// The gRPC call failed with this `grpc-status`.
@@ -31,7 +30,7 @@ pub enum ServiceError {
     /// The service changes the request in a way that is invalid.
     #[error("the service sets an invalid {0}")]
     Change(&'static str),
-    /// The request cannot be described to the service.
+    /// The check request cannot be built.
     #[error("the request cannot be sent to the service: {0}")]
     Question(http::Error),
 }

@@ -17,8 +17,8 @@ impl GrpcAuthService {
     /// A response with status OK that contains a denial is a denial.
     ///
     /// # Errors
-    /// The message cannot be decoded, reports an error, or allows the request with invalid changes. A denial
-    /// with invalid fields is a denial without these fields.
+    /// The message cannot be decoded, reports an error, or allows the request with invalid changes. From a
+    /// denial, invalid fields are removed instead.
     pub fn read_answer(message: Bytes) -> Result<Verdict, ServiceError> {
         let answer = CheckResponse::decode(message)?;
         let allowed = answer.status.is_none_or(|status| status.code == 0);
@@ -76,7 +76,7 @@ fn allow(ok: OkResponse) -> Result<RequestChanges, ServiceError> {
             });
         }
     }
-    // Pseudo-header fields cannot be removed: their names are not field names.
+    // Names of pseudo-header fields are not valid field names, so such fields cannot be removed.
     let removed = ok.headers_to_remove.iter();
     changes.removed = removed.filter_map(|name| name.parse().ok()).collect();
     for option in &ok.response_headers_to_add {
@@ -113,8 +113,8 @@ fn field(option: &HeaderValueOption) -> Result<(HeaderName, HeaderValue), Servic
     Ok((name, value))
 }
 
-/// The action for a field of the request. By default a field replaces the client's field of the
-/// same name, so that the two do not coexist.
+/// The action for a field of the request. By default, the field replaces the client's field of the same name,
+/// so that a request never has both.
 fn request_action(option: &HeaderValueOption) -> Result<EditAction, ServiceError> {
     match (
         option.append.map(|append| append.value),

@@ -28,7 +28,8 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 /// A service that is called over gRPC.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct GrpcAuthService {
-    /// `:authority` of calls. Empty: [`ExternalAuth::new`](super::ExternalAuth::new) takes the first backend.
+    /// `:authority` of calls. Empty: [`ExternalAuth::new`](super::ExternalAuth::new) uses the name of the
+    /// first backend.
     pub authority: String,
     /// Additional values that the service receives.
     pub context: BTreeMap<String, SecretText>,
@@ -47,7 +48,8 @@ pub(super) struct GrpcFacts<'a> {
 }
 
 impl GrpcAuthService {
-    /// Makes calls to `backends` possible: over HTTP/2, regardless of their protocol for other requests.
+    /// Sets the default `:authority`, and makes calls to `backends` use HTTP/2, regardless of their protocol
+    /// for other requests.
     pub(super) fn prepare(&mut self, backends: &mut [WeightedBackend]) {
         let first = backends
             .iter()
@@ -170,7 +172,7 @@ fn http_request(facts: &GrpcFacts<'_>) -> HttpRequest {
     };
     if let Some(part) = facts.body {
         headers.insert(PARTIAL_BODY.as_str().to_owned(), text(&part.is_partial()));
-        // A service that reads `body` must receive it even if one byte of it is not UTF-8.
+        // A service that reads `body` must receive it even if it is not valid UTF-8.
         let body = String::from_utf8_lossy(&part.data);
         if matches!(body, Cow::Owned(_)) {
             message.raw_body = part.data.clone();
@@ -186,7 +188,7 @@ fn sent_headers(
     head: &request::Parts,
     sent: Option<&[Text<HeaderName>]>,
 ) -> BTreeMap<String, String> {
-    // `Host` is `:authority`.
+    // `Host` is omitted, because it is sent as `:authority`.
     let names = head
         .headers
         .keys()
@@ -220,7 +222,7 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// A value as text: bytes that are not UTF-8 become `!`, as in Envoy.
+/// A value as text. As in Envoy, bytes that are not UTF-8 become `!`.
 fn text(value: &HeaderValue) -> String {
     let mut text = String::with_capacity(value.len());
     for chunk in value.as_bytes().utf8_chunks() {

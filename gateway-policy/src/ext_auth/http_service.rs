@@ -20,14 +20,14 @@ use super::body::SentPart;
 use super::changes::{is_editable, joined};
 use super::{HeaderEdit, RequestChanges, ServiceError, Verdict};
 
-/// Whether the service received only the beginning of the body.
+/// Header field: whether the service receives only the beginning of the body.
 pub(super) const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
-/// Time that the caller waits, in milliseconds.
+/// Header field: time for which the caller waits, in milliseconds.
 pub(super) const EXPECTED_TIME: HeaderName =
     HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-/// Marks a request that the gateway makes itself.
+/// Header field: the request comes from the gateway itself.
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
-/// Names of fields that are removed from the request, separated by commas.
+/// Header field of the response: names of fields to remove from the client's request, separated by commas.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
 /// A service that is called over HTTP.
@@ -35,14 +35,14 @@ const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-r
 pub struct HttpAuthService {
     /// Path of the check request.
     pub path: ServicePath,
-    /// Header fields of an allowing answer that the backend receives.
+    /// Header fields of the response that the backend receives, if the response allows the request.
     pub headers_to_backend: AnswerFields,
 }
 
-/// Header fields of an allowing answer that the backend receives.
+/// Header fields of the response that the backend receives, if the response allows the request.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum AnswerFields {
-    /// These fields. The client's own fields are removed even if the response lacks them.
+    /// These fields. The client's own fields are removed even if they are not in the response.
     Listed(Vec<Text<HeaderName>>),
     /// All fields except those that describe the response itself. They replace the client's own.
     All,
@@ -216,7 +216,7 @@ impl HttpAuthService {
     }
 }
 
-/// Whether a field describes the answer itself, and would be wrong in a request.
+/// Whether a field describes the response itself, so that it would be wrong in a request.
 fn describes_answer(name: &HeaderName) -> bool {
     let own = [DATE, ETAG, LAST_MODIFIED, SERVER, VARY, TO_REMOVE];
     name.as_str().starts_with("content-") || own.contains(name)

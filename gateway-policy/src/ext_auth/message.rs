@@ -178,7 +178,7 @@ pub(super) struct DeniedResponse {
 pub(super) struct OkResponse {
     #[prost(message, repeated, tag = "2")]
     pub(super) headers: Vec<HeaderValueOption>,
-    /// Deprecated; takes precedence over that of the `CheckResponse`.
+    /// Deprecated field, which takes precedence over `dynamic_metadata` of the `CheckResponse`.
     #[prost(message, optional, tag = "3")]
     pub(super) dynamic_metadata: Option<Struct>,
     #[prost(string, repeated, tag = "5")]

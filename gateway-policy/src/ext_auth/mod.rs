@@ -7,15 +7,15 @@
 //! RequestChanges / LocalReply <──read_answer────┘
 //! ```
 //!
-//! One engine has two transports. Over HTTP the service receives a separate request with selected
+//! The same policy supports two protocols. Over HTTP the service receives a separate request with selected
 //! header fields; status 200 allows the client's request. Over gRPC it receives a `CheckRequest` of
 //! `envoy.service.auth.v3`. Pure functions build the check request and interpret the response;
 //! [`ExternalAuthPolicy`] waits between them.
 //!
 //! Invariants:
 //!
-//! - A request reaches the backend only after a response that allows it, or with
-//!   [`ServiceFailure::Allow`] after a failed call. A denial is never a failed call.
+//! - A request reaches the backend only after a response that allows it, or after a failed call with
+//!   [`ServiceFailure::Allow`]. A denial never counts as a failed call.
 //! - Header fields in [`HttpAuthService::headers_to_backend`] come from the service or are absent.
 //! - A service cannot set fields that frame a message, and the body reaches the backend unchanged.
 //!
@@ -64,7 +64,7 @@ pub const MAX_ANSWER_LENGTH: usize = 1024 * 1024;
 /// The service that decides on requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExternalAuth {
-    /// Protocol of the service, with its settings.
+    /// Protocol and settings of the service.
     pub service: AuthService,
     /// Backends of the service.
     pub backends: Vec<WeightedBackend>,
@@ -77,7 +77,7 @@ pub struct ExternalAuth {
     pub body: Option<SentBody>,
     /// Treatment of a request on which the service did not decide.
     pub on_failure: ServiceFailure,
-    /// Time for a call, retries included.
+    /// Time limit of a call, including retries.
     pub timeout: Duration,
     /// Whether the request is routed again after the service has changed it.
     pub recompute_route: bool,
@@ -90,7 +90,7 @@ pub enum AuthService {
     Http(HttpAuthService),
     /// `envoy.service.auth.v3.Authorization` over gRPC.
     Grpc(GrpcAuthService),
-    /// HTTP, in the form of nginx.
+    /// HTTP, in the form of nginx's `auth_request`.
     Subrequest(SubrequestService),
 }
 
@@ -115,7 +115,7 @@ pub enum LongerBody {
 /// Treatment of a request on which the service did not decide.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ServiceFailure {
-    /// It is answered with this status.
+    /// The request receives this status.
     Deny(u16),
     /// It passes.
     Allow,
@@ -132,8 +132,8 @@ impl Default for ServiceFailure {
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ExternalAuth {
-    /// Sends requests to `service` for a decision. `backends` serve it, over HTTP/2 if it is gRPC.
-    /// All other settings have their defaults.
+    /// Sends requests to `service` for a decision. `backends` serve it; for gRPC, HTTP/2 is used. All other
+    /// settings have their defaults.
     pub fn new(mut service: AuthService, mut backends: Vec<WeightedBackend>) -> Self {
         if let AuthService::Grpc(grpc) = &mut service {
             grpc.prepare(&mut backends);
@@ -142,7 +142,7 @@ impl ExternalAuth {
             service,
             backends,
             traffic: Arc::new(Traffic {
-                // `timeout` limits the whole call.
+                // `timeout` limits the whole call, so the request timeout is not set.
                 request_timeout: None,
                 ..Traffic::default()
             }),

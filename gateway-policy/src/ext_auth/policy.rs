@@ -39,8 +39,7 @@ pub struct ExternalAuthPolicy {
 }
 
 impl ExternalAuthPolicy {
-    /// A policy that calls the service by `client`. `client` already has the backends of
-    /// `settings`.
+    /// A policy that calls the service through `client`, which was created with the backends of `settings`.
     pub fn new(settings: ExternalAuth, client: InternalClient) -> Self {
         Self {
             client: client.with_timeout(settings.timeout),
@@ -123,7 +122,7 @@ impl ExternalAuthPolicy {
         }
     }
 
-    /// Removes the fields that the service fills, whether it has set them or not.
+    /// Removes the fields that the service may set, regardless of whether it has set them.
     fn remove_filled(&self, request: &mut PolicyRequest<'_>) {
         let names = match &self.settings.service {
             AuthService::Http(HttpAuthService {
@@ -141,7 +140,7 @@ impl ExternalAuthPolicy {
         }
     }
 
-    /// Applies the changes of a service that allows.
+    /// Applies the changes of a response that allows the request.
     fn allow(
         &self,
         request: &mut PolicyRequest<'_>,
@@ -225,7 +224,7 @@ async fn collect(body: Body, time: Duration) -> Result<Bytes, CallError> {
     }
 }
 
-/// The duration of the call, for a reply from the service.
+/// Adds the duration of the call to a reply from the service.
 fn with_service_time(verdict: Verdict, time: Duration) -> Verdict {
     match verdict {
         Verdict::Deny(mut reply) => {

@@ -19,7 +19,7 @@ const VALUE: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-/// The same for a name, in which `=` must be escaped too.
+/// As [`VALUE`], for a name, in which `=` must also be escaped.
 const NAME: &AsciiSet = &VALUE.add(b'=');
 
 /// Changes of the parameters of a query string.
@@ -37,8 +37,9 @@ impl QueryEdits {
         self.set.is_empty() && self.remove.is_empty()
     }
 
-    /// The query with the changes. Other parameters keep their spelling and order; a parameter that is replaced
-    /// keeps its place. Names are compared decoded, so `%61` is `a`. `None`: no parameter is left.
+    /// The query with the changes. Other parameters keep their spelling and order; a replaced parameter keeps
+    /// its position. Names are decoded before they are compared, so `%61` equals `a`. `None`: no parameter is
+    /// left.
     pub fn apply(&self, query: Option<&str>) -> Option<String> {
         let old = query.unwrap_or_default().split('&');
         let mut pairs: Vec<(Cow<'_, [u8]>, String)> = old

@@ -1,8 +1,8 @@
 //! Check requests in the form of nginx (`auth_request`), with the header fields of ingress-nginx.
 //!
-//! The service receives a request without content, with its own path, host and method, the header fields of the
-//! client, and the request's address in `X-Original-URL`, `X-Original-Method` and `X-Auth-Request-Redirect`. A status
-//! from 200 to 299 allows the request, 401 and 403 deny it, and every other status is a failed call.
+//! The check request has its own path, host and method, and no content. It contains the header fields of the
+//! client. `X-Original-URL`, `X-Original-Method` and `X-Auth-Request-Redirect` describe the client's request.
+//! A status from 200 to 299 allows the request, 401 and 403 deny it, and every other status is a failed call.
 
 use std::net::IpAddr;
 
@@ -32,13 +32,14 @@ const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 pub struct SubrequestService {
     /// Path and query of a check request.
     pub path: String,
-    /// Fields of a response that allows; the backend receives them. The client's own are removed.
+    /// Fields of a response that allows the request. The backend receives them; the client's own fields of
+    /// these names are removed.
     pub headers_to_backend: Vec<Text<HeaderName>>,
     /// Further settings.
     pub settings: SubrequestSettings,
 }
 
-/// Settings of a [`SubrequestService`], as users write them.
+/// Settings of a [`SubrequestService`], as in the annotation.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubrequestSettings {
@@ -53,8 +54,8 @@ pub struct SubrequestSettings {
     /// Address to which a client is redirected if the service returns 401. Default: the client receives the 401.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<AddressTemplate>,
-    /// Whether cookies of the service are added to every response. Default: to those with a status of success or
-    /// redirection.
+    /// Whether cookies of the service are added to every response. Default: only to responses with a status
+    /// of success or redirection.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub always_set_cookies: bool,
 }
@@ -291,7 +292,8 @@ impl SubrequestService {
         Ok(Verdict::Deny(reply))
     }
 
-    /// `Location` of the sign-in page. `None`: no page is configured, or its address is invalid in a header field.
+    /// `Location` of the sign-in page. `None`: no page is configured, or its address is not a valid field
+    /// value.
     fn sign_in_address(&self, head: &request::Parts) -> Option<HeaderValue> {
         let text = self
             .settings
@@ -306,7 +308,7 @@ impl SubrequestService {
         self.settings.always_set_cookies || status.is_success() || status.is_redirection()
     }
 
-    /// The listed fields for the backend, and cookies for the client.
+    /// The changes for an allowed request: the listed fields for the backend, and cookies for the client.
     fn changes(&self, headers: &HeaderMap) -> RequestChanges {
         let mut changes = RequestChanges::default();
         for name in &self.headers_to_backend {

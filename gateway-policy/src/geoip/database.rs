@@ -8,7 +8,7 @@ use std::path::Path;
 use maxminddb::{PathElement, Reader};
 use serde::Deserialize;
 
-/// Why a database cannot be used.
+/// The reason why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeoDatabaseError {
@@ -18,7 +18,7 @@ pub enum GeoDatabaseError {
     /// The file is not a MaxMind DB, or an entry is corrupt.
     #[error("{0}")]
     Format(#[from] maxminddb::MaxMindDbError),
-    /// The type of the database, which determines its fields, is unknown.
+    /// The type of the database is unknown, so its fields are unknown too.
     #[error(
         "database type {0:?} is not supported; supported: City, Country, Enterprise, ASN, ISP, Anonymous-IP"
     )]
@@ -53,7 +53,7 @@ impl GeoFields {
         self.0 & other.0 != 0
     }
 
-    /// Whether there is no field.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
@@ -146,7 +146,7 @@ impl fmt::Debug for GeoDatabase {
     }
 }
 
-/// The part of an entry that is read. Databases of every type have some of the members.
+/// The part of an entry that is read. Each type of database has only some of the members.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Entry<'d> {
@@ -204,7 +204,7 @@ const REGION: [PathElement<'static>; 3] = [
 ];
 
 impl GeoDatabase {
-    /// Reads a file whole into memory.
+    /// Reads a whole file into memory.
     ///
     /// # Errors
     /// If it cannot be read, is not a MaxMind DB, or has an unknown type.
@@ -222,11 +222,11 @@ impl GeoDatabase {
         self.fields
     }
 
-    /// Adds the fields of the database for `address` to `location`: those in `needed` that
-    /// `location` lacks.
+    /// Adds fields of `address` to `location`: those that are in `needed`, in the database, and not yet in
+    /// `location`.
     ///
     /// # Errors
-    /// If the database has no IPv6 addresses and `address` is one, or the entry is corrupt.
+    /// If `address` is an IPv6 address and the database has none, or if the entry is corrupt.
     pub(super) fn add_to<'d>(
         &'d self,
         location: &mut ClientLocation<'d>,

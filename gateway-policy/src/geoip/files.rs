@@ -45,10 +45,10 @@ impl GeoDatabaseSet {
         self.fields
     }
 
-    /// The location of `address`: the fields in `needed`, each from the first database that has it.
+    /// The location of `address`: the fields in `needed`, each from the first database that contains it.
     ///
     /// # Errors
-    /// If a database cannot answer for the address.
+    /// If the lookup fails in a database.
     pub fn locate(
         &self,
         address: IpAddr,
@@ -63,7 +63,7 @@ impl GeoDatabaseSet {
         Ok(location)
     }
 
-    /// The databases of `paths`. Unchanged ones are taken from `self`. `None`: none has changed.
+    /// The databases of `paths`. Unchanged databases are taken from `self`. `None`: no database has changed.
     fn read_again(&self, paths: &[PathBuf]) -> Option<Self> {
         let known = self.files.iter().cloned().map(Some);
         let known = known.chain(std::iter::repeat(None));
@@ -85,7 +85,7 @@ impl GeoDatabaseSet {
     }
 }
 
-/// Reads a file. On failure the database of `known` stays in use.
+/// Reads a file. On failure, the database of `known` is kept.
 fn read_file(path: &Path, known: ReadFile, version: Option<(SystemTime, u64)>) -> ReadFile {
     let database = match GeoDatabase::open(path) {
         Ok(database) => {
@@ -107,8 +107,7 @@ fn version_of(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 impl GeoDatabaseFiles {
-    /// Reads the files. A file that cannot be read is logged, and has no fields until it can be
-    /// read.
+    /// Reads the files. A file that cannot be read is logged, and provides no fields until it can be read.
     pub fn open(paths: Vec<PathBuf>) -> Arc<Self> {
         let set = GeoDatabaseSet::default().read_again(&paths);
         Arc::new(Self {
@@ -119,7 +118,7 @@ impl GeoDatabaseFiles {
         })
     }
 
-    /// The files at `paths`, which all policies that name them share.
+    /// The files at `paths`. All policies with the same paths share them.
     pub(crate) fn shared(paths: &[PathBuf], live: &Live) -> Arc<Self> {
         live.share(("geoip", paths.to_vec()), |(_, paths)| {
             Self::open(paths.clone())

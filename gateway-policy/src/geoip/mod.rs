@@ -1,4 +1,4 @@
-//! Databases of client locations (MaxMind DB files), named by the operator.
+//! Databases of client locations (MaxMind DB files), which the operator configures.
 //!
 //! ```text
 //! files ──read──> GeoDatabaseSet ──locate(address)──> ClientLocation

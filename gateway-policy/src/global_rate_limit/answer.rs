@@ -18,7 +18,7 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 #[derive(Debug, Default)]
 pub(super) struct Decision {
     pub(super) over_limit: bool,
-    /// Statuses of the descriptors whose limits appear in responses.
+    /// Statuses of the descriptors whose limits are sent in responses.
     shown: Vec<DescriptorStatus>,
     pub(super) request_headers: HeaderList,
     response_headers: HeaderList,
@@ -26,8 +26,8 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    /// Adds a response of the service. `shown` states for each descriptor whether its limit appears
-    /// in responses.
+    /// Adds a response of the service. For each descriptor, `shown` states whether its limit is sent in
+    /// responses.
     pub(super) fn add(&mut self, answer: RateLimitResponse, shown: &[bool]) {
         self.over_limit |= answer.overall_code == OVER_LIMIT;
         let statuses = answer.statuses.into_iter().zip(shown);
@@ -40,7 +40,7 @@ impl Decision {
         self.body = answer.raw_body;
     }
 
-    /// The fields of the response to a request that is allowed.
+    /// The header fields of the response to an allowed request.
     pub(super) fn response_headers(&mut self) -> HeaderList {
         let mut headers = limit_headers(&self.shown);
         headers.append(&mut self.response_headers);
@@ -97,7 +97,8 @@ fn limit_headers(statuses: &[DescriptorStatus]) -> HeaderList {
         (REMAINING, HeaderValue::from(nearest.limit_remaining)),
         (RESET, HeaderValue::from(reset)),
     ];
-    // The name of a limit may contain any characters.
+    // The name of a limit may contain characters that are not allowed in a field value. The field is then
+    // omitted.
     headers.extend(HeaderValue::from_str(&text).ok().map(|text| (LIMIT, text)));
     headers
 }

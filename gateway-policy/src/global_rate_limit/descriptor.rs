@@ -12,9 +12,9 @@ use crate::request_metadata::LimitOverride;
 /// A list of entries that the service counts together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Descriptor {
-    /// Entries. The first one names the route, or the policy of a shared limit.
+    /// Entries. The first one identifies the route, or the policy if the limit is shared.
     pub entries: Vec<DescriptorEntry>,
-    /// Number that is counted. `None`: the service's default, which is 1.
+    /// Number that is counted. `None`: the default of the service, which is 1.
     pub hits: Option<u32>,
     /// Limit that replaces that of the service.
     pub limit: Option<LimitOverride>,
@@ -25,7 +25,7 @@ pub struct Descriptor {
 pub struct DescriptorEntry {
     /// Name, such as `remote_address`.
     pub key: String,
-    /// Value. `None`, in the configuration of the service: each value is counted separately.
+    /// Value. `None` occurs only in the configuration of the service: each value is counted separately.
     pub value: Option<String>,
 }
 
@@ -39,8 +39,8 @@ impl DescriptorEntry {
 }
 
 impl GlobalLimitRule {
-    /// The entries of rule `index` for a request; `None`: the rule does not match. `owner` is the first
-    /// entry.
+    /// The entries of rule `index` for a request. The first entry is `owner`. `None`: the rule does not
+    /// match.
     pub(super) fn entries(
         &self,
         index: usize,
@@ -62,8 +62,7 @@ impl GlobalLimitRule {
         self.describe(index, owner, |_| None)
     }
 
-    /// The entries of a rule; `value` returns the value of a source whose values are counted
-    /// separately.
+    /// The entries of a rule. `value` returns the value at a place whose values are counted separately.
     fn describe(
         &self,
         index: usize,
@@ -118,7 +117,7 @@ impl GlobalLimitRule {
     }
 }
 
-/// The source of a value that is counted separately.
+/// The place of a value that is counted separately.
 enum Place<'r> {
     Header(&'r http::HeaderName),
     Query(&'r QueryRule),

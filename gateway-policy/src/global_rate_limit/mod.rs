@@ -5,9 +5,9 @@
 //! plan ──ServiceConfig──> the service's own configuration: the limit of each descriptor
 //! ```
 //!
-//! The protocol is Envoy's `envoy.service.ratelimit.v3.RateLimitService` over gRPC, and the
-//! descriptors are those of Envoy Gateway, so the same services work. The gateway sends the rules
-//! that match, and the service has the limits: [`ServiceConfig`] writes them for
+//! The protocol is Envoy's `envoy.service.ratelimit.v3.RateLimitService` over gRPC. The descriptors are those
+//! of Envoy Gateway, so the same services can be used. The gateway sends the rules that match; the limits are
+//! in the configuration of the service. [`ServiceConfig`] writes this configuration for
 //! [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit).
 //!
 //! A request that no rule matches causes no call. If the service does not respond in time, requests
@@ -51,12 +51,12 @@ pub struct GlobalRateLimit {
     pub rules: Vec<GlobalLimitRule>,
 }
 
-/// The rate limit service that the operator names.
+/// The rate limit service that the operator has configured.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct RateLimitService {
     /// Host name or IP address.
     pub host: String,
-    /// TCP port, which speaks gRPC without TLS.
+    /// TCP port, for gRPC without TLS.
     pub port: u16,
     /// Timeout of a call.
     pub timeout: Duration,
@@ -103,7 +103,7 @@ fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(allowed)
 }
 
-/// A text is not the address of a service.
+/// A string that is not the address of a service.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("`{0}` is not HOST:PORT")]
 pub struct InvalidServiceAddress(String);
@@ -113,7 +113,7 @@ pub struct InvalidServiceAddress(String);
 pub struct GlobalLimitRule {
     /// Selectors. All of them must match. Empty: all requests.
     pub selectors: Vec<Selector>,
-    /// Number of requests in a period. 0 rejects all.
+    /// Number of requests in a period. 0: all requests are rejected.
     pub requests: u32,
     /// Period.
     pub unit: LimitUnit,
@@ -124,20 +124,20 @@ pub struct GlobalLimitRule {
     /// Whether responses have the `x-ratelimit-*` fields. `None`: the value of
     /// [`GlobalRateLimit::headers`].
     pub headers: Option<bool>,
-    /// Value with a limit that replaces `requests` and `unit` for a request that has it.
+    /// Metadata value of a request that replaces `requests` and `unit`, if the request has it.
     pub limit_from: Option<MetadataKey>,
     /// Number that a request counts for. `None`: the service's default, which is 1.
     pub request_cost: Option<LimitCost>,
-    /// Number that a response additionally counts for, added at its end.
+    /// Number that a response counts for, in addition to its request. It is added at the end of the response.
     pub response_cost: Option<LimitCost>,
 }
 
 /// The number that a request or response counts for.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum LimitCost {
-    /// The same for all.
+    /// The same number for all requests or responses.
     Fixed(u32),
-    /// The value of this name. A request without it counts for 1, a response without it for nothing.
+    /// A metadata value. A request without this value counts for 1; a response without it is not counted.
     Metadata(MetadataKey),
 }
 

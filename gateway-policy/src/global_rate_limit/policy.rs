@@ -44,11 +44,11 @@ pub struct GlobalRateLimitPolicy {
 struct Call<'l> {
     domain: &'l str,
     descriptors: Vec<Descriptor>,
-    /// Whether responses show the limit of each descriptor.
+    /// For each descriptor, whether its limit is sent in responses.
     shown: Vec<bool>,
 }
 
-/// Why the service did not decide.
+/// The reason why the service did not decide.
 #[derive(Debug, thiserror::Error)]
 enum CallFailure {
     #[error(transparent)]
@@ -62,7 +62,7 @@ enum CallFailure {
 }
 
 impl GlobalRateLimitPolicy {
-    /// A policy that calls the service by `client`.
+    /// A policy that calls the service through `client`.
     pub fn new(limit: GlobalRateLimit, client: InternalClient) -> Self {
         let RateLimitService {
             host,
@@ -84,7 +84,7 @@ impl GlobalRateLimitPolicy {
     /// The policy of a rule.
     pub(crate) fn built(limit: &GlobalRateLimit, context: &BuildContext<'_>) -> BuiltPolicy {
         let traffic = Traffic {
-            // The timeout of the service limits the whole call.
+            // The timeout of the service limits the whole call, so the request timeout is not set.
             request_timeout: None,
             ..Traffic::default()
         };
@@ -93,8 +93,8 @@ impl GlobalRateLimitPolicy {
         BuiltPolicy::waiting(Self::new(limit.clone(), client))
     }
 
-    /// The descriptors of the rules that match, by domain. `hits` selects the number that a rule
-    /// counts; rules without one are omitted.
+    /// The descriptors of the rules that match, by domain. `hits` returns the number that a rule counts.
+    /// Rules for which it returns `None` are omitted.
     fn calls(
         &self,
         head: &request::Parts,
@@ -201,7 +201,7 @@ impl GlobalRateLimitPolicy {
         request.on_response(move |response| {
             let body = std::mem::take(response.response.body_mut());
             *response.response.body_mut() = Body::new(body.map_frame(move |frame| {
-                // Keeps the calls until the body is dropped.
+                // The closure owns the calls, so they are made when the body is dropped.
                 let _ = &at_end;
                 frame
             }));
@@ -242,7 +242,7 @@ impl WaitingPolicy for GlobalRateLimitPolicy {
     }
 }
 
-/// Calls that are made when it is dropped. Their responses have no effect.
+/// Calls that are made when this value is dropped. Their responses have no effect.
 struct CallsAtEnd {
     client: InternalClient,
     questions: Vec<Request<Body>>,
@@ -250,7 +250,7 @@ struct CallsAtEnd {
 
 impl Drop for CallsAtEnd {
     fn drop(&mut self) {
-        // There is no runtime only while the program exits.
+        // Without a runtime, the program is exiting.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };

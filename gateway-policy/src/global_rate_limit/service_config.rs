@@ -26,7 +26,7 @@ pub struct ServiceDescriptor {
     /// Value of the entry. `None`: each value has its own limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Limit, at the last level.
+    /// Limit. Only the last level has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<ServiceLimit>,
     /// Whether requests are counted and never rejected.
@@ -123,7 +123,7 @@ fn route_name(rule: &Rule<Policy>, matched: usize, hostname: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The level of an entry. Added if it does not exist.
+/// The level of an entry, which is added if it does not exist.
 fn descend(levels: &mut Vec<ServiceDescriptor>, entry: DescriptorEntry) -> &mut ServiceDescriptor {
     let same = |level: &ServiceDescriptor| level.key == entry.key && level.value == entry.value;
     let at = levels.iter().position(same).unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! Questions and answers.
+//! Check requests and responses.
 
 mod over_grpc;
 mod over_http;

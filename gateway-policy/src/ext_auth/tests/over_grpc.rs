@@ -1,4 +1,4 @@
-//! Questions and answers over gRPC.
+//! Check requests and responses over gRPC.
 
 use super::*;
 use crate::unary_call::{self, UnaryCallError};

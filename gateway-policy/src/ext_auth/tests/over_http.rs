@@ -1,4 +1,4 @@
-//! Questions and answers over HTTP.
+//! Check requests and responses over HTTP.
 
 use super::*;
 
