@@ -84,9 +84,9 @@
 //!
 //! # Fields
 //!
-//! Every field of the three kinds is applied, or makes its policy invalid with an error
-//! that names the field, or, if it protects nothing, is ignored with a warning. Unknown fields are
-//! left to the caller.
+//! Every field of the three kinds is applied, or invalidates its policy with an error that names the field. A
+//! field is ignored with a warning only if this weakens no protection. Unknown fields are skipped; the caller
+//! can report them.
 
 use serde::{Deserialize, Serialize};
 use towergate_core::filter::Cors;
@@ -159,9 +159,9 @@ pub enum Policy {
     Oidc(Box<oidc::OidcAuthentication>),
     /// Authentication by JSON Web Token.
     Jwt(jwt::JwtAuthentication),
-    /// Persistence of sessions at one endpoint.
+    /// Assignment of sessions to endpoints.
     SessionPersistence(session_persistence::SessionPersistence),
-    /// Authorization by client address, header fields and claims.
+    /// Authorization by client address, location, header fields, claims and CEL conditions.
     Authorization(authorization::AuthorizationRules),
     /// A local rate limit.
     LocalRateLimit(rate_limit::LocalRateLimit),
@@ -175,7 +175,7 @@ pub enum Policy {
     RequestBuffer(request_body_limit::RequestBuffering),
     /// A limit of the size of request bodies.
     RequestBodyLimit(request_body_limit::RequestBodyLimit),
-    /// Rejection of requests while too few succeed.
+    /// Rejection of requests while too few requests succeed.
     AdmissionControl(admission::AdmissionRule),
     /// A limit of throughput.
     BandwidthLimit(bandwidth::ThroughputLimit),
@@ -183,12 +183,13 @@ pub enum Policy {
     Compression(compression::ResponseCompression),
     /// Addition of credentials for the backend.
     CredentialInjection(credential_injection::RequestCredential),
-    /// A policy that is evaluated before authentication: an authorization, a local rate limit or a limit of bodies.
+    /// A policy that is evaluated before authentication: authorization, a local rate limit, or a limit of
+    /// request bodies.
     BeforeAuthentication(Box<Self>),
 }
 
 impl Policy {
-    /// Moves the policies that `matches` before authentication.
+    /// Makes the policies for which `matches` returns `true` run before authentication.
     pub(crate) fn move_early(policies: &mut [Self], matches: impl Fn(&Self) -> bool) {
         for policy in policies.iter_mut().filter(|policy| matches(policy)) {
             let moved = Box::new(policy.clone());
@@ -222,7 +223,7 @@ impl RoutePolicy for Policy {
                 Stage::Authorization => Stage::EarlyAuthorization,
                 Stage::LocalRateLimit => Stage::EarlyRateLimit,
                 Stage::Buffer => Stage::EarlyBodyLimit,
-                // No other policy is moved.
+                // Other policies are not moved.
                 stage => stage,
             },
         }

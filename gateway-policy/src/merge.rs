@@ -1,16 +1,15 @@
 //! Merge of a route's policy with the policy of its parent.
 //!
-//! Both merge types work on the serialized documents: objects are merged field by field, and the route's
-//! policy takes precedence. They differ in lists. `JSONMerge` (RFC 7396) replaces a list;
-//! `StrategicMerge` replaces it too, except for lists whose items have a merge key, which are merged item
-//! by item.
+//! Both merge types merge the serialized documents: objects are merged field by field, and the route's policy
+//! takes precedence. They differ in lists. `JSONMerge` (RFC 7396) replaces each list. `StrategicMerge` merges
+//! lists whose items have a merge key item by item, and replaces all other lists.
 //!
-//! Both documents have the defaults of the schema, which an API server adds before a controller sees them.
-//! A field that is absent from the route's policy, next to fields that are present, may therefore
-//! replace that of its parent: `extAuth` without `failOpen` is `failOpen: false`.
+//! Before the merge, both documents receive the defaults of the schema, as from an API server. A field that
+//! the route's policy does not set may therefore replace the field of its parent: if the route's policy has
+//! `extAuth` without `failOpen`, the result has `failOpen: false`.
 //!
-//! References of the parent are resolved in the namespace of the parent, with the grants of that
-//! namespace. For this purpose their names are prefixed with the namespace, see
+//! References of the parent are resolved in the namespace of the parent, with the grants of that namespace.
+//! For this purpose, the merge prefixes their names with the namespace: see
 //! [`author_and_name`](crate::references::author_and_name).
 
 use std::sync::LazyLock;
@@ -67,8 +66,7 @@ const OWN: [&str; 4] = ["targetRef", "targetRefs", "targetSelectors", "mergeType
 /// Without a `mergeType`, the result is `patch`.
 ///
 /// # Errors
-/// The result violates a rule that both inputs satisfy, such as the limit of one service for
-/// `extAuth`.
+/// The result violates a rule that both inputs satisfy, for example that `extAuth` has only one service.
 pub fn merge<S: MergedSpec>(parent: &S, namespace: &str, patch: &S) -> Result<S, FieldError> {
     let strategic = match patch.merge_type() {
         Some(MergeType::StrategicMerge) => true,
@@ -93,8 +91,8 @@ pub fn merge<S: MergedSpec>(parent: &S, namespace: &str, patch: &S) -> Result<S,
     }
 }
 
-/// Removes the parent's values from Secrets for its authorization service, if the patch names
-/// another service.
+/// Removes the parent's context values that come from Secrets, if the patch configures another authorization
+/// service. Otherwise these Secrets would be sent to that service.
 fn keep_secrets_of_service(parent: &mut Map<String, Value>, patch: &Map<String, Value>) {
     let own = patch.get("extAuth");
     let names_service = own.is_some_and(|own| own.get("grpc").or(own.get("http")).is_some());
@@ -124,7 +122,8 @@ fn name_author(document: &mut Map<String, Value>, spec: &impl Check, namespace: 
     }
 }
 
-/// The value at `indices`, the rest `0]` of a step such as `backendRefs[0]`. Without an index, `value` itself.
+/// The value at `indices`, which is the part `0]` of a step such as `backendRefs[0]`. Without an index,
+/// `value` itself.
 fn below<'v>(value: &'v mut Value, indices: &str) -> Option<&'v mut Value> {
     match indices.strip_suffix(']') {
         Some(index) => value.get_mut(index.parse::<usize>().ok()?),

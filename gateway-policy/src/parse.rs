@@ -36,7 +36,7 @@ pub(crate) fn positive_duration(
     }
 }
 
-/// Parses a timeout: `default` if absent, `None` (no limit) if zero.
+/// Parses a timeout. Absent: `default`. Zero: `None`, no limit.
 pub(crate) fn timeout(
     field: impl Display,
     text: Option<&DurationText>,
@@ -104,8 +104,8 @@ pub(crate) fn buffer_size(
     Ok(bytes.and_then(|bytes| usize::try_from(bytes).ok()))
 }
 
-/// Parses a network in CIDR notation. Host bits are cleared. A network of IPv4-mapped addresses is the IPv4
-/// network, because client addresses are canonical.
+/// Parses a network in CIDR notation. Host bits are cleared. A network of IPv4-mapped addresses becomes the
+/// IPv4 network, because client addresses are canonical.
 pub(crate) fn network(field: impl Display, text: &str) -> Result<IpNet, FieldError> {
     let network = parse_cidr(text).ok_or_else(|| {
         FieldError::invalid(
@@ -123,8 +123,9 @@ pub(crate) fn network(field: impl Display, text: &str) -> Result<IpNet, FieldErr
     Ok(network)
 }
 
-/// Parses a network as Go's `net.ParseCIDR`. Host bits are cleared. The parser of [`IpNet`] ignores leading zeros of an
-/// address, which others read as octal. `None`: not a network.
+/// Parses a network like Go's `net.ParseCIDR`. Host bits are cleared. Addresses with leading zeros are
+/// rejected, because some parsers read them as octal; the parser of [`IpNet`] ignores the zeros. `None`: not
+/// a network.
 pub fn parse_cidr(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
@@ -160,7 +161,7 @@ pub(crate) fn header_name(field: impl Display, text: &str) -> Result<Text<Header
 mod tests {
     use super::*;
 
-    /// The cases of the documentation of Go's `net.ParseCIDR`.
+    /// Cases from the documentation of Go's `net.ParseCIDR`.
     #[test]
     fn networks_are_those_of_parse_cidr() {
         for (text, expected) in [

@@ -1,4 +1,4 @@
-//! The objects that a policy refers to.
+//! The objects to which a policy refers.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,27 +16,27 @@ use crate::secret::SecretText;
 /// Decoded values of a Secret or ConfigMap, by key.
 pub type ObjectData = BTreeMap<String, Vec<u8>>;
 
-/// Separator between the author's namespace and the object's name, in a reference that a policy
-/// inherits.
+/// Separator between namespace and name, in a reference that a policy inherits from its parent.
 ///
-/// It is random, so a policy cannot contain it and pretend to have another author.
+/// The separator is random, so a policy cannot contain it to pretend that its reference is inherited.
 static AUTHOR_END: LazyLock<String> =
     LazyLock::new(|| format!("/{:016x}/", RandomState::new().build_hasher().finish()));
 
-/// The name of an object in a reference that a policy in `author` wrote, for a policy that inherits it.
+/// The name in a reference that a policy inherits. `author` is the namespace of the policy that contains the
+/// reference.
 pub fn name_with_author(author: &str, name: &str) -> String {
     format!("{author}{}{name}", *AUTHOR_END)
 }
 
-/// Whether a policy inherits the reference with this name.
+/// Whether a reference with this name is inherited.
 pub(crate) fn has_author(name: &str) -> bool {
     name.contains(AUTHOR_END.as_str())
 }
 
-/// The namespace of the policy that wrote a reference, and the name of the object. `own` is the
-/// namespace of the policy in force. A reference that it inherits by a [merge](crate::merge) has
-/// another author; the author's namespace is the default for the object, and ReferenceGrants are
-/// checked for it.
+/// The namespace of the policy that contains a reference, and the name of the object. `own` is the namespace
+/// of the policy that is applied. A reference that it inherits by a [merge](crate::merge) comes from another
+/// policy. The namespace of that policy is the default for the object, and ReferenceGrants are checked for
+/// it.
 pub fn author_and_name<'r>(own: &'r str, name: Option<&'r str>) -> (&'r str, &'r str) {
     let name = name.unwrap_or_default();
     name.split_once(AUTHOR_END.as_str()).unwrap_or((own, name))
@@ -44,8 +44,8 @@ pub fn author_and_name<'r>(own: &'r str, name: Option<&'r str>) -> (&'r str, &'r
 
 /// Resolves the references of one policy, for its conversion to values of the plan.
 ///
-/// Implementations apply ReferenceGrants, and resolve the names by [`author_and_name`]. `field` is
-/// the path of the reference, which errors contain. Their messages name the object.
+/// Implementations apply ReferenceGrants, and resolve names with [`author_and_name`]. `field` is the path of
+/// the reference. Errors contain this path, and their messages contain the name of the object.
 pub trait References: Debug {
     /// The values of a Secret.
     ///
@@ -75,21 +75,21 @@ pub trait References: Debug {
         ""
     }
 
-    /// Keys that seal sessions in cookies: the first one seals, all of them open. Empty: the operator has supplied
-    /// none.
+    /// Keys that seal sessions in cookies. The first key seals, and all keys open. Empty: the operator has
+    /// configured none.
     ///
     /// # Errors
-    /// The operator has named a Secret that does not exist, or whose keys are too short.
+    /// The configured Secret does not exist, or one of its keys is too short.
     fn session_keys(&self) -> Result<Vec<SecretText>, FieldError> {
         Ok(Vec::new())
     }
 
-    /// Files of the GeoIP databases on the data plane. Empty: the operator has named none.
+    /// Files of the GeoIP databases on the data plane. Empty: the operator has configured none.
     fn geoip_databases(&self) -> &[PathBuf] {
         &[]
     }
 
-    /// The service that counts requests for global rate limits. `None`: the operator has named none.
+    /// The service that counts requests for global rate limits. `None`: the operator has configured none.
     fn rate_limit_service(&self) -> Option<RateLimitService> {
         None
     }

@@ -2,10 +2,11 @@
 //!
 //! | policy | waits for the body | a body above the limit |
 //! |---|---|---|
-//! | [`RequestBodyLimit`] | no: the body is forwarded while it arrives | 413; the backend has seen part of it |
-//! | [`RequestBuffering`] | yes: the backend receives a request only if it is complete | 413; the backend has seen nothing |
+//! | [`RequestBodyLimit`] | no: the body is forwarded while it arrives | 413; the backend has received part of it |
+//! | [`RequestBuffering`] | yes: the backend receives a request only if it is complete | 413; the backend has received nothing |
 //!
-//! Both reply as soon as `Content-Length` exceeds the limit, without asking the client for the body.
+//! Both reply at once if `Content-Length` exceeds the limit. They do not read the body, so a client that
+//! expects `100 Continue` does not send it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -88,8 +89,8 @@ impl WaitingPolicy for RequestBuffering {
     }
 }
 
-/// Reads a body to its end. Trailers are dropped. Envoy does so too when it buffers a complete
-/// message with a length.
+/// Reads a body to its end. Trailers are dropped, as in Envoy, which sends a buffered request as one message
+/// with a length.
 async fn collect(mut body: Body, limit: u64) -> Result<Bytes, LocalReply> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
@@ -102,7 +103,7 @@ async fn collect(mut body: Body, limit: u64) -> Result<Bytes, LocalReply> {
         if length > limit {
             return Err(too_large());
         }
-        // A body in one piece is not copied.
+        // A body that consists of one piece is not copied.
         if first.is_empty() && whole.is_empty() {
             first = data;
             continue;
@@ -122,7 +123,7 @@ async fn collect(mut body: Body, limit: u64) -> Result<Bytes, LocalReply> {
 /// A body that fails when it exceeds a limit.
 struct LimitedBody {
     inner: Body,
-    /// Bytes that may follow. `None`: the limit was exceeded.
+    /// Number of bytes that may follow. `None`: the limit was exceeded.
     left: Option<u64>,
 }
 
@@ -180,7 +181,7 @@ mod tests {
         Body::new(StreamBody::new(futures_util::stream::iter(frames)))
     }
 
-    /// The status of the response, and what the backend has received.
+    /// Returns the status of the response, and the body that the backend has received.
     async fn send(policy: BuiltPolicy, request: Request<Body>) -> (u16, String) {
         let echo = service_fn(|request: Request<Body>| async {
             let length = request.headers().get(CONTENT_LENGTH).cloned();

@@ -1,12 +1,12 @@
-//! Values about a request that a policy leaves for later ones (Envoy: dynamic metadata).
+//! Values about a request that one policy sets and later policies use (Envoy: dynamic metadata).
 //!
 //! ```text
 //! external authorization over gRPC ── CheckResponse.dynamic_metadata ──> AuthorizationMetadata
 //! MetadataKey ── namespace, key ──> value ──> cost or limit of a global rate limit
 //! ```
 //!
-//! Envoy's other sources are external processing, Lua, Wasm and the claims of tokens. They leave no
-//! values here, so a value of their namespaces is always absent; the namespace of claims is rejected.
+//! Other sources in Envoy are external processing, Lua, Wasm and the claims of tokens. They set no values
+//! here, so a value in their namespaces is always absent. The namespace of claims is rejected.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub struct LimitOverride {
 }
 
 impl MetadataKey {
-    /// The value for a request; `None`: no policy has set it.
+    /// The value for a request. `None`: no policy has set it.
     pub fn find<'r>(&self, head: &'r request::Parts) -> Option<&'r Value> {
         if self.namespace != EXT_AUTHZ {
             return None;
@@ -57,8 +57,8 @@ impl MetadataKey {
             .get(&self.key)
     }
 
-    /// The value as a cost: a number from 0 to 1,000,000,000, rounded down, or the text of one. `None`:
-    /// absent or invalid.
+    /// The value as a cost: a number from 0 to 1,000,000,000, rounded down, or a string with such a number.
+    /// `None`: the value is absent or invalid.
     pub fn cost(&self, head: &request::Parts) -> Option<u32> {
         let number = match self.find(head)? {
             Value::Number(number) => number.as_f64()?,
@@ -69,8 +69,8 @@ impl MetadataKey {
         valid.then_some(number as u32)
     }
 
-    /// The value as a limit: an object with `requests_per_unit` and `unit`. `None`: absent or invalid, so the
-    /// configured limit applies, as in Envoy.
+    /// The value as a limit: an object with `requests_per_unit` and `unit`. `None`: the value is absent or
+    /// invalid. As in Envoy, the configured limit then applies.
     pub fn limit(&self, head: &request::Parts) -> Option<LimitOverride> {
         let value = self.find(head)?;
         let requests = value.get("requests_per_unit")?.as_f64()?;

@@ -1,9 +1,8 @@
 //! Replacement of responses by their status and header fields.
 //!
-//! The first rule that matches a response replaces it as a whole. No part of the original response
-//! is kept: no body, no cookie, no validator. Local replies of the gateway are responses like any
-//! other, unless the rule names the origin. As the outermost policy it also replaces the local
-//! replies of other policies.
+//! The first rule that matches a response replaces it completely. No part of the original response is kept:
+//! no body, no cookie, no validator. A rule also applies to local replies of the gateway, unless it restricts
+//! the origin. The policy is the outermost one, so it also replaces local replies of other policies.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -80,7 +79,8 @@ pub struct ReplacementRedirect {
     pub scheme: Option<String>,
     /// Host name, without port.
     pub host: Option<String>,
-    /// Port. `None`: that of the request if neither scheme nor host name is set, else the default of the scheme.
+    /// Port. `None`: if neither scheme nor host name is set, the port of the request, else the default of the
+    /// scheme.
     pub port: Option<u16>,
     /// Path. The query of the request is kept.
     pub path: Option<String>,
@@ -133,7 +133,7 @@ impl ReplacementRule {
             })
     }
 
-    /// Replaces a response. The flag in the access log is kept, and the details are empty, as in Envoy.
+    /// Replaces a response. As in Envoy, the flag in the access log is kept and the details are empty.
     fn apply(&self, response: &mut PolicyResponse<'_>, target: Option<&RequestTarget>) {
         let status = response.response.status();
         let reply = match &self.replacement {
@@ -146,13 +146,15 @@ impl ReplacementRule {
                             .and_then(|code| StatusCode::from_u16(code).ok());
                         LocalReply::redirect(code.unwrap_or(StatusCode::FOUND), location, "")
                     }
-                    // The original must not be forwarded: the rule exists to withhold it.
+                    // Without a location, the original response must still be withheld, because this is the
+                    // purpose of the rule.
                     None => LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, ""),
                 }
             }
         };
         let mut replaced: Response<Body> = reply.into_response(response.grpc);
-        // RFC 9110, sections 15.3.5 and 15.4.5. gRPC clients have received the body as a message.
+        // A response 204 or 304 has no content (RFC 9110, sections 15.3.5 and 15.4.5). For gRPC clients, the
+        // body is already in the gRPC status message.
         let has_content = !matches!(
             replaced.status(),
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED

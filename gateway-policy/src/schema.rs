@@ -1,8 +1,8 @@
 //! CustomResourceDefinitions of Envoy Gateway's kinds, for API servers without those of Envoy Gateway.
 //!
-//! They derive from the same declarations as the types and their [checks](crate::check): each field
-//! with its type, its description and its own limits. The schemas do not contain the rules between
-//! fields, whose violations appear in the status of the policy.
+//! They derive from the same declarations as the types and their [checks](crate::check). Each field has its
+//! type, its description and its own limits. The schemas do not contain rules between fields; violations of
+//! these rules appear in the status of the policy.
 //!
 //! ```
 //! use towergate_policy::schema::custom_resource_definitions;
@@ -247,7 +247,7 @@ impl Fields {
     }
 }
 
-/// Adds a limit to a schema. On a list, all limits but `Items` apply to each item.
+/// Adds a limit to a schema. On a list, all limits except `Items` apply to each item.
 fn restrict(schema: &mut Value, limit: &FieldLimit) {
     if let FieldLimit::Items(low, high) = limit {
         return bounds(
@@ -284,8 +284,7 @@ fn restrict(schema: &mut Value, limit: &FieldLimit) {
     }
 }
 
-/// Adds the defaults of `schema` to an object, as the API server does: to each object that is present, in
-/// all depths.
+/// Adds the defaults of `schema` to an object, as the API server does: to each nested object that is present.
 pub(crate) fn add_defaults(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -318,7 +317,7 @@ pub(crate) fn add_defaults(schema: &Value, value: &mut Value) {
     }
 }
 
-/// Adds the two bounds, except a bound that its type implies.
+/// Adds both bounds to a schema, except a bound that the type of the number implies.
 fn bounds<T: Copy + PartialEq + Into<Value>>(
     schema: &mut Value,
     low: (&str, T, T),

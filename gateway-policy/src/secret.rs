@@ -1,4 +1,4 @@
-//! Text that must not be shown.
+//! Text that must not be printed.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use aws_lc_rs::hmac;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-/// Text of a Secret in a plan. Its `Debug` output is empty. It is serialized in a member named
-/// `secret`, because data planes receive it. Code that prints plans omits members of that name.
+/// Text of a Secret in a plan. Its `Debug` output is empty. It is serialized, because data planes receive it,
+/// in a member named `secret`. Code that prints plans omits members of this name.
 #[derive(Clone, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct SecretText {
     secret: String,
@@ -21,8 +21,8 @@ impl SecretText {
         }
     }
 
-    /// A text for `owner` that is derived from `secret` by HMAC-SHA256, in base64: it reveals neither `secret` nor the
-    /// text of another owner.
+    /// A text for `owner` that is derived from `secret` by HMAC-SHA256, in base64. It reveals neither
+    /// `secret` nor the text of another owner.
     pub fn derived(secret: &[u8], owner: &str) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let text = format!("towergate derived secret\n{owner}");

@@ -1,5 +1,5 @@
-//! Unary gRPC calls (gRPC over HTTP/2) on the gateway's own upstream stack: one HTTP/2 request,
-//! whose body is a message after a prefix of five bytes, and a status in the trailers.
+//! Unary gRPC calls (gRPC over HTTP/2) on the gateway's own upstream stack. A call is one HTTP/2 request. Its
+//! body is a prefix of five bytes and a message; the status is in the trailers of the response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Length of the prefix of a message: a flag and four bytes of length.
 const PREFIX: usize = 5;
 
-/// Why a call returned no message.
+/// The reason why a call returned no message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum UnaryCallError {
     /// The HTTP status is not 200.
@@ -30,7 +30,7 @@ pub(crate) enum UnaryCallError {
     Framing(&'static str),
 }
 
-/// Makes calls to `backends` possible: over HTTP/2, regardless of their protocol for other requests.
+/// Makes calls to `backends` use HTTP/2, regardless of their protocol for other requests.
 pub(crate) fn use_http2(backends: &mut [WeightedBackend]) {
     for backend in backends {
         let Destination::Backend(found) = &mut backend.destination else {
@@ -59,7 +59,7 @@ pub(crate) fn request(
     let length = message.encoded_len();
     let mut framed = BytesMut::with_capacity(PREFIX + length);
     framed.put_u8(0);
-    // No message of 4 GiB was read.
+    // Messages are always shorter than 4 GiB.
     framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     message.encode_raw(&mut framed);
     Request::post(format!("http://{authority}{path}"))

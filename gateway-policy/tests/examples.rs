@@ -1,4 +1,4 @@
-//! The examples enforce the limits that their pages state.
+//! Tests that the examples enforce the limits in their documentation.
 
 #![allow(
     clippy::unwrap_used,
@@ -85,7 +85,7 @@ async fn call(at: SocketAddr, client: &str) -> bool {
     match result {
         Ok(_) => true,
         Err(status) => {
-            // 429 as a gRPC status.
+            // gRPC clients receive this code instead of 429.
             assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
             false
         }
@@ -202,7 +202,7 @@ async fn sections_of_a_security_policy_are_layers_of_tonic() {
             ),
             ("api-key", Some(("x-api-key", "key-of-billing")), Code::Ok),
             ("jwt", None, Code::Unauthenticated),
-            // gRPC calls are POST, and the example allows GET.
+            // gRPC calls use POST, but the example allows only GET.
             ("authorization", None, Code::PermissionDenied),
         ] {
             let at = serving!(security_in_tonic, section);
@@ -269,7 +269,8 @@ async fn rate_limits_and_policies_apply_to_tonic_services() {
     .await;
 }
 
-/// A provider without a page: its token endpoint accepts every code. `http://127.0.0.1:PORT`.
+/// Starts a provider without a login page, whose token endpoint accepts every code. Returns
+/// `http://127.0.0.1:PORT`.
 async fn provider() -> String {
     use axum::routing::{get, post};
 
@@ -311,7 +312,7 @@ async fn a_login_in_front_of_axum_and_hyper_discovers_the_provider_and_admits_th
             );
         }
 
-        // Without an ID token only a provider whose endpoints are configured can log in.
+        // The provider issues no ID token, which is only accepted if its endpoints are configured.
         rule.provider.authorization = Some(format!("{issuer}/auth"));
         rule.provider.token = Some(format!("{issuer}/token"));
         for at in [
@@ -336,7 +337,7 @@ async fn a_login_in_front_of_axum_and_hyper_discovers_the_provider_and_admits_th
     .await;
 }
 
-/// The cookies that a response sets.
+/// The cookies that a response sets, as a `Cookie` value.
 fn cookies(response: &str) -> String {
     let lines = response.lines();
     let values = lines.filter_map(|line| line.strip_prefix("set-cookie: "));

@@ -36,8 +36,8 @@ mod in_hyper;
 #[path = "../examples/ext_auth_tonic.rs"]
 mod in_tonic;
 
-/// Allows requests with the token `good`, responds slowly for `slow`, and denies with a long body for `long`. Returns
-/// the length of the request body as `x-length`.
+/// Decides on requests by their token: allows `good`, responds slowly to `slow`, and denies `long` with a
+/// long body. Returns the length of the request body as `x-length`.
 async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let token = headers
         .get("authorization")
@@ -69,7 +69,7 @@ async fn start_service() -> SocketAddr {
     address
 }
 
-/// An address on which nothing listens.
+/// An address to which no server is bound.
 async fn closed_address() -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     socket.local_addr().unwrap()
@@ -236,7 +236,7 @@ async fn a_service_that_does_not_speak_grpc_denies() {
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }
 
-/// An address for an example, and its socket.
+/// A socket for an example, and its address.
 async fn example_socket() -> (TcpListener, SocketAddr) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();

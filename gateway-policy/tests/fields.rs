@@ -1,5 +1,5 @@
-//! Every field of Envoy Gateway's three policies is declared, survives deserialization and
-//! serialization, and is applied or rejected. `fields/*.txt` hold one field per line: path and type.
+//! Tests that every field of Envoy Gateway's three policies is declared, survives deserialization and
+//! serialization, and is applied or rejected. `fields/*.txt` contain one field per line: path and type.
 
 // Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
@@ -15,7 +15,7 @@ use towergate_policy::merge::merge;
 use towergate_policy::schema::Schema;
 use towergate_policy::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
-/// The fields of a list, by path.
+/// The fields in a list: types by path.
 fn fields(list: &'static str) -> BTreeMap<&'static str, &'static str> {
     let fields = list.lines().map(|line| line.split_once(' ').unwrap());
     fields.collect()
@@ -107,7 +107,7 @@ fn unknown_fields_are_left_to_the_caller() {
 #[test]
 fn a_field_of_a_security_policy_that_lacks_what_it_needs_is_rejected_by_name() {
     let fields = fields(include_str!("fields/security.txt"));
-    // An invalid expression, and locations without a database.
+    // The sample expression is invalid, and there is no database for locations.
     let rejected = [
         "authorization.rules.cel",
         "authorization.rules.principal.clientIPGeoLocations",
@@ -131,7 +131,7 @@ fn a_field_of_a_security_policy_that_lacks_what_it_needs_is_rejected_by_name() {
     }
 }
 
-/// Values of which at least one is valid for a field of type `kind`, if the field is supported.
+/// Values for a field of type `kind`. If the field is supported, at least one of them is valid.
 fn candidates(kind: &str) -> Vec<Value> {
     const WORDS: [&str; 14] = [
         "x",
@@ -160,7 +160,7 @@ fn candidates(kind: &str) -> Vec<Value> {
     }
 }
 
-/// The document with a value for each required field that it lacks.
+/// The document, with a value added for each required field that is missing.
 fn with_required_fields<T: Schema>(mut document: Value) -> Value {
     complete(&mut document, &T::schema());
     document
@@ -197,7 +197,7 @@ fn required_sample(name: &str, schema: &Value) -> Value {
     }
 }
 
-/// Whether the field at `path` is rejected for every candidate, or changes the result for one.
+/// Whether the field at `path` is rejected with every candidate, or changes the result with at least one.
 fn has_effect<T, C, E>(
     list: &'static str,
     path: &str,
@@ -209,7 +209,8 @@ where
     C: PartialEq,
 {
     let fields = fields(list);
-    // The same document without the field: its containers alone may have an effect.
+    // The same document without the field. It keeps the containers of the field, because these alone may have
+    // an effect.
     let container = path.rsplit_once('.').map(|(container, _)| container);
     let without = match container {
         Some(container) => {
@@ -228,7 +229,7 @@ where
     if accepted.peek().is_none() || accepted.any(|with| Some(with) != without) {
         return true;
     }
-    // The default of some booleans is `true`.
+    // Some booleans have the default `true`, so `false` is tried too.
     let off = json!(false);
     fields[path] == "boolean" && convert(spec_with(&fields, path, off)) != without
 }
@@ -241,7 +242,7 @@ fn with_type_of_load_balancer(mut document: Value) -> Value {
     document
 }
 
-/// The fields without effect, apart from those that the policy's remarks name.
+/// The fields that have no effect and are not in the policy's remarks.
 fn without_effect<T, C, E>(
     list: &'static str,
     prepare: fn(Value) -> Value,
@@ -299,12 +300,13 @@ fn no_field_of_a_backend_traffic_policy_is_ignored_without_a_warning() {
         |spec| spec.remarks().ignored,
     );
 
-    // `merge` applies it.
+    // `mergeType` is applied by `merge`.
     assert_eq!(ignored, ["mergeType"]);
 }
 
 proptest! {
-    /// A merge contains every field of the patch, keeps the patch's targets, and is idempotent.
+    /// The result of a merge contains every field of the patch and keeps its targets. A second merge changes
+    /// nothing.
     #[test]
     fn any_two_backend_traffic_policies_can_be_merged(
         parent in any::<Index>(),

@@ -13,7 +13,7 @@ use towergate_policy::references::ObjectData;
 use towergate_policy::secret::SecretText;
 use towergate_policy::{FieldError, Policy, References, SecurityPolicySpec};
 
-/// Secrets and a Service without TLS.
+/// Test data: Secrets, and a Service without TLS.
 #[derive(Debug)]
 struct Objects {
     keys: Vec<SecretText>,
@@ -72,7 +72,7 @@ impl References for Objects {
     }
 }
 
-/// A valid section, with the fields of `change` in place of its own. `null` removes a field.
+/// A valid section in which the fields of `change` replace its own. `null` removes a field.
 fn section(change: &Value) -> Value {
     let mut section = json!({
         "provider": {"issuer": "http://localhost:8080", "backendRefs": [{"name": "op", "port": 80}]},

@@ -1,4 +1,4 @@
-//! Violations are reported with the messages of the API server.
+//! Tests that violations are reported with the messages of the API server.
 
 // Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
@@ -9,7 +9,7 @@ use towergate_policy::{
     BackendTrafficPolicySpec, ClientTrafficPolicySpec, SchemaViolation, SecurityPolicySpec,
 };
 
-/// A spec with a target, and `fields`.
+/// A spec of a target of `kind` and `fields`.
 fn with_target<T: DeserializeOwned>(kind: &str, mut fields: Value) -> T {
     let target = json!([{"group": "gateway.networking.k8s.io", "kind": kind, "name": "x"}]);
     let object = fields.as_object_mut().unwrap();
@@ -29,7 +29,7 @@ fn security(fields: Value) -> Vec<SchemaViolation> {
     with_target::<SecurityPolicySpec>("HTTPRoute", fields).validate()
 }
 
-/// Checks rows of: fields, path of the violation, message.
+/// Checks rows of fields, path of the violation, and message.
 fn check(validate: fn(Value) -> Vec<SchemaViolation>, rows: Vec<(Value, &str, &str)>) {
     for (fields, field, message) in rows {
         let found = validate(fields.clone());
@@ -502,7 +502,7 @@ fn networks(texts: &[&str]) -> Vec<SchemaViolation> {
     client(json!({"clientIPDetection": {"xForwardedFor": {"trustedCIDRs": texts}}}))
 }
 
-/// The API server's pattern is not anchored, so it accepts strings that do not parse as a network.
+/// The API server's pattern is not anchored. It therefore accepts strings that only contain a network.
 #[test]
 fn a_text_that_contains_a_network_matches_the_pattern() {
     let valid = [

@@ -1,9 +1,9 @@
-//! Tokens and keys of known attacks on implementations of JWS (RFC 7515, RFC 7518, RFC 8725), in the classes of
-//! Project Wycheproof: each is rejected with the expected error.
+//! Tokens and keys of known attacks on implementations of JWS (RFC 7515, RFC 7518, RFC 8725), in the classes
+//! of Project Wycheproof. Each must be rejected with the expected error.
 
 use super::*;
 
-/// A token with these bytes as signature.
+/// Replaces the signature of a token.
 fn with_signature(token: &str, signature: &[u8]) -> String {
     let (signed, _) = token.rsplit_once('.').unwrap();
     format!("{signed}.{}", base64(signature))
@@ -14,7 +14,7 @@ fn signature_of(token: &str) -> Vec<u8> {
     BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap()
 }
 
-/// A token of `signer` whose header is this string.
+/// A token that `signer` signs, with this string as header.
 fn with_header(signer: &Signer, header: &str) -> String {
     let signed = format!("{}.{}", base64(header), base64("{}"));
     let signature = (signer.sign)(signed.as_bytes());
@@ -111,7 +111,7 @@ fn every_algorithm_refuses_the_signature_of_every_other() {
     let all = all();
     for signer in &all {
         for other in &all {
-            // `other` signs a token whose header names the algorithm of `signer`.
+            // The header names the algorithm of `signer`, but `other` signs the token.
             let header = json!({ "alg": signer.algorithm }).to_string();
             let token = with_header(other, &header);
 
@@ -180,7 +180,7 @@ fn headers_that_weaken_a_signature_are_refused() {
     }
 }
 
-/// A header may contain a key, or the URL of one. Neither is used.
+/// The header of a token may contain a key or the URL of a key. Neither is used.
 #[test]
 fn a_key_in_the_header_is_not_used() {
     let (signer, attacker) = (edwards(), edwards());
@@ -205,7 +205,7 @@ fn encodings_that_two_readers_decode_differently_are_refused() {
     let token = signer.token(&json!({}), &json!({"sub": "ada"}));
     let keys = signer.keys();
     let (signed, signature) = token.rsplit_once('.').unwrap();
-    // 64 bytes take 86 characters, the last of which has 4 unused bits.
+    // 64 bytes are encoded in 86 characters, so the last character has 4 unused bits.
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (head, last) = signature.split_at(signature.len() - 1);
     let position = alphabet.find(last).unwrap();

@@ -11,7 +11,7 @@ use super::Claims;
 /// A claim that the backend receives in a header field.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClaimHeader {
-    /// The field. The gateway removes a field of this name from the client's request.
+    /// Name of the field. A field of this name in the client's request is removed.
     pub name: Text<HeaderName>,
     /// The claim's path, with dots between the members of nested objects.
     pub claim: String,
@@ -36,8 +36,8 @@ impl ClaimHeader {
 #[error("a claim contains a character that is not allowed in a header field")]
 pub struct InvalidClaim;
 
-/// The claim at `path`, whose dots separate the members of nested objects. As in Envoy, a claim
-/// whose name itself contains dots is not found.
+/// The claim at `path`. Dots in `path` separate the members of nested objects. As in Envoy, a claim is not
+/// found if its name contains dots.
 pub fn find_claim<'c>(claims: &'c Claims, path: &str) -> Option<&'c Value> {
     let mut names = path.split('.');
     let mut value = claims.get(names.next()?)?;
@@ -47,8 +47,8 @@ pub fn find_claim<'c>(claims: &'c Claims, path: &str) -> Option<&'c Value> {
     Some(value)
 }
 
-/// A claim as text: arrays and objects as the base64 of their JSON, fractions with six digits, as Envoy
-/// sends them; `None` for `null`.
+/// A claim as text, in the forms that Envoy sends: arrays and objects as base64 of their JSON, fractions with
+/// six digits. `None` for `null`.
 fn claim_text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,

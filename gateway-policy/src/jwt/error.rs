@@ -1,15 +1,15 @@
-//! Why a request's token is rejected, in the words of Envoy's JWT filter.
+//! The reason why the token of a request is rejected.
 
 use http::StatusCode;
 
-/// Why a token is rejected. The messages are those that Envoy sends.
+/// The reason why a token is rejected. The messages are those of Envoy's JWT filter.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {
-    /// The policy's sources contain no token.
+    /// The sources of the policy contain no token.
     #[error("Jwt is missing")]
     Missing,
-    /// Not three parts with dots between them.
+    /// The token does not have three parts, separated by dots.
     #[error("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections")]
     BadFormat,
     /// The header is not base64url.
@@ -27,7 +27,7 @@ pub enum JwtError {
     /// `kid` is not a string.
     #[error("Jwt header [kid] field is not a string")]
     BadKeyId,
-    /// The header has critical parameters, none of which is understood (RFC 7515, section 4.1.11).
+    /// The header has critical parameters (RFC 7515, section 4.1.11). None is supported.
     #[error("Jwt header [crit] names extensions that are not supported")]
     CriticalHeader,
     /// The claims are not base64url.
@@ -39,7 +39,7 @@ pub enum JwtError {
     /// A registered claim is not a string.
     #[error("Jwt payload [{0}] field is not a string")]
     ClaimNotString(&'static str),
-    /// A time is not a number.
+    /// A time is not an integer.
     #[error("Jwt payload [{0}] field is not an integer")]
     ClaimNotInteger(&'static str),
     /// A time is negative or too large.
@@ -51,7 +51,7 @@ pub enum JwtError {
     /// The signature is not base64url.
     #[error("Jwt signature is an invalid Base64url encoded")]
     BadSignatureEncoding,
-    /// The issuer differs from the provider's.
+    /// The issuer is not that of the provider.
     #[error("Jwt issuer is not configured")]
     UnknownIssuer,
     /// The token has expired.
@@ -107,8 +107,8 @@ impl JwtError {
         }
     }
 
-    /// If several providers fail, the error with the highest rank is sent: an invalid token of the
-    /// right issuer, then a token of another issuer, then a missing token.
+    /// The rank of an error. If several providers fail, the error with the highest rank is sent. An invalid
+    /// token of the right issuer ranks highest, then a token of another issuer, then a missing token.
     pub(super) const fn rank(self) -> u8 {
         match self {
             Self::Missing => 0,

@@ -1,7 +1,8 @@
 //! JSON Web Key Sets (RFC 7517) and the verification of signatures with them.
 //!
-//! A key is parsed once, with the one algorithm for which it may be used, so that a token cannot choose
-//! how its key is read: an RSA key never serves as an HMAC secret. Signatures are verified by AWS-LC.
+//! A key is parsed once, for the algorithms that its type and its `alg` allow. A token can therefore not
+//! choose how its key is interpreted: an RSA key is never used as an HMAC secret. Signatures are verified by
+//! AWS-LC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -59,7 +60,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 13] = [
         Self::Hs256,
         Self::Hs384,
@@ -126,7 +127,7 @@ impl FromStr for Algorithm {
     }
 }
 
-/// Why a key set cannot be used.
+/// The reason why a key set cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
@@ -151,12 +152,12 @@ pub struct KeySet {
 /// A key and the restrictions of its use.
 struct VerificationKey {
     id: Option<String>,
-    /// The one algorithm of `alg`.
+    /// The algorithm in `alg`, which is then the only one. `None`: each algorithm of the key type.
     only: Option<Algorithm>,
     material: KeyMaterial,
 }
 
-/// A public key or a shared secret, parsed for each algorithm that may use it.
+/// A public key or a shared secret. It is parsed separately for each algorithm that may use it.
 enum KeyMaterial {
     Rsa(Vec<(Algorithm, ParsedPublicKey)>),
     Point(Algorithm, ParsedPublicKey),
@@ -201,10 +202,10 @@ impl KeySet {
         Ok(Self { id, keys })
     }
 
-    /// The key set with this JSON, which all policies that name it share.
+    /// The key set with this JSON. All policies with the same JSON share it.
     ///
     /// # Errors
-    /// Those of [`Self::parse`].
+    /// The errors of [`Self::parse`].
     pub(super) fn shared(text: &[u8], live: &Live) -> Result<Arc<Self>, KeySetError> {
         let key = ("key set", KeySetId::of(text));
         live.try_share(key, |_| Self::parse(text).map(Arc::new))
@@ -316,7 +317,8 @@ impl KeyMaterial {
             return Err("an RSA key must have 2048 to 8192 bits");
         }
         if matches!(e, [] | [1]) || e.last().is_some_and(|byte| byte % 2 == 0) {
-            // RFC 8017, section 3.1. With exponent 1 a signature is the padded digest itself.
+            // RFC 8017, section 3.1. With exponent 1, a signature would be the padded digest itself, which
+            // anyone can create.
             return Err("an RSA exponent must be odd and greater than 1");
         }
         let components = RsaPublicKeyComponents { n, e };
@@ -375,7 +377,7 @@ impl KeyMaterial {
         for algorithm in Algorithm::ALL {
             if let Some(hash) = algorithm.hmac()
                 && only.is_none_or(|only| only == algorithm)
-                // RFC 7518, section 3.2: at least as long as the hash.
+                // RFC 7518, section 3.2: the secret must be at least as long as the hash.
                 && secret.len() >= hash.digest_algorithm().output_len()
             {
                 keys.push((algorithm, hmac::Key::new(hash, secret)));

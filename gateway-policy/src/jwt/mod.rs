@@ -1,13 +1,12 @@
-//! JSON Web Tokens (SecurityPolicy `jwt`): which requests carry a token that one of the providers issued.
+//! JSON Web Tokens (SecurityPolicy `jwt`): requests must have a token that one of the providers has issued.
 //!
 //! ```text
 //! head ──source──> tokens ──decode──> claims ──check_claims──> ──KeySet::verify──> VerifiedToken
 //! ```
 //!
-//! Every token in a provider's sources must be valid. If there are several providers, one of them
-//! must accept the request. A token is visible elsewhere only through the claims that
-//! [`TokenProvider::claim_headers`] names, and through [`VerifiedTokens`] for policies that run
-//! later.
+//! Every token in a provider's sources must be valid. If there are several providers, one of them must accept
+//! the request. The backend receives the claims in [`TokenProvider::claim_headers`], and later policies
+//! receive [`VerifiedTokens`].
 //!
 //! [`JwtVerifier`] is a pure function of the head, the keys and the clock; the caller supplies the
 //! keys.
@@ -76,7 +75,8 @@ pub enum TokenRequirement {
     Required,
     /// Requests without a token are allowed; requests with an invalid token are rejected.
     Optional,
-    /// Both are allowed. An invalid token is forwarded unchanged, and none of its claims is used.
+    /// Requests with a missing or invalid token are allowed. An invalid token is forwarded unchanged, and
+    /// none of its claims is used.
     FailOpen,
 }
 
@@ -91,11 +91,11 @@ pub struct TokenProvider {
     pub audiences: Vec<String>,
     /// The keys.
     pub keys: KeySource,
-    /// Where tokens are looked for.
+    /// Places from which tokens are read.
     pub sources: TokenSources,
     /// Claims that the backend receives.
     pub claim_headers: Vec<ClaimHeader>,
-    /// Whether the request is routed again after the claims are in its head.
+    /// Whether the request is routed again after the claims have been added to its head.
     pub recompute_route: bool,
 }
 
@@ -186,11 +186,11 @@ impl<'r> JwtVerifier<'r> {
         Self { rule }
     }
 
-    /// The verified tokens of a request; empty if it is allowed without one. `keys` contains the
-    /// keys of each provider, in the order of the providers; `None`: not available.
+    /// The verified tokens of a request. Empty if the request is allowed without a token. `keys` contains the
+    /// keys of each provider, in the order of the providers. `None`: the keys are not available.
     ///
     /// # Errors
-    /// The reason for which the request is rejected.
+    /// The reason why the request is rejected.
     pub fn verify(
         &self,
         head: &request::Parts,
@@ -221,8 +221,8 @@ impl<'r> JwtVerifier<'r> {
 }
 
 impl TokenProvider {
-    /// Identifies the provider with all its settings. `authorization` finds verified tokens by this
-    /// text, so a token of an equally named provider in another policy does not count.
+    /// A text that identifies the provider with all its settings. `authorization` finds verified tokens by
+    /// this text, so a token of another policy's provider with the same name is not used.
     pub fn identity(&self) -> Result<String, serde_json::Error> {
         let settings = serde_json::to_vec(self)?;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &settings);

@@ -25,7 +25,7 @@ pub struct JwtPolicy {
     rule: JwtAuthentication,
     names: Vec<Arc<str>>,
     keys: Vec<ProviderKeys>,
-    /// The key sets that are available without waiting, one entry for each provider.
+    /// The key sets that are available without waiting. One entry for each provider.
     local: Vec<Option<Arc<KeySet>>>,
 }
 
@@ -37,7 +37,7 @@ enum ProviderKeys {
 }
 
 impl JwtPolicy {
-    /// A policy for `rule`, whose key sets are all local.
+    /// A policy for `rule`, whose key sets must all be local.
     ///
     /// # Errors
     /// If a key set cannot be used, or is remote.
@@ -49,8 +49,7 @@ impl JwtPolicy {
         Self::with(rule, &Live::default(), remote)
     }
 
-    /// The variant that the key sets require: a waiting policy for remote key sets, otherwise a
-    /// head policy.
+    /// Builds the policy: a waiting policy if a key set is remote, else a head policy.
     pub(crate) fn built(
         rule: &JwtAuthentication,
         context: &BuildContext<'_>,
@@ -115,8 +114,8 @@ impl JwtPolicy {
     ) -> Result<(), LocalReply> {
         let verifier = JwtVerifier::new(&self.rule);
         let result = verifier.verify(request.head, keys, SystemTime::now());
-        // The fields are removed with or without a token, after the search for tokens: a field from
-        // the client never reaches the backend as a claim.
+        // The fields are removed even if there is no token, so that the backend never receives a claim that
+        // the client has set. They are removed only here, because a token may be in one of them.
         for header in self
             .rule
             .providers
@@ -129,7 +128,7 @@ impl JwtPolicy {
         self.forward_claims(request, tokens)
     }
 
-    /// Adds the claim headers, and leaves the claims for later policies.
+    /// Adds the claim headers, and stores the claims for later policies.
     fn forward_claims(
         &self,
         request: &mut RequestHead<'_>,
@@ -199,7 +198,7 @@ impl WaitingPolicy for JwtPolicy {
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
         Box::pin(async move {
             let mut providers = self.rule.providers.iter();
-            // A request without a token does not wait for a key server.
+            // A request without a token does not wait for remote keys.
             if providers.any(|provider| provider.has_token(request.head)) {
                 let keys = self.all_keys().await;
                 return self.admit(request, &keys);

@@ -1,4 +1,4 @@
-//! Key sets that are fetched: cached, refreshed in the background, kept when a refresh fails.
+//! Remote key sets. They are cached, refreshed in the background, and kept if a refresh fails.
 //!
 //! ```text
 //! no keys yet ──> one request fetches, the others wait for it ──> keys
@@ -28,14 +28,15 @@ pub(super) struct RemoteKeySet {
     source: RemoteKeys,
     client: InternalClient,
     current: ArcSwapOption<KeySet>,
-    /// Why the last fetch failed; empty after a success.
+    /// The reason why the last fetch failed. Empty after a success.
     error: ArcSwapOption<String>,
-    /// Held while keys are fetched.
+    /// Locked while keys are fetched.
     fetching: Arc<Mutex<()>>,
     started: Instant,
     /// Milliseconds since `started` after which keys are fetched again.
     due: AtomicU64,
-    /// Limits log lines: without keys, a fetch is tried as often as `failedRefetchDuration` allows.
+    /// Limits log lines, because without keys a fetch is attempted as often as `failedRefetchDuration`
+    /// allows.
     failures: LogThrottle,
 }
 
@@ -48,7 +49,7 @@ impl RemoteKeySet {
         source: &RemoteKeys,
         context: &BuildContext<'_>,
     ) -> Result<Arc<Self>, PolicyError> {
-        // Backends cannot be hashed, but their string form can.
+        // The JSON of the settings is the key, because backends do not implement `Hash`.
         let key = serde_json::to_string(source);
         let key = (
             "jwks",
@@ -69,7 +70,7 @@ impl RemoteKeySet {
         }))
     }
 
-    /// The keys; `None` if they could not be fetched yet.
+    /// The keys. `None` if no fetch has succeeded yet.
     pub(super) async fn keys(self: &Arc<Self>) -> Option<Arc<KeySet>> {
         let known = self.current.load_full();
         if !self.is_due() {
@@ -89,7 +90,7 @@ impl RemoteKeySet {
         self.current.load_full()
     }
 
-    /// Why there are no keys, after a fetch that failed.
+    /// The reason why there are no keys. `None` before the first fetch, and if there are keys.
     pub(super) fn fault(&self) -> Option<String> {
         let error = self.error.load();
         let error = error.as_ref().filter(|_| self.current.load().is_none())?;
@@ -105,7 +106,7 @@ impl RemoteKeySet {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Fetches the keys unless another task has just done so.
+    /// Fetches the keys, unless another task has fetched them while this one waited.
     async fn refresh(&self) {
         let _guard = self.fetching.lock().await;
         if self.is_due() {

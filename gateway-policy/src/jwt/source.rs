@@ -43,8 +43,8 @@ impl Default for TokenSources {
 }
 
 impl TokenSources {
-    /// All tokens of a request, in the order headers, parameters, cookies. Values that are not text
-    /// count as malformed tokens, not as absent ones.
+    /// All tokens of a request, in the order headers, parameters, cookies. A value that is not text counts as
+    /// a malformed token, not as an absent one.
     pub fn find<'h>(&self, head: &'h request::Parts) -> Vec<Cow<'h, str>> {
         let mut found = Vec::new();
         for header in &self.headers {
@@ -76,8 +76,8 @@ impl TokenSources {
 }
 
 impl TokenHeader {
-    /// The token of a header line. The prefix must begin the value; in `Authorization` it is an
-    /// authentication scheme, which is case-insensitive (RFC 9110, section 11.1).
+    /// The token of a header line. The value must begin with the prefix. In `Authorization` the prefix is an
+    /// authentication scheme and therefore case-insensitive (RFC 9110, section 11.1).
     fn token<'h>(&self, line: &'h HeaderValue) -> Option<Cow<'h, str>> {
         let Ok(text) = line.to_str() else {
             return Some(String::from_utf8_lossy(line.as_bytes()));
@@ -106,8 +106,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// Names and values of a `Cookie` line (RFC 6265, section 4.2.1); quotes around a value are
-/// removed.
+/// Names and values of a `Cookie` line (RFC 6265, section 4.2.1). Quotes around a value are removed.
 pub(super) fn cookie_pairs(line: &str) -> impl Iterator<Item = (&str, &str)> {
     line.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;

@@ -293,7 +293,7 @@ fn debug_output_has_no_shared_secret() {
     assert!(!format!("{keys:?}").contains(&base64(SECRET)));
 }
 
-/// Two providers with keys of their own; tokens of the second are in the header `x-second`.
+/// Two providers, each with its own keys. Tokens of the second provider are in the header `x-second`.
 struct TwoProviders {
     rule: JwtAuthentication,
     keys: [Option<Arc<KeySet>>; 2],

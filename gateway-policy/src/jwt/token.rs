@@ -5,8 +5,8 @@
 //! └────────── signed ─────────────────┘
 //! ```
 //!
-//! Decoding rejects tokens that two implementations could interpret differently: a member name that
-//! occurs twice, a claim of the wrong type, a critical header parameter that is not understood.
+//! Decoding rejects tokens that two implementations could interpret differently: a duplicate member name, a
+//! claim of the wrong type, or a critical header parameter.
 
 use std::fmt;
 
@@ -25,9 +25,9 @@ const MAX_DEPTH: usize = 32;
 /// A decoded token with an unverified signature.
 #[derive(Debug)]
 pub struct UnverifiedToken<'t> {
-    /// The algorithm that the header names.
+    /// The algorithm in the header.
     pub algorithm: Algorithm,
-    /// The key that the header names.
+    /// The key ID in the header.
     pub key_id: Option<String>,
     /// The claims.
     pub claims: Claims,
@@ -41,7 +41,7 @@ impl<'t> UnverifiedToken<'t> {
     /// Decodes a compact token.
     ///
     /// # Errors
-    /// The first error of the token.
+    /// The first error in the token.
     pub fn decode(text: &'t str) -> Result<Self, JwtError> {
         let mut parts = text.split('.');
         let (Some(header), Some(claims), Some(signature), None) =
@@ -79,7 +79,7 @@ fn decode_header(text: &str) -> Result<(Algorithm, Option<String>), JwtError> {
         Some(_) => return Err(JwtError::BadKeyId),
     };
     if header.contains_key("crit") {
-        // No extension is supported (RFC 7515, section 4.1.11).
+        // No critical extension is supported (RFC 7515, section 4.1.11).
         return Err(JwtError::CriticalHeader);
     }
     Ok((algorithm, key_id))
@@ -112,8 +112,8 @@ fn decode_claims(text: &str) -> Result<Claims, JwtError> {
     Ok(claims)
 }
 
-/// Seconds since 1970 of a NumericDate (RFC 7519, section 2), without its fraction; `None` for a negative
-/// number and for one beyond the range of the clock.
+/// Seconds since 1970 of a NumericDate (RFC 7519, section 2), without its fraction. `None` for a negative
+/// number, and for a number beyond the range of the clock.
 pub(super) fn seconds(number: &Number) -> Option<u64> {
     number.as_u64().or_else(|| {
         let value = number.as_f64()?;
@@ -323,7 +323,7 @@ mod tests {
             let _ = UnverifiedToken::decode(&text);
         }
 
-        /// Objects without duplicate member names decode as with serde_json.
+        /// An object without duplicate member names decodes to the same value as with serde_json.
         #[test]
         fn unique_objects_read_as_plain_json(members in prop::collection::btree_map("[a-c]{0,2}", 0_i64..9, 0..4)) {
             let text = serde_json::to_string(&members).unwrap();

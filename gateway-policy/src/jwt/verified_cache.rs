@@ -1,11 +1,11 @@
-//! Claims of tokens whose signatures were verified, so that a client's next request with the same
-//! token costs a lookup instead of a verification.
+//! A cache of claims of tokens whose signatures were verified. The next request with the same token needs a
+//! lookup instead of a verification.
 //!
-//! Each thread has its own cache, so workers share no lock. An entry belongs to the JSON of one
-//! [`KeySet`]: policies with the same JSON share it, and other key sets, such as a later version,
-//! do not find it. `exp`, `nbf`, `iss` and `aud` are checked for each request, so an entry extends
-//! no token's validity. Only tokens with a valid signature are entered, and a generation is bounded
-//! in number and in bytes, so clients cannot fill the memory.
+//! Each thread has its own cache, so workers share no lock. An entry belongs to the JSON of one [`KeySet`].
+//! Policies with the same JSON share the entry; other key sets, such as a later version, do not find it.
+//! `exp`, `nbf`, `iss` and `aud` are checked for each request, so an entry does not extend the validity of a
+//! token. Only tokens with a valid signature are cached, and a generation is limited in number and in bytes,
+//! so clients cannot fill the memory.
 //!
 //! [`KeySet`]: super::KeySet
 
@@ -43,13 +43,13 @@ impl KeySetId {
 }
 
 impl fmt::Debug for KeySetId {
-    /// Omits the digest: it would confirm a guess of a shared secret.
+    /// Omits the digest, because it would confirm a guess of a shared secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeySetId(..)")
     }
 }
 
-/// The claims of a token whose signature this thread has verified with the same keys.
+/// The claims of a token whose signature this thread has verified with the key set `keys`.
 pub(super) fn find(keys: KeySetId, token: &str) -> Option<Arc<Claims>> {
     CACHE.with_borrow_mut(|cache| cache.find(keys, token))
 }
@@ -63,8 +63,8 @@ pub(super) fn insert(keys: KeySetId, token: &str, claims: &Arc<Claims>) {
 
 type Generation = HashMap<Box<str>, (KeySetId, Arc<Claims>)>;
 
-/// Two generations: a full generation becomes the old one, whose tokens are dropped unless they are
-/// used again.
+/// Two generations of entries. When the young generation is full, it becomes the old one, and the entries of
+/// the previous old generation are dropped. An old entry that is found moves to the young generation.
 #[derive(Default)]
 struct VerifiedCache {
     young: Generation,
@@ -79,7 +79,8 @@ impl VerifiedCache {
         if let Some(entry) = self.young.get(token) {
             return of_keys(entry);
         }
-        // Entries of other key sets are kept: a token is looked up for each provider of a rule.
+        // An entry of another key set is not removed, because a token is looked up for each provider of a
+        // rule.
         of_keys(self.old.get(token)?)?;
         let (token, (_, claims)) = self.old.remove_entry(token)?;
         self.insert(keys, token, claims.clone());

@@ -1,4 +1,4 @@
-//! Claims that a token must have to be accepted by a provider, in addition to a valid signature.
+//! Claims that a token must have, in addition to a valid signature, for a provider to accept it.
 
 use std::time::{Duration, SystemTime};
 
@@ -63,7 +63,7 @@ fn has_audience(named: Option<&Value>, allowed: &[String]) -> bool {
     }
 }
 
-/// An audience without its scheme and a trailing slash, which Envoy ignores in the comparison.
+/// An audience without its scheme and without a trailing slash. Envoy ignores both in the comparison.
 fn plain_audience(text: &str) -> &str {
     let text = text
         .strip_prefix("https://")

@@ -1,18 +1,18 @@
-//! Values that are longer than a cookie may be, split over several cookies.
+//! Values that exceed the size of a cookie are split over several cookies.
 //!
 //! ```text
 //! NAME=~3~first part    NAME.1=second part    NAME.2=third part
 //! ```
 //!
-//! Browsers keep cookies of at most 4 096 bytes, name and value together. A value that fits is
-//! written unchanged. The first part contains the number of parts, so that a leftover part of an
-//! earlier value is not used.
+//! Browsers keep cookies of at most 4 096 bytes, name and value together. A value that fits into one cookie
+//! is written unchanged. Otherwise the first part contains the number of parts, so that a remaining part of
+//! an earlier value is not used.
 
 use std::borrow::Cow;
 
 /// Maximum length of one cookie's value, in bytes.
 const LONGEST: usize = 3_800;
-/// Maximum number of cookies of one value. Two tokens then stay below the limit of 60 KiB for a
+/// Maximum number of cookies of one value. With this number, two tokens stay below the limit of 60 KiB for a
 /// request's header fields.
 pub(super) const MOST: usize = 6;
 /// Prefix of a value that starts with a number of parts.
@@ -26,7 +26,7 @@ pub(super) fn name(name: &str, index: usize) -> String {
     }
 }
 
-/// The parts of a value, in ASCII; `None` if they would be too many.
+/// The parts of a value, in ASCII. `None` if there would be too many parts.
 pub(super) fn split(value: &str) -> Option<Vec<Cow<'_, str>>> {
     if value.len() <= LONGEST && !value.starts_with(MARK) {
         return Some(vec![Cow::Borrowed(value)]);
@@ -46,7 +46,8 @@ pub(super) fn split(value: &str) -> Option<Vec<Cow<'_, str>>> {
     Some(parts.collect())
 }
 
-/// The value whose first part is `first`; `part` returns the others. `None` if one is missing.
+/// Joins the parts of a value. The first part is `first`; `part` returns the others. `None` if a part is
+/// missing.
 pub(super) fn join<'v>(
     first: &'v str,
     part: impl Fn(usize) -> Option<&'v str>,
@@ -82,7 +83,7 @@ mod tests {
     }
 
     proptest! {
-        /// Joined parts are the value, and each part fits into a cookie.
+        /// Joining the parts returns the value, and each part fits into a cookie.
         #[test]
         fn join_reverses_split(value in "[!-:<-~]{0,40}", repeat in 1_usize..400) {
             let value = value.repeat(repeat);

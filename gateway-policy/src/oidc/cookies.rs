@@ -9,8 +9,8 @@
 //! | `OauthNonce-S.FLOW` | token against request forgery of one login | login |
 //! | `CodeVerifier.FLOW` | PKCE verifier of one login, sealed | 10 minutes |
 //!
-//! S identifies the policy, FLOW the login. As in Envoy, the cookies of a login are also set
-//! without FLOW, but only those with FLOW are read.
+//! `S` identifies the policy, `FLOW` the login. As in Envoy, the cookies of a login are also set without
+//! `FLOW`, but only those with `FLOW` are read.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::chunks;
 use super::jar::CookieJar;
 use crate::security::SameSite;
 
-/// Maximum number of logins of one browser whose cookies are kept. Earlier ones are deleted, so
+/// Maximum number of logins of one browser whose cookies are kept. Cookies of earlier logins are deleted, so
 /// that the header fields of a request stay small.
 const MOST_LOGINS: usize = 8;
 
@@ -38,9 +38,9 @@ pub struct SessionCookies {
     pub access_token: String,
     /// Name of the cookie with the ID token.
     pub id_token: String,
-    /// `Domain`; `None`: cookies are for the request's host alone.
+    /// Attribute `Domain`. `None`: the browser sends the cookies only to the host of the request.
     pub domain: Option<String>,
-    /// `SameSite`; `None`: the browser's default.
+    /// Attribute `SameSite`. `None`: the default of the browser.
     pub same_site: Option<SameSite>,
 }
 
@@ -93,7 +93,7 @@ impl SessionCookies {
         ]
     }
 
-    /// Whether a cookie is one that the gateway sets. These cookies are removed from requests to the backend.
+    /// Whether the gateway sets a cookie of this name. Such cookies are removed from requests to the backend.
     pub(super) fn is_own(&self, name: &str) -> bool {
         let is = |own: &str| {
             let rest = name.strip_prefix(own);
@@ -112,7 +112,7 @@ impl SessionCookies {
             || is("CodeVerifier")
     }
 
-    /// A field that sets a cookie for `lifetime`.
+    /// The value of a `Set-Cookie` field that sets a cookie for `lifetime`.
     fn set(&self, name: &str, value: &str, lifetime: Duration) -> String {
         let mut text = format!("{name}={value}");
         if let Some(domain) = &self.domain {
@@ -128,7 +128,7 @@ impl SessionCookies {
         text
     }
 
-    /// A field that deletes a cookie.
+    /// The value of a `Set-Cookie` field that deletes a cookie.
     fn delete(&self, name: &str) -> String {
         let mut text = format!("{name}=deleted; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT");
         if let Some(domain) = &self.domain {
@@ -136,7 +136,7 @@ impl SessionCookies {
             text.push_str(domain);
         }
         if name.starts_with("__Secure-") || name.starts_with("__Host-") {
-            // Browsers ignore cookies with these names if the attribute is missing.
+            // Browsers ignore cookies with these prefixes if `Secure` is missing.
             text.push_str("; secure");
         }
         text
@@ -163,7 +163,7 @@ impl SessionCookies {
         Some(())
     }
 
-    /// Deletes a cookie, and its parts in the request.
+    /// Deletes a cookie, including its further parts that are in the request.
     pub(super) fn remove(&self, fields: &mut HeaderList, jar: &CookieJar<'_>, name: &str) {
         push(fields, self.delete(name));
         self.delete_parts(fields, jar, name, 1);
@@ -178,7 +178,7 @@ impl SessionCookies {
         }
     }
 
-    /// Deletes the cookies of earlier logins if there are many.
+    /// Deletes the cookies of the oldest logins if there are too many.
     pub(super) fn remove_old_logins(&self, fields: &mut HeaderList, jar: &CookieJar<'_>) {
         let nonce = self.nonce("");
         let flows = || jar.names().filter_map(|name| name.strip_prefix(&nonce));

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 /// URLs of a provider.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct ProviderEndpoints {
-    /// Authorization endpoint, to which browsers are sent.
+    /// Authorization endpoint, to which browsers are redirected.
     pub authorization: String,
     /// Token endpoint, which the gateway calls.
     pub token: String,
-    /// Endpoint for logout, to which browsers are sent.
+    /// Endpoint for logout, to which browsers are redirected.
     pub end_session: Option<String>,
     /// Key set with which ID tokens are verified.
     pub keys: Option<String>,
@@ -35,8 +35,8 @@ impl ProviderEndpoints {
     /// The endpoints in a discovery document.
     ///
     /// # Errors
-    /// The document belongs to another issuer, or an endpoint is not a URL, or the issuer's URL is
-    /// `https` and an endpoint's is not.
+    /// The document belongs to another issuer, or an endpoint is not a URL, or an endpoint does not use
+    /// `https` although the issuer does.
     pub fn discovered(issuer: &str, document: &[u8]) -> Result<Self, String> {
         let document: DiscoveryDocument =
             serde_json::from_slice(document).map_err(|error| format!("no JSON: {error}"))?;

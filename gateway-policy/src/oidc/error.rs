@@ -1,4 +1,4 @@
-//! Why a login fails.
+//! Reasons why a login fails.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use towergate_core::LocalReply;
 use super::IdTokenError;
 use super::state::StateError;
 
-/// Why a login or a refresh fails. The messages are Envoy's where Envoy has one.
+/// The reason why a login or a refresh fails. Messages are those of Envoy, where Envoy has the same reason.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OidcError {
@@ -30,7 +30,7 @@ pub enum OidcError {
     /// The state of the callback is not JSON.
     #[error("State query param is not a valid JSON: {0}")]
     StateNotJson(String),
-    /// The state of the callback has no URL, token or name.
+    /// The state of the callback lacks the URL, the token or the name of the login.
     #[error("State query param does not contain url or CSRF token")]
     StateIncomplete,
     /// The callback is not from the browser that began the login, or the login has expired.
@@ -65,8 +65,8 @@ pub enum OidcError {
     /// A token is too long for cookies, or contains characters that are not allowed in cookies.
     #[error("a token cannot be kept in cookies")]
     TokenTooLong,
-    /// The provider cannot be reached, or its discovery document cannot be read. Has the cause, which is in the
-    /// log only; empty: that of the last fetch.
+    /// The provider cannot be reached, or its discovery document cannot be read. Contains the cause, which is
+    /// only logged. Empty: the cause is that of the last fetch.
     #[error("the provider is not available")]
     Unavailable(String),
     /// Random numbers or keys are not available.

@@ -1,8 +1,8 @@
 //! Log lines about logins that fail at the provider.
 //!
-//! A client sees `OAuth flow failed.` only, so the cause is in the log: one line per policy and kind of failure in a
-//! minute, because any client can repeat a failing login. Errors that requests cause alone, such as a callback without
-//! a state, are in the access log only.
+//! A client only receives `OAuth flow failed.`, so the cause is logged. Any client can repeat a failing
+//! login, so each policy and kind of failure is logged at most once per minute. Errors that the request alone
+//! causes, such as a callback without a state, are only in the access log.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{IdTokenError, OidcError};
 /// Time between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// A kind of failure. The order is that of the throttles.
+/// A kind of failure. Its number is the index of its throttle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum LoginFailure {
     Unavailable,
@@ -58,7 +58,7 @@ impl LoginFailure {
         }
     }
 
-    /// Advice: the settings to check.
+    /// Advice for the log line: the settings to check.
     const fn advice(self) -> &'static str {
         match self {
             Self::Unavailable => {
@@ -85,8 +85,8 @@ impl FailureLog {
         }
     }
 
-    /// Logs `error`, unless the request caused it or a line of its kind is less than a minute old. `fault`: why
-    /// documents of the provider are missing.
+    /// Logs `error`, unless the request caused it, or its kind was logged less than a minute ago. `fault`
+    /// returns the reason why a document of the provider is missing.
     pub(super) fn record(&self, error: &OidcError, fault: impl FnOnce() -> Option<String>) {
         let Some(kind) = LoginFailure::of(error) else {
             return;

@@ -1,4 +1,4 @@
-//! A fetched document, which is kept until it is too old.
+//! A fetched document, which is used until it expires.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,21 +17,21 @@ const RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Fetched<T> {
     current: ArcSwapOption<T>,
-    /// Why the last fetch failed; empty after a success.
+    /// The reason why the last fetch failed. Empty after a success.
     error: ArcSwapOption<String>,
-    /// Limits log lines about a document that is kept.
+    /// Limits log lines about failed fetches while a document is kept.
     kept: LogThrottle,
-    /// Held while the document is fetched.
+    /// Locked while the document is fetched.
     fetching: Mutex<()>,
     started: Instant,
-    /// Milliseconds since `started` of the last fetch.
+    /// Time of the last fetch, in milliseconds since `started`.
     last: AtomicU64,
     /// Milliseconds since `started` after which the document is fetched again.
     due: AtomicU64,
 }
 
 impl<T> Fetched<T> {
-    /// A document that has not been fetched.
+    /// Creates the value without a document.
     pub(super) fn new() -> Self {
         Self {
             current: ArcSwapOption::empty(),
@@ -70,7 +70,7 @@ impl<T> Fetched<T> {
                     LIFETIME
                 }
                 Err(error) => {
-                    // Without a document, the policies log the failure.
+                    // Without a document, the policies that need it log the failure.
                     if self.current.load().is_some() && self.kept.allows() {
                         tracing::warn!(error, "{what} could not be fetched; the last one is kept");
                     }
@@ -88,7 +88,7 @@ impl<T> Fetched<T> {
         self.current.load_full()
     }
 
-    /// Why there is no document, after a fetch that failed.
+    /// The reason why there is no document. `None` before the first fetch, and if there is a document.
     pub(super) fn fault(&self) -> Option<String> {
         let error = self.error.load_full();
         let error = error.filter(|_| self.current.load().is_none())?;

@@ -17,7 +17,7 @@ use crate::url_origin::UrlOrigin;
 
 /// Maximum length of a provider's response, in bytes.
 const LONGEST_RESPONSE: usize = 256 * 1024;
-/// Maximum number of hosts of a provider: issuer, token endpoint and key set can have three.
+/// Maximum number of hosts of a provider. Issuer, token endpoint and key set can have three different hosts.
 const MOST_HOSTS: usize = 8;
 
 /// The client of a provider in a gateway.
@@ -29,8 +29,8 @@ pub(super) enum GatewayClient {
     Hosts(HostClients),
 }
 
-/// Clients of the hosts of a provider. They are created at the first call, because discovery names
-/// some of the hosts.
+/// Clients of the hosts of a provider. They are created at the first call, because some of the hosts are
+/// known only after discovery.
 #[derive(Debug)]
 pub(super) struct HostClients {
     live: Live,

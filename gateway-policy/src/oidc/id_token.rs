@@ -7,26 +7,26 @@ use serde_json::Value;
 use super::SessionKeys;
 use crate::jwt::{Claims, JwtError, KeySet, UnverifiedToken, check_claims};
 
-/// Why an ID token is not accepted.
+/// The reason why an ID token is not accepted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdTokenError {
     /// The provider must issue an ID token and has not.
     #[error("it is missing")]
     Missing,
-    /// It is not a valid JSON Web Token, or a registered claim is invalid.
+    /// The token is not a valid JSON Web Token, or a registered claim is invalid.
     #[error("{0}")]
     Token(#[from] JwtError),
-    /// It was issued to another client.
+    /// The token was issued to another client.
     #[error("it was issued to another client")]
     Audience,
-    /// It has no expiry time.
+    /// The token has no expiry time.
     #[error("it has no exp")]
     NoExpiry,
-    /// It was issued for another login.
+    /// The token was issued for another login.
     #[error("it was issued for another login")]
     Nonce,
-    /// Its user differs from the session's user.
+    /// The user of the token is not the user of the session.
     #[error("its user differs from that of the session")]
     Subject,
     /// The keys of the provider are not available.
@@ -39,11 +39,11 @@ pub enum IdTokenError {
 pub(super) struct IdTokenRules<'r> {
     /// Client ID.
     pub(super) client_id: &'r str,
-    /// Value of `iss`; `None`: not checked, and `aud` may be absent.
+    /// Value of `iss`. `None`: `iss` is not checked, and `aud` may be absent.
     pub(super) issuer: Option<&'r str>,
-    /// Token of the login to which the nonce belongs; `None`: not checked.
+    /// Session keys, and the token of the login to which the nonce belongs. `None`: the nonce is not checked.
     pub(super) login: Option<(&'r SessionKeys, &'r str)>,
-    /// Value of `sub`; `None`: any.
+    /// Value of `sub`. `None`: any user.
     pub(super) subject: Option<&'r str>,
     /// Time.
     pub(super) now: SystemTime,
@@ -88,7 +88,7 @@ pub(super) fn check_signature(
     keys.verify(token).map_err(IdTokenError::Token)
 }
 
-/// The claim `sub` of a token that is known to be valid.
+/// The claim `sub` of a token that was already verified.
 pub(super) fn subject_of(token: &str) -> Option<String> {
     let token = UnverifiedToken::decode(token).ok()?;
     token.claims.get("sub")?.as_str().map(str::to_owned)

@@ -35,7 +35,7 @@ impl<'h> CookieJar<'h> {
             .filter(|value| !value.is_empty())
     }
 
-    /// The value of a cookie that may be split over several.
+    /// The value of a cookie, which may be split over several cookies.
     pub(super) fn get_split(&self, name: &str) -> Option<Cow<'h, str>> {
         chunks::join(self.get(name)?, |index| {
             self.get(&chunks::name(name, index))
@@ -47,7 +47,8 @@ impl<'h> CookieJar<'h> {
         self.0.iter().map(|(name, _)| *name)
     }
 
-    /// A `Cookie` line with the cookies that `keep` names and those of `added`; `None` if it would be empty.
+    /// A `Cookie` line with the cookies whose names `keep` accepts, and those of `added`. `None` if the line
+    /// would be empty.
     pub(super) fn rewritten(
         &self,
         keep: impl Fn(&str) -> bool,
@@ -57,7 +58,7 @@ impl<'h> CookieJar<'h> {
         let kept = self.0.iter().filter(|(name, _)| keep(name));
         for (name, value) in kept.chain(added) {
             let separator = if line.is_empty() { "" } else { "; " };
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             let _ = write!(line, "{separator}{name}={value}");
         }
         (!line.is_empty())

@@ -37,7 +37,7 @@ pub(super) struct RequestUrl<'h> {
 }
 
 impl<'h> RequestUrl<'h> {
-    /// The URL of a request; `None` without a host.
+    /// The URL of a request. `None` if the request has no host.
     pub(super) fn of(head: &'h request::Parts) -> Option<Self> {
         let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let scheme = text(X_FORWARDED_PROTO).or(head.uri.scheme_str());
@@ -83,7 +83,7 @@ pub(super) fn with_query(url: &str, parameters: &[(&str, &str)]) -> String {
     text
 }
 
-/// A redirect of the browser; `None` if `location` is not a valid field value.
+/// A redirect of the browser. `None` if `location` is not a valid field value.
 pub(super) fn redirect(
     location: String,
     details: &'static str,
@@ -104,8 +104,8 @@ pub(super) struct LoginContext<'r> {
 }
 
 impl LoginContext<'_> {
-    /// Sends the browser to the provider. `None` if random numbers are not available, or a URL is
-    /// not a valid field value.
+    /// Redirects the browser to the provider. `None` if random numbers are not available, or a URL is not a
+    /// valid field value.
     pub(super) fn begin(
         &self,
         head: &request::Parts,

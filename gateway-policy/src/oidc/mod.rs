@@ -1,4 +1,5 @@
-//! OpenID Connect (SecurityPolicy `oidc`): browsers log in at a provider, and keep the session in cookies.
+//! OpenID Connect (SecurityPolicy `oidc`): users log in at a provider, and the session is stored in cookies
+//! of the browser.
 //!
 //! ```text
 //! no session ──LoginContext::begin──> 302 to the provider ──browser──> callback ──> token endpoint
@@ -7,17 +8,20 @@
 //!                 └─ expired ──refresh──> UserSession with new cookies
 //! ```
 //!
-//! The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0. The gateway stores
-//! no sessions: each is entirely in cookies that are sealed by [`SessionKeys`], so every replica
-//! with the same keys accepts them.
+//! The login is the authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0. The gateway
+//! stores no sessions. A session consists of cookies that are sealed by [`SessionKeys`], so every replica
+//! with the same keys accepts it.
 //!
 //! Invariants:
-//! - A request passes only with cookies that these keys have signed, or with a token that `jwt` verifies.
+//! - A request is forwarded only with cookies that these keys have signed, or with a token that `jwt`
+//!   verifies.
 //! - A login ends at the URL where it began, on the host of the callback or within the cookie domain.
 //! - Each login has its own cookies, so logins in several tabs do not affect each other.
-//! - Client secret, tokens and keys are in no log and in no `Debug` output. The log states why logins fail.
+//! - Client secret, tokens and keys are never in logs or `Debug` output. The log contains the reasons why
+//!   logins fail.
 //!
-//! [`OidcPolicy`] also works outside a gateway, as a Layer: [`ProviderClient`] is its only connection.
+//! [`OidcPolicy`] can also be used outside a gateway, as a Layer. It then calls the provider only through
+//! [`ProviderClient`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -77,7 +81,7 @@ pub use redirect_url::{RedirectHost, RedirectUrl, RedirectUrlError};
 pub use seal::{SHORTEST_SESSION_KEY, SessionKeyError, SessionKeys};
 pub use settings::{HeaderCondition, OidcAuthentication, OidcProviderSettings};
 
-/// Reads cookies as a fuzzer supplies them, and checks that none of them is a session.
+/// Entry point of the fuzzer: arbitrary cookies are never a session.
 #[doc(hidden)]
 pub mod fuzzing {
     use std::time::{Duration, SystemTime};
@@ -90,7 +94,8 @@ pub mod fuzzing {
     use super::state::LoginState;
     use super::{SessionCookies, SessionKeys};
 
-    /// Reads `line` as cookies, and its parts as state and sealed values.
+    /// Reads `line` as cookies, and its parts as a state and as sealed values. Panics if one of them is
+    /// accepted.
     pub fn cookies(line: &[u8]) {
         let mut headers = HeaderMap::new();
         if let Ok(value) = http::HeaderValue::from_bytes(line) {

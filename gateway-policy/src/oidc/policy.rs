@@ -28,7 +28,7 @@ use super::{IdTokenError, OidcAuthentication, OidcError, ProviderClient, Session
 use crate::jwt::query_pairs;
 use crate::secret::SecretText;
 
-/// Admits requests with a session, and sends the others to the provider.
+/// Forwards requests with a session, and redirects others to the provider.
 #[derive(Debug)]
 pub struct OidcPolicy {
     rule: OidcAuthentication,
@@ -37,7 +37,7 @@ pub struct OidcPolicy {
     failures: Arc<FailureLog>,
 }
 
-/// The next step for a request with cookies. The cookies are no longer needed.
+/// The next step for a request, after its cookies were read.
 enum Step {
     Forward(UserSession),
     Refresh {
@@ -68,7 +68,7 @@ impl OidcPolicy {
     ) -> Result<BuiltPolicy, PolicyError> {
         let identity = rule.client_identity();
         let identity = identity.map_err(|error| PolicyError::new(error.to_string()))?;
-        // Settings of cookies belong to the key, because refreshed sessions depend on lifetimes.
+        // The lifetimes are part of the key, because they determine the cookies of refreshed sessions.
         let key = (
             "oidc",
             identity,
@@ -146,7 +146,7 @@ impl OidcPolicy {
                 }
                 Err(error @ OidcError::Unavailable(_)) => Err(self.fail(&error)),
                 Err(error) => {
-                    // A refresh token may have been revoked: the user logs in again.
+                    // The provider may have revoked the refresh token, so the user must log in again.
                     tracing::debug!(%error, "a session could not be refreshed");
                     Err(self.begin_login(request.head).await)
                 }
@@ -251,7 +251,7 @@ impl OidcPolicy {
             Err(error) => return self.fail(&error),
         };
         if let SessionState::Valid(_) = self.seal(url).read(&jar, now) {
-            // Another tab has finished its login.
+            // The login was completed in another tab.
             let reply = redirect(state.url, "oauth.race_redirect", HeaderList::new());
             return reply.unwrap_or_else(|| OidcError::StateUrl.reply());
         }
@@ -300,7 +300,7 @@ impl OidcPolicy {
             .issuer()
             .is_some_and(|own| value("iss").is_some_and(|iss| iss != own))
         {
-            // The response is from another provider (RFC 9207).
+            // The callback comes from another provider (RFC 9207).
             return Err(OidcError::Issuer);
         }
         let (Some(code), Some(state)) = (value("code"), value("state")) else {
@@ -406,15 +406,15 @@ impl OidcPolicy {
         Ok(())
     }
 
-    /// Whether `jwt` verifies the tokens in a header field.
+    /// Whether `jwt` reads tokens from this header field.
     fn is_token_source(&self, name: &HeaderName) -> bool {
         let sources = self.rule.pass_through.iter();
         let mut headers = sources.flat_map(|source| &source.headers);
         headers.any(|header| *header.name == *name)
     }
 
-    /// Removes fields that the client may not send to the backend: the gateway's cookies and token
-    /// headers. The tokens of a session replace the cookies.
+    /// Removes fields that the client may not send to the backend: the cookies of the gateway, and the header
+    /// fields for tokens. With a session, its tokens are added as cookies.
     fn strip(&self, head: &mut request::Parts, session: Option<&UserSession>) {
         let cookies = &self.rule.cookies;
         let mut tokens = Vec::with_capacity(2);
@@ -434,7 +434,7 @@ impl OidcPolicy {
             .into_iter()
             .chain(self.rule.forward_id_token.as_deref())
         {
-            // Without a session, a field may contain the token that `jwt` verifies.
+            // Without a session, the field may contain the token that `jwt` verifies.
             if session.is_some() || !self.is_token_source(name) {
                 FilledFields::reserve(head, name);
             }
@@ -455,7 +455,7 @@ async fn renew(
         let rules = IdTokenRules {
             client_id: &provider.rule().client_id,
             issuer: provider.issuer(),
-            // A refreshed token need not have the nonce of the login (OpenID Connect Core, section 12.2).
+            // The ID token of a refresh may lack the nonce (OpenID Connect Core, section 12.2).
             login: None,
             subject: subject.as_deref(),
             now: now(),
@@ -466,8 +466,8 @@ async fn renew(
     Ok(Arc::new(session))
 }
 
-/// The session with new tokens. A token that the provider does not issue again is kept while it is
-/// valid.
+/// The session with new tokens. If the provider does not issue a token again, the previous token is kept
+/// while it is valid.
 fn session_of(
     rule: &OidcAuthentication,
     issued: IssuedTokens,
@@ -504,7 +504,8 @@ impl WaitingPolicy for OidcPolicy {
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
         Box::pin(async move {
             let admitted = self.admit(request).await;
-            // The body of a request that is not forwarded is not read, as in Envoy.
+            // The body of a request that is not forwarded is not read, as in Envoy, so the connection is
+            // closed.
             admitted.map_err(|reply| match request.body.is_end_stream() {
                 true => reply,
                 false => reply.closing(),

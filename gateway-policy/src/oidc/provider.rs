@@ -26,8 +26,8 @@ pub type ProviderFuture<'a> =
 
 /// Calls the endpoints of a provider: discovery document, key set and token endpoint.
 pub trait ProviderClient: Send + Sync + 'static {
-    /// Sends a request with an absolute URL, and reads the response to its end. Limits its time and length, and
-    /// follows no redirect.
+    /// Sends a request with an absolute URL, and reads the whole response. The implementation limits time and
+    /// length, and does not follow redirects.
     fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_>;
 }
 
@@ -39,7 +39,7 @@ pub(super) struct ProviderState {
     configured: Option<Arc<ProviderEndpoints>>,
     endpoints: Fetched<ProviderEndpoints>,
     keys: Fetched<KeySet>,
-    /// Marks calls as the gateway's own, as Envoy does.
+    /// Header fields that mark a call as the gateway's own, as in Envoy.
     marks: Vec<(HeaderName, HeaderValue)>,
     pub(super) refreshes: RefreshFlights,
 }
@@ -78,7 +78,7 @@ impl ProviderState {
         endpoints.ok_or(OidcError::Unavailable(String::new()))
     }
 
-    /// Why no login can complete at the moment. Set after a failed attempt.
+    /// The reason why logins fail at the moment. `None` until an attempt has failed.
     pub(super) fn fault(&self) -> Option<String> {
         self.endpoints.fault().or_else(|| self.keys.fault())
     }
@@ -136,12 +136,12 @@ impl ProviderState {
         }
     }
 
-    /// The rule whose provider this is.
+    /// The rule for which the provider was created.
     pub(super) fn rule(&self) -> &OidcAuthentication {
         &self.rule
     }
 
-    /// `iss` of ID tokens, if it is checked.
+    /// The required `iss` of ID tokens. `None`: not checked.
     pub(super) fn issuer(&self) -> Option<&str> {
         let provider = &self.rule.provider;
         provider.is_strict().then_some(provider.issuer.as_str())
@@ -175,12 +175,12 @@ fn marks() -> Vec<(HeaderName, HeaderValue)> {
 /// The source address of this host for connections to other hosts. No packet is sent.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address of the documentation range (RFC 5737): only the route to it is looked up.
+    // Only the route to this address is looked up. The address is reserved for documentation (RFC 5737).
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Start time of a call. Calls take so long that the time of the request would be inexact.
+/// The current time, for a call. The start time of the request would be too inexact, because calls take long.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

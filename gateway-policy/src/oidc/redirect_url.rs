@@ -1,4 +1,4 @@
-//! The URL to which a provider sends the browser back.
+//! The URL to which a provider redirects the browser after a login.
 //!
 //! Scheme and host may have operators for header fields of the request, such as
 //! `%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback`. The path has no operators, because it
@@ -37,14 +37,14 @@ pub enum RedirectHost<'u> {
         /// Port; `None`: that of the scheme.
         port: Option<u16>,
     },
-    /// The host of the request, with its port.
+    /// The host of the request, including its port.
     OfRequest,
-    /// The host of the request or of other header fields, with text before or after it, such as the port to
-    /// which a device in front of the gateway maps a listener.
+    /// The host of the request, or values of other header fields, with text before or after it. An example is
+    /// a fixed port, if a device in front of the gateway maps the port of a listener.
     Composed,
 }
 
-/// Why a string is not a redirect URL.
+/// The reason why a string is not a redirect URL.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedirectUrlError {
@@ -60,7 +60,7 @@ pub enum RedirectUrlError {
     /// The path has an operator, a query or a fragment.
     #[error("the path cannot have operators, a query or a fragment")]
     PathNotFixed,
-    /// An operator is not known.
+    /// An operator is not supported.
     #[error("the operator %{0}% is not supported; use %REQ(header-name)%")]
     Operator(String),
     /// An operator has no closing `%`.
@@ -69,7 +69,7 @@ pub enum RedirectUrlError {
 }
 
 impl RedirectUrl {
-    /// The redirect URL of policies without one.
+    /// The redirect URL of policies that set none.
     pub const DEFAULT: &'static str =
         "%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback";
 
@@ -108,12 +108,12 @@ impl RedirectUrl {
         })
     }
 
-    /// The path to which the browser returns.
+    /// The path of the callback.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The scheme; `None`: it depends on the request.
+    /// The scheme. `None`: the scheme depends on the request.
     pub fn scheme(&self) -> Option<&str> {
         match self.origin.first() {
             Some(UrlPart::Text(scheme)) => Some(scheme),
@@ -123,7 +123,7 @@ impl RedirectUrl {
 
     /// The host, and whether it depends on the request.
     pub fn host(&self) -> RedirectHost<'_> {
-        // The first parts are the scheme and its separator.
+        // The first two parts are the scheme and its separator.
         match self.origin.get(2..) {
             Some([UrlPart::Authority]) => RedirectHost::OfRequest,
             Some([UrlPart::Text(text)]) => {

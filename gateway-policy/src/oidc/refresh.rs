@@ -1,8 +1,8 @@
 //! Renewal of expired sessions.
 //!
-//! A provider may accept a refresh token only once, and a browser sends many requests at once. So
-//! the first request with a refresh token renews the session, and the others with the same token
-//! receive the same result. The call continues if the client of the first request disconnects.
+//! A provider may accept a refresh token only once, but a browser sends many requests concurrently. The first
+//! request with a refresh token therefore renews the session, and other requests with this token receive the
+//! same result. The call continues if the client of the first request disconnects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ const MOST: usize = 10_000;
 /// Result of a refresh.
 pub(super) type RefreshResult = Result<Arc<UserSession>, OidcError>;
 
-/// The refreshes of the last seconds, by the digest of their token.
+/// The refreshes of the last seconds, keyed by the digest of the refresh token.
 #[derive(Debug, Default)]
 pub(super) struct RefreshFlights(Mutex<HashMap<[u8; 32], Flight>>);
 
@@ -33,8 +33,8 @@ struct Flight {
 }
 
 impl RefreshFlights {
-    /// The result of the refresh of `token`; `refresh` is spawned unless another request has just
-    /// done so.
+    /// The result of the refresh of `token`. Spawns `refresh`, unless another request has spawned it within
+    /// the last seconds.
     pub(super) async fn join<F>(&self, token: &str, refresh: impl FnOnce() -> F) -> RefreshResult
     where
         F: Future<Output = RefreshResult> + Send + 'static,
@@ -42,8 +42,7 @@ impl RefreshFlights {
         let mut result = self.flight(token, refresh).result;
         let done = result.wait_for(Option::is_some).await;
         let done = done.ok().and_then(|value| value.clone());
-        // The sender is dropped without a value only if the task was cancelled: the runtime shuts
-        // down.
+        // The sender is dropped without a value only if the runtime shuts down and cancels the task.
         done.unwrap_or(Err(OidcError::Unavailable(
             "the gateway shuts down".to_owned(),
         )))

@@ -1,8 +1,9 @@
 //! Encryption and signatures of cookies and of the state of a login.
 //!
-//! A key is derived by HKDF-SHA256 (RFC 5869) from each secret. Texts are sealed with AES-256-GCM-SIV
-//! (RFC 8452), whose nonces may be random for any number of messages, and signed with HMAC-SHA256. The purpose
-//! of a value is authenticated, so that a value sealed for one purpose cannot be opened for another.
+//! A key is derived by HKDF-SHA256 (RFC 5869) from each secret. Texts are sealed with AES-256-GCM-SIV (RFC
+//! 8452), which allows random nonces for any number of messages. Texts are signed with HMAC-SHA256. The
+//! purpose of a value is authenticated, so a value that was sealed for one purpose cannot be opened for
+//! another.
 
 use std::fmt;
 
@@ -22,23 +23,23 @@ struct DerivedKey {
     sign: hmac::Key,
 }
 
-/// The error of a secret from which no key can be derived.
+/// The reason why no key can be derived from the secrets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionKeyError {
-    /// There is none.
+    /// There is no secret.
     #[error("there is no session key")]
     None,
-    /// It is too short.
+    /// A secret is too short.
     #[error("a session key has less than {SHORTEST_SESSION_KEY} bytes")]
     TooShort,
-    /// The cryptography library rejected it.
+    /// The cryptography library rejected the secret.
     #[error("the session key cannot be used")]
     Unusable,
 }
 
 impl SessionKeys {
-    /// Keys from `secrets` for the policy that `identity` names.
+    /// Derives keys from `secrets` for the policy that `identity` names.
     ///
     /// # Errors
     /// There is no secret, or one is too short.
@@ -55,13 +56,14 @@ impl SessionKeys {
         keys.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Keys from a client secret. It has the same value in all replicas, and is as secret as the keys.
+    /// Keys that are derived from a client secret. All replicas have the same client secret, and it is as
+    /// confidential as the keys.
     pub(super) fn of_client_secret(secret: &str, identity: &str) -> Self {
         let key = DerivedKey::of(b"towergate client secret", secret, identity);
         Self(key.into_iter().collect())
     }
 
-    /// Encrypts and authenticates `text` for `purpose`: base64url.
+    /// Encrypts and authenticates `text` for `purpose`. Returns base64url.
     pub fn seal(&self, purpose: &str, text: &[u8]) -> Option<String> {
         let key = &self.0.first()?.seal;
         let mut sealed = text.to_vec();
@@ -85,13 +87,14 @@ impl SessionKeys {
         })
     }
 
-    /// The signature of `text` for `purpose`: base64url.
+    /// Signs `text` for `purpose`. Returns base64url.
     pub fn sign(&self, purpose: &str, text: &str) -> Option<String> {
         let key = &self.0.first()?.sign;
         Some(BASE64URL_NOPAD.encode(message(key, purpose, text).sign().as_ref()))
     }
 
-    /// Whether one of the keys has signed `text` for `purpose`. Takes the same time for every wrong signature.
+    /// Whether one of the keys has signed `text` for `purpose`. The duration is the same for every wrong
+    /// signature.
     pub fn verify(&self, purpose: &str, text: &str, signature: &str) -> bool {
         let Ok(signature) = BASE64URL_NOPAD.decode(signature.as_bytes()) else {
             return false;

@@ -1,10 +1,10 @@
-//! A session: the tokens of a user, and the cookies that hold them.
+//! A session: the tokens of a user, and the cookies that contain them.
 //!
-//! The signature covers host, end, access token and the digest of the ID token together, so cookies
-//! of different sessions cannot be mixed. The refresh token is sealed separately, together with its
-//! expiry time: browsers delete the other cookies when the access token expires. It contains the same digest
-//! of its session's ID token, so that an ID token of another session is not accepted with it, and
-//! that the signature can still be verified once the browser has deleted the ID token.
+//! The signature covers host, end, access token and the digest of the ID token together, so cookies of
+//! different sessions cannot be mixed. The refresh token is sealed separately, together with its expiry time:
+//! browsers delete the other cookies when the access token expires. It also contains the digest of its
+//! session's ID token. An ID token of another session is therefore not accepted with it, and the signature
+//! can still be verified after the browser has deleted the ID token.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -47,16 +47,15 @@ pub(super) enum SessionState {
     None,
     /// A session that has not expired.
     Valid(UserSession),
-    /// An expired session, with the token that renews it. The ID token is the last one, if it is
-    /// still available.
+    /// An expired session, with the token that renews it. `id_token` is the last ID token, if it is still
+    /// available.
     Expired {
         refresh_token: RefreshToken,
         id_token: Option<SecretText>,
     },
 }
 
-/// Scope of a session. A session of a host is not valid for the domain with the same name, and vice
-/// versa.
+/// Scope of a session. A session for a host is not valid for the domain of the same name, and vice versa.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SessionSite<'r> {
     /// The host of the request.
@@ -79,7 +78,7 @@ impl fmt::Display for SessionSite<'_> {
 pub(super) struct SessionSeal<'r> {
     pub(super) cookies: &'r SessionCookies,
     pub(super) keys: &'r SessionKeys,
-    /// Where a session is valid.
+    /// Scope in which the session is valid.
     pub(super) site: SessionSite<'r>,
     /// Whether access and ID token are encrypted.
     pub(super) encrypted: bool,
@@ -98,7 +97,7 @@ impl SessionSeal<'_> {
                 self.keys.verify("session", &signed, signature)
             };
             let sent_id = digest_of(id.as_deref());
-            // The ID token may expire before the rest.
+            // The ID token may expire before the other cookies.
             let id_was_deleted = || {
                 let own = || self.refresh_token(jar, now);
                 id.is_none() && own().is_some_and(|(_, own_id)| verifies(&own_id))
@@ -110,14 +109,15 @@ impl SessionSeal<'_> {
                     return session.map_or(SessionState::None, SessionState::Valid);
                 }
             } else if !id_was_deleted() {
-                // The cookies do not belong together: one was changed.
+                // A cookie was changed, or the cookies are from different sessions.
                 return SessionState::None;
             }
         }
         let Some((refresh_token, own_id)) = self.refresh_token(jar, now) else {
             return SessionState::None;
         };
-        // After the signature cookie has expired, the digest with the refresh token authenticates the ID token.
+        // After the signature has expired, the ID token is authenticated by its digest in the refresh token
+        // cookie.
         let id_token = id.filter(|id| digest_of(Some(id)) == own_id);
         SessionState::Expired {
             refresh_token,
@@ -162,7 +162,7 @@ impl SessionSeal<'_> {
             .seal(&self.purpose(kind), token.expose().as_bytes())
     }
 
-    /// The refresh token, and the digest of its session's ID token cookie.
+    /// The refresh token, and the digest of the ID token cookie of its session.
     fn refresh_token(
         &self,
         jar: &CookieJar<'_>,
@@ -178,8 +178,8 @@ impl SessionSeal<'_> {
         (unix(now) < end).then(|| (RefreshToken { text, end }, id.to_owned()))
     }
 
-    /// The fields that set the cookies of a session. `None` if a token is too long, or contains
-    /// characters that are not allowed in a cookie.
+    /// The `Set-Cookie` fields of a session. `None` if a token is too long, or contains characters that are
+    /// not allowed in a cookie.
     pub(super) fn write(
         &self,
         jar: &CookieJar<'_>,
@@ -219,7 +219,7 @@ impl SessionSeal<'_> {
         Some(fields)
     }
 
-    /// The fields that delete the cookies of a session.
+    /// The `Set-Cookie` fields that delete the cookies of a session.
     pub(super) fn clear(&self, jar: &CookieJar<'_>) -> HeaderList {
         let names = self.cookies;
         let mut fields = HeaderList::new();
@@ -236,7 +236,7 @@ impl SessionSeal<'_> {
     }
 }
 
-/// The digest of the cookie with an ID token: base64url, or `-` without one.
+/// The digest of an ID token cookie, in base64url. `-` if there is no ID token.
 fn digest_of(id: Option<&str>) -> String {
     match id {
         Some(id) => BASE64URL_NOPAD.encode(digest(&SHA256, id.as_bytes()).as_ref()),

@@ -13,7 +13,7 @@ use super::{ProviderEndpoints, RedirectUrl, SessionCookies, SessionKeyError, Ses
 use crate::jwt::TokenSources;
 use crate::secret::SecretText;
 
-/// The login that requests need.
+/// The login that requests require.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OidcAuthentication {
     /// The provider.
@@ -22,18 +22,19 @@ pub struct OidcAuthentication {
     pub client_id: String,
     /// Client secret.
     pub client_secret: SecretText,
-    /// Keys of the cookies: the first one seals, all of them open. Empty: derived from the client secret.
+    /// Keys of the cookies. The first key seals, and all keys open. Empty: a key is derived from the client
+    /// secret.
     pub session_keys: Vec<SecretText>,
     /// `namespace/name` of the policy. Keys of cookies depend on it, so that no policy can create
     /// sessions of another.
     pub policy_name: String,
     /// Names and attributes of the cookies.
     pub cookies: SessionCookies,
-    /// The URL to which the provider sends the browser back.
+    /// The URL to which the provider redirects the browser after a login.
     pub redirect_url: RedirectUrl,
-    /// The path that ends the session.
+    /// Path that ends the session.
     pub logout_path: String,
-    /// Scopes that are requested, `openid` included.
+    /// Scopes that are requested, including `openid`.
     pub scopes: Vec<String>,
     /// Resources that are requested (RFC 8707).
     pub resources: Vec<String>,
@@ -44,13 +45,13 @@ pub struct OidcAuthentication {
     pub forward_access_token: bool,
     /// The header in which the backend receives the ID token.
     pub forward_id_token: Option<Text<HeaderName>>,
-    /// Tokens with which requests need no session: the policy `jwt` verifies them.
+    /// Sources of tokens with which requests need no session. The policy `jwt` verifies these tokens.
     pub pass_through: Vec<TokenSources>,
-    /// Lifetime of tokens whose response has no `expires_in`; 0: such a response is an error.
+    /// Lifetime of tokens if the response has no `expires_in`. 0: a response without it is an error.
     pub default_token_ttl: Duration,
-    /// Lifetime of refresh tokens; `None`: tokens are not refreshed.
+    /// Lifetime of refresh tokens. `None`: sessions are not refreshed.
     pub refresh_token_ttl: Option<Duration>,
-    /// Time for a login, from the redirect to the callback.
+    /// Time limit of a login, from the redirect to the callback.
     pub login_ttl: Duration,
     /// Whether access and ID token are encrypted in cookies. Refresh tokens are always encrypted.
     pub encrypt_tokens: bool,
@@ -61,26 +62,27 @@ pub struct OidcAuthentication {
 pub struct OidcProviderSettings {
     /// Issuer.
     pub issuer: String,
-    /// URL of the authorization endpoint; `None`: discovered (OpenID Connect Discovery 1.0).
+    /// URL of the authorization endpoint. `None`: it is discovered (OpenID Connect Discovery 1.0).
     pub authorization: Option<String>,
-    /// URL of the token endpoint; `None`: discovered.
+    /// URL of the token endpoint. `None`: it is discovered.
     pub token: Option<String>,
-    /// URL of the endpoint for logout; `None`: discovered if another endpoint is discovered.
+    /// URL of the endpoint for logout. `None`: it is discovered, if another endpoint is discovered too.
     pub end_session: Option<String>,
-    /// Backends that serve the provider; empty: the hosts of its URLs, which the data plane looks up.
+    /// Backends that serve the provider. Empty: the hosts in its URLs, whose addresses the data plane looks
+    /// up.
     pub backends: Vec<WeightedBackend>,
     /// Timeouts, retries and connection settings of calls.
     pub traffic: Arc<Traffic>,
 }
 
 impl OidcProviderSettings {
-    /// Whether ID tokens are validated in full: signature if the keys are known, `iss` and `nonce`. The exception
-    /// is an issuer without TLS whose endpoints are configured: it is on the same host.
+    /// Whether ID tokens are validated completely: `iss`, `nonce`, and the signature if the keys are known.
+    /// The only exception is an issuer on the same host, without TLS and with configured endpoints.
     pub fn is_strict(&self) -> bool {
         self.configured().is_none() || self.issuer.starts_with("https://")
     }
 
-    /// The endpoints, if nothing needs to be discovered.
+    /// The endpoints. `None` if one of them must be discovered.
     pub(super) fn configured(&self) -> Option<ProviderEndpoints> {
         Some(ProviderEndpoints {
             authorization: self.authorization.clone()?,
@@ -124,8 +126,8 @@ impl HeaderCondition {
 }
 
 impl OidcAuthentication {
-    /// Logins of a client at an issuer whose endpoints are discovered, with the defaults of
-    /// SecurityPolicy. `name` distinguishes the cookies of several policies.
+    /// Login of a client at an issuer, with the defaults of SecurityPolicy. Endpoints are discovered. `name`
+    /// distinguishes the cookies of several policies.
     ///
     /// ```
     /// use towergate_policy::oidc::OidcAuthentication;
@@ -169,7 +171,7 @@ impl OidcAuthentication {
         }
     }
 
-    /// The keys of the cookies. They differ between policies, providers and clients.
+    /// The keys of the cookies. Each combination of policy, provider and client has different keys.
     ///
     /// # Errors
     /// A configured key is too short.

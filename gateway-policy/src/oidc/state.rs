@@ -1,5 +1,5 @@
-//! The `state` of a login: the URL where it began, and the binding of the callback to the browser
-//! that began it.
+//! The `state` of a login: the URL where it began, and a token that binds the callback to the browser that
+//! began it.
 //!
 //! ```text
 //! state      = BASE64URL({"url": …, "csrf_token": T, "flow_id": F})
@@ -7,8 +7,8 @@
 //! cookie     OauthNonce-S.F = T
 //! ```
 //!
-//! The signature covers the URL, so a state with another URL is not accepted, even from a browser whose cookies an
-//! attacker can set.
+//! The signature covers the URL, so a state with another URL is not accepted. This holds even if an attacker
+//! can set cookies in the browser.
 
 use std::time::{Duration, SystemTime};
 
@@ -30,10 +30,10 @@ pub(super) struct LoginState {
     pub(super) flow_id: String,
 }
 
-/// Why a string is not a valid state.
+/// The reason why a string is not a valid state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum StateError {
-    /// It is not JSON. Contains the start of the string.
+    /// The string is not JSON. Contains the start of the string.
     NotJson(String),
     /// A member is missing or empty.
     Incomplete,
@@ -62,13 +62,13 @@ impl LoginState {
         })
     }
 
-    /// The string for the provider. `None` if it cannot be encoded.
+    /// The value of the parameter `state`. `None` if the state cannot be encoded.
     pub(super) fn encode(&self) -> Option<String> {
         let json = serde_json::to_vec(self).ok()?;
         Some(BASE64URL_NOPAD.encode(&json))
     }
 
-    /// The state in a query parameter, unverified.
+    /// Decodes a query parameter. The state is not verified.
     pub(super) fn decode(text: &str) -> Result<Self, StateError> {
         let bytes = BASE64URL_NOPAD.decode(text.trim_end_matches('=').as_bytes());
         let bytes = bytes.unwrap_or_default();
@@ -88,13 +88,13 @@ impl LoginState {
         &self.csrf_token
     }
 
-    /// Whether the cookie of the login has the state's token.
+    /// Whether the cookie of the login contains the token of the state.
     pub(super) fn is_of(&self, cookie: Option<&str>) -> bool {
         let cookie = cookie.unwrap_or_default().as_bytes();
         verify_slices_are_equal(cookie, self.csrf_token.as_bytes()).is_ok()
     }
 
-    /// Whether the state was made with one of `keys`, and the login has not expired.
+    /// Whether one of `keys` has signed the state, and the login has not expired.
     pub(super) fn is_signed(&self, keys: &SessionKeys, now: SystemTime) -> bool {
         let Some((token, signature)) = self.csrf_token.rsplit_once('.') else {
             return false;

@@ -118,7 +118,7 @@ impl Browser {
         }
     }
 
-    /// Sends a request. The response of the backend has the fields of the request, prefixed with `x-`.
+    /// Sends a request. The response of the backend repeats the fields of the request, with the prefix `x-`.
     async fn get(&mut self, target: &str) -> Response<Body> {
         self.get_from("app.test", target, &[]).await
     }
@@ -428,7 +428,7 @@ async fn a_client_sets_no_header_in_which_the_backend_receives_tokens() {
         ("x-id", "of the client"),
         ("x-jwt", "x.y.z"),
     ];
-    // Source of the token; values of `authorization` and `x-id` that the backend receives.
+    // Source of the token, and the values of `authorization` and `x-id` that the backend receives.
     for (source, kept) in [
         ("authorization", [Some("Bearer x.y.z"), None]),
         ("x-id", [None, Some("of the client")]),

@@ -14,13 +14,13 @@ use crate::secret::SecretText;
 /// A grant of the token endpoint.
 #[derive(Clone, Debug)]
 pub(super) enum TokenGrant<'r> {
-    /// The tokens of a login.
+    /// A code, for the tokens of a login.
     Code {
         code: &'r str,
         redirect_uri: &'r str,
         verifier: &'r str,
     },
-    /// New tokens for a session.
+    /// A refresh token, for new tokens of a session.
     Refresh(&'r str),
 }
 
@@ -44,7 +44,7 @@ struct TokenDocument {
 }
 
 impl TokenGrant<'_> {
-    /// The request for this grant. `None` if URL or client ID cannot be part of a request.
+    /// The request for this grant. `None` if the URL or the client ID cannot be part of a request.
     pub(super) fn request(&self, rule: &OidcAuthentication, url: &str) -> Option<Request<Bytes>> {
         let form = match self {
             Self::Code {
@@ -79,7 +79,7 @@ fn credentials(rule: &OidcAuthentication) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The tokens in a response. An error contains only the provider's error code from the response.
+/// The tokens in a response. Of an error response, only the error code is used.
 pub(super) fn read_tokens(response: &Response<Bytes>) -> Result<IssuedTokens, OidcError> {
     if response.status() != StatusCode::OK {
         return Err(OidcError::TokenStatus {
@@ -102,7 +102,7 @@ pub(super) fn read_tokens(response: &Response<Bytes>) -> Result<IssuedTokens, Oi
     })
 }
 
-/// A number of seconds. Some providers write it as a string.
+/// A number of seconds. Some providers send it as a string.
 fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }

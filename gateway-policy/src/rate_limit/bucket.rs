@@ -1,8 +1,8 @@
 //! A token bucket.
 //!
-//! A bucket stores only the time at which it is full again. A token is a span of time: taking a
-//! token moves the stored time by this span, up to the size of the bucket. A bucket is therefore
-//! one number, and taking a token is one compare-and-swap.
+//! A bucket stores only the time at which it will be full. A token is a span of time: taking a token moves
+//! the stored time forward by this span. The stored time is at most the size of the bucket ahead of the
+//! current time. A bucket is therefore one number, and taking a token is one compare-and-swap.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Rate {
     }
 
     /// Takes `cost` tokens from a bucket that is full at `full_at`. Returns the new `full_at`, or `None` if
-    /// there are too few tokens. A cost of 0 requires one token and does not take it.
+    /// there are too few tokens. With a cost of 0, the bucket must contain a token, but none is taken.
     pub(super) fn take(&self, full_at: u64, now: u64, cost: u32) -> Option<u64> {
         let wanted = u64::from(cost.max(1));
         if wanted > self.tokens {
@@ -79,7 +79,7 @@ impl Bucket {
         }
     }
 
-    /// Takes `cost` tokens. The error is the level, which is too low.
+    /// Takes `cost` tokens. If there are too few, the error is the level.
     pub(super) fn take(&self, now: u64, cost: u32) -> Result<Level, Level> {
         let taken = self
             .full_at
@@ -169,7 +169,7 @@ mod tests {
     }
 
     proptest! {
-        /// In any window, at most a full bucket plus the tokens of the window are taken.
+        /// In any time window, at most the tokens of a full bucket and of the refill in the window are taken.
         #[test]
         fn never_more_than_the_limit_and_the_refill_of_a_window(
             requests in 1_u32..50,
@@ -203,7 +203,7 @@ mod tests {
             requests in 1_u32..20,
             steps in proptest::collection::vec((0_u64..3 * SECOND, 1_u32..4), 1..100),
         ) {
-            // A token takes a whole second, so the model needs no fractions.
+            // A token is refilled in a whole number of seconds, so the model needs no fractions.
             let bucket = bucket(requests, u64::from(requests));
             let full = u64::from(requests) * SECOND;
             let (mut now, mut held) = (0, full);

@@ -1,8 +1,9 @@
 //! A bucket for each distinct value, for example for each client address.
 //!
 //! Clients choose the values, so their number is limited: 10,000, as in Envoy. If there is no room for a new
-//! value, the fullest bucket is removed, because its removal grants the fewest tokens. (Envoy removes the
-//! least recently used bucket, so a client with many values can evict its own empty bucket.)
+//! value, the fullest bucket is removed, because a removed bucket counts as full and its removal thus grants
+//! the fewest tokens. Envoy instead removes the least recently used bucket, so a client with many values can
+//! evict its own empty bucket.
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -24,12 +25,12 @@ pub(super) struct DistinctBuckets {
     rate: Rate,
     /// Key of the hash.
     pub(super) state: RandomState,
-    /// Time at which the bucket of a value is full. The bucket of an absent value is full.
+    /// Times at which the buckets are full, by the hash of the value. The bucket of an absent value is full.
     shards: [Mutex<HashMap<u64, u64>>; SHARDS],
 }
 
 impl DistinctBuckets {
-    /// A set without values.
+    /// A set without any values.
     pub(super) fn new(requests: u32, period: Duration) -> Self {
         Self {
             rate: Rate::new(requests, period),
@@ -38,10 +39,10 @@ impl DistinctBuckets {
         }
     }
 
-    /// Takes `cost` tokens from the bucket of the value with this hash. The error is the level, which is too
-    /// low.
+    /// Takes `cost` tokens from the bucket of the value with this hash. If there are too few, the error is
+    /// the level.
     pub(super) fn take(&self, hash: u64, now: u64, cost: u32) -> Result<Level, Level> {
-        // The map hashes the key again, so the shard index may use the low bits.
+        // The map hashes the key again, so its low bits can select the shard.
         let shard = &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = shard.get(&hash).copied().unwrap_or(0);

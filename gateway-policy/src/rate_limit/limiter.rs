@@ -19,7 +19,7 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Level that Envoy reports for its built-in limit, if no limit of the policy applies.
+/// Level that is reported if no limit of the policy applies: that of Envoy's built-in limit.
 const UNLIMITED: Level = Level {
     limit: u32::MAX as u64,
     remaining: u32::MAX as u64,
@@ -110,7 +110,7 @@ impl Limiter {
 
 impl HeadPolicy for Limiter {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
-        /// The common epoch of all limiters, because counters outlive a limiter.
+        /// The epoch of all limiters. It is shared, because counters outlive a limiter.
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let headers = self.check_at(request.head, request.facts.client, now)?;
@@ -120,7 +120,7 @@ impl HeadPolicy for Limiter {
 }
 
 impl Counted {
-    /// Counts the request; `None`: no selector matches it.
+    /// Counts the request. `None`: no selector matches the request.
     fn take(
         &self,
         head: &request::Parts,
@@ -154,7 +154,7 @@ fn reject(level: Level, headers: bool) -> LocalReply {
     }
 }
 
-/// The rate limit header fields (draft 3 of the RateLimit header fields).
+/// The header fields for a level (draft 3 of the RateLimit header fields).
 fn tell(level: Level, headers: bool) -> HeaderList {
     if !headers {
         return Vec::new();
@@ -240,7 +240,7 @@ mod tests {
         limiter.check_at(head, client, now)
     }
 
-    /// Status and the rate limit header fields.
+    /// Returns the status, and the rate limit header fields.
     fn answer(limiter: &Limiter, head: &request::Parts, now: u64) -> (u16, Vec<String>) {
         let (status, headers) = match check_at(limiter, head, now) {
             Ok(headers) => (200, headers),

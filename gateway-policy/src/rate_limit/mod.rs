@@ -5,12 +5,12 @@
 //!       └──> no match: the default limit                          too few tokens: 429
 //! ```
 //!
-//! The semantics are Envoy's. A bucket is full at first, holds the number of requests of the limit, and fills
-//! evenly over the period. A rejected request takes nothing from the bucket that rejected it. The default
-//! limit applies only if no rule matches.
+//! The semantics are those of Envoy. A bucket holds as many tokens as the limit has requests. It is full at
+//! first, and fills evenly over the period. A rejected request takes no token from the bucket that rejected
+//! it. The default limit applies only if no rule matches.
 //!
 //! All workers share the counters, which survive a change of the configuration if the limit is unchanged.
-//! Addresses are compared whole: a client with many IPv6 addresses has as many buckets.
+//! Addresses are not grouped by prefix, so a client with many IPv6 addresses has as many buckets.
 //!
 //! ```
 //! use std::time::Duration;
@@ -83,7 +83,7 @@ pub struct Limit {
     pub requests: u32,
     /// Period in which the bucket fills.
     pub period: Duration,
-    /// Tokens that a request takes. 0: the bucket must not be empty, and nothing is taken.
+    /// Tokens that a request takes. 0: the bucket must contain a token, but none is taken.
     pub cost: u32,
     /// Whether all routes of the policy share the bucket.
     pub shared: bool,
@@ -118,8 +118,8 @@ impl LocalRateLimit {
         }
     }
 
-    /// The policy of this limit for a rule. Equal limits of one rule share their counters, before and after
-    /// a change of the configuration.
+    /// The policy of this limit for a rule. An equal limit of the same rule keeps its counters when the
+    /// configuration changes.
     pub(crate) fn build(&self, context: &BuildContext<'_>) -> BuiltPolicy {
         let mut seen: Vec<CounterKey> = Vec::new();
         let limiter = self.limiter_with(|selectors, limit| {
@@ -135,7 +135,7 @@ impl LocalRateLimit {
                 period: limit.period,
                 twin: 0,
             };
-            // Two equal rules have a bucket each.
+            // Two equal limits in one rule have separate buckets.
             while seen.contains(&key) {
                 key.twin += 1;
             }

@@ -1,8 +1,7 @@
 //! Selects the requests that a limit counts.
 //!
-//! If a condition cannot be evaluated, it matches, so that a client cannot avoid a limit by
-//! omitting a field: an inverted header match also matches an absent header, and an unknown client
-//! address is in every network.
+//! A condition that cannot be evaluated matches, so that a client cannot avoid a limit by omitting a field.
+//! An inverted header match also matches an absent header, and an unknown client address is in every network.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -35,23 +34,23 @@ pub struct Selector {
 pub struct HeaderRule {
     /// Its name.
     pub name: Text<HeaderName>,
-    /// Condition that one of its lines must match.
+    /// Condition that at least one line of the field must match.
     pub test: ValueTest,
 }
 
 /// A condition on a query parameter.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct QueryRule {
-    /// Its decoded name.
+    /// Decoded name of the parameter.
     pub name: String,
-    /// Condition on its decoded value.
+    /// Condition on the decoded value of the parameter.
     pub test: ValueTest,
 }
 
 /// A condition on a value.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ValueTest {
-    /// The value matches.
+    /// The value is as the condition states.
     Is {
         /// Match.
         value: TextMatch,
@@ -83,8 +82,8 @@ pub struct PathRule {
 /// Comparison of a path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathTest {
-    /// A prefix of the text, as in Envoy Gateway: `/a` is a prefix of `/ab`. A slash at its end is optional at
-    /// the end of the path.
+    /// A prefix of the text, as in Envoy Gateway: `/a` is a prefix of `/ab`. If the prefix ends with a slash,
+    /// it also matches the path without this slash.
     Prefix(String),
     /// As text.
     Text(TextMatch),
@@ -110,7 +109,7 @@ impl Selector {
             || self.query.iter().any(|param| distinct(&param.test))
     }
 
-    /// Whether a request with this head and client matches. Distinct values are added to `key`.
+    /// Whether a request with this head and client matches. Adds distinct values to `key`.
     pub(crate) fn matches(
         &self,
         head: &request::Parts,
@@ -151,7 +150,7 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 }
 
 impl QueryRule {
-    /// The decoded value of the first parameter of the name.
+    /// The decoded value of the first parameter with this name.
     pub(crate) fn find<'h>(&self, head: &'h request::Parts) -> Option<Cow<'h, str>> {
         query::first_value(head.uri.query()?, &self.name)
     }
@@ -214,7 +213,7 @@ mod tests {
         head
     }
 
-    /// The key of a match.
+    /// The key of a match. `None`: the selector does not match.
     fn key(selector: &Selector, head: &request::Parts) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
         let client = head.extensions.get::<ClientIp>().map(|client| client.0);

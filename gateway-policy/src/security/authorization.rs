@@ -135,7 +135,7 @@ api_struct! {
 }
 
 impl AuthorizationRule {
-    /// Whether the rule depends on client addresses alone. Other rules are invalid for TCP.
+    /// Whether the rule depends only on client addresses. Other rules are invalid for TCP.
     pub(super) fn is_only_networks(&self) -> bool {
         let principal = self.principal.as_ref();
         let others = |p: &Principal| {
@@ -371,8 +371,8 @@ impl Principal {
 }
 
 impl Authorization {
-    /// The location fields that rules compare, with the path of the list that names them. Invalid locations are left
-    /// out.
+    /// The location fields that rules compare, each list of fields with its path. Invalid locations are
+    /// skipped.
     pub fn location_fields(&self) -> impl Iterator<Item = (String, GeoFields)> {
         let path = FieldPath::SPEC;
         let rules = self.rules.iter().flatten().enumerate();

@@ -141,7 +141,7 @@ impl ExtAuth {
         let on_error = on_error.map(|code| status(path.field("statusOnError"), code));
         let timeout = positive_duration(path.field("timeout"), self.timeout.as_ref())?;
         Ok(ExternalAuth {
-            // As in Envoy Gateway, an empty list counts as absent.
+            // As in Envoy Gateway, an empty list is treated as absent.
             sent_headers: sent.transpose()?.filter(|names| !names.is_empty()),
             body: body.transpose()?,
             on_failure: match on_error.transpose()? {
@@ -204,14 +204,13 @@ impl Backends<'_> {
         let field = path.field("backendRef").to_string();
         let found = references.backends(&field, &[single]);
         found.map_err(|error| FieldError {
-            // The reference is not in a list.
+            // `backendRef` is not a list, so the index is removed from the path.
             field: error.field.replacen("[0]", "", 1),
             message: error.message.replacen("[0]", "", 1),
         })
     }
 
-    /// Settings of calls. `timeout` of the section `extAuth` limits them, unless the settings have
-    /// their own timeout.
+    /// Settings of calls. The timeout is that of the settings, or else `timeout` of the section `extAuth`.
     fn traffic(&self, path: FieldPath<'_>) -> Result<Traffic, FieldError> {
         let settings = self.settings.cloned().unwrap_or_default();
         let http = settings

@@ -14,7 +14,7 @@ use crate::ext_auth::{
 use crate::references::ObjectData;
 use crate::{FieldError, Policy, References};
 
-/// One Secret, one ConfigMap, and every Service.
+/// Test data: one Secret and one ConfigMap. Every Service exists.
 #[derive(Debug)]
 struct Objects;
 

@@ -24,16 +24,16 @@ use crate::{FieldError, Policy};
 /// Annotation of a SecurityPolicy: realm of the challenge of `basicAuth`. Default: the URL of the request.
 pub const BASIC_AUTH_REALM: &str = "towergate.dev/basic-auth-realm";
 
-/// Annotation of a SecurityPolicy: the responses with `cors` fields. `every-response`: all
-/// responses, as in ingress-nginx.
+/// Annotation of a SecurityPolicy: the responses to which the fields of `cors` are added. `every-response`:
+/// all responses, as in ingress-nginx.
 pub const CORS_RESPONSES: &str = "towergate.dev/cors-responses";
 
 /// Annotation of a SecurityPolicy: the service of `extAuth.http` receives check requests in the form of nginx's
 /// `auth_request`, at the path of `pathOverride`. The value is a JSON object, [`SubrequestSettings`].
 pub const EXT_AUTH_SUBREQUEST: &str = "towergate.dev/ext-auth-subrequest";
 
-/// Annotation of a SecurityPolicy: `true` evaluates `authorization` before authentication, as nginx does. Its rules must
-/// not need a token or the location of the client.
+/// Annotation of a SecurityPolicy. `true`: `authorization` is evaluated before authentication, as in nginx.
+/// Its rules must then not require a token or the location of the client.
 pub const AUTHORIZATION_BEFORE_AUTHENTICATION: &str =
     "towergate.dev/authorization-before-authentication";
 

@@ -232,7 +232,7 @@ impl JwtProvider {
 
 /// Shortest time between two fetches of a key set.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Key of a ConfigMap that is tried first for a key set.
+/// Key of a ConfigMap under which a key set is looked up first.
 const JWKS: &str = "jwks";
 
 impl LocalJwks {

@@ -168,9 +168,9 @@ impl OidcProvider {
 const CLIENT_ID: &str = "client-id";
 /// Key of the client secret in its Secret.
 const CLIENT_SECRET: &str = "client-secret";
-/// Scope that every OpenID Connect request has.
+/// Scope that every OpenID Connect request must have.
 const OPENID: &str = "openid";
-/// Path that ends a session, by default.
+/// Default path that ends a session.
 const LOGOUT: &str = "/logout";
 
 impl Oidc {
@@ -248,7 +248,8 @@ impl Oidc {
                 continue;
             };
             let at = at.field(field);
-            // A cookie's name has the same characters as a field's (RFC 6265, section 4.1.1).
+            // The name of a cookie has the same syntax as the name of a header field (RFC 6265, section
+            // 4.1.1).
             if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
                 return Err(FieldError::invalid(at, "is not a name of a cookie"));
             }
@@ -312,7 +313,8 @@ impl Oidc {
         headers.collect()
     }
 
-    /// Tokens that pass are verified by `jwt`, so the policy must have a `jwt` section that rejects invalid tokens.
+    /// Sources of tokens that bypass the login. `jwt` verifies these tokens, so the policy must have a `jwt`
+    /// section that rejects invalid ones.
     fn pass_through(
         &self,
         path: FieldPath<'_>,
@@ -410,7 +412,8 @@ impl OidcProvider {
             Some(url) => is_https(path.field("tokenEndpoint"), url)?,
             None => secure_issuer,
         };
-        // The discovery document determines the source of tokens and the keys that sign them.
+        // The discovery document determines the token endpoint and the keys that verify tokens, so it must
+        // come over TLS.
         let discovers = self.authorization_endpoint.is_none() || self.token_endpoint.is_none();
         let tls = secure_tokens || secure_issuer && discovers;
         let refs = self.backend_refs.as_deref().unwrap_or_default();
@@ -447,8 +450,8 @@ fn is_https(path: FieldPath<'_>, url: &str) -> Result<bool, FieldError> {
     }
 }
 
-/// Whether the host of a URL is the host on which the data plane runs: data sent to it never leaves
-/// the host.
+/// Whether the host of a URL is the host on which the data plane runs. Data sent to this URL never leaves the
+/// host.
 fn is_loopback(url: &str) -> bool {
     let uri: Option<Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();

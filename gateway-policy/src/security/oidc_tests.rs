@@ -1,4 +1,4 @@
-//! Conversion of `oidc`: which connections to a provider must have TLS.
+//! Conversion of `oidc`: connections to a provider that must have TLS.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::common::{BackendRef, ConfigMapRef, ObjectRef};
 use crate::references::ObjectData;
 use crate::{FieldError, References};
 
-/// The client secret, and Services of which those named `secure` have a BackendTLSPolicy.
+/// Test data: the client secret, and Services. Services named `secure` have a BackendTLSPolicy.
 #[derive(Debug)]
 struct Objects;
 
@@ -57,7 +57,7 @@ impl References for Objects {
     }
 }
 
-/// The error of a policy whose provider has these fields.
+/// The error of a policy with these fields of the provider.
 fn error(provider: Value) -> Option<String> {
     let target = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}]);
     let oidc = json!({
@@ -110,7 +110,7 @@ fn a_backend_of_a_provider_with_https_has_tls() {
             backends(&["plain"]),
             Some(NO_TLS),
         ),
-        // The token endpoint is without TLS by its own URL, and nothing is discovered.
+        // The URL of the token endpoint itself is without TLS, and nothing is discovered.
         (
             "https://op.test",
             endpoints(https, http),

@@ -130,8 +130,8 @@ impl SecurityPolicySpec {
             policies.push(Policy::Authorization(rules));
         }
         if self.targets().kinds().any(|kind| kind == Some(TCP_ROUTE)) {
-            // If the policy is not supported on TCPRoutes, connections are closed, so the status must not
-            // report the policy as in force.
+            // Connections of TCPRoutes are closed if the policy is not supported for them. The status must
+            // therefore report an error.
             stream_access(&policies)?;
         }
         Ok(policies)

@@ -18,12 +18,12 @@ pub(super) fn of(matched: &PathMatch) -> String {
     }
 }
 
-/// The segments of an anchored regular expression before the first one that has an operator.
+/// The segments of an anchored regular expression that precede the first segment with an operator.
 fn literal_segments(regex: &str) -> &str {
     const OPERATORS: &[char] = &[
         '.', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\', '^', '$',
     ];
-    // Alternatives without a common start have no literal part.
+    // Alternatives have no common literal part.
     if regex.contains('|') {
         return "/";
     }
@@ -35,7 +35,8 @@ fn literal_segments(regex: &str) -> &str {
     }
 }
 
-/// `path`, up to a segment that cannot be written in an attribute (RFC 6265, section 4.1.1, `path-value`).
+/// The segments of `path` that precede the first one with a character that is not allowed in the attribute
+/// (RFC 6265, section 4.1.1, `path-value`).
 fn as_attribute(path: &str) -> String {
     let invalid = |byte: char| byte == ';' || !byte.is_ascii() || byte.is_ascii_control();
     let path = match path.find(invalid) {

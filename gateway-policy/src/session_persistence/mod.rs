@@ -3,13 +3,13 @@
 //! ```text
 //! cookie or header ──> SessionTokens::open ──> PreferredEndpoint ──> backendRef and endpoint
 //!                                                                          │
-//! Set-Cookie or header <── SessionTokens::issue <── RespondingEndpoint <───┘ if it is another one
+//! Set-Cookie or header <── SessionTokens::issue <── RespondingEndpoint <───┘ if it is another endpoint
 //! ```
 //!
-//! Invariant: a value from a client selects among the healthy endpoints of the rule's backendRefs,
-//! and nothing else. If it names another address, has expired or cannot be read, the load balancer
-//! picks an endpoint, and the response contains a new value. No state is kept in the gateway, so
-//! every replica accepts the sessions of all others.
+//! Invariant: a value from a client can only select a healthy endpoint of the rule's backendRefs. If it
+//! contains another address, has expired or cannot be read, the load balancer picks an endpoint, and the
+//! response contains a new value. The gateway keeps no state, so every replica accepts the sessions of all
+//! others.
 
 mod cookie_path;
 mod token;
@@ -34,34 +34,34 @@ use crate::secret::SecretText;
 /// Session persistence of a rule.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct SessionPersistence {
-    /// Where the client keeps the session.
+    /// Where the client stores the session.
     pub carrier: SessionCarrier,
     /// Maximum age of a session. `None`: no limit.
     pub absolute_timeout: Option<Duration>,
     /// Time without a request after which a session ends. `None`: no limit.
     pub idle_timeout: Option<Duration>,
-    /// Keys that seal the value. Without keys it is the base64 of the endpoint's address, as in Envoy.
+    /// Keys that seal the value. Empty: the value is the base64 of the endpoint's address, as in Envoy.
     pub keys: Vec<SecretText>,
 }
 
-/// Where a client keeps its session.
+/// Where a client stores its session.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum SessionCarrier {
     /// A cookie.
     Cookie {
         /// Name.
         name: String,
-        /// Whether the cookie is kept after the browser is closed: `Max-Age` is the rest of the
-        /// absolute timeout.
+        /// Whether the cookie outlives the browser session. `Max-Age` is then the rest of the absolute
+        /// timeout.
         permanent: bool,
-        /// `Path` attribute. `None`: the literal part of the path that the match of the request has.
+        /// Attribute `Path`. `None`: the literal part of the path in the match of the request.
         path: Option<String>,
     },
     /// A response header field that the client repeats in its requests.
     Header(Text<HeaderName>),
 }
 
-/// Keeps sessions with their endpoints.
+/// Directs the requests of a session to its endpoint.
 #[derive(Debug)]
 pub struct SessionPersistencePolicy(Arc<SessionRules>);
 
@@ -120,7 +120,7 @@ impl BodyPolicy for SessionPersistencePolicy {
         extensions.insert(PreferredEndpoint(endpoint));
         let matched = request.facts.route.map_or(0, |route| route.matched);
         request.on_response(move |response| {
-            // A local reply has no endpoint.
+            // A local reply has no endpoint, so it does not change the session.
             let responding = response.response.extensions_mut().remove();
             if let Some(RespondingEndpoint(endpoint)) = responding {
                 let headers = response.response.headers_mut();
@@ -139,7 +139,7 @@ impl SessionRules {
             SessionCarrier::Header(name) => headers.get(&**name)?.as_bytes(),
         };
         let session = self.tokens.open(std::str::from_utf8(value).ok()?)?;
-        // A session that began before a timeout was configured has no expiry time, and is replaced.
+        // A session from before the timeout was configured has no expiry time and is replaced.
         let lasts = |limit: Option<Duration>, end: Option<u64>| {
             limit.is_none() || end.is_some_and(|end| seconds_of(now) < end)
         };

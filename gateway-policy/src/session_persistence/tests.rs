@@ -26,7 +26,7 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// The `Set-Cookie` of a response of `endpoint`.
+/// The `Set-Cookie` field in a response of `endpoint`.
 fn set_cookie(
     rules: &SessionRules,
     before: Option<SessionToken>,
@@ -39,7 +39,7 @@ fn set_cookie(
     Some(line.to_str().unwrap().to_owned())
 }
 
-/// The session of a request with the cookie that a response has set.
+/// The session of a request that returns the cookie of a `Set-Cookie` field.
 fn returned(rules: &SessionRules, line: &str, now: SystemTime) -> Option<SessionToken> {
     let pair = line.split(';').next().unwrap();
     let request = Request::get("/").header("cookie", format!("a=b; {pair}"));

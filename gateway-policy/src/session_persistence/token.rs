@@ -25,7 +25,8 @@ pub struct SessionToken {
     pub endpoint: EndpointAddress,
     /// Absolute expiry time, in seconds since the epoch. `None`: no limit.
     pub end: Option<u64>,
-    /// Expiry time without a further request, in seconds since the epoch. `None`: no limit.
+    /// Time at which the session expires without a further request, in seconds since the epoch. `None`: no
+    /// limit.
     pub idle_end: Option<u64>,
 }
 
@@ -34,8 +35,8 @@ pub struct SessionToken {
 pub struct SessionTokens(Option<SessionKeys>);
 
 impl SessionTokens {
-    /// Values that are sealed with keys of `secrets` for the rule that `identity` names, or base64
-    /// if there are none.
+    /// Creates the writer and reader for the rule that `identity` names. Values are sealed with keys that are
+    /// derived from `secrets`. Without secrets, values are base64.
     ///
     /// # Errors
     /// A secret is too short.

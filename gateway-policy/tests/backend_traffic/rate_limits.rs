@@ -217,7 +217,7 @@ fn limits_and_costs_of_a_global_limit_may_be_in_metadata() {
     let expected = GlobalLimitRule {
         limit_from: Some(key.clone()),
         request_cost: Some(LimitCost::Metadata(key)),
-        // No policy sets values of this namespace.
+        // No policy sets values in this namespace, so the cost is 1.
         response_cost: Some(LimitCost::Fixed(1)),
         ..GlobalLimitRule::new(3, LimitUnit::Hour)
     };

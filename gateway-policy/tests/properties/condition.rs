@@ -1,4 +1,5 @@
-//! A condition compiles or is rejected. Its evaluation terminates, with the same result each time.
+//! A condition compiles or is rejected. The evaluation of a compiled condition terminates, with the same
+//! result each time.
 //!
 //! Input: the expression.
 
@@ -44,7 +45,7 @@ pub fn check(bytes: &[u8]) {
     let allow = rules(Access::Allow, Access::Deny);
     let deny = rules(Access::Deny, Access::Allow);
     assert_eq!(allow.decide(&subject), allow.decide(&subject));
-    // If the rule that allows matches, the expression has a value, so the rule that denies also matches.
+    // If the allowing rule matches, the expression is true, so the denying rule must match too.
     if allow.decide(&subject) == Access::Allow {
         assert_eq!(deny.decide(&subject), Access::Deny);
     }

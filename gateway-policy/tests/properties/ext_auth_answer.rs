@@ -1,8 +1,9 @@
-//! Any bytes as the response of an authorization service are a decision or an error. A response that allows changes
-//! neither host nor framing. A response that denies has a status and no hop-by-hop fields.
+//! Any response of an authorization service decodes to a decision or an error. A response that allows the
+//! request changes neither its host nor its framing. A response that denies it has a status and no hop-by-hop
+//! fields.
 //!
-//! Input: an odd first byte and a gRPC message; or an even first byte, which selects the status, and header fields,
-//! one line each.
+//! Input: if the first byte is odd, a gRPC message follows. If it is even, it selects the status, and header
+//! fields follow, one per line.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};

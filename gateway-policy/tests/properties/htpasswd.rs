@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
         Err(error) => {
             let message = error.to_string();
             let hashes = text.lines().filter_map(|line| line.split_once(':'));
-            // Any other text after the colon may coincide with words of the message.
+            // Only texts that begin like a hash are checked. Other texts may also be words of the message.
             let mut hashes = hashes.filter(|(_, hash)| hash.starts_with(['$', '{']));
             let quoted = hashes.any(|(_, hash)| hash.len() > 12 && message.contains(hash));
             assert!(!quoted, "{message}");
@@ -36,7 +36,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as the value of `Authorization`.
+/// Header fields in which `Authorization` has any bytes as value.
 fn credentials(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else {
         return;

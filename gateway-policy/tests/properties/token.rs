@@ -1,4 +1,4 @@
-//! A token is accepted only if its signature covers its exact bytes, and decodes unambiguously.
+//! A token is accepted only if its signature covers its exact bytes and the token decodes unambiguously.
 //!
 //! Input: a compact token. The key set has one shared secret.
 
@@ -12,7 +12,7 @@ const BASE64: Encoding = BASE64URL_NOPAD;
 
 /// Input: as above.
 pub fn check(bytes: &[u8]) {
-    // Any bytes as a key set: an error or a set, without a panic.
+    // Any bytes parse to a key set or an error, without a panic.
     let _ = KeySet::parse(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -238,7 +238,7 @@ fn a_long_token_is_split_and_one_that_is_too_long_is_refused() {
 }
 
 proptest! {
-    /// Cookies that the gateway has not written are never a session.
+    /// Cookies that the gateway has not created are never accepted as a session.
     #[test]
     fn arbitrary_cookies_are_no_session(
         values in prop::collection::vec("[!-:<-~]{1,60}", 5),
