@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What a gateway costs, beside nginx and HAProxy on the same machine in the same minutes.
+"""CPU, memory and latency of the gateway, nginx and HAProxy, measured on the same machine at the same time.
 
     gateway-bin/benches/compare.py target/dist/towergate [--quick]
 
-Debian packages: nginx haproxy wrk nghttp2-client openssl python3 (nginx is also the backend). The gateway that is
-measured has the first CPU for itself; generators, backend and this script have the others. Rounds are interleaved
-(A B C A B C); the figure is the CPU time of all threads of a gateway's processes divided by the answers, which
-depends little on the generator. Other work on the machine spoils caches: then only ratios say something. Only
-loopback is used, on ports that are free, and all that was started is ended. Prints Markdown; writes JSON for plot.py.
+Debian packages: nginx haproxy wrk nghttp2-client openssl python3 (nginx is also the backend). The measured gateway
+runs alone on the first CPU; generators, backend and this script run on the others. Rounds are interleaved (A B C A B
+C). The figure is the CPU time of all threads of a gateway's processes divided by the responses. It depends little on
+the generator. Other work on the machine evicts caches; then only the ratios are meaningful. Only loopback is used, on
+free ports, and all started processes are stopped. Prints Markdown; writes JSON for plot.py.
 """
 
 import argparse
@@ -42,7 +42,7 @@ function request() return all[math.random(#all)] end
 
 
 def wrk(url, seconds, *more):
-    """Answers, and how many of them are bad."""
+    """Number of responses, and number of unexpected ones."""
     command = ["wrk", "-t1", "-c64", f"-d{seconds}s", "--timeout", "10s", *more[:2], url, *more[2:]]
     out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
     answers = int(re.search(r"(\d+) requests in", out)[1])
@@ -70,7 +70,7 @@ def sender(lab, peer):
 
 
 CLOSE = ["-H", "Connection: close"]
-# Name: title, what stands in front of the gateway, the load on it.
+# By name: title, the proxy in front of the gateway, and the load.
 LOADS = {
     "plain": ("HTTP/1.1, keep-alive", straight, lambda p, s: wrk(f"http://127.0.0.1:{p.http}/", s)),
     "tls": ("HTTP/1.1 over TLS, keep-alive", straight, lambda p, s: wrk(f"https://127.0.0.1:{p.tls}/", s)),
@@ -85,15 +85,15 @@ LOADS = {
 
 
 def measure(lab, peer, load, seconds):
-    """One round of one gateway; None if it answered nothing, as on a machine that others use up."""
+    """One round of one gateway. None if there was no response, because the machine was busy."""
     start, used, all_used = time.monotonic(), cpu(peer.process.pid), busy(lab.front)
     answers, bad = load(peer, seconds)
     took, used = time.monotonic() - start, cpu(peer.process.pid) - used
     if not answers:
-        print(f"{peer.name} answered nothing in {took:.1f} s; this round does not count", file=sys.stderr)
+        print(f"{peer.name} sent no response in {took:.1f} s; this round does not count", file=sys.stderr)
         return None
     if bad:
-        print(f"{peer.name}: {bad} of {answers} answers were bad", file=sys.stderr)
+        print(f"{peer.name}: {bad} of {answers} responses were unexpected", file=sys.stderr)
     others = max(0.0, busy(lab.front) - all_used - used) / took
     return {"cpu_us": used * 1e6 / answers, "per_s": answers / took, "bad": bad, "others": others}
 
@@ -134,7 +134,7 @@ def running(peers, pairs=None):
 
 
 def measure_routes(lab, peers, few, args):
-    """One route (`few`) beside many (`peers`) of the same gateways; then a host is added, three times."""
+    """Compares gateways with one route (`few`) and with many (`peers`). Then adds a host three times."""
     script, rows = lab.folder / "pick.lua", {}
     script.write_text(PICK)
     many = routes(args.routes)
@@ -167,17 +167,17 @@ def measure_routes(lab, peers, few, args):
 
 
 def reload(peer, pairs, host):
-    """A host is added: seconds from the write of the file until it is served, and CPU until two seconds later."""
+    """Adds a host. Returns the seconds until it is served, and the CPU time until two seconds later."""
     used, start = cpu(peer.process.pid), time.monotonic()
     peer.add(pairs, host, "/new/")
-    wait_for(lambda: status(peer.http, host, "/new/") == 200, 60, f"{peer.name} does not take up a new route")
+    wait_for(lambda: status(peer.http, host, "/new/") == 200, 60, f"{peer.name} does not serve a new route")
     took = time.monotonic() - start
     time.sleep(2)
     return {"reload_s": took, "reload_cpu_ms": (cpu(peer.process.pid) - used) * 1e3}
 
 
 def measure_idle(lab, peers, args):
-    """Memory at start, and with connections that have had an answer and are silent now."""
+    """Memory at the start, and with idle connections that have received one response each."""
     rows = {}
     trust = ssl.create_default_context(cafile=lab.certificate)
     for peer in peers:
@@ -195,13 +195,13 @@ def measure_idle(lab, peers, args):
 
 
 class Direct:
-    """No gateway at all."""
+    """The backend itself, without a gateway."""
 
     name = "none (backend)"
 
 
 def measure_latency(lab, peers, args):
-    """One connection that asks every 2 ms: how long answers take, in microseconds."""
+    """Response times in microseconds, with a request every 2 ms on one connection."""
     rows, direct = {}, Direct()
     direct.http = lab.backend
     gc.disable()
@@ -284,14 +284,14 @@ def report(result):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary", nargs="+", help="builds of the gateway")
-    parser.add_argument("--peers", default="nginx,haproxy", help="beside which gateways (default: %(default)s)")
+    parser.add_argument("--peers", default="nginx,haproxy", help="gateways to compare with (default: %(default)s)")
     parser.add_argument("--scenarios", default=",".join([*LOADS, "routes", "idle", "latency"]), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--secs", type=int, default=4, help="seconds of a round (default: %(default)s)")
     parser.add_argument("--routes", type=int, default=10000, help="default: %(default)s")
     parser.add_argument("--idle", type=int, default=1000, help="idle connections (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one round of a second; tells little")
-    parser.add_argument("--json", default="target/compare.json", help="where results go (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one round of one second, which is inaccurate")
+    parser.add_argument("--json", default="target/compare.json", help="file for the results (default: %(default)s)")
     args = parser.parse_args()
     args.warm = 1
     if args.quick:
@@ -300,15 +300,15 @@ def arguments():
 
 
 def check(args):
-    """Ends if something is missing, and says what."""
+    """Exits with a message if a program is missing or an argument is invalid."""
     wanted = [name for name in args.peers.split(",") if name]
     scenarios = args.scenarios.split(",")
     for name in wanted:
         if name not in ("nginx", "haproxy"):
-            raise SystemExit(f"there is no peer {name}: nginx, haproxy")
+            raise SystemExit(f"unknown peer {name}; use nginx or haproxy")
     for name in scenarios:
         if name not in (*LOADS, "routes", "idle", "latency"):
-            raise SystemExit(f"there is no scenario {name}")
+            raise SystemExit(f"unknown scenario {name}")
     needed = {"nginx", "openssl", *wanted}
     needed |= {"wrk"} if {*scenarios} - {"h2", "idle", "latency"} else set()
     needed |= {"h2load"} if "h2" in scenarios else set()
@@ -318,7 +318,7 @@ def check(args):
             raise SystemExit(f"{binary} not found: cargo build --profile dist -p towergate")
     missing = sorted(NEEDS[name] for name in needed if not shutil.which(name))
     if missing:
-        raise SystemExit(f"missing: apt-get install {' '.join(missing)} (or leave out what needs it: --peers, --scenarios)")
+        raise SystemExit(f"missing: apt-get install {' '.join(missing)} (or select others with --peers, --scenarios)")
     return wanted, scenarios
 
 

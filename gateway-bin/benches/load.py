@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How a gateway behaves under too much, beside a stuck backend, and with large bodies.
+"""Behaviour of the gateway under overload, beside a backend that hangs, and with large bodies.
 
     gateway-bin/benches/load.py target/dist/towergate [overload] [bystander] [bodies]
 
-Starts the gateway with one worker, and its own backends; needs wrk and curl. Prints what it measures,
-and ends with status 1 if a bound does not hold (the bounds are those of docs/performance.md).
+Starts the gateway with one worker, and its own backends. Requires wrk and curl. Prints the measurements, and exits
+with status 1 if a bound of docs/performance.md is exceeded.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ import threading
 import time
 
 BODY = int(os.environ.get("BODY_MIB", "1024")) << 20  # bytes
-SLOTS = 16  # requests in flight that the breaker lets through
-DELAY = 0.05  # seconds that the slow backend takes for an answer
+SLOTS = 16  # concurrent requests that the circuit breaker admits
+DELAY = 0.05  # response time of the slow backend, in seconds
 SECONDS = int(os.environ.get("SECONDS", "8"))
 MANIFEST = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -69,7 +69,7 @@ def free_port():
 
 
 class Backend(asyncio.BufferedProtocol):
-    """Answers by the first word of the path: at once, late, never, or with much."""
+    """Responds by the first segment of the path: at once, late, never, or with a large body."""
 
     room = bytearray(1 << 20)
     block = bytes(1 << 18)
@@ -155,7 +155,7 @@ class Gateway:
         cpus = sorted(os.sched_getaffinity(0))
         self.process = subprocess.Popen([binary, "run", folder, *more], stderr=subprocess.DEVNULL)
         if len(cpus) > 1:
-            # The gateway has a CPU for itself; everybody else shares the others.
+            # The gateway runs alone on one CPU; all other processes share the others.
             os.sched_setaffinity(self.process.pid, cpus[:1])
             for pid in (0, *backends):
                 os.sched_setaffinity(pid, cpus[1:])
@@ -163,7 +163,7 @@ class Gateway:
             time.sleep(0.05)
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
-        raise SystemExit("the gateway does not listen")
+        raise SystemExit("the gateway does not accept connections")
 
     def url(self, name):
         return f"http://127.0.0.1:{self.port}/{name}"
@@ -182,7 +182,7 @@ class Gateway:
 
 
 def wrk(url, connections, seconds=SECONDS, script=None):
-    """Answers a second, those that were no success, median and 99th percentile in ms."""
+    """Responses per second, failures per second, median and 99th percentile of the latency in ms."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "30s", url]
     command += ["-s", script] if script else []
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -195,11 +195,11 @@ def wrk(url, connections, seconds=SECONDS, script=None):
 
 
 def overload(gateway):
-    """As many requests as the backend can take, and ten times as many: medians of rounds in turn."""
+    """Medians of rounds with as many requests as the backend can serve, and with ten times as many."""
     peaks, goods, all_answers = [], [], []
     wrk(gateway.url("slow"), SLOTS, 2)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        # The same pause for all would make waves that come just before the breaker lets them through.
+        # With equal pauses, requests would come in waves, each just before the circuit breaker admits them.
         script.write(f"function delay() return math.random(0, {2 * DELAY * 1000:.0f}) end")
         script.flush()
         for _ in range(5):
@@ -211,12 +211,12 @@ def overload(gateway):
     good, peak = statistics.median(goods), statistics.median(peaks)
     times, median, p99 = (statistics.median(values) for values in zip(*all_answers))
     print(f"overload: peak {peak:.0f}/s; {times:.1f} times as many: good {good:.0%} of it "
-          f"({min(goods):.0%}-{max(goods):.0%}); all answers p50 {median:.1f} ms, p99 {p99:.1f} ms")
+          f"({min(goods):.0%}-{max(goods):.0%}); all responses p50 {median:.1f} ms, p99 {p99:.1f} ms")
     return good >= 0.8
 
 
 def bystander(gateway):
-    """Someone's 99th percentile, alone and while 1000 requests of others hang: medians of rounds in turn."""
+    """99th percentile of a client: alone, and while 1000 requests of others hang. Medians of rounds."""
     alone, beside, failed = [], [], 0
     wrk(gateway.url("quick"), 4, 2)
     for _ in range(5):
@@ -237,7 +237,7 @@ def bystander(gateway):
 
 
 def bodies(gateway):
-    """Memory while 20 large bodies pass at once, each way."""
+    """Memory while 20 large bodies are transferred concurrently, in each direction."""
     good = True
     before = gateway.memory()[0]
     for way in ("down", "up"):

@@ -1,7 +1,7 @@
-"""The gateways that are compared: how each is configured, started, changed, watched and ended.
+"""The gateways that are compared: configuration, start, changes, measurement and shutdown of each.
 
-Part of compare.py, scale.py and ../release/train.py. Every gateway has one worker on its own CPU, keeps connections to the
-backend, writes no access log, resumes no TLS session, and tells the backend who the client is.
+Part of compare.py, scale.py and ../release/train.py. Every gateway has one worker on its own CPU, reuses connections to
+the backend, and sends the client address to the backend. There is no access log and no TLS session resumption.
 """
 
 import base64
@@ -89,7 +89,7 @@ def free_port():
 
 
 def routes(count):
-    """As many pairs of a host and a prefix of its path, ten prefixes a host."""
+    """`count` pairs of a host and a path prefix, with ten prefixes per host."""
     return [(f"h{i // 10}.example", f"/p{i % 10}/") for i in range(count)]
 
 
@@ -101,7 +101,7 @@ def by_host(pairs):
 
 
 def replace(path, text):
-    """Writes a file as an editor does: whole, under its name only when complete."""
+    """Replaces a file atomically, as editors do."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
     new.rename(path)
@@ -114,18 +114,18 @@ def secret(name, certificate, key):
 
 
 def hold(stack, port, count, trust=None, host=HOST):
-    """Connections that have had an answer each, and are silent then until the stack ends."""
+    """Opens connections, each with one request. They are then idle until the stack is closed."""
     for _ in range(count):
         one = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
         if trust:
             one = stack.enter_context(trust.wrap_socket(one, server_hostname=host))
         one.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         if not one.recv(4096).startswith(b"HTTP/1.1 200"):
-            raise SystemExit("no answer on a connection that is to be idle")
+            raise SystemExit("no response on a connection that should become idle")
 
 
 def tree(pid):
-    """The process and all below it."""
+    """The process and its descendants."""
     found, todo = [], [pid]
     while todo:
         found.append(todo.pop())
@@ -136,7 +136,7 @@ def tree(pid):
 
 
 def cpu(pid):
-    """Seconds of CPU that the process, all below it, and those below it that ended have used."""
+    """CPU time in seconds of the process and its descendants, including those that have exited."""
     total = 0.0
     for one in tree(pid):
         with contextlib.suppress(OSError):
@@ -148,7 +148,7 @@ def cpu(pid):
 
 
 def memory(pid):
-    """Memory of the process and all below it in KiB: shared pages count in part (PSS)."""
+    """Memory of the process and its descendants in KiB, as proportional set size (PSS)."""
     total = 0
     for one in tree(pid):
         with contextlib.suppress(OSError):
@@ -158,7 +158,7 @@ def memory(pid):
 
 
 def busy(cpus):
-    """Seconds that these CPUs have worked for anybody."""
+    """Busy time of these CPUs in seconds, for all processes."""
     total = 0
     for line in pathlib.Path("/proc/stat").read_text().splitlines():
         name, *values = line.split()
@@ -169,7 +169,7 @@ def busy(cpus):
 
 
 def status(port, host=HOST, path="/"):
-    """Status of an answer; 0 if there is none."""
+    """Status of a response. 0: no response."""
     with contextlib.suppress(OSError, ValueError):
         with socket.create_connection(("127.0.0.1", port), 2) as one:
             one.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -178,16 +178,16 @@ def status(port, host=HOST, path="/"):
 
 
 class Lab:
-    """A folder, the CPUs, and all processes that were started: everything ends with it."""
+    """A folder, the CPUs, and all started processes. On exit, processes are stopped and the folder is removed."""
 
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="towergate-bench-"))
-        self.folder.chmod(0o755)  # nginx' workers have another user
+        self.folder.chmod(0o755)  # The workers of nginx run as another user.
         cpus = sorted(os.sched_getaffinity(0))
         self.front, self.rest = (cpus[:1], cpus[1:]) if len(cpus) > 1 else (cpus, cpus)
         os.sched_setaffinity(0, self.rest)
         with contextlib.suppress(OSError):
-            os.nice(-5)  # whoever else uses the machine disturbs less
+            os.nice(-5)  # so that other processes disturb less
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         self.processes = []
@@ -232,7 +232,7 @@ class Lab:
         self.processes.remove(process)
 
     def start_backend(self):
-        """nginx: 128 bytes at any path, 64 KiB at /64k, from its memory and the system's."""
+        """nginx as the backend: 64 KiB at /64k, 128 bytes at any other path, both from memory."""
         folder = self.folder / "backend"
         folder.mkdir()
         (folder / "64k").write_text("x" * 65536)
@@ -244,7 +244,7 @@ class Lab:
 
 
 def wait_for(good, seconds, otherwise, log=None):
-    """Seconds until something is so. Ends with a message and the end of a log if it does not come."""
+    """Returns the seconds until `good()` is true. After `seconds`, exits with a message and the end of the log."""
     start = time.monotonic()
     while not good():
         if time.monotonic() - start > seconds:
@@ -260,7 +260,7 @@ def nginx_command(folder, more):
 
 
 class Peer:
-    """A gateway. `pairs`: its routes, see `routes`; None: everything goes to the backend."""
+    """A gateway. `pairs`: its routes, as from `routes`. None: all requests go to the backend."""
 
     def __init__(self, lab, name, folder=None):
         self.lab, self.name = lab, name
@@ -280,7 +280,7 @@ class Peer:
 
 
 class Towergate(Peer):
-    """The binary of this repository. Each host has its HTTPRoute, with a rule for each path, in its own file."""
+    """The program of this repository. Each host has an HTTPRoute in its own file, with a rule for each path."""
 
     access_log = "off"
 
@@ -322,7 +322,7 @@ spec:
 
 
 class Nginx(Peer):
-    """One server per host, one location per path."""
+    """nginx with one server per host and one location per path."""
 
     def version(self):
         return subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().split(": ")[-1]
@@ -347,7 +347,7 @@ class Nginx(Peer):
 
 
 class Haproxy(Peer):
-    """All routes in one map of prefixes."""
+    """HAProxy with all routes in one map of prefixes."""
 
     def version(self):
         out = subprocess.run(["haproxy", "-v"], capture_output=True, text=True).stdout
@@ -382,7 +382,7 @@ backend none
 
 
 class Sender:
-    """HAProxy as a load balancer in front, which passes bytes on after a PROXY header of version 2."""
+    """HAProxy as a load balancer in front of the gateway. It sends a PROXY header of version 2, then the bytes."""
 
     def __init__(self, lab, peer):
         self.lab, self.port = lab, free_port()

