@@ -68,7 +68,7 @@ fn add_new(found: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
 /// Standard input as text, if `-` is one of the paths.
 ///
 /// # Errors
-/// If it cannot be read, is not UTF-8 or exceeds 64 MiB.
+/// If standard input cannot be read, is not UTF-8 or exceeds 64 MiB.
 pub(crate) fn read_stdin(paths: &[PathBuf]) -> Result<Option<String>, Failure> {
     if !paths.iter().any(|path| path == Path::new(STDIN.0)) {
         return Ok(None);

@@ -92,8 +92,8 @@ impl ManifestLoader {
         self
     }
 
-    /// The process settings in the EnvoyProxy of this controller's Gateways: those of the first
-    /// Gateway by name, because one process serves all Gateways.
+    /// The process settings in the EnvoyProxies of this controller's Gateways. The settings of the first
+    /// Gateway by name apply, because one process serves all Gateways.
     pub(crate) fn process_settings(&mut self) -> ProcessSettings {
         let objects = self.folder.read(&self.paths).objects;
         let found = process_parameters(&objects, &self.scope);

@@ -264,7 +264,7 @@ fn a_session_is_resumed_until_its_certificate_is_no_longer_trusted() {
             .spawn()
             .unwrap();
         let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-        // A rejected connection may already be closed.
+        // The connection may already be closed, if the client was rejected.
         let _ = openssl.stdin.take().unwrap().write_all(request.as_bytes());
         let output = openssl.wait_with_output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()

@@ -58,7 +58,7 @@ impl Signer {
         let text = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
         match self {
             Self::Es256(key) => {
-                // An uncompressed point: 4, x, y.
+                // An uncompressed point consists of the byte 4, x and y.
                 let point = key.public_key().as_ref();
                 json!({"kty": "EC", "crv": "P-256", "x": text(&point[1..33]), "y": text(&point[33..])})
             }

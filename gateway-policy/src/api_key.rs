@@ -18,7 +18,7 @@ use towergate_core::policy::{FilledFields, HeadPolicy, PolicyError, RequestHead}
 
 use crate::secret::SecretText;
 
-/// The keys whose requests pass.
+/// The keys with which requests are admitted.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ApiKeyAuthentication {
     /// Clients, each with its key.
@@ -63,7 +63,7 @@ pub enum ApiKeyError {
 }
 
 impl ApiKeyError {
-    /// Envoy's response code details.
+    /// The details of the response code in the access log, as in Envoy.
     pub const fn details(self) -> &'static str {
         match self {
             Self::Missing => "missing_api_key",

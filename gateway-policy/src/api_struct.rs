@@ -115,7 +115,7 @@ macro_rules! string_enum {
         }
 
         impl $name {
-            /// The value in its YAML form.
+            /// The value as it is written in YAML.
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$variant => $text, )+

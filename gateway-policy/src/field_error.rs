@@ -14,7 +14,7 @@ use crate::check::SchemaViolation;
 pub struct FieldError {
     /// Path of the field, starting with `spec`.
     pub field: String,
-    /// Complete error message, which contains the field.
+    /// Complete error message, which contains the path of the field.
     pub message: String,
 }
 

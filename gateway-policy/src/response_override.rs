@@ -204,7 +204,7 @@ impl ReplacementResponse {
 }
 
 impl ReplacementRedirect {
-    /// The target of the redirect. `None`: the request has no host, and none is set.
+    /// The target of the redirect. `None`: neither the request nor the redirect has a host.
     fn location(&self, request: &RequestTarget) -> Option<HeaderValue> {
         let scheme = match &self.scheme {
             Some(scheme) => Scheme::try_from(scheme.as_str()).ok()?,

@@ -154,7 +154,7 @@ api_struct! {
 }
 
 impl FilterMatch {
-    /// Without a condition it would match every request.
+    /// A match without a condition is invalid, because it would match every request.
     fn rules(&self, report: &mut Report) {
         let message = "should have at least 1 properties";
         report.rule(self.cookies.is_some(), message);

@@ -21,7 +21,7 @@ fn fields(list: &'static str) -> BTreeMap<&'static str, &'static str> {
     fields.collect()
 }
 
-/// A value of a type.
+/// A sample value for a field of type `kind`.
 fn sample(kind: &str) -> Value {
     match kind {
         "string" => json!("x"),
@@ -185,7 +185,7 @@ fn complete(value: &mut Value, schema: &Value) {
     }
 }
 
-/// A value of a required field.
+/// A sample value for a required field.
 fn required_sample(name: &str, schema: &Value) -> Value {
     match (schema["enum"].get(0), schema["type"].as_str()) {
         (Some(first), _) => first.clone(),

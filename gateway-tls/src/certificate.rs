@@ -40,7 +40,8 @@ pub struct Certificate {
     /// Private key as PEM. `Debug` does not show it.
     pub key_pem: String,
     /// Names that the leaf is valid for: the DNS names of the SAN extension, or the common name if there are
-    /// none. A wildcard covers exactly one label (RFC 9525, section 6.3), unlike that of a listener.
+    /// none. A wildcard covers exactly one label (RFC 9525, section 6.3); in hostnames of listeners, it
+    /// covers one or more.
     pub names: Vec<NamePattern>,
     /// Start of validity, seconds since the epoch.
     pub not_before: i64,

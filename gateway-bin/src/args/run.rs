@@ -36,7 +36,8 @@ pub(crate) struct RunArgs {
     /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]
     pub(crate) credentials: Option<PathBuf>,
-    /// Folder in which the configuration is stored, including private keys. It is served again after a restart.
+    /// Folder in which the configuration is stored, including private keys. After a restart, this
+    /// configuration is served again.
     #[arg(long, value_name = "DIR", requires = "from")]
     pub(crate) state: Option<PathBuf>,
     /// Number of worker threads. Default: one per CPU.

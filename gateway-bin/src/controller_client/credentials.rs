@@ -31,7 +31,7 @@ struct Files {
 }
 
 impl CredentialsFolder {
-    /// Watches the folder.
+    /// Starts to watch the folder at `path`.
     pub(super) fn new(path: PathBuf) -> Self {
         let watch = Watch::new(std::slice::from_ref(&path), POLL);
         Self {

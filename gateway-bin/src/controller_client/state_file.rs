@@ -52,7 +52,7 @@ impl StateFile {
         read.ok()
     }
 
-    /// Schedules a write. Replaces a pending one.
+    /// Schedules a write of `desired`. A pending write is replaced.
     pub(super) fn write(&self, desired: Desired) {
         self.newest.send_replace(Some(desired));
     }

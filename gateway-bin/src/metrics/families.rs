@@ -5,7 +5,7 @@ use towergate_core::prometheus::{Labels, MetricType, TextWriter};
 
 use super::counts::{BOUNDS, Histogram, Reasons};
 
-/// Counts with their labels, in the order of the labels.
+/// Counts with their labels, sorted by the labels.
 pub(super) type Rows<'a, C> = [(Labels, &'a C)];
 
 /// Writes families of rows.

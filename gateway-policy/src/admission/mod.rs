@@ -118,7 +118,7 @@ impl Controller {
     }
 }
 
-/// Rejects requests by the outcome of earlier ones.
+/// Rejects requests depending on the results of earlier requests.
 struct AdmissionPolicy(Arc<Controller>);
 
 impl BodyPolicy for AdmissionPolicy {

@@ -29,7 +29,7 @@ const REQUEST: Environment = Environment::new(&[
     ("metadata", Metadata::ATTRIBUTES),
 ]);
 
-/// The metadata namespace of verified tokens, as Envoy names it.
+/// The metadata namespace of verified tokens, as in Envoy.
 const TOKENS: &str = "envoy.filters.http.jwt_authn";
 
 /// A condition on a request. It must hold in addition to the other parts of its rule.
@@ -84,7 +84,7 @@ impl Condition {
     }
 }
 
-/// The variables of [`REQUEST`].
+/// The values of the variables in [`REQUEST`].
 struct RequestVariables<'r> {
     request: RequestAttributes<'r>,
     source: EndpointAttributes,
@@ -248,7 +248,7 @@ impl AttributeSet for Metadata<'_> {
     }
 }
 
-/// `metadata.filter_metadata`, which has one namespace.
+/// `metadata.filter_metadata`: its only namespace contains the claims of tokens.
 #[derive(Debug)]
 struct FilterMetadata<'r>(VerifiedClaims<'r>);
 

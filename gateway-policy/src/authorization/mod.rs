@@ -63,7 +63,7 @@ pub struct AccessRule {
 pub enum Access {
     /// It passes.
     Allow,
-    /// It is rejected with 403.
+    /// The request is rejected with 403.
     #[default]
     Deny,
 }

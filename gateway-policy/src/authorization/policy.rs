@@ -21,7 +21,7 @@ pub struct LocationAuthorization {
 }
 
 impl LocationAuthorization {
-    /// `rules`, with `databases` for their locations.
+    /// A policy with `rules`, which reads locations from `databases`.
     pub fn new(rules: AuthorizationRules, databases: Arc<GeoDatabaseFiles>) -> Self {
         let locations = rules.locations().map(LocationMatch::fields);
         let needed = locations.fold(GeoFields::default(), |all, own| all | own);

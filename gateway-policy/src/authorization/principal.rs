@@ -58,10 +58,10 @@ pub struct ClaimMatch {
 /// How a claim is compared.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ClaimTest {
-    /// It is a string, equal to one of the values.
+    /// The claim is a string that equals one of the values.
     #[default]
     String,
-    /// It is a list, and one of its strings is equal to one of the values.
+    /// The claim is a list that contains a string that equals one of the values.
     StringArray,
 }
 
@@ -80,7 +80,8 @@ impl PrincipalMatch {
                 .is_none_or(|own| is_at_one_of(own, subject, access))
     }
 
-    /// An unknown client matches a rule that denies, but no rule that allows.
+    /// Whether the client's address matches. An unknown address matches every rule that denies, and no rule
+    /// that allows.
     fn matches_address(&self, subject: &Subject<'_>, access: Access) -> bool {
         let Some(networks) = &self.networks else {
             return true;

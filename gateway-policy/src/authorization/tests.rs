@@ -444,7 +444,7 @@ fn attributes_that_are_not_supported_are_named() {
 }
 
 proptest! {
-    /// The first rule that matches decides; without one, the default.
+    /// The first rule that matches decides. If no rule matches, the default decides.
     #[test]
     fn decisions_agree_with_a_plain_loop(
         rules in prop::collection::vec((0_u8..4, any::<bool>()), 0..6),

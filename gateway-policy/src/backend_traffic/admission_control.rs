@@ -72,7 +72,7 @@ api_struct! {
 }
 
 impl AdmissionControl {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn policy(&self, at: FieldPath<'_>) -> Result<AdmissionRule, FieldError> {
         let window_at = at.field("samplingWindow");
         let window = duration(window_at, self.sampling_window.as_ref())?;
@@ -140,7 +140,7 @@ impl AdmissionControl {
 }
 
 impl GrpcCode {
-    /// The number of the status.
+    /// The number of the gRPC status.
     fn number(&self, at: FieldPath<'_>) -> Result<u16, FieldError> {
         Ok(match self {
             Self::Ok => 0,

@@ -58,7 +58,7 @@ api_struct! {
 }
 
 impl BandwidthLimit {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn policy(&self, at: FieldPath<'_>) -> Result<ThroughputLimit, FieldError> {
         let (of_request, of_response) = (at.field("request"), at.field("response"));
         let request = (self.request.as_ref()).map(|limit| rate(of_request, limit.limit.as_ref()));

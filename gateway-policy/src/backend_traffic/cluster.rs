@@ -116,7 +116,7 @@ impl ClusterSettings {
 }
 
 impl Dns {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     fn settings(&self, at: FieldPath<'_>) -> Result<plan::DnsSettings, FieldError> {
         let defaults = plan::DnsSettings::default();
         let refresh = match &self.dns_refresh_rate {
@@ -144,7 +144,7 @@ impl Dns {
 }
 
 impl ClusterProxyProtocol {
-    /// Converts the version.
+    /// The version as a value of the plan.
     fn version(&self, at: FieldPath<'_>) -> Result<plan::ProxyHeaderVersion, FieldError> {
         let at = at.field("version");
         match &self.version {

@@ -35,7 +35,7 @@ api_struct! {
     pub struct CompressionOptions {}
 }
 
-/// Converts the list. If a coding has two items, the first one applies.
+/// Converts the list of codings. If a coding occurs twice, the first item applies.
 pub(super) fn compression(
     at: FieldPath<'_>,
     list: &[Compression],

@@ -36,7 +36,7 @@ impl ClusterConnection {
         preconnect.is_some_and(|preconnect| preconnect.predictive_percent.is_some())
     }
 
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn connection(
         &self,
         at: FieldPath<'_>,

@@ -56,10 +56,10 @@ api_struct! {
     }
 }
 
-/// Entries of a Maglev table by default.
+/// Default number of entries of a Maglev table.
 const TABLE_SIZE: u32 = 65_537;
 
-/// The largest allowed table.
+/// Maximum number of entries of a Maglev table.
 const MAX_TABLE_SIZE: u32 = 5_000_011;
 
 fn rule(name: &str) -> String {

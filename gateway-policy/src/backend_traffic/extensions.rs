@@ -55,7 +55,7 @@ fn invalid(name: &str, reason: impl std::fmt::Display) -> FieldError {
 }
 
 impl TrafficExtensions {
-    /// Reads the annotations.
+    /// Reads the annotations of a policy.
     pub(super) fn parse(annotations: &BTreeMap<String, String>) -> Result<Self, FieldError> {
         let mut extensions = Self::default();
         for (name, value) in annotations {
@@ -83,7 +83,7 @@ impl TrafficExtensions {
         Ok(extensions)
     }
 
-    /// Applies [`LIMITS_BEFORE_AUTHENTICATION`].
+    /// Moves the limits in `policies` before authentication, if [`LIMITS_BEFORE_AUTHENTICATION`] is set.
     pub(super) fn place(&self, policies: &mut [Policy]) {
         if self.before_authentication {
             Policy::move_early(policies, |policy| {
@@ -95,7 +95,7 @@ impl TrafficExtensions {
         }
     }
 
-    /// Applies [`LOCAL_RATE_LIMIT`].
+    /// Applies the settings of [`LOCAL_RATE_LIMIT`] to `limit`.
     pub(super) fn apply(&self, limit: Option<&mut LocalRateLimit>) -> Result<(), FieldError> {
         let Some(settings) = &self.rate_limit else {
             return Ok(());

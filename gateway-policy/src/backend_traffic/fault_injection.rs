@@ -37,7 +37,7 @@ api_struct! {
 }
 
 impl FaultInjection {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn policy(&self, at: FieldPath<'_>) -> Result<FaultRule, FieldError> {
         let delay = (self.delay.as_ref()).map(|delay| delay.delay(at.field("delay")));
         let abort = (self.abort.as_ref()).map(|abort| abort.abort(at.field("abort")));
@@ -101,7 +101,7 @@ impl Abort {
     }
 }
 
-/// Converts the status of a complete response.
+/// Converts the status of a response. A status 1xx is invalid.
 fn response_status(at: FieldPath<'_>, code: i64) -> Result<u16, FieldError> {
     match status(at, code)? {
         informational @ ..200 => Err(FieldError::invalid(

@@ -197,7 +197,7 @@ impl LoadBalancer {
         )
     }
 
-    /// Converts the section: algorithm, slow start, and headers that name the endpoint.
+    /// Converts the section: algorithm, slow start, and the headers that contain the address of the endpoint.
     pub(super) fn apply(
         &self,
         at: FieldPath<'_>,
@@ -254,7 +254,7 @@ impl LoadBalancer {
 const MIN_UPDATE_PERIOD: Duration = Duration::from_millis(100);
 
 impl BackendUtilization {
-    /// The settings with their defaults.
+    /// The settings, with defaults for absent fields.
     fn balancing(&self) -> plan::UtilizationBalancing {
         let default = plan::UtilizationBalancing::default();
         let time = |written: &Option<DurationText>, default| {
@@ -275,7 +275,7 @@ impl BackendUtilization {
 }
 
 impl EndpointOverride {
-    /// The headers that name the endpoint.
+    /// Names of the headers that contain the address of the endpoint.
     pub(super) fn headers(&self, at: FieldPath<'_>) -> Result<Vec<Text<HeaderName>>, FieldError> {
         let at = at.field("extractFrom");
         let sources = self.extract_from.as_deref().unwrap_or_default();
@@ -328,7 +328,7 @@ impl WeightedZone {
 }
 
 impl PreferLocal {
-    /// The preference with its defaults.
+    /// The preference, with defaults for absent fields.
     fn zone(&self, at: FieldPath<'_>) -> Result<plan::LocalZone, FieldError> {
         let default = plan::LocalZone::default();
         let min_endpoints = self
@@ -356,7 +356,7 @@ impl PreferLocal {
     }
 }
 
-/// A number of at least 0.
+/// Converts a number, which must be at least 0.
 fn count(at: FieldPath<'_>, number: i64) -> Result<u32, FieldError> {
     match number {
         0.. => Ok(u32::try_from(number).unwrap_or(u32::MAX)),

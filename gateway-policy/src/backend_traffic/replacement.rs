@@ -24,7 +24,7 @@ use crate::response_override::{
 /// The key of a ConfigMap that holds a body.
 const BODY_KEY: &str = "response.body";
 
-/// Converts the list.
+/// Converts the list of replacements.
 pub(super) fn replacement(
     at: FieldPath<'_>,
     list: &[ResponseOverride],
@@ -90,7 +90,7 @@ fn rule(
     })
 }
 
-/// The inclusive range of statuses.
+/// The inclusive range of statuses that a condition matches.
 fn statuses(at: FieldPath<'_>, code: &StatusCodeMatch) -> Result<(u16, u16), FieldError> {
     let required = |field, value: Option<i64>| {
         let missing = || FieldError::invalid(at.field(field), "Required value");

@@ -71,7 +71,7 @@ api_struct! {
 }
 
 impl Retry {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn retry(&self, at: FieldPath<'_>) -> Result<plan::Retry, FieldError> {
         let Self {
             num_retries,

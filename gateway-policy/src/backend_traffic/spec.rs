@@ -265,7 +265,7 @@ fn is_service_address(
     }
 }
 
-/// Use of CONNECT requests.
+/// How CONNECT requests are served. `None`: the list does not contain CONNECT.
 fn connect_mode(list: &[HttpUpgrade]) -> Option<ConnectMode> {
     let connect = list.iter().find(|upgrade| upgrade.is_connect())?;
     let connect = connect.connect.as_ref();

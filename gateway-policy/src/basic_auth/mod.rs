@@ -45,7 +45,7 @@ use towergate_core::plan::Text;
 use self::password::PasswordHash;
 use crate::secret::SecretText;
 
-/// The users whose requests pass.
+/// The users whose requests are admitted.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct BasicAuthentication {
     /// The text of an `.htpasswd` file.
@@ -79,7 +79,8 @@ pub enum BasicAuthError {
 }
 
 impl BasicAuthError {
-    /// Envoy's response code details; Envoy has no counterpart of [`Self::Overloaded`].
+    /// The details of the response code in the access log. They are those of Envoy, except for
+    /// [`Self::Overloaded`].
     pub const fn details(self) -> &'static str {
         match self {
             Self::Missing => "no_credential_for_basic_auth",

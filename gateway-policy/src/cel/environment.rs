@@ -35,7 +35,7 @@ impl Environment {
         Self { max_steps, ..self }
     }
 
-    /// The limit of an evaluation.
+    /// Maximum number of nodes that an evaluation visits.
     pub(super) fn steps(&self) -> u32 {
         self.max_steps
     }

@@ -57,7 +57,8 @@ impl ClientIpDetection {
         );
     }
 
-    /// Converts the section. The rules of the schema hold; an empty section means the peer.
+    /// Converts the section. The caller has checked the rules of the schema. An empty section selects the
+    /// address of the peer.
     pub(super) fn rule(&self, at: FieldPath<'_>) -> Result<ClientIpRule, FieldError> {
         let Self {
             x_forwarded_for,

@@ -118,7 +118,7 @@ impl ClientValidation {
         );
     }
 
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn refs(&self, at: FieldPath<'_>) -> Result<ValidationRefs, FieldError> {
         let Self {
             optional,

@@ -96,7 +96,7 @@ impl EnvoyHeaders {
         );
     }
 
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn settings(&self, at: FieldPath<'_>) -> Result<plan::HeaderSettings, FieldError> {
         let Self {
             enable_envoy_headers,

@@ -34,7 +34,7 @@ api_struct! {
 }
 
 impl Http1 {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn settings(
         &self,
         at: FieldPath<'_>,

@@ -27,7 +27,7 @@ api_struct! {
 }
 
 impl PathSettings {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn settings(&self, at: FieldPath<'_>) -> Result<plan::PathSettings, FieldError> {
         let Self {
             escaped_slashes_action,

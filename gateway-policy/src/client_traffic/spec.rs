@@ -189,7 +189,7 @@ impl ClientTrafficPolicySpec {
     }
 }
 
-/// `proxyProtocol` takes precedence over `enableProxyProtocol`.
+/// The expected PROXY header. `proxyProtocol` takes precedence over `enableProxyProtocol`.
 fn expected_header(
     enabled: Option<bool>,
     expected: Option<ProxyProtocol>,

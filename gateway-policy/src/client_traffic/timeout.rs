@@ -54,7 +54,7 @@ pub(super) struct ListenerTimeouts {
 }
 
 impl Timeout {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn settings(&self, at: FieldPath<'_>) -> Result<ListenerTimeouts, FieldError> {
         let Self { tcp, http } = self.clone();
         let TcpTimeout {

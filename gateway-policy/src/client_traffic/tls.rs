@@ -141,7 +141,7 @@ impl ClientTls {
         );
     }
 
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(super) fn parameters(&self, at: FieldPath<'_>) -> Result<TlsParameters, FieldError> {
         let Self {
             client_validation,

@@ -50,7 +50,7 @@ api_struct! {
 const WINDOW: (u64, u64) = (65_535, (1 << 31) - 1);
 
 impl Http2 {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(crate) fn settings(&self, at: FieldPath<'_>) -> Result<plan::Http2Settings, FieldError> {
         let Self {
             initial_stream_window_size,

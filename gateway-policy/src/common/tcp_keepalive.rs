@@ -21,7 +21,7 @@ api_struct! {
 }
 
 impl TcpKeepalive {
-    /// Converts the section.
+    /// Converts this section of the spec. `at` is the path of the section, for errors.
     pub(crate) fn keepalive(&self, at: FieldPath<'_>) -> Result<plan::Keepalive, FieldError> {
         let Self {
             probes,

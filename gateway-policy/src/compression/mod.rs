@@ -172,7 +172,7 @@ fn is_compressible(response: &Response<Body>, min_length: u64) -> bool {
         && !DIGESTS.iter().any(|name| headers.contains_key(name))
 }
 
-/// Responses without a type are compressed.
+/// Whether the media type of a response is compressible. A response without a type is.
 fn is_compressible_type(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return true;
@@ -188,7 +188,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `Cache-Control: no-transform` (RFC 9111, section 5.2.2.6).
+/// Whether `Cache-Control` contains `no-transform` (RFC 9111, section 5.2.2.6).
 fn forbids_transformation(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(CACHE_CONTROL).into_iter();
     fields

@@ -9,7 +9,7 @@ use crate::check::Report;
 
 /// Prefix of the names of filters.
 const PREFIX: &str = "envoy.filters.http.";
-/// Envoy Gateway's order, without prefix.
+/// The filters in Envoy Gateway's order, without prefix.
 const DEFAULT: [&str; 28] = [
     "custom_response",
     "health_check",
@@ -75,7 +75,7 @@ impl FilterPosition {
         );
     }
 
-    /// The name without prefix.
+    /// The name of the filter without prefix.
     fn filter(&self) -> &str {
         short(self.name.as_deref().unwrap_or_default())
     }

@@ -98,7 +98,7 @@ impl LogCondition {
     }
 }
 
-/// The variables of [`ENTRY`].
+/// The values of the variables in [`ENTRY`].
 struct EntryVariables<'e> {
     request: RequestAttributes<'e>,
     response: ResponseAttributes<'e>,
@@ -214,7 +214,7 @@ impl AttributeSet for Headers<'_> {
     }
 }
 
-/// `connection`: that of the client.
+/// `connection`: the connection of the client.
 #[derive(Debug)]
 struct ConnectionAttributes<'e>(&'e Entry);
 

@@ -207,7 +207,7 @@ impl EnvoyProxySpec {
         self.routing_type == Some(ProxyRoutingType::Service)
     }
 
-    /// The settings of a cluster.
+    /// The section `provider.kubernetes`.
     pub fn kubernetes(&self) -> Option<&EnvoyKubernetesProvider> {
         self.provider.as_ref()?.kubernetes.as_ref()
     }

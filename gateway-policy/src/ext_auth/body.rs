@@ -24,7 +24,7 @@ pub(super) struct SentPart {
 }
 
 impl SentPart {
-    /// `true` or `false`, as a header field.
+    /// The value of `x-envoy-auth-partial-body`: `true` or `false`.
     pub(super) fn is_partial(&self) -> HeaderValue {
         HeaderValue::from_static(if self.partial { "true" } else { "false" })
     }

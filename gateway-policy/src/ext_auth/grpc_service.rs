@@ -63,7 +63,7 @@ impl GrpcAuthService {
         use_http2(backends);
     }
 
-    /// The call to the service for a request.
+    /// Builds the call to the service for a request.
     pub(super) fn question(
         &self,
         facts: &GrpcFacts<'_>,

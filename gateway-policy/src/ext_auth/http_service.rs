@@ -222,7 +222,7 @@ fn describes_answer(name: &HeaderName) -> bool {
     name.as_str().starts_with("content-") || own.contains(name)
 }
 
-/// A time in milliseconds.
+/// A duration in milliseconds, as a header value.
 pub(super) fn milliseconds(time: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

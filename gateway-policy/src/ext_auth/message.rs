@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 use serde_json::{Map, Value};
 
-/// Path of the method.
+/// Path of the gRPC method.
 pub(super) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 #[derive(Clone, PartialEq, Message)]
@@ -228,7 +228,7 @@ pub(super) struct BoolValue {
 }
 
 impl Struct {
-    /// The same values as JSON.
+    /// Converts the values to JSON.
     pub(super) fn into_json(self) -> Map<String, Value> {
         let fields = self.fields.into_iter();
         fields

@@ -128,7 +128,7 @@ impl Default for ServiceFailure {
     }
 }
 
-/// Default time for a call, as in Envoy Gateway.
+/// Default time limit of a call, as in Envoy Gateway.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ExternalAuth {

@@ -48,7 +48,7 @@ impl ExternalAuthPolicy {
         }
     }
 
-    /// The policy of a rule.
+    /// Builds the policy for a rule of a route.
     pub(crate) fn built<P>(
         settings: &ExternalAuth,
         rule: &Rule<P>,
@@ -66,7 +66,7 @@ impl ExternalAuthPolicy {
         }))
     }
 
-    /// The decision of the service.
+    /// Calls the service and returns its decision.
     async fn ask(
         &self,
         request: &mut PolicyRequest<'_>,

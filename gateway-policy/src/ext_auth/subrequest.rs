@@ -124,7 +124,7 @@ impl From<AddressTemplate> for String {
     }
 }
 
-/// The address of a request.
+/// The address of the client's request.
 #[derive(Clone, Copy, Debug)]
 struct OriginalAddress<'a> {
     scheme: &'a str,

@@ -187,7 +187,7 @@ struct English<'d> {
     en: Option<&'d str>,
 }
 
-/// `traits` of an Enterprise database.
+/// The member `traits` of an entry in an Enterprise database.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Network<'d> {
@@ -196,7 +196,7 @@ struct Network<'d> {
     autonomous_system_number: Option<u32>,
 }
 
-/// Where an entry has its first subdivision.
+/// Path to the first subdivision in an entry.
 const REGION: [PathElement<'static>; 3] = [
     PathElement::Key("subdivisions"),
     PathElement::Index(0),
@@ -207,7 +207,7 @@ impl GeoDatabase {
     /// Reads a whole file into memory.
     ///
     /// # Errors
-    /// If it cannot be read, is not a MaxMind DB, or has an unknown type.
+    /// If the file cannot be read, is not a MaxMind DB, or has an unknown type.
     pub fn open(path: &Path) -> Result<Self, GeoDatabaseError> {
         let reader = Reader::from_source(std::fs::read(path)?)?;
         let kind = &reader.metadata().database_type;

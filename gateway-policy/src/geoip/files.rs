@@ -31,7 +31,7 @@ pub struct GeoDatabaseSet {
     fields: GeoFields,
 }
 
-/// The last good content of a file.
+/// The last database that was read from a file.
 #[derive(Clone, Debug, Default)]
 struct ReadFile {
     database: Option<Arc<GeoDatabase>>,

@@ -14,7 +14,7 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The result for a request.
+/// The decision on a request, from all responses of the service.
 #[derive(Debug, Default)]
 pub(super) struct Decision {
     pub(super) over_limit: bool,

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-/// Path of the method.
+/// Path of the gRPC method.
 pub(super) const SHOULD_RATE_LIMIT: &str =
     "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 /// `Code.OVER_LIMIT`.

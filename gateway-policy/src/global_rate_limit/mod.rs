@@ -36,7 +36,7 @@ use crate::request_metadata::MetadataKey;
 /// Default timeout of the service, as in Envoy Gateway.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Limits that a service counts.
+/// Limits whose requests the rate limit service counts.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct GlobalRateLimit {
     /// The service.
@@ -81,7 +81,7 @@ impl RateLimitService {
 impl FromStr for RateLimitService {
     type Err = InvalidServiceAddress;
 
-    /// Reads `HOST:PORT` or `[IPV6]:PORT`.
+    /// Parses `HOST:PORT` or `[IPV6]:PORT`.
     fn from_str(text: &str) -> Result<Self, InvalidServiceAddress> {
         let invalid = || InvalidServiceAddress(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
@@ -152,7 +152,7 @@ impl LimitCost {
 }
 
 impl GlobalLimitRule {
-    /// A limit of all requests.
+    /// A limit that applies to all requests.
     pub fn new(requests: u32, unit: LimitUnit) -> Self {
         Self {
             selectors: Vec::new(),
@@ -188,7 +188,7 @@ pub enum LimitUnit {
 }
 
 impl LimitUnit {
-    /// The number in the protocol of the service (`envoy.type.v3.RateLimitUnit`).
+    /// The number of the unit in the protocol of the service (`envoy.type.v3.RateLimitUnit`).
     const fn number(self) -> i32 {
         match self {
             Self::Second => 1,
@@ -201,7 +201,7 @@ impl LimitUnit {
         }
     }
 
-    /// The name in the configuration of the service.
+    /// The name of the unit in the configuration of the service.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Second => "second",
@@ -214,7 +214,7 @@ impl LimitUnit {
         }
     }
 
-    /// The duration, as in Envoy Gateway.
+    /// The duration of the unit, as in Envoy Gateway.
     pub const fn period(self) -> Duration {
         const DAY: u64 = 86_400;
         Duration::from_secs(match self {

@@ -81,7 +81,7 @@ impl GlobalRateLimitPolicy {
         }
     }
 
-    /// The policy of a rule.
+    /// Builds the policy for a rule of a route.
     pub(crate) fn built(limit: &GlobalRateLimit, context: &BuildContext<'_>) -> BuiltPolicy {
         let traffic = Traffic {
             // The timeout of the service limits the whole call, so the request timeout is not set.

@@ -77,7 +77,7 @@ impl Algorithm {
         Self::EdDsa,
     ];
 
-    /// The name in `alg`.
+    /// The name of the algorithm in `alg`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",

@@ -70,7 +70,7 @@ pub struct JwtAuthentication {
 /// Treatment of requests without a valid token.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum TokenRequirement {
-    /// They are rejected.
+    /// Requests without a valid token are rejected.
     #[default]
     Required,
     /// Requests without a token are allowed; requests with an invalid token are rejected.

@@ -39,7 +39,7 @@ pub fn check_claims(
     Ok(())
 }
 
-/// The time of `exp`, since 1970.
+/// The expiry time in `exp`, since 1970.
 pub(super) fn expiry(claims: &Claims) -> Option<Duration> {
     time(claims, "exp")
 }

@@ -57,12 +57,12 @@ impl<'h> RequestUrl<'h> {
         })
     }
 
-    /// The whole URL.
+    /// The complete URL, including path and query.
     fn whole(&self) -> String {
         format!("{}://{}{}", self.scheme, self.authority, self.target)
     }
 
-    /// The URL of the root.
+    /// The URL of the path `/` on the host of the request.
     pub(super) fn root(&self) -> String {
         format!("{}://{}/", self.scheme, self.authority)
     }
@@ -95,7 +95,7 @@ pub(super) fn redirect(
     Some(reply)
 }
 
-/// Inputs of a login.
+/// Values from which a login is created.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoginContext<'r> {
     pub(super) rule: &'r OidcAuthentication,
@@ -165,7 +165,7 @@ impl LoginContext<'_> {
         Some(fields)
     }
 
-    /// The PKCE verifier of a login.
+    /// The PKCE verifier in the cookie of a login.
     pub(super) fn verifier(&self, jar: &CookieJar<'_>, flow: &str) -> Option<String> {
         let sealed = jar.get(&SessionCookies::verifier(flow))?;
         let opened = self.keys.open(&verifier_purpose(flow), sealed)?;

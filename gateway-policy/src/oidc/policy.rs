@@ -61,7 +61,8 @@ impl OidcPolicy {
         Self::with(rule, provider, failures)
     }
 
-    /// The policy of a rule of the gateway. Its provider survives a change of the configuration.
+    /// Builds the policy for a rule of a route. The state of its provider survives a change of the
+    /// configuration.
     pub(crate) fn built(
         rule: &OidcAuthentication,
         context: &BuildContext<'_>,

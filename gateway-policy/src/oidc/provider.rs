@@ -31,7 +31,7 @@ pub trait ProviderClient: Send + Sync + 'static {
     fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_>;
 }
 
-/// A provider. Rules with equal settings share one.
+/// The state of a provider. Rules with equal settings share it.
 pub(super) struct ProviderState {
     rule: OidcAuthentication,
     client: Arc<dyn ProviderClient>,

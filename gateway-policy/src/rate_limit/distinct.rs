@@ -42,7 +42,7 @@ impl DistinctBuckets {
     /// Takes `cost` tokens from the bucket of the value with this hash. If there are too few, the error is
     /// the level.
     pub(super) fn take(&self, hash: u64, now: u64, cost: u32) -> Result<Level, Level> {
-        // The map hashes the key again, so its low bits can select the shard.
+        // The map hashes the key again, so the low bits of the key can select the shard.
         let shard = &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = shard.get(&hash).copied().unwrap_or(0);

@@ -49,7 +49,7 @@ impl ApiKeySource {
 }
 
 impl ApiKeyAuth {
-    /// Converts the section at `path`.
+    /// Converts this section of the spec, at `path`.
     pub(super) fn policy(
         &self,
         path: FieldPath<'_>,

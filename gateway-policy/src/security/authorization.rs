@@ -219,7 +219,7 @@ impl Anonymous {
 }
 
 impl Authorization {
-    /// Converts the section at `path`. `providers` are the policy's JWT providers: names and identities.
+    /// Converts this section of the spec, at `path`. `providers` are the policy's JWT providers: names and identities.
     pub(super) fn policy(
         &self,
         path: FieldPath<'_>,

@@ -23,7 +23,7 @@ api_struct! {
 const USERS: &str = ".htpasswd";
 
 impl BasicAuth {
-    /// Converts the section at `path`.
+    /// Converts this section of the spec, at `path`.
     pub(super) fn policy(
         &self,
         path: FieldPath<'_>,

@@ -30,7 +30,7 @@ api_struct! {
 }
 
 impl Cors {
-    /// Converts the section at `path`.
+    /// Converts this section of the spec, at `path`.
     pub(super) fn policy(&self, path: FieldPath<'_>) -> Result<filter::Cors, FieldError> {
         let at = path.field("allowOrigins");
         let origins = self.allow_origins.iter().flatten().enumerate();

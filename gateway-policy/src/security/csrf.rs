@@ -20,7 +20,7 @@ api_struct! {
 }
 
 impl Csrf {
-    /// Converts the section at `path`.
+    /// Converts this section of the spec, at `path`.
     pub(super) fn policy(&self, path: FieldPath<'_>) -> Result<CsrfProtection, FieldError> {
         let origins = self.additional_origins.iter().flatten();
         let shadow = self.shadow_fraction.as_ref();

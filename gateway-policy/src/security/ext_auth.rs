@@ -100,7 +100,7 @@ api_struct! {
 }
 
 impl ExtAuth {
-    /// Converts the section at `path`.
+    /// Converts this section of the spec, at `path`.
     pub(super) fn policy(
         &self,
         path: FieldPath<'_>,

@@ -161,7 +161,7 @@ impl LocalJwks {
 }
 
 impl Jwt {
-    /// Converts the section at `path`.
+    /// Converts this section of the spec, at `path`.
     pub(super) fn policy(
         &self,
         path: FieldPath<'_>,

@@ -174,7 +174,7 @@ const OPENID: &str = "openid";
 const LOGOUT: &str = "/logout";
 
 impl Oidc {
-    /// Converts the section at `path`. `jwt` is the section of the same policy.
+    /// Converts this section of the spec, at `path`. `jwt` is the section of the same policy.
     pub(super) fn policy(
         &self,
         path: FieldPath<'_>,

@@ -41,7 +41,7 @@ api_struct! {
     }
 }
 
-/// Kinds of targets.
+/// Kinds of objects that the policy may target.
 const KINDS: [TargetKind; 5] = [
     TargetKind::Gateway,
     TargetKind::ListenerSet,

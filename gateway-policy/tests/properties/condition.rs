@@ -10,7 +10,7 @@ use towergate_policy::authorization::{
 };
 use towergate_policy::jwt::VerifiedTokens;
 
-/// Input: as above.
+/// Checks the property for one input.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

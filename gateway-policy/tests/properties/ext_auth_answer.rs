@@ -11,7 +11,7 @@ use towergate_policy::ext_auth::{
     AnswerFields, GrpcAuthService, HttpAuthService, ServiceError, Verdict, is_editable,
 };
 
-/// Input: as above.
+/// Checks the property for one input.
 pub fn check(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else {
         return;

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use towergate_policy::basic_auth::{Credentials, Users, UsersError};
 
-/// Input: as above.
+/// Checks the property for one input.
 pub fn check(bytes: &[u8]) {
     credentials(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else {

@@ -10,7 +10,7 @@ const KEYS: &str = r#"{"keys": [
 ]}"#;
 const BASE64: Encoding = BASE64URL_NOPAD;
 
-/// Input: as above.
+/// Checks the property for one input.
 pub fn check(bytes: &[u8]) {
     // Any bytes parse to a key set or an error, without a panic.
     let _ = KeySet::parse(bytes);
