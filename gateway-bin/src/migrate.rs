@@ -84,8 +84,8 @@ fn warn_of_class(manifests: &Manifests, migration: &Migration) {
     }
 }
 
-/// Compares responses as the arguments request, and prints the report with the results. In JSON and HTML, the
-/// results are part of the document. Returns the results.
+/// Makes the comparisons that the arguments select, and prints the report with the results. In JSON and HTML,
+/// the results are part of the document. Returns the results.
 fn report(
     args: &MigrateArgs,
     manifests: &Manifests,

@@ -66,7 +66,8 @@ impl Watch {
         };
         let mut now: Vec<_> = self.paths.iter().map(|path| identity(path)).collect();
         let rescan = self.changed.rescan.swap(false, Ordering::Relaxed);
-        // Watching all subfolders again is slow, and the watcher itself adds new subfolders.
+        // Unchanged folders are not watched again, because this is slow. The watcher itself adds new
+        // subfolders.
         if !rescan && now == self.watched && now.iter().all(Option::is_some) {
             return;
         }

@@ -326,7 +326,7 @@ fn refuse_unknown_sni_rejects_unknown_server_names() {
             served,
             "{name:?}: {text}"
         );
-        // `unrecognized_name` (RFC 6066, section 3).
+        // Alert 112 is `unrecognized_name` (RFC 6066, section 3).
         let alert = text.contains("alert number 112");
         assert_eq!(alert, !served, "{name:?}: {text}");
     }

@@ -62,8 +62,8 @@ fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, u32>>) -> Option<()
             return None;
         }
         while !read_line(&mut stream)?.is_empty() {}
-        // The backend closes each connection, because a request on a reused connection that closes is sent
-        // once more, even without a retry rule.
+        // The backend closes each connection. If a reused connection closed, the gateway would send the
+        // request once more even without a retry rule.
         let answer =
             format!("HTTP/1.1 {code} Answer\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         stream.write_all(answer.as_bytes()).ok()?;

@@ -88,8 +88,8 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// The keys of `rule`. If a client has two credentials, the first one applies. White space at
-    /// the end of a key is not part of it: Secrets made from files often end with a line feed.
+    /// The keys of `rule`. If a client has two credentials, the first one applies. White space at the end of
+    /// a key is removed, because Secrets that are created from files often end with a line feed.
     ///
     /// # Errors
     /// If two clients have the same key.

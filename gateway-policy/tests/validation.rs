@@ -9,7 +9,7 @@ use towergate_policy::{
     BackendTrafficPolicySpec, ClientTrafficPolicySpec, SchemaViolation, SecurityPolicySpec,
 };
 
-/// A spec of a target of `kind` and `fields`.
+/// A spec with `fields` and a target of `kind`.
 fn with_target<T: DeserializeOwned>(kind: &str, mut fields: Value) -> T {
     let target = json!([{"group": "gateway.networking.k8s.io", "kind": kind, "name": "x"}]);
     let object = fields.as_object_mut().unwrap();

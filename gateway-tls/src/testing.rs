@@ -72,7 +72,7 @@ impl TestCa {
 
 /// Revocation lists of CAs.
 impl TestCa {
-    /// A CA below this one.
+    /// An intermediate CA, whose certificate this CA signs.
     pub(crate) fn below(&self, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

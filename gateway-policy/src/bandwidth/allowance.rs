@@ -55,7 +55,7 @@ impl Allowance {
         (due > now).then(|| self.start + Duration::from_nanos(due))
     }
 
-    /// Returns `bytes` that were taken and not sent to the allowance.
+    /// Puts `bytes` back that were taken but not sent.
     pub(super) fn refund(&self, bytes: usize) {
         let cost = self.cost(bytes);
         let order = Ordering::Relaxed;

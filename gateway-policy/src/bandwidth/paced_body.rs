@@ -60,7 +60,7 @@ pub(super) struct PacedBody {
     response: bool,
     /// Data that was read and is not sent yet.
     rest: Bytes,
-    /// The next piece, and the timer until which it is delayed.
+    /// The next piece, and the timer that delays it.
     next: Option<(Bytes, Pin<Box<Sleep>>)>,
     begun: Option<Instant>,
     delay: Duration,
@@ -103,7 +103,7 @@ impl PacedBody {
         }
     }
 
-    /// Returns the next piece of the data that was read, or starts the timer until which it is delayed.
+    /// Returns the next piece of the data that was read, or starts the timer that delays it.
     fn next_piece(&mut self) -> Option<Bytes> {
         let Some(allowance) = &self.allowance else {
             return Some(std::mem::take(&mut self.rest));

@@ -13,7 +13,7 @@ use super::{AttributeSet, CelType, Value};
 macro_rules! attribute_table {
     ($set:ty, |$this:ident| { $($name:literal: $kind:expr => $value:expr,)+ }) => {
         impl $set {
-            /// Names and types.
+            /// Names and types of the attributes.
             pub(crate) const ATTRIBUTES: &'static [(&'static str, CelType)] =
                 &[$(($name, $kind)),+];
 

@@ -139,7 +139,7 @@ impl EnvoyHeaders {
             early: header_edits(at.field("earlyRequestHeaders"), &early)?,
             late: header_edits(at.field("lateResponseHeaders"), &late)?,
             strip_trailing_host_dot: host.as_ref().is_some_and(HostSettings::strips_dot),
-            // Envoy's limit is a number of KiB.
+            // Envoy's limit is a whole number of KiB, so the value is rounded up.
             max_request_head: limit.map_or(default_limit, |limit| {
                 usize::try_from(limit.next_multiple_of(1024)).unwrap_or(usize::MAX)
             }),

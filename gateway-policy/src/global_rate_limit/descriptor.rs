@@ -125,7 +125,7 @@ enum Place<'r> {
 }
 
 impl Place<'_> {
-    /// The value: the first one of its name, as in Envoy.
+    /// The value. If its name occurs several times, the first value is used, as in Envoy.
     fn value(self, head: &request::Parts, client: Option<IpAddr>) -> String {
         match self {
             Self::Header(name) => {
