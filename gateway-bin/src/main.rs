@@ -34,6 +34,7 @@ mod preflight_geoip;
 mod preflight_hosts;
 mod prove;
 mod prove_against;
+mod prove_echo;
 mod prove_stand_ins;
 mod rate_limits;
 mod render;

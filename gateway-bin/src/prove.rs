@@ -1,22 +1,18 @@
 //! `migrate --prove`: sends generated requests to the translation and compares the responses with those of
 //! the model.
 //!
-//! The data plane runs in this process without listening sockets. Its backends are one echo server on
-//! loopback, with a separate address for each port of a Service.
+//! The data plane runs in this process without listening sockets. Its backends and authentication servers are one echo
+//! server on loopback, with an address for each port of a Service. A field of each request states the decision of the
+//! authentication server.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use http::{HeaderMap, Request};
 use tower_service::Service;
 use towergate_core::Body;
-use towergate_core::conn::ConnectionAddrs;
+use towergate_core::conn::{ConnInfo, ConnectionAddrs};
 use towergate_core::gateway::{Gateway, Options, PortService};
 use towergate_k8s::decode::Decoder;
 use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
@@ -24,9 +20,11 @@ use towergate_k8s::ingress::proof::{self, Observed};
 use towergate_k8s::ingress::proof_report::{ProofReport, explain, not_comparable};
 use towergate_k8s::ingress::{Manifests, Migration};
 use towergate_k8s::resolve::Parity;
-use towergate_k8s::{ResolveOptions, resolve};
+use towergate_k8s::{ObjectKey, ResolveOptions, resolve};
+use towergate_tls::acceptor::Negotiated;
 
 use crate::Failure;
+use crate::prove_echo::{AUTH_STATUS, Echo};
 use crate::prove_stand_ins::StandIns;
 
 /// Compares the model of ingress-nginx with the translation. `texts` are the manifests by file name. If there
@@ -56,38 +54,66 @@ async fn run(
     requests: Option<Vec<ModelRequest>>,
 ) -> Result<ProofReport, Failure> {
     let nginx = IngressNginx::new(manifests, flags);
-    let echo = Echo::start().await?;
+    let echo = Echo::start(nginx.hidden_headers()).await?;
     let gateway = gateway(&nginx, texts, migration, &echo)?;
     let ports = [gateway.service(80), gateway.service(443)];
     let https = proof::has_https(&migration.objects);
     let mut proof = ProofReport::new("Proof");
     proof.assumed_services = proof::assumed_services(&nginx);
-    for request in requests.unwrap_or_else(|| proof::requests(&nginx)) {
-        if request.https && !https {
-            proof.skip("the translation has no listener for HTTPS");
-            continue;
-        }
+    let mut coverage = Coverage::default();
+    let generated = || proof::with_decisions(&nginx, proof::requests(&nginx));
+    for request in requests.unwrap_or_else(generated) {
+        let ingress = nginx.ingress_of(&request);
         let expected = nginx.answer(&request);
-        if let Some(reason) = not_comparable(&nginx, &request, &expected) {
+        let reason = match request.https && !https {
+            true => Some("the translation has no listener for HTTPS"),
+            false => not_comparable(&nginx, &request, &expected),
+        };
+        coverage.add(ingress, reason);
+        if let Some(reason) = reason {
             proof.skip(reason);
             continue;
         }
+        let effects = nginx.effects(&request, &expected);
         let found = send(&ports[usize::from(request.https)], &request, &echo).await?;
         proof.compared += 1;
-        if let Some(mut difference) = proof::compare(&request, &expected, &found) {
+        if let Some(mut difference) = proof::compare(&request, &expected, &effects, &found) {
             let verdicts = &mut migration.verdicts;
             explain(
                 &nginx,
                 verdicts,
                 &request,
-                (&expected, &found),
+                (&expected, &effects, &found),
                 &mut difference,
             );
             proof.differences.push(difference);
         }
     }
+    coverage.report(&mut proof);
+    proof.list_settings_not_shown(&migration.verdicts);
     proof.sort();
     Ok(proof)
+}
+
+/// The Ingresses that receive requests of the proof. The value is the first reason for which a request was not
+/// compared; `None`: one of them was compared.
+#[derive(Default)]
+struct Coverage(BTreeMap<ObjectKey, Option<&'static str>>);
+
+impl Coverage {
+    fn add(&mut self, ingress: Option<&ObjectKey>, reason: Option<&'static str>) {
+        if let Some(ingress) = ingress {
+            let known = self.0.entry(ingress.clone()).or_insert(reason);
+            *known = known.and(reason.and(*known));
+        }
+    }
+
+    fn report(self, proof: &mut ProofReport) {
+        proof.ingresses = Some(self.0.len());
+        let reasons = self.0.into_iter();
+        let reasons = reasons.filter_map(|(ingress, reason)| Some((ingress.to_string(), reason?)));
+        proof.unproved_ingresses = reasons.collect();
+    }
 }
 
 /// A gateway that serves the translation. Its backends are the echo server.
@@ -137,69 +163,42 @@ async fn send(
     for (name, value) in &request.headers {
         builder = builder.header(name, value);
     }
+    if let Some(status) = request.auth_status {
+        builder = builder.header(AUTH_STATUS, status);
+    }
     let peer = SocketAddr::new(request.client, 50_000);
     let port_number = if request.https { 443 } else { 80 };
     let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port_number);
-    let request = builder
-        .extension(ConnectionAddrs::of_tcp(peer, local))
-        .body(Body::empty())?;
+    let addrs = ConnectionAddrs::of_tcp(peer, local);
+    let tls = request.https.then(|| Negotiated {
+        server_name: request.header("host").map(str::to_ascii_lowercase),
+        ..Negotiated::default()
+    });
+    let conn = ConnInfo::new(addrs, usize::MAX, port_number, tls);
+    let request = builder.extension(Arc::new(conn)).body(Body::empty())?;
+    echo.forget();
     let Ok(response) = port.clone().call(request).await;
     let header = |name: &str| {
         let value = response.headers().get(name)?.to_str().ok()?;
         Some(value.to_owned())
     };
-    let address = header(BACKEND).and_then(|text| text.parse::<IpAddr>().ok());
-    let names = echo.names.get();
-    let backend = address.and_then(|address| names?.get(&address).cloned());
+    let received = echo.received(response.headers()).unwrap_or_default();
     Ok(Observed {
         status: response.status().as_u16(),
         location: header("location"),
-        backend,
-        target: header(TARGET),
+        backend: received.name,
+        target: received.target,
+        headers: fields(response.headers()),
+        received: fields(&received.headers),
+        auth_calls: echo.auth_calls(),
     })
 }
 
-/// Header field in which the echo server reports the address that received the request.
-const BACKEND: &str = "x-proof-backend";
-/// Header field in which the echo server reports the request target.
-const TARGET: &str = "x-proof-target";
-
-/// A server that reports the requests that it received. It binds all IPv4 addresses and closes connections
-/// from other machines.
-struct Echo {
-    port: u16,
-    /// Services by address.
-    names: std::sync::OnceLock<HashMap<IpAddr, String>>,
-}
-
-impl Echo {
-    async fn start() -> Result<Self, Failure> {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-        let port = listener.local_addr()?.port();
-        tokio::spawn(async move {
-            while let Ok((stream, peer)) = listener.accept().await {
-                let Ok(local) = stream.local_addr() else {
-                    continue;
-                };
-                // The server is not for other machines.
-                if !peer.ip().is_loopback() {
-                    continue;
-                }
-                let address: Arc<str> = local.ip().to_string().into();
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let target = request.uri().path_and_query().map(ToString::to_string);
-                    let response = Response::builder()
-                        .header(BACKEND, &*address)
-                        .header(TARGET, target.unwrap_or_default())
-                        .body(Body::empty());
-                    async move { response }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
-        Ok(Self {
-            port,
-            names: std::sync::OnceLock::new(),
-        })
-    }
+/// Header fields as text.
+fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
 }

@@ -67,6 +67,8 @@ impl StandIns {
         let mut names = Vec::new();
         for backend in objects.backends.values_mut() {
             let key = backend.key();
+            // Stand-ins have no TLS.
+            backend.spec.tls = None;
             let endpoints = backend.spec.endpoints.iter_mut().flatten();
             for endpoint in endpoints {
                 let fqdn = endpoint.fqdn.as_ref();
@@ -87,7 +89,6 @@ impl StandIns {
                     }),
                     ..BackendEndpoint::default()
                 };
-                backend.spec.tls = None;
             }
         }
         this.names.extend(names);

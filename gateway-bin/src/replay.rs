@@ -203,7 +203,7 @@ fn add_log_comparison(
             kept.first_line
         ),
         found,
-        explained_by: Vec::new(),
+        ..Difference::default()
     };
     match found {
         Ok(answer) => {

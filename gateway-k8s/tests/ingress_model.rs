@@ -71,6 +71,7 @@ fn request(of: &Value) -> Option<ModelRequest> {
         headers: headers.collect(),
         client: client.unwrap_or(IpAddr::from([127, 0, 0, 1])),
         body_len: body_len.unwrap_or(0),
+        auth_status: None,
     })
 }
 

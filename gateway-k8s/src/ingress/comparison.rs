@@ -19,6 +19,7 @@
 //!     body_len: 0,
 //!     http10: false,
 //!     certificate: None,
+//!     auth_status: None,
 //! };
 //! let answer = |status| LiveAnswer { status, headers: Vec::new(), received: None };
 //!
@@ -152,7 +153,7 @@ pub fn add_live_comparison(
             request: describe(request),
             expected: status_or_error(old),
             found: status_or_error(new),
-            explained_by: Vec::new(),
+            ..Difference::default()
         }),
     }
 }
@@ -187,7 +188,7 @@ pub fn compare_live(
         request: describe(request),
         expected: summary(old.status, &before, &differing),
         found: summary(new.status, &after, &differing),
-        explained_by: Vec::new(),
+        ..Difference::default()
     })
 }
 
@@ -267,6 +268,7 @@ mod tests {
             body_len: 0,
             http10: false,
             certificate: None,
+            auth_status: None,
         }
     }
 
@@ -355,7 +357,7 @@ mod tests {
             assert_eq!(proof.has_failed(), compared == 0);
             let text = proof.text();
             assert_eq!(text.contains("connection refused"), compared == 0, "{text}");
-            let summary = format!("0 different, {} not compared", 1 - compared);
+            let summary = format!("0 different; {} not compared", 1 - compared);
             assert!(text.contains(&summary), "{text}");
         }
     }

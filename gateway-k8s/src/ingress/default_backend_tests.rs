@@ -84,6 +84,7 @@ fn the_model_sends_requests_of_a_service_without_endpoints_to_the_default_backen
         client: std::net::Ipv4Addr::LOCALHOST.into(),
         body_len: 0,
         certificate: None,
+        auth_status: None,
     };
 
     let ModelAnswer::Proxy { backends, .. } = nginx.answer(&request) else {

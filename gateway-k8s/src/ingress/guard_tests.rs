@@ -1,7 +1,9 @@
 //! Tests of guards: the translation must keep every guard of ingress-nginx.
 
-use super::model::{IngressNginx, ModelAnswer};
-use super::proof::{Observed, STRANGER, requests};
+use std::collections::BTreeSet;
+
+use super::model::{IngressNginx, ModelAnswer, ModelEffects};
+use super::proof::{Observed, STRANGER, compare, requests, with_decisions};
 use super::proof_report::{Difference, explain};
 use super::settings::IngressSettings;
 use super::verdict_tests::{config, ingress, migrate};
@@ -91,11 +93,42 @@ fn a_request_that_passes_by_a_guard_is_explained_by_no_verdict() {
         &nginx,
         &mut verdicts,
         &request,
-        (&rejected, &found),
+        (&rejected, &ModelEffects::default(), &found),
         &mut difference,
     );
 
     assert!(difference.explained_by.is_empty());
+}
+
+#[test]
+fn a_request_that_no_authentication_server_decides_is_explained_by_no_verdict() {
+    let mut manifests = Manifests::default();
+    let text = guarded(&[("auth-url", "http://auth.test/check")]);
+    manifests.add("in.yaml", &text);
+    let nginx = IngressNginx::new(&manifests, &[]);
+    let requests = with_decisions(&nginx, requests(&nginx));
+    let decided = requests.iter().filter(|one| one.auth_status.is_some());
+    let mut statuses = BTreeSet::new();
+
+    for request in decided {
+        let expected = nginx.answer(request);
+        let effects = nginx.effects(request, &expected);
+        let found = Observed {
+            status: 200,
+            backend: Some("shop/login".to_owned()),
+            target: Some(request.target.clone()),
+            ..Observed::default()
+        };
+        let mut difference = compare(request, &expected, &effects, &found).expect("it differs");
+        let mut verdicts = migrate(&text).verdicts;
+        let sides = (&expected, &effects, &found);
+        explain(&nginx, &mut verdicts, request, sides, &mut difference);
+
+        assert!(difference.explained_by.is_empty(), "{difference:?}");
+        statuses.extend(request.auth_status);
+    }
+
+    assert_eq!(statuses, BTreeSet::from([200, 401, 403, 503]));
 }
 
 /// The settings of an Ingress without annotations, with a ConfigMap of these keys.

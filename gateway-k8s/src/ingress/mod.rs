@@ -51,6 +51,7 @@ mod nginx_conf;
 mod output;
 pub mod proof;
 pub mod proof_report;
+mod proof_requests;
 pub mod replay;
 pub mod report;
 pub mod servers;

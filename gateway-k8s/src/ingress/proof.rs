@@ -11,23 +11,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde_json::{Value, json};
 use towergate_policy::backend_traffic::LOCAL_RATE_LIMIT;
 
-use super::model::{IngressNginx, ModelAnswer, ModelRequest, normalise};
+use super::model::{
+    AuthCall, IngressNginx, ModelAnswer, ModelEffects, ModelRequest, auth_service, normalise,
+};
 use super::output::OutputObjects;
-use super::proof_report::Difference;
-use super::servers::{BackendPort, Location, Server};
-use super::settings::IngressSettings;
+use super::proof_report::{Difference, aspects};
+pub(crate) use super::proof_requests::host_samples;
+pub use super::proof_requests::{requests, with_decisions};
+use super::servers::BackendPort;
 use super::value::url;
+use super::verdict::Aspect;
 use crate::objects::ObjectKey;
 use crate::yaml;
 
 /// A client address that is unlikely to be in a list of networks.
 pub const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
 
-/// The response of the data plane.
+/// The response of the data plane, and what the servers behind it received.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Observed {
     /// Status.
@@ -38,190 +41,12 @@ pub struct Observed {
     pub backend: Option<String>,
     /// Request target that the Service received.
     pub target: Option<String>,
-}
-
-/// Requests for every host and path: boundary paths, encodings, methods, canaries and clients.
-pub fn requests(nginx: &IngressNginx<'_>) -> Vec<ModelRequest> {
-    let mut all = Vec::new();
-    for server in nginx.servers() {
-        for host in host_samples(server) {
-            for https in [false, true] {
-                for location in &server.locations {
-                    of_location(nginx, server, location, &host, https, &mut all);
-                }
-                all.push(get(https, &host, "/no-such-path/x", STRANGER));
-            }
-        }
-    }
-    let mut seen = BTreeSet::new();
-    all.retain(|request| seen.insert(describe(request)));
-    all
-}
-
-/// A name for each pattern of a server. The catch-all server gets a name that no other server has.
-pub(super) fn host_samples(server: &Server) -> Vec<String> {
-    if server.host.is_empty() {
-        return vec!["unknown.invalid".to_owned()];
-    }
-    let names = std::iter::once(&server.host).chain(&server.aliases);
-    let sample = |name: &String| match name.strip_prefix("*.") {
-        Some(rest) => format!("sample.{rest}"),
-        None => name.clone(),
-    };
-    names
-        .map(sample)
-        .chain(server.redirect_from.clone())
-        .collect()
-}
-
-fn get(https: bool, host: &str, target: &str, client: IpAddr) -> ModelRequest {
-    ModelRequest {
-        https,
-        method: "GET".to_owned(),
-        target: target.to_owned(),
-        headers: vec![("Host".to_owned(), host.to_owned())],
-        client,
-        body_len: 0,
-        http10: false,
-        certificate: None,
-    }
-}
-
-fn of_location(
-    nginx: &IngressNginx<'_>,
-    server: &Server,
-    location: &Location,
-    host: &str,
-    https: bool,
-    all: &mut Vec<ModelRequest>,
-) {
-    let default = IngressSettings::default();
-    let settings = nginx.settings(location).unwrap_or(&default);
-    let path = match server.regex {
-        true => sample_of_pattern(&location.path),
-        false => location.path.clone(),
-    };
-    let client = inside(settings);
-    let clients = clients(settings);
-    let bare = path.trim_end_matches('/');
-    let mut targets = vec![
-        path.clone(),
-        format!("{bare}/"),
-        format!("{bare}x"),
-        format!("{bare}/x/y"),
-        format!("{path}?a=b%20c&d"),
-        path.to_ascii_uppercase(),
-    ];
-    if !bare.is_empty() {
-        targets.push(bare.to_owned());
-        targets.push(format!("/{}{}", encode_first(bare), "/z"));
-    }
-    for target in targets {
-        let target = if target.starts_with('/') {
-            target
-        } else {
-            format!("/{target}")
-        };
-        for client in &clients {
-            all.push(get(https, host, &target, *client));
-        }
-    }
-    for method in ["POST", "OPTIONS", "HEAD"] {
-        let mut request = get(https, host, &path, client);
-        request.method = method.to_owned();
-        all.push(request);
-    }
-    if let Some(canary) = &location.canary {
-        let canary = &canary.canary;
-        let mut fields = Vec::new();
-        if let Some(name) = &canary.header {
-            let own = canary.value.clone();
-            for value in ["always", "never", "other"]
-                .into_iter()
-                .map(str::to_owned)
-                .chain(own)
-            {
-                fields.push((name.clone(), value));
-            }
-        }
-        if let Some(name) = &canary.cookie {
-            for value in ["always", "never", "other"] {
-                fields.push(("Cookie".to_owned(), format!("a=b; {name}={value}; c=d")));
-            }
-        }
-        for field in fields {
-            let mut request = get(https, host, &path, client);
-            request.headers.push(field);
-            all.push(request);
-        }
-    }
-}
-
-/// A client address that the lists of an Ingress allow.
-fn inside(settings: &IngressSettings) -> IpAddr {
-    let allowed = settings.allow.first().and_then(|n| n.parse::<IpNet>().ok());
-    allowed.map_or(STRANGER, |network| network.addr())
-}
-
-/// Client addresses inside and outside of the lists of an Ingress. Each path is requested from all addresses,
-/// because a wrongly translated path may also receive requests of a path with other lists.
-fn clients(settings: &IngressSettings) -> BTreeSet<IpAddr> {
-    let mut clients = BTreeSet::from([inside(settings)]);
-    if !settings.allow.is_empty() || !settings.deny.is_empty() {
-        clients.insert(STRANGER);
-        let denied = settings.deny.first().and_then(|n| n.parse::<IpNet>().ok());
-        clients.extend(denied.map(|network| network.addr()));
-    }
-    clients
-}
-
-/// The path without its leading slash, and with its first letter percent-encoded.
-fn encode_first(path: &str) -> String {
-    let mut rest = path.trim_start_matches('/').chars();
-    match rest.next() {
-        Some(first) if first.is_ascii() => format!("%{:02x}{}", u32::from(first), rest.as_str()),
-        Some(first) => format!("{first}{}", rest.as_str()),
-        None => String::new(),
-    }
-}
-
-/// A path that a pattern matches, for common patterns.
-fn sample_of_pattern(pattern: &str) -> String {
-    let mut sample = pattern
-        .trim_start_matches('^')
-        .trim_end_matches('$')
-        .to_owned();
-    for (part, text) in [
-        ("(/|$)", "/"),
-        ("(/.*)?", "/sample"),
-        ("/?(.*)", "/sample"),
-        ("(.*)", "sample"),
-        ("(.+)", "sample"),
-        (".*", "sample"),
-        (".+", "sample"),
-        ("[0-9]+", "42"),
-        ("\\d+", "42"),
-        ("[^/]+", "sample"),
-        ("[a-z]+", "sample"),
-        ("[a-zA-Z0-9_-]+", "sample"),
-        ("\\.", "."),
-        ("/?", "/"),
-    ] {
-        sample = sample.replace(part, text);
-    }
-    // Of several alternatives, the first is used.
-    while let (Some(open), Some(close)) = (sample.find('('), sample.find(')')) {
-        if open > close {
-            break;
-        }
-        let first = sample[open + 1..close]
-            .split('|')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        sample.replace_range(open..=close, first.trim_start_matches("?:"));
-    }
-    sample.replace("//", "/")
+    /// Header fields of the response, with names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Header fields that the backend received, with names in lower case.
+    pub received: Vec<(String, String)>,
+    /// Calls of an authentication server.
+    pub auth_calls: Vec<AuthCall>,
 }
 
 /// The request on one line.
@@ -235,18 +60,25 @@ pub fn describe(request: &ModelRequest) -> String {
     if request.client != STRANGER {
         text.push_str(&format!(" from {}", request.client));
     }
+    if let Some(status) = request.auth_status {
+        text.push_str(&format!(" {}", decision(status)));
+    }
     text
 }
 
-/// Compares the two responses. `None`: the responses are equal, or depend on an authentication server.
+/// The decision of the authentication server, as part of a request.
+pub(super) fn decision(status: u16) -> String {
+    format!("(the authentication server returns {status})")
+}
+
+/// Compares the two responses and the `effects` of settings. `None`: they are equal.
 pub fn compare(
     request: &ModelRequest,
     expected: &ModelAnswer,
+    effects: &ModelEffects,
     found: &Observed,
 ) -> Option<Difference> {
     let same = match expected {
-        // The response depends on the authentication server, which the model does not contain.
-        ModelAnswer::Proxy { asks: true, .. } => true,
         ModelAnswer::Proxy {
             backends, target, ..
         } => {
@@ -259,38 +91,34 @@ pub fn compare(
         ModelAnswer::Reply { status, location } => {
             found.backend.is_none()
                 && found.status == *status
-                && location_of(request, location.as_deref())
-                    == location_of(request, found.location.as_deref())
+                && location_of(location.as_deref()) == location_of(found.location.as_deref())
         }
     };
-    (!same).then(|| Difference {
+    let mut difference = Difference {
         request: describe(request),
         expected: expectation(expected),
         found: observation(found),
-        explained_by: Vec::new(),
-    })
+        ..Difference::default()
+    };
+    if !same {
+        difference.aspects = aspects(expected, found);
+    } else {
+        add_effects(effects, found, &mut difference);
+    }
+    (!difference.aspects.is_empty()).then_some(difference)
 }
 
-/// A redirect's address in the form that is compared: without the default port and the final slash, which
-/// ingress-nginx removes, and with a decoded path. The listeners of the proof have no TLS, so the scheme of
-/// redirects to the request's own host is omitted.
-fn location_of(request: &ModelRequest, location: Option<&str>) -> Option<String> {
+/// A redirect's address for the comparison: without the scheme's port and the final slash, which
+/// ingress-nginx removes, and with a decoded path.
+fn location_of(location: Option<&str>) -> Option<String> {
     let location = location?;
     let Some(parts) = url(location) else {
         return Some(decoded(location).trim_end_matches('/').to_owned());
     };
-    let own = request
-        .header("host")
-        .is_some_and(|host| host == parts.host);
-    let scheme = if own && request.https {
-        ""
-    } else {
-        &parts.scheme
-    };
     let port = parts.port.filter(|port| !matches!(port, 80 | 443));
     let target = decoded(&parts.target());
     let target = target.trim_end_matches('/');
-    Some(format!("{scheme}://{}{port:?}{target}", parts.host))
+    Some(format!("{}://{}{port:?}{target}", parts.scheme, parts.host))
 }
 
 /// A target with a decoded path. Undecoded paths differ, because ingress-nginx forwards the path unchanged
@@ -305,6 +133,84 @@ fn decoded(target: &str) -> String {
         Some(query) => format!("{path}?{query}"),
         None => path,
     }
+}
+
+/// Adds the effects of settings that differ, to the difference between equal responses.
+fn add_effects(effects: &ModelEffects, found: &Observed, difference: &mut Difference) {
+    let mut add = |aspect, (expected, found): (String, String)| {
+        difference.aspects.push(aspect);
+        difference.expected.push_str(&format!("; {expected}"));
+        difference.found.push_str(&format!("; {found}"));
+    };
+    if let Some(text) = auth_difference(effects.auth_call.as_ref(), &found.auth_calls) {
+        add(Aspect::Calls, text);
+    }
+    let edits = |fields: &[(String, String)], set: &[(String, String)], absent: &[String]| {
+        let values = |name: &str| {
+            let own = fields
+                .iter()
+                .filter(|(known, _)| known.eq_ignore_ascii_case(name));
+            own.map(|(_, value)| value.clone()).collect::<Vec<_>>()
+        };
+        let set = set.iter().filter_map(|(name, value)| {
+            let found = values(name);
+            let text = format!("{name}: {value}");
+            let other = format!(
+                "{name}: {}",
+                if found.is_empty() {
+                    "absent".to_owned()
+                } else {
+                    found.join(", ")
+                }
+            );
+            (!found.contains(value)).then_some((text, other))
+        });
+        let absent = absent.iter().filter_map(|name| {
+            let found = values(name);
+            let text = (
+                format!("{name}: absent"),
+                format!("{name}: {}", found.join(", ")),
+            );
+            (!found.is_empty()).then_some(text)
+        });
+        set.chain(absent).collect::<Vec<_>>()
+    };
+    let (response, hidden) = (&effects.response_headers, &effects.hidden_headers);
+    for text in edits(&found.headers, response, hidden) {
+        add(Aspect::ResponseHeaders, text);
+    }
+    let (request_headers, removed) = (&effects.request_headers, &effects.removed_request_headers);
+    for (expected, found) in edits(&found.received, request_headers, removed) {
+        let text = |text| format!("backend receives {text}");
+        add(Aspect::RequestHeaders, (text(expected), text(found)));
+    }
+}
+
+/// The calls of an authentication server as text, if they differ.
+fn auth_difference(expected: Option<&AuthCall>, found: &[AuthCall]) -> Option<(String, String)> {
+    let same = match (expected, found) {
+        (None, []) => true,
+        (Some(expected), [found]) => {
+            found.host == expected.host
+                && found.target == expected.target
+                && (expected.service.is_none() || found.service == expected.service)
+        }
+        _ => false,
+    };
+    let text = |call: &AuthCall| {
+        let service = call
+            .service
+            .as_ref()
+            .map(|service| format!(" at {service}"));
+        let service = service.unwrap_or_default();
+        format!("authentication by {}{}{service}", call.host, call.target)
+    };
+    let texts = |calls: &[AuthCall]| match calls {
+        [] => "no authentication server is called".to_owned(),
+        calls => calls.iter().map(text).collect::<Vec<_>>().join(", "),
+    };
+    let expected = expected.map(std::slice::from_ref).unwrap_or_default();
+    (!same).then(|| (texts(expected), texts(found)))
 }
 
 fn expectation(answer: &ModelAnswer) -> String {
@@ -352,6 +258,8 @@ pub fn prepare(objects: &OutputObjects) -> String {
             "ClientTrafficPolicy" if is_of_host(&value["spec"]["targetRefs"][0]) => continue,
             "Gateway" => plain_listeners(&mut value),
             "HTTPRoute" | "GRPCRoute" => share_parents(&mut value, &gateway),
+            // The backends of a proof have no TLS.
+            "BackendTLSPolicy" => continue,
             "BackendTrafficPolicy" => {
                 if let Some(spec) = value["spec"].as_object_mut() {
                     spec.remove("rateLimit");
@@ -461,18 +369,25 @@ pub fn missing_services(nginx: &IngressNginx<'_>) -> String {
     text
 }
 
-/// Ports of Services that receive requests.
+/// Ports of Services that receive requests, or calls of an authentication server.
 pub fn service_ports(nginx: &IngressNginx<'_>) -> BTreeSet<BackendPort> {
-    let locations = nginx.servers().iter().flat_map(|server| &server.locations);
+    let servers = nginx.servers().iter();
+    let locations = servers.flat_map(|server| {
+        let locations = server.locations.iter();
+        locations.map(move |location| (server, location))
+    });
     locations
-        .flat_map(|location| {
+        .flat_map(|(server, location)| {
             let canary = location
                 .canary
                 .as_ref()
                 .map(|canary| canary.backend.clone());
             let fallback = nginx.fallback_of(location);
+            let settings = nginx.settings(location);
+            let auth = settings.and_then(|settings| settings.external_auth.as_ref());
+            let auth = auth.and_then(|auth| auth_service(auth, server));
             let own = location.backend.clone().into_iter();
-            own.chain(canary).chain(fallback)
+            own.chain(canary).chain(fallback).chain(auth)
         })
         .collect()
 }
@@ -481,15 +396,99 @@ pub fn service_ports(nginx: &IngressNginx<'_>) -> BTreeSet<BackendPort> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn common_patterns_have_a_sample() {
-        for (pattern, sample) in [
-            ("/app(/|$)(.*)", "/app/sample"),
-            ("/v2/(users|orders)", "/v2/users"),
-            ("/v[0-9]+", "/v42"),
-            ("/plain", "/plain"),
-        ] {
-            assert_eq!(sample_of_pattern(pattern), sample);
+    fn proxied(status: u16) -> (ModelRequest, ModelAnswer) {
+        let request = ModelRequest {
+            https: false,
+            method: "GET".to_owned(),
+            target: "/".to_owned(),
+            headers: vec![("Host".to_owned(), "app.test".to_owned())],
+            client: STRANGER,
+            body_len: 0,
+            http10: false,
+            certificate: None,
+            auth_status: Some(status),
+        };
+        let answer = ModelAnswer::Proxy {
+            backends: vec![BackendPort {
+                service: ObjectKey::new("apps", "app"),
+                port: "80".to_owned(),
+            }],
+            target: "/".to_owned(),
+            asks: false,
+        };
+        (request, answer)
+    }
+
+    fn observed() -> Observed {
+        Observed {
+            status: 200,
+            backend: Some("apps/app".to_owned()),
+            target: Some("/".to_owned()),
+            ..Observed::default()
         }
+    }
+
+    #[test]
+    fn a_call_of_the_authentication_server_that_is_absent_is_a_difference() {
+        let (request, answer) = proxied(200);
+        let call = AuthCall {
+            service: None,
+            host: "auth.test".to_owned(),
+            target: "/check".to_owned(),
+        };
+        let effects = ModelEffects {
+            auth_call: Some(call.clone()),
+            ..ModelEffects::default()
+        };
+        let called = Observed {
+            auth_calls: vec![call],
+            ..observed()
+        };
+
+        assert_eq!(compare(&request, &answer, &effects, &called), None);
+        let difference = compare(&request, &answer, &effects, &observed()).expect("it differs");
+
+        assert_eq!(difference.aspects, [Aspect::Calls]);
+        assert!(
+            difference
+                .found
+                .ends_with("no authentication server is called")
+        );
+        assert!(
+            difference
+                .request
+                .ends_with("(the authentication server returns 200)")
+        );
+    }
+
+    #[test]
+    fn header_edits_of_both_directions_are_compared() {
+        let (request, answer) = proxied(200);
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let effects = ModelEffects {
+            response_headers: vec![field("X-A", "1")],
+            hidden_headers: vec!["X-B".to_owned()],
+            request_headers: vec![field("X-C", "3")],
+            removed_request_headers: vec!["X-D".to_owned()],
+            ..ModelEffects::default()
+        };
+        let same = Observed {
+            headers: vec![field("x-a", "1")],
+            received: vec![field("x-c", "3")],
+            ..observed()
+        };
+        let other = Observed {
+            headers: vec![field("x-b", "2")],
+            received: vec![field("x-c", "4"), field("x-d", "5")],
+            ..observed()
+        };
+
+        assert_eq!(compare(&request, &answer, &effects, &same), None);
+        let difference = compare(&request, &answer, &effects, &other).expect("it differs");
+
+        assert_eq!(
+            difference.found,
+            "apps/app receives /; X-A: absent; X-B: 2; backend receives X-C: 4; backend receives X-D: 5"
+        );
     }
 }

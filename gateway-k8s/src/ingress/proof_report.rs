@@ -8,28 +8,31 @@
 //! report.compared = 1;
 //! report.skip("an authentication server decides");
 //!
-//! assert!(!report.has_unexplained());
-//! assert!(report.text().contains("1 request compared, 0 different, 1 not compared"));
+//! assert!(!report.has_failed());
+//! assert!(report.text().contains("1 request compared: 1 equal, 0 different; 1 not compared"));
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use super::annotations::global_snippets::OF_CONFIG_MAP;
-use super::model::{IngressNginx, ModelAnswer, ModelRequest};
-use super::proof::Observed;
+use super::model::{IngressNginx, ModelAnswer, ModelEffects, ModelRequest};
+use super::proof::{Observed, decision};
 use super::report::counted;
 use super::settings::BackendProtocol;
-use super::verdict::{Aspect, ExampleExchange, MigrationOutcome, MigrationVerdict};
+use super::verdict::{Aspect, ExampleExchange, MigrationOutcome, MigrationVerdict, SettingKind};
 
 /// Settings whose verdict can explain a difference of a proof, because they affect the response to a single
 /// request.
-const EXPLAINING: [&str; 33] = [
+const EXPLAINING: [&str; 37] = [
     "app-root",
     "auth-secret",
     "auth-cache-duration",
+    "auth-request-redirect",
+    "auth-signin",
+    "auth-snippet",
     "auth-tls-match-cn",
     "auth-tls-secret",
     "auth-type",
@@ -57,10 +60,60 @@ const EXPLAINING: [&str; 33] = [
     "ssl-passthrough",
     "ssl-redirect",
     "temporal-redirect",
+    "upstream-vhost",
     "use-port-in-redirects",
     "use-regex",
     "whitelist-source-range",
 ];
+
+/// Annotations whose effect the requests of a proof show, other than snippets.
+const SHOWN: [&str; 42] = [
+    "allowlist-source-range",
+    "app-root",
+    "auth-secret",
+    "auth-secret-type",
+    "auth-signin",
+    "auth-signin-redirect-param",
+    "auth-type",
+    "auth-url",
+    "backend-protocol",
+    "canary",
+    "canary-by-cookie",
+    "canary-by-header",
+    "canary-by-header-pattern",
+    "canary-by-header-value",
+    "canary-weight",
+    "canary-weight-total",
+    "configuration-snippet",
+    "custom-headers",
+    "default-backend",
+    "denylist-source-range",
+    "enable-cors",
+    "enable-global-auth",
+    "force-ssl-redirect",
+    "from-to-www-redirect",
+    "permanent-redirect",
+    "permanent-redirect-code",
+    "preserve-trailing-slash",
+    "relative-redirects",
+    "rewrite-target",
+    "satisfy",
+    "server-alias",
+    "server-snippet",
+    "spec.defaultBackend",
+    "spec.ingressClassName",
+    "spec.rules",
+    "spec.tls",
+    "ssl-redirect",
+    "temporal-redirect",
+    "temporal-redirect-code",
+    "upstream-vhost",
+    "use-regex",
+    "whitelist-source-range",
+];
+
+/// End of the names of snippets.
+const SNIPPET: &str = "-snippet";
 
 /// A request to which ingress-nginx and the data plane respond differently.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -76,6 +129,9 @@ pub struct Difference {
     pub found: String,
     /// Settings whose verdicts describe the difference. Empty: no verdict describes it.
     pub explained_by: Vec<String>,
+    /// Parts of the exchange that differ.
+    #[serde(skip)]
+    pub aspects: Vec<Aspect>,
 }
 
 /// The result of a proof.
@@ -90,6 +146,12 @@ pub struct ProofReport {
     pub not_compared: BTreeMap<&'static str, usize>,
     /// Services that the manifests do not contain and the proof assumes to exist.
     pub assumed_services: Vec<String>,
+    /// Number of Ingresses that receive requests of the proof. `None`: unknown.
+    pub ingresses: Option<usize>,
+    /// Ingresses none of whose requests were compared, with a reason.
+    pub unproved_ingresses: BTreeMap<String, &'static str>,
+    /// Settings whose effect no request of the proof shows, with the objects that have them.
+    pub settings_not_shown: BTreeMap<String, BTreeSet<String>>,
     /// The differences. Those with the smallest requests precede the others.
     pub differences: Vec<Difference>,
     /// Requests to which a gateway gave no response. They make the proof fail.
@@ -123,9 +185,33 @@ impl ProofReport {
         }
     }
 
-    /// Whether the proof fails: no verdict describes one of the differences, or a gateway gave no response.
+    /// Whether the proof fails: a difference is described by no verdict, a gateway gave no response, or nothing was
+    /// compared.
     pub fn has_failed(&self) -> bool {
-        self.has_unexplained() || !self.unanswered.is_empty()
+        self.has_unexplained() || !self.unanswered.is_empty() || self.is_empty()
+    }
+
+    /// Whether the proof proves nothing: no request was compared, or none that belongs to an Ingress.
+    pub fn is_empty(&self) -> bool {
+        self.compared == 0 || self.ingresses == Some(self.unproved_ingresses.len())
+    }
+
+    /// Lists the settings whose effect no request shows, and snippets with directives that are not translated.
+    pub fn list_settings_not_shown(&mut self, verdicts: &[MigrationVerdict]) {
+        for verdict in verdicts {
+            let name = verdict.setting.rsplit('/').next().unwrap_or_default();
+            let is_partial =
+                name.ends_with(SNIPPET) && verdict.outcome == MigrationOutcome::Impossible;
+            let is_listed = match verdict.kind {
+                SettingKind::Annotation => !SHOWN.contains(&name) || is_partial,
+                SettingKind::ConfigKey => is_partial,
+                SettingKind::Default | SettingKind::Flag | SettingKind::Field => false,
+            };
+            if is_listed {
+                let objects = self.settings_not_shown.entry(name.to_owned());
+                objects.or_default().insert(verdict.object.clone());
+            }
+        }
     }
 
     /// Whether no verdict describes one of the differences.
@@ -150,38 +236,76 @@ impl ProofReport {
         });
     }
 
-    /// A summary in one line: how many requests were compared, and how many differ.
+    /// One line: how many requests were compared, are equal, and differ.
     pub fn summary(&self) -> String {
-        let explained = self.differences.iter();
-        let explained = explained.filter(|one| !one.explained_by.is_empty()).count();
-        let explained = match explained {
+        let different = self.differences.len();
+        let unnamed = self.differences.iter();
+        let unnamed = unnamed.filter(|one| one.explained_by.is_empty()).count();
+        let described = match different {
             0 => String::new(),
-            number => format!(" ({number} explained by verdicts)"),
+            _ => format!(
+                " ({} described by a verdict, {unnamed} by none)",
+                different - unnamed
+            ),
         };
         format!(
-            "{} compared, {} different{explained}, {} not compared",
+            "{} compared: {} equal, {different} different{described}; {} not compared",
             counted(self.compared, "request", "requests"),
-            self.differences.len(),
+            self.compared.saturating_sub(different),
             self.not_compared.values().sum::<usize>() + self.unanswered.len()
         )
+    }
+
+    /// What the proof does not cover, and why, one line for each reason.
+    pub fn limits(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.is_empty() {
+            let what = match self.compared {
+                0 => "no request was compared",
+                _ => "no request that an Ingress serves was compared",
+            };
+            lines.push(format!("nothing is proved: {what}"));
+        }
+        for (reason, number) in &self.not_compared {
+            lines.push(format!("not compared: {number}, because {reason}"));
+        }
+        if !self.unanswered.is_empty() {
+            let number = self.unanswered.len();
+            lines.push(format!("not compared: {number}, because {NO_RESPONSE}"));
+        }
+        for (ingress, reason) in &self.unproved_ingresses {
+            lines.push(format!(
+                "no request of Ingress {ingress} was compared, because {reason}"
+            ));
+        }
+        let not_shown = self.settings_not_shown.iter().map(|(name, objects)| {
+            let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+            match &objects[..] {
+                [object] => format!("{name} ({object})"),
+                objects => format!("{name} ({} objects)", objects.len()),
+            }
+        });
+        let not_shown: Vec<String> = not_shown.collect();
+        if !not_shown.is_empty() {
+            lines.push(format!(
+                "settings whose effect no request shows: {}",
+                not_shown.join(", ")
+            ));
+        }
+        if !self.assumed_services.is_empty() {
+            lines.push(format!(
+                "assumed to exist, because the files lack them: {}",
+                self.assumed_services.join(", ")
+            ));
+        }
+        lines
     }
 
     /// The proof as text.
     pub fn text(&self) -> String {
         let mut text = format!("\n{}: {}\n", self.title, self.summary());
-        for (reason, number) in &self.not_compared {
-            let _ = writeln!(text, "  not compared: {number}, because {reason}");
-        }
-        if !self.unanswered.is_empty() {
-            let number = self.unanswered.len();
-            let _ = writeln!(text, "  not compared: {number}, because {NO_RESPONSE}");
-        }
-        if !self.assumed_services.is_empty() {
-            let _ = writeln!(
-                text,
-                "  assumed to exist, because the files lack them: {}",
-                self.assumed_services.join(", ")
-            );
+        for line in self.limits() {
+            let _ = writeln!(text, "  {line}");
         }
         let unanswered = self.unanswered.iter().take(LISTED_UNANSWERED);
         for difference in self.differences.iter().chain(unanswered) {
@@ -190,13 +314,14 @@ impl ProofReport {
                 expected,
                 found,
                 explained_by,
+                aspects: _,
             } = difference;
             let _ = writeln!(
                 text,
                 "  {request}\n    ingress-nginx: {expected}\n    towergate: {found}"
             );
             if !explained_by.is_empty() {
-                let _ = writeln!(text, "    explained by: {}", explained_by.join(", "));
+                let _ = writeln!(text, "    described by: {}", explained_by.join(", "));
             }
         }
         text
@@ -218,11 +343,11 @@ pub fn not_comparable(
     if cause.starts_with(OF_CONFIG_MAP) {
         return Some("a key of the ConfigMap that is not translated closes the path");
     }
-    if settings.backend.protocol != BackendProtocol::Http {
-        return Some("the backend does not use plain HTTP");
+    if nginx.has_snippet_for(request) {
+        return Some("a directive of a snippet replies to the path");
     }
-    if settings.external_auth.is_some() {
-        return Some("an authentication server decides");
+    if settings.backend.protocol == BackendProtocol::Fcgi {
+        return Some("the backend uses FastCGI");
     }
     match expected {
         ModelAnswer::Proxy { asks: true, .. } => Some("an authentication server decides"),
@@ -239,7 +364,7 @@ pub fn explain(
     nginx: &IngressNginx<'_>,
     verdicts: &mut [MigrationVerdict],
     request: &ModelRequest,
-    (expected, found): (&ModelAnswer, &Observed),
+    (expected, effects, found): (&ModelAnswer, &ModelEffects, &Observed),
     difference: &mut Difference,
 ) {
     if let (ModelAnswer::Reply { status: 503, .. }, 500, false) =
@@ -247,14 +372,14 @@ pub fn explain(
     {
         difference.explained_by.push("error responses".to_owned());
     }
-    if is_weaker(expected, found) {
+    if is_weaker(request, expected, effects, found) {
         return;
     }
     let Some(ingress) = nginx.ingress_of(request) else {
         return;
     };
     let object = format!("Ingress {ingress}");
-    let aspects = aspects(expected, found);
+    let aspects = difference.aspects.clone();
     let related = verdicts.iter_mut().filter(|verdict| {
         let name = verdict.setting.rsplit('/').next().unwrap_or_default();
         verdict.object == object
@@ -270,7 +395,7 @@ pub fn explain(
         let example = ExampleExchange {
             method: request.method.clone(),
             url: format!("{scheme}://{host}{}", request.target),
-            with: String::new(),
+            with: request.auth_status.map(decision).unwrap_or_default(),
             ingress_nginx: difference.expected.clone(),
             towergate: difference.found.clone(),
         };
@@ -287,21 +412,26 @@ pub fn explain(
     difference.explained_by.dedup();
 }
 
-/// Whether a backend receives a request that ingress-nginx rejects. No verdict permits that, because a
-/// translation must not protect less.
-fn is_weaker(expected: &ModelAnswer, found: &Observed) -> bool {
-    let rejected = matches!(
-        expected,
-        ModelAnswer::Reply {
-            status: 401 | 403,
-            ..
+/// Whether a backend receives a request that ingress-nginx rejects, or for which it first calls an authentication
+/// server. No verdict describes that: a translation is never less protected.
+fn is_weaker(
+    request: &ModelRequest,
+    expected: &ModelAnswer,
+    effects: &ModelEffects,
+    found: &Observed,
+) -> bool {
+    let denied = request.auth_status.is_some_and(|status| status >= 300);
+    let rejected = match expected {
+        ModelAnswer::Reply { status, .. } => {
+            matches!(status, 401 | 403) || denied && effects.auth_call.is_some()
         }
-    );
+        ModelAnswer::Proxy { .. } => effects.auth_call.is_some() && found.auth_calls.is_empty(),
+    };
     rejected && found.backend.is_some()
 }
 
 /// The parts of the exchange that differ.
-fn aspects(expected: &ModelAnswer, found: &Observed) -> Vec<Aspect> {
+pub(super) fn aspects(expected: &ModelAnswer, found: &Observed) -> Vec<Aspect> {
     match expected {
         ModelAnswer::Proxy { backends, .. } => match &found.backend {
             None => vec![Aspect::Status, Aspect::Calls],

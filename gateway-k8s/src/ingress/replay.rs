@@ -212,6 +212,7 @@ impl<'a> LogReader<'a> {
                         body_len: 0,
                         http10: false,
                         certificate: None,
+                        auth_status: None,
                     },
                     knows_scheme: scheme.is_some(),
                     statuses: BTreeMap::new(),

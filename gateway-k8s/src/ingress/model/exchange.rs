@@ -23,6 +23,8 @@ pub struct ModelRequest {
     pub http10: bool,
     /// Certificate of the client.
     pub certificate: Option<ModelCertificate>,
+    /// Status that the authentication server returns if it is called. `None`: unknown.
+    pub auth_status: Option<u16>,
 }
 
 /// A client certificate.
@@ -59,7 +61,7 @@ pub enum ModelAnswer {
         backends: Vec<BackendPort>,
         /// Request target that the backend receives.
         target: String,
-        /// Whether an authentication server is called first.
+        /// Whether an authentication server decides first: [`ModelRequest::auth_status`] is unknown.
         asks: bool,
     },
 }

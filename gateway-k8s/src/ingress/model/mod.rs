@@ -7,7 +7,10 @@
 //! Not modelled: rate limits, which depend on earlier requests; the responses of authentication servers and
 //! backends; retries, compression, and error pages.
 
+mod effects;
 mod exchange;
+mod external_auth;
+mod location;
 mod placing;
 mod uri;
 
@@ -18,7 +21,11 @@ use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use towergate_policy::basic_auth::{Credentials, Users};
 
+pub use self::effects::ModelEffects;
 pub use self::exchange::{ModelAnswer, ModelCertificate, ModelRequest};
+pub use self::external_auth::AuthCall;
+pub(crate) use self::external_auth::auth_service;
+pub(crate) use self::location::find_location;
 pub(crate) use self::uri::normalise;
 use super::aliases;
 use super::controller::ControllerConfig;
@@ -211,6 +218,10 @@ impl<'a> IngressNginx<'a> {
             Ok(asks) => asks,
             Err(status) => return ModelAnswer::reply(status),
         };
+        if let Some(reply) = self.auth_reply(request, server, settings, asks) {
+            return reply;
+        }
+        let asks = asks && request.auth_status.is_none();
         let mut backends = self.backends(request, location);
         let Some(main) = &location.backend else {
             return ModelAnswer::reply(404);
@@ -485,47 +496,6 @@ fn host_name(host: &str) -> String {
         _ => host,
     };
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-/// The location of a path. Also returns whether only the final slash is missing for the path to match a
-/// location.
-pub(crate) fn find_location<'s>(server: &'s Server, uri: &str) -> (&'s Location, bool) {
-    let locations = &server.locations;
-    let fallback = &locations[locations.len() - 1];
-    if server.regex {
-        let found = locations.iter().find(|location| {
-            let path = location.path.strip_prefix('^').unwrap_or(&location.path);
-            let regex = regex::Regex::new(&format!("(?i)^{path}"));
-            regex.is_ok_and(|regex| regex.is_match(uri))
-        });
-        return (found.unwrap_or(fallback), false);
-    }
-    let exact = locations
-        .iter()
-        .find(|location| location.exact && location.path == uri);
-    let same = locations
-        .iter()
-        .find(|location| !location.exact && location.path == uri);
-    if let Some(found) = exact.or(same) {
-        return (found, false);
-    }
-    let slash = locations.iter().find(|location| {
-        location
-            .path
-            .strip_suffix('/')
-            .is_some_and(|path| path == uri && !path.is_empty())
-    });
-    if let Some(found) = slash {
-        return (found, true);
-    }
-    let below = locations.iter().find(|location| {
-        let path = location.path.strip_suffix('/').unwrap_or(&location.path);
-        !location.exact
-            && uri
-                .strip_prefix(path)
-                .is_some_and(|rest| rest.starts_with('/'))
-    });
-    (below.unwrap_or(fallback), false)
 }
 
 fn in_range(client: IpAddr, settings: &IngressSettings) -> bool {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{DEFAULTS, Groups, counted, groups, phrase, place};
 use crate::ingress::Migration;
-use crate::ingress::proof_report::{Difference, LISTED_UNANSWERED, NO_RESPONSE, ProofReport};
+use crate::ingress::proof_report::{Difference, LISTED_UNANSWERED, ProofReport};
 use crate::ingress::verdict::{ExampleExchange, MigrationOutcome, MigrationVerdict, count};
 
 const HEAD: &str = "<!DOCTYPE html>
@@ -145,26 +145,8 @@ fn proof(out: &mut String, report: &ProofReport) {
         escape(&report.title),
         escape(&report.summary())
     );
-    for (reason, number) in &report.not_compared {
-        let _ = writeln!(
-            out,
-            "<li>not compared: {number}, because {}</li>",
-            escape(reason)
-        );
-    }
-    if !report.unanswered.is_empty() {
-        let number = report.unanswered.len();
-        let _ = writeln!(
-            out,
-            "<li>not compared: {number}, because {NO_RESPONSE}</li>"
-        );
-    }
-    if !report.assumed_services.is_empty() {
-        let names = escape(&report.assumed_services.join(", "));
-        let _ = writeln!(
-            out,
-            "<li>assumed to exist, because the files lack them: {names}</li>"
-        );
+    for line in report.limits() {
+        let _ = writeln!(out, "<li>{}</li>", escape(&line));
     }
     out.push_str("</ul>\n");
     let unanswered = report.unanswered.iter().take(LISTED_UNANSWERED);
@@ -178,7 +160,7 @@ fn proof(out: &mut String, report: &ProofReport) {
             true => String::new(),
             false => {
                 let names = escape(&difference.explained_by.join(", "));
-                format!("<dt>explained by</dt><dd>{names}</dd>")
+                format!("<dt>described by</dt><dd>{names}</dd>")
             }
         };
         let _ = writeln!(

@@ -1,0 +1,91 @@
+//! What an exchange shows besides its status and its backend.
+
+use std::collections::BTreeSet;
+
+use super::{AuthCall, IngressNginx, ModelAnswer, ModelRequest, Server, host_name};
+
+/// The field of `hsts`.
+const HSTS: &str = "strict-transport-security";
+
+/// Header edits of the location of a request, and the call that precedes its response.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ModelEffects {
+    /// The call of the authentication server.
+    pub auth_call: Option<AuthCall>,
+    /// Fields that the client receives.
+    pub response_headers: Vec<(String, String)>,
+    /// Fields of the backend's response that the client does not receive.
+    pub hidden_headers: Vec<String>,
+    /// Fields that the backend receives.
+    pub request_headers: Vec<(String, String)>,
+    /// Fields of the client that the backend does not receive.
+    pub removed_request_headers: Vec<String>,
+}
+
+impl IngressNginx<'_> {
+    /// The effects of the settings that apply to a request with the response `answer`. Header fields are edited only
+    /// if a backend responds.
+    pub fn effects(&self, request: &ModelRequest, answer: &ModelAnswer) -> ModelEffects {
+        let auth_call = self.auth_call(request);
+        let (ModelAnswer::Proxy { .. }, Some(settings)) = (answer, self.settings_of(request))
+        else {
+            return ModelEffects {
+                auth_call,
+                ..ModelEffects::default()
+            };
+        };
+        let host = settings.backend.vhost.iter();
+        let host = host.map(|name| ("Host".to_owned(), name.clone()));
+        let request_headers = host.chain(settings.request_headers.iter().cloned());
+        let mut response_headers = settings.response_headers.clone();
+        // Whether the field of a snippet or that of `hsts` applies is not modelled.
+        response_headers.retain(|(name, _)| !(request.https && name.eq_ignore_ascii_case(HSTS)));
+        ModelEffects {
+            auth_call,
+            response_headers,
+            hidden_headers: settings.hidden_headers.clone(),
+            request_headers: request_headers.collect(),
+            removed_request_headers: settings.removed_request_headers.clone(),
+        }
+    }
+
+    /// Names of all fields of backends' responses that the client of some Ingress does not receive.
+    pub fn hidden_headers(&self) -> Vec<String> {
+        let ingresses = self.servers.ingresses.iter();
+        let names = ingresses.flat_map(|read| &read.settings.hidden_headers);
+        let names: BTreeSet<String> = names.map(|name| name.to_ascii_lowercase()).collect();
+        names.into_iter().collect()
+    }
+
+    /// Paths to which a `location` or an `if` of a snippet replies.
+    pub(crate) fn snippet_paths<'s>(&'s self, server: &Server) -> impl Iterator<Item = &'s str> {
+        let ingresses = server.ingresses().into_iter();
+        let locations = ingresses.flat_map(|one| &self.servers.ingresses[one].settings.locations);
+        let paths = locations.filter(|location| !location.regex);
+        paths.map(|location| location.path.as_str())
+    }
+
+    /// Whether a `location` or an `if` of a snippet may reply to a request.
+    pub fn has_snippet_for(&self, request: &ModelRequest) -> bool {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let Some(uri) = super::normalise(path) else {
+            return false;
+        };
+        let Some(server) = self.server_of(request) else {
+            return false;
+        };
+        let ingresses = server.ingresses().into_iter();
+        let mut locations =
+            ingresses.flat_map(|one| &self.servers.ingresses[one].settings.locations);
+        locations.any(|location| match (location.regex, location.exact) {
+            (true, _) => regex::Regex::new(&location.path).is_ok_and(|regex| regex.is_match(&uri)),
+            (false, true) => location.path == uri,
+            (false, false) => uri.starts_with(&location.path),
+        })
+    }
+
+    /// The server of a request.
+    pub(super) fn server_of(&self, request: &ModelRequest) -> Option<&Server> {
+        Some(self.server(&host_name(request.header("host")?)))
+    }
+}
