@@ -1,7 +1,8 @@
-"""Renders the chart once for each documented value set to null, and for other values that users set.
+"""Checks the rendered chart with each documented value set to null, and with other typical values.
 
-A value is documented if values.yaml has it. It renders to valid objects without empty fields, or is refused with
-its name. The data plane's options never hold a null or an empty number.
+A value is documented if values.yaml contains it. With the value set to null, the chart must render valid objects
+without empty fields, or fail with an error that names the value. The data plane's options must not contain null or an
+empty number.
 """
 
 import json
@@ -16,7 +17,7 @@ HELM = os.environ["HELM"]
 
 
 def leaves(value, path=()):
-    """Paths of all values that are not objects with keys, and of the objects."""
+    """Paths of all values below `value`, including objects."""
     if path:
         yield ".".join(path)
     if isinstance(value, dict):
@@ -25,7 +26,7 @@ def leaves(value, path=()):
 
 
 def render(*options):
-    """The rendered documents, or the error."""
+    """The rendered documents and an empty text, or None and the error."""
     command = [HELM, "template", "towergate", CHART, "--namespace", "edge", "--kube-version", "1.33", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -48,7 +49,7 @@ def container(documents):
 
 
 def problems_of(path):
-    """What is wrong with the chart if the value at `path` is null."""
+    """Problems of the chart if the value at `path` is null."""
     documents, error = render("--set", f"{path}=null")
     last = path.rsplit(".", 1)[-1]
     if documents is None:

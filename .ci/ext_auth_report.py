@@ -1,5 +1,5 @@
-"""External authorization with services of others. Called by .ci/ext_auth with the gateway's binary and that of
-oauth2-proxy, which may be empty."""
+"""Tests external authorization with oauth2-proxy and a gRPC service. .ci/ext_auth passes the paths of the gateway and
+of oauth2-proxy; the latter is empty if oauth2-proxy cannot be built."""
 
 import base64
 import hashlib
@@ -111,7 +111,7 @@ spec:
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with what it has received."""
+    """Backend that responds with the request that it has received."""
 
     protocol_version = "HTTP/1.1"
 
@@ -132,7 +132,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 class Checker(external_auth_pb2_grpc.AuthorizationServicer):
-    """Allows requests with the token `good`."""
+    """Authorization service that allows requests with the token `good`."""
 
     def __init__(self):
         self.calls = []
@@ -162,7 +162,7 @@ class Checker(external_auth_pb2_grpc.AuthorizationServicer):
 
 
 class Client:
-    """Requests to the gateway."""
+    """Client of the gateway."""
 
     def __init__(self, port):
         self.port = port
@@ -189,7 +189,7 @@ def values(seen, name):
 
 
 def with_oauth2_proxy(client):
-    """The sign-in page, a login with a password, and requests with its cookie."""
+    """Tests the sign-in page, a login with a password, and requests with the cookie of the login."""
     html = ("accept", "text/html")
     status, headers, page = client.send("login.test", "/a?b=c", headers=[html])
     expect("without a session", (status, "<form" in page), (403, True))
@@ -217,7 +217,7 @@ def with_oauth2_proxy(client):
 
 
 def with_grpc(client, checker):
-    """Decisions of a gRPC service with Envoy's messages."""
+    """Tests decisions of the gRPC service."""
     good = ("authorization", "Bearer good")
     status, headers, body = client.send("check.test", "/a?b=c")
     expect("a denial", (status, body, headers["www-authenticate"]), (401, "who are you?", "Bearer"))

@@ -1,4 +1,4 @@
-"""Compares the score of the statuses, from standard input, with the cases of the floor.
+"""Compares the score of the statuses (standard input) with the list of cases that must be equal (FLOOR).
 
 golden_report.py CASES FLOOR [--raise]
 """

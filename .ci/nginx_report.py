@@ -1,7 +1,8 @@
 """Scores a replay of ingress-nginx's recorded responses.
 
-A case that differs is named if, for each part that differs, a verdict that is not `same` affects this part and
-belongs to the request: to an Ingress of its host, to the ConfigMap or a flag, or to a default whose condition holds.
+A different case is named if a verdict other than `same` describes each of its differences. The verdict must affect the
+part of the exchange that differs, and be about an Ingress of the request's host, the ConfigMap, a flag, or a default
+whose condition is true.
 """
 
 import collections
@@ -13,13 +14,13 @@ import sys
 
 import yaml
 
-# The least share of equal cases, and of cases that are equal or named, in percent.
+# Minimum share of equal cases, and of equal or named cases, in percent.
 EQUAL_FLOOR = 85.0
 NAMED_FLOOR = 100.0
 
 
 def aspect(field):
-    """The part of an exchange to which a difference of replay.py belongs."""
+    """The part of an exchange that contains a difference; `field` is its name in the output of replay.py."""
     if re.match(r"call\d+\.req", field):
         return "request-headers"
     if re.match(r"call\d+\.target", field):
@@ -36,7 +37,7 @@ def aspect(field):
 
 
 def header(request, name):
-    """The first value of a field of a request. Empty: it has none."""
+    """The first value of a request header field; empty if the field is absent."""
     values = (v for n, v in request.get("headers", []) if n.lower() == name)
     return next(values, "")
 
@@ -47,11 +48,12 @@ def host_of(request):
 
 
 def is_error(status):
-    """Whether a status is that of an error. None: there is no response."""
+    """Whether a status is an error. None means that there is no response."""
     return status is None or status >= 400
 
 
-# When a difference by default can be the cause: (request, field, differences of the exchange by field) -> bool.
+# Conditions under which a default of ingress-nginx can cause a difference:
+# (request, field, differences of the exchange by field) -> bool.
 DEFAULTS = {
     "X-Forwarded-For": lambda request, field, found: "x-forwarded" in field or "x-original" in field,
     "redirects to HTTPS": lambda request, field, found: field == "resp:location",
@@ -73,7 +75,7 @@ DEFAULTS = {
 
 
 def hosts_of_ingresses(manifest):
-    """The hosts of each Ingress of a world, by the name of the object in verdicts. An empty name: every host."""
+    """The hosts of each Ingress of a world, by the name of the object in verdicts. An empty host means every host."""
     hosts = {}
     with open(manifest, encoding="utf-8") as text:
         for document in yaml.safe_load_all(text):
@@ -91,7 +93,7 @@ def hosts_of_ingresses(manifest):
 
 
 def belongs(verdict, request, field, found, hosts):
-    """Whether a verdict can be about a difference of a request."""
+    """Whether a verdict can describe a difference of a request."""
     if verdict["kind"] == "default":
         condition = DEFAULTS.get(verdict["setting"])
         return condition is None or condition(request, field, found)
@@ -107,21 +109,21 @@ def belongs(verdict, request, field, found, hosts):
 
 
 def attributes(cookie):
-    """A cookie without the order of its attributes."""
+    """The value of a cookie and its attributes in a canonical order."""
     value, *rest = (part.strip() for part in cookie.split(";"))
     return value, sorted(rest)
 
 
 def tolerated(field, expected, found):
-    """Whether two values mean the same although replay.py tells them apart."""
-    # ingress-nginx sends a page with its own responses, the gateway mostly none.
+    """Whether two values are equivalent although replay.py reports a difference."""
+    # The local replies of ingress-nginx have a page as body; most local replies of the gateway have no body.
     if field == "body.from":
         return (expected, found) == ("gateway", "none")
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if not isinstance(expected, str) or not isinstance(found, str):
         return False
-    # The value of an affinity cookie is opaque, and its attributes have no order (RFC 6265, section 5.2).
+    # The value of an affinity cookie is opaque, and the order of its attributes has no meaning (RFC 6265, section 5.2).
     if "cookie" in field:
         return attributes(expected) == attributes(re.sub(r'"?[0-9a-f]{16}"?', "<affinity>", found))
     # RFC 3986, section 6.2.3: an empty path is `/`.

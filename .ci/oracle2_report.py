@@ -1,10 +1,10 @@
-"""Compares a gateway with the recordings of Envoy under Envoy Gateway, and with a floor.
+"""Compares a gateway with recordings of an Envoy that Envoy Gateway configured, and the result with FLOOR.
 
 oracle2_report.py BINARY RECORDINGS FLOOR DIFFERENCES [--raise]
 
-Compared are the answers to requests, the statuses of all objects of a world (type, status and reason of each
-condition), and which single objects the API refuses. The floor names what agreed before: cases by their id,
-statuses as `status WORLD KIND/NAMESPACE/NAME`, single objects as `object N`.
+Compared are the responses to requests, the statuses of all objects of a world (type, status and reason of each
+condition), and whether the API server rejects single objects. FLOOR lists the comparisons that must be equal:
+cases by their id, statuses as `status WORLD KIND/NAMESPACE/NAME`, single objects as `object N`.
 """
 
 import collections
@@ -22,18 +22,18 @@ binary = pathlib.Path(sys.argv[1]).resolve()
 recordings, floor, differences = (pathlib.Path(path).resolve() for path in sys.argv[2:5])
 COMMAND = (f"{binary} run {{world}} --access-log {{log}} --quiet --parity strict-host,external-address,cors"
            " --rate-limit-service 127.0.0.1:19515 --rate-limit-timeout 500ms --dynamic-resolver")
-# Its gateway rejects requests while the rate limit service fails.
+# The world that is recorded with a gateway that rejects requests while the rate limit service fails.
 CLOSED = "rate-limit-closed"
 
 
 def supported_command():
-    """The command without the options that this build does not have."""
+    """The command, without options that the binary does not support."""
     usage = subprocess.run([binary, "run", "--help"], capture_output=True, text=True).stdout
     return COMMAND if "--dynamic-resolver" in usage else COMMAND.replace(" --dynamic-resolver", "")
 
 
 def replay(*options):
-    """The ids of the cases that differ, with the report of each, and the number of cases by world."""
+    """The report of each different case, by its id."""
     return replay_with(supported_command(), *options)
 
 
@@ -64,7 +64,7 @@ def conditions(listed):
 
 
 def shape(status):
-    """The comparable part of a status, by its parts."""
+    """The parts of a status that are compared, by name."""
     parts = {"": conditions(status.get("conditions"))}
     for listener in status.get("listeners") or []:
         kinds = sorted(kind["kind"] for kind in listener.get("supportedKinds") or [])
@@ -80,7 +80,7 @@ def shape(status):
 
 
 def statuses(world):
-    """Whether the status of each object of a world is the recorded one."""
+    """Name, recorded status and status of the gateway for each object of a world."""
     recorded = recordings / "statuses" / f"{world}.yaml"
     service = ["--rate-limit-service", "127.0.0.1:19515"]
     service += [option for option in supported_command().split() if option == "--dynamic-resolver"]
@@ -95,7 +95,7 @@ def statuses(world):
         if document and document.get("status"):
             key = (document["kind"], document.get("namespace") or "", document.get("name") or "")
             want, have = shape(document["status"]), ours.get(key, {})
-            # The recorder ran without a data plane, which is what decides the conditions of a Gateway itself.
+            # Not compared: the conditions of a Gateway itself depend on a data plane, and the recorder ran without one.
             if document["kind"] == "Gateway":
                 want.pop(""), have.pop("", None)
             yield "status " + world + " " + "/".join(key), want, have
@@ -135,7 +135,7 @@ VERSIONS = {"BackendTLSPolicy": "gateway.networking.k8s.io/v1"}
 
 
 def refused(number, entry):
-    """Whether the definitions of the API are held against a single object as the API server does."""
+    """Whether `towergate check` and the API server agree on accepting or rejecting an object."""
     manifest = {"apiVersion": VERSIONS.get(entry["kind"], "gateway.envoyproxy.io/v1alpha1"), "kind": entry["kind"],
                 "metadata": {"name": "try", "namespace": "try"}, "spec": entry["spec"]}
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +152,7 @@ def main():
     reports |= replay_with(f"{supported_command()} --rate-limit-fail-closed", "--world", CLOSED)
     wanted = set(floor.read_text().splitlines()) if floor.exists() else set()
     for case in sorted(wanted & reports.keys()):
-        # A difference of timing does not occur twice.
+        # A case that is equal in a second run differed because of timing only.
         if case not in replay("--only", case):
             print(f"{case}: as Envoy's on a second look")
             del reports[case]

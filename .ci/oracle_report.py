@@ -1,9 +1,9 @@
-"""Holds what a replay printed against the table of deliberate differences.
+"""Compares the output of a replay with the table of intentional differences.
 
 oracle_report.py REPLAY TABLE [--fresh | options of the replay]
 
-With --fresh it only names the cases that differ and are not in the table. A line `again CASE` in the
-replay says that the case was as Envoy's on a second look.
+With --fresh, it prints only the different cases that the table does not contain. A line `again CASE` in the replay
+means that a second run of the case was equal to Envoy.
 """
 
 import re
@@ -27,7 +27,7 @@ for block in re.split(r"\n(?=\S)", replay):
         print(block)
 fresh, stale = different - listed, listed - different
 print(f"{same} answers as Envoy's, {len(different & listed)} deliberate differences, {len(fresh)} others")
-if stale and len(sys.argv) == 3:  # With further options only some were replayed.
+if stale and len(sys.argv) == 3:  # With further options, only a part of the cases was replayed.
     print("listed as different, but the same:", ", ".join(sorted(stale)))
 if not same:
     print("nothing was replayed")

@@ -14,7 +14,7 @@ for package in packages:
         faults.append(f"{package['name']}: the readme does not exist")
     if len(package["keywords"]) > 5 or any(len(word) > 20 for word in package["keywords"]):
         faults.append(f"{package['name']}: five keywords of twenty letters at most")
-    # A dependency with a path alone cannot be resolved from a registry.
+    # A dependency that has only a path cannot be resolved from a registry.
     faults += [
         f"{package['name']}: {sibling['name']} has a path, but no version"
         for sibling in package["dependencies"]

@@ -1,4 +1,4 @@
-"""Judges what a scanner of TLS found, and fails at any finding that is not accepted here.
+"""Prints the findings of a TLS scanner, and fails if a finding is not in ACCEPTED.
 
 tls_report.py testssl|sslyze FINDINGS.json OUTPUT.txt
 """
@@ -9,19 +9,19 @@ import sys
 
 ACCEPTED = {
     "testssl": {
-        "cert_chain_of_trust": "the certificate is signed by itself",
-        "cert_revocation": "so nobody could revoke it",
-        "engine_problem": "the scanner's own openssl lacks GOST, which no suite of ours uses",
+        "cert_chain_of_trust": "the certificate is self-signed",
+        "cert_revocation": "a self-signed certificate cannot be revoked",
+        "engine_problem": "the scanner's own openssl lacks GOST, which no supported suite uses",
         "cipher_order": "the client chooses: every suite is AEAD with forward secrecy",
     },
-    "sslyze": {"certificate_path_validation": "the certificate is signed by itself"},
+    "sslyze": {"certificate_path_validation": "the certificate is self-signed"},
 }
-# What must be among the checks, so that a scan that looked at nothing does not pass.
+# Checks that a scan must contain, so that an incomplete scan does not pass.
 EXPECTED = {"SSLv3", "TLS1", "TLS1_2", "TLS1_3", "cert_trust", "heartbleed", "ROBOT", "LUCKY13"}
 
 
 def testssl(findings, _output):
-    """Checks that were made, and those that found something: name and what."""
+    """The number of completed checks, and the finding of each failed check by name."""
     made = {each["id"] for each in findings}
     if missing := EXPECTED - made:
         sys.exit(f"testssl.sh did not check {sorted(missing)}")
@@ -30,7 +30,7 @@ def testssl(findings, _output):
 
 
 def sslyze(findings, output):
-    """The same for sslyze, which only prints how a server differs from Mozilla's recommendation."""
+    """The same for sslyze. Only its text output contains the differences from Mozilla's recommendation."""
     results = [each["scan_result"] for each in findings["server_scan_results"]]
     if not results or not all(results):
         sys.exit("sslyze did not reach the listener")
