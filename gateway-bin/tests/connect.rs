@@ -13,7 +13,7 @@ fn tunnel(name: &str, listener: &str, upgrade: &str, backend: &str) -> String {
         "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: {name}, namespace: n}}
+metadata: {{name: {name}, namespace: ns}}
 spec:
   parentRefs: [{{name: edge, sectionName: {listener}}}]
   hostnames: [{name}.test]
@@ -21,14 +21,14 @@ spec:
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: BackendTrafficPolicy
-metadata: {{name: {name}, namespace: n}}
+metadata: {{name: {name}, namespace: ns}}
 spec:
   targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
   httpUpgrade: [{upgrade}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
-metadata: {{name: {name}, namespace: n}}
+metadata: {{name: {name}, namespace: ns}}
 spec: {{{backend}}}
 "
     )
@@ -50,7 +50,7 @@ fn manifests(inner: u16, web: &std::net::SocketAddr) -> String {
         format!(
             "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {{name: edge, namespace: n}}
+metadata: {{name: edge, namespace: ns}}
 spec:
   gatewayClassName: any
   listeners:

@@ -90,27 +90,27 @@ fn manifests(port: u16) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {{name: edge, namespace: n}}
+metadata: {{name: edge, namespace: ns}}
 spec:
   gatewayClassName: eg
   listeners: [{{name: http, port: 80, protocol: HTTP}}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: app, namespace: n}}
+metadata: {{name: app, namespace: ns}}
 spec:
   parentRefs: [{{name: edge}}]
   rules: [{{backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: app}}]}}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
-metadata: {{name: app, namespace: n}}
+metadata: {{name: app, namespace: ns}}
 spec:
   endpoints: [{{fqdn: {{hostname: app.example.com, port: {port}}}}}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: BackendTrafficPolicy
-metadata: {{name: app, namespace: n}}
+metadata: {{name: app, namespace: ns}}
 spec:
   targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}}]
   dns: {{dnsRefreshRate: 1s}}

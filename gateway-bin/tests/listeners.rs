@@ -11,12 +11,12 @@ use common::{Folder, Towergate, fetch, tls_secret};
 fn manifests(listeners: &[(&str, String)], hostnames: &[&str]) -> String {
     let mut text = "apiVersion: v1
 kind: Service
-metadata: {name: echo, namespace: n, annotations: {towergate.dev/echo: \"true\"}}
+metadata: {name: echo, namespace: ns, annotations: {towergate.dev/echo: \"true\"}}
 spec: {ports: [{port: 80}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: n}
+metadata: {name: edge, namespace: ns}
 spec:
   gatewayClassName: eg
   listeners:\n"
@@ -29,7 +29,7 @@ spec:
             "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: {name}, namespace: n}}
+metadata: {{name: {name}, namespace: ns}}
 spec:
   parentRefs: [{{name: edge, sectionName: {name}}}]
   hostnames: [{}]
@@ -46,7 +46,7 @@ spec:
 fn start(manifests: &str) -> (Folder, Towergate) {
     let folder = Folder::new();
     folder.write("all.yaml", manifests);
-    folder.write("secret.yaml", &tls_secret("n", "tls", "example.org"));
+    folder.write("secret.yaml", &tls_secret("ns", "tls", "example.org"));
     let gateway = Towergate::start(&folder, &[]);
     (folder, gateway)
 }

@@ -86,14 +86,14 @@ fn read_line(stream: &mut TcpStream) -> Option<String> {
 fn manifests(rules: &[(&str, &str, &str)], backend: SocketAddr) -> String {
     let mut text = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: n}
+metadata: {name: edge, namespace: ns}
 spec:
   gatewayClassName: eg
   listeners: [{name: http, port: 80, protocol: HTTP}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: app, namespace: n}
+metadata: {name: app, namespace: ns}
 spec:
   parentRefs: [{name: edge}]
   rules:\n"
@@ -113,7 +113,7 @@ spec:
             "---
 apiVersion: v1
 kind: Service
-metadata: {{name: {service}, namespace: n}}
+metadata: {{name: {service}, namespace: ns}}
 spec: {{ports: [{{port: 80}}]}}\n"
         );
         for port in ports {
@@ -121,7 +121,7 @@ spec: {{ports: [{{port: 80}}]}}\n"
                 "---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: {service}-{port}, namespace: n, labels: {{kubernetes.io/service-name: {service}}}}}
+metadata: {{name: {service}-{port}, namespace: ns, labels: {{kubernetes.io/service-name: {service}}}}}
 addressType: IPv4
 ports: [{{port: {port}}}]
 endpoints: [{{addresses: [127.0.0.1]}}]\n"

@@ -37,7 +37,7 @@ fn service(name: &str, ports: &[u16]) -> String {
     let mut text = format!(
         "apiVersion: v1
 kind: Service
-metadata: {{name: {name}, namespace: n}}
+metadata: {{name: {name}, namespace: ns}}
 spec: {{ports: [{{port: 80}}]}}\n"
     );
     for port in ports {
@@ -45,7 +45,7 @@ spec: {{ports: [{{port: 80}}]}}\n"
             "---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: {name}-{port}, namespace: n, labels: {{kubernetes.io/service-name: {name}}}}}
+metadata: {{name: {name}-{port}, namespace: ns, labels: {{kubernetes.io/service-name: {name}}}}}
 addressType: IPv4
 ports: [{{port: {port}}}]
 endpoints: [{{addresses: [127.0.0.1]}}]\n"
@@ -57,22 +57,22 @@ endpoints: [{{addresses: [127.0.0.1]}}]\n"
 /// A route whose rules have weighted backends: by cookie, and by header below `/header`.
 const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: n}
+metadata: {name: edge, namespace: ns}
 spec:
   gatewayClassName: eg
   listeners: [{name: http, port: 80, protocol: HTTP}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: app, namespace: n}
+metadata: {name: app, namespace: ns}
 spec:
   parentRefs: [{name: edge}]
   rules:
     - sessionPersistence: {sessionName: sticky}
-      backendRefs: [{name: a, port: 80}, {name: b, port: 80}, {name: off, port: 80, weight: 0}]
+      backendRefs: [{name: a, port: 80}, {name: b, port: 80}, {name: spare, port: 80, weight: 0}]
     - matches: [{path: {value: /header}}]
       sessionPersistence: {sessionName: x-session, type: Header}
-      backendRefs: [{name: a, port: 80}, {name: b, port: 80}, {name: off, port: 80, weight: 0}]
+      backendRefs: [{name: a, port: 80}, {name: b, port: 80}, {name: spare, port: 80, weight: 0}]
 ";
 
 struct Rig {
@@ -88,7 +88,7 @@ impl Rig {
         folder.write("route.yaml", ROUTE);
         folder.write("a.yaml", &service("a", &ports[..2]));
         folder.write("b.yaml", &service("b", &ports[2..4]));
-        folder.write("off.yaml", &service("off", &ports[4..]));
+        folder.write("off.yaml", &service("spare", &ports[4..]));
         if !more.is_empty() {
             folder.write("more.yaml", more);
         }
@@ -193,10 +193,10 @@ fn a_session_moves_to_another_endpoint_when_its_own_is_removed() {
 fn with_session_keys_a_cookie_shows_no_address_and_cannot_be_forged() {
     let keys = "apiVersion: v1
 kind: Secret
-metadata: {name: sessions, namespace: n}
+metadata: {name: sessions, namespace: ns}
 stringData: {key: 0123456789abcdef0123456789abcdef}
 ";
-    let rig = Rig::start(keys, &["--session-keys", "n/sessions"]);
+    let rig = Rig::start(keys, &["--session-keys", "ns/sessions"]);
 
     let (port, line) = rig.by_cookie("other=1");
     let line = line.unwrap();

@@ -14,14 +14,14 @@ fn manifests(certificate: &str, key: &str) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {{name: edge, namespace: n}}
+metadata: {{name: edge, namespace: ns}}
 spec:
   gatewayClassName: any
   listeners: [{{name: https, port: 443, protocol: HTTPS, tls: {{certificateRefs: [{{name: rsa}}]}}}}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: ClientTrafficPolicy
-metadata: {{name: schemes, namespace: n}}
+metadata: {{name: schemes, namespace: ns}}
 spec:
   targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: edge}}]
   tls:
@@ -30,14 +30,14 @@ spec:
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {{name: ca, namespace: n}}
+metadata: {{name: ca, namespace: ns}}
 data:
   ca.crt: |
     {0}
 ---
 apiVersion: v1
 kind: Secret
-metadata: {{name: rsa, namespace: n}}
+metadata: {{name: rsa, namespace: ns}}
 type: kubernetes.io/tls
 stringData:
   tls.crt: |

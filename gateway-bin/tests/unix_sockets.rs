@@ -14,7 +14,7 @@ fn manifests(plain: &str, tls: &str) -> String {
             "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: {name}, namespace: n}}
+metadata: {{name: {name}, namespace: ns}}
 spec:
   parentRefs: [{{name: edge}}]
   rules:
@@ -26,27 +26,27 @@ spec:
     format!(
         "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {{name: edge, namespace: n}}
+metadata: {{name: edge, namespace: ns}}
 spec:
   gatewayClassName: any
   listeners: [{{name: http, port: 80, protocol: HTTP}}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
-metadata: {{name: plain, namespace: n}}
+metadata: {{name: plain, namespace: ns}}
 spec:
   endpoints: [{{unix: {{path: {plain}}}}}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
-metadata: {{name: tls, namespace: n}}
+metadata: {{name: tls, namespace: ns}}
 spec:
   endpoints: [{{hostname: app.example.com, unix: {{path: {tls}}}}}]
   tls: {{insecureSkipVerify: true}}
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: BackendTrafficPolicy
-metadata: {{name: health, namespace: n}}
+metadata: {{name: health, namespace: ns}}
 spec:
   targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: plain}}]
   healthCheck:

@@ -71,7 +71,7 @@ fn listener_of(listeners: &[&str], host: &str) -> Option<usize> {
 fn manifests(listeners: &[&str], hostnames: &[&str], section: Option<usize>) -> String {
     let mut text = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: g, namespace: n}
+metadata: {name: g, namespace: ns}
 spec:
   gatewayClassName: eg
   listeners:
@@ -98,7 +98,7 @@ spec:
         "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: r, namespace: n}}
+metadata: {{name: r, namespace: ns}}
 spec:
   parentRefs: [{{name: g{section}}}]{hostnames}
   rules:

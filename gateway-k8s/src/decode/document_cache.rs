@@ -321,7 +321,7 @@ mod tests {
     const DOCUMENTS: [&str; 7] = [
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n",
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\nspec: {ports: [{port: 81}]}\n",
-        "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: n}}\n",
+        "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: ns}}\n",
         "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {ports: [{port: x}]}\n",
         "kind: [\n",
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
@@ -344,7 +344,7 @@ mod tests {
         let (before, memory) = read(DocumentCache::default(), &file(&[0, 3, 2]));
         let (after, _) = read(memory, &file(&[0, 4, 2]));
 
-        let (a, n) = (ObjectKey::new("default", "a"), ObjectKey::new("", "n"));
+        let (a, n) = (ObjectKey::new("default", "a"), ObjectKey::new("", "ns"));
         let services = [&before, &after].map(|decoded| &decoded.objects.services[&a]);
         assert!(std::ptr::eq(services[0], services[1]));
         // The Namespace begins at another line than before.

@@ -1,6 +1,7 @@
 //! Validation of the port numbers of a Service, which has no schema here.
 
 use super::kind::{Kind, KindId};
+use super::plain_scalar::Plain;
 use super::tree::{Node, Place, Value};
 
 /// A port number out of range.
@@ -42,10 +43,12 @@ fn find(node: &Node, path: &str) -> Option<BadPort> {
 
 fn is_bad(node: &Node) -> bool {
     match &node.value {
-        Value::Scalar(text, true) => {
-            let number = text.parse::<i128>();
-            number.is_ok_and(|port| !(1..=65535).contains(&port))
-        }
+        Value::Scalar(text, true) => match Plain::of(text) {
+            Plain::Unsigned(port) => !(1..=65535).contains(&port),
+            Plain::Signed(_) => true,
+            // The decoder rejects these.
+            Plain::Null | Plain::Bool(_) | Plain::Float(_) | Plain::Text => false,
+        },
         Value::Scalar(_, false) | Value::List(_) | Value::Map(_) => false,
     }
 }

@@ -162,8 +162,8 @@ pub(super) fn may_be_left_out(node: &Node) -> bool {
         return false;
     };
     let fails_open = |item: &Node| {
-        let value = item.field("failOpen").map(|value| &value.value);
-        matches!(value, Some(Value::Scalar(text, true)) if matches!(text.as_str(), "true" | "True" | "TRUE"))
+        let value = item.field("failOpen");
+        value.and_then(|value| value.boolean()) == Some(true)
     };
     let mut fields = fields
         .iter()
@@ -215,14 +215,14 @@ mod tests {
     #[test]
     fn a_policy_whose_head_is_invalid_keeps_its_targets() {
         for (metadata, name, field) in [
-            ("{name: P_, namespace: n}", "n/P_", "metadata.name"),
+            ("{name: P_, namespace: ns}", "ns/P_", "metadata.name"),
             (
-                "{name: p, namespace: n, labels: 5}",
-                "n/p",
+                "{name: p, namespace: ns, labels: 5}",
+                "ns/p",
                 "metadata.labels",
             ),
             ("{name: p, namespace: N_}", "*/p", "metadata.namespace"),
-            ("{namespace: n}", "n/unnamed (a.yaml:1)", "metadata"),
+            ("{namespace: ns}", "ns/unnamed (a.yaml:1)", "metadata"),
             ("5", "*/unnamed (a.yaml:1)", "metadata"),
         ] {
             let text = policy("v1alpha1", metadata, SPEC);
@@ -239,8 +239,8 @@ mod tests {
 
     #[test]
     fn a_policy_of_a_wrong_version_or_kind_keeps_its_targets() {
-        let wrong_version = policy("v1alpha2", "{name: p, namespace: n}", SPEC);
-        let right = policy("v1alpha1", "{name: p, namespace: n}", SPEC);
+        let wrong_version = policy("v1alpha2", "{name: p, namespace: ns}", SPEC);
+        let right = policy("v1alpha1", "{name: p, namespace: ns}", SPEC);
         for text in [
             wrong_version,
             right.replace("SecurityPolicy", "SecurityPolcy"),
@@ -252,7 +252,7 @@ mod tests {
             let found = policies(&text);
 
             assert_eq!(found.len(), 1, "{text}");
-            assert_eq!(found[0].0, "n/p");
+            assert_eq!(found[0].0, "ns/p");
             assert!(!found[0].1.is_empty());
         }
     }
@@ -262,7 +262,7 @@ mod tests {
         for spec in ["x", "[]", "{targetRefs: x}"] {
             let decoded = decode(
                 "a.yaml",
-                &policy("v1alpha1", "{name: p, namespace: n}", spec),
+                &policy("v1alpha1", "{name: p, namespace: ns}", spec),
             );
 
             let found = decoded.objects.security_policies.values().next().unwrap();
@@ -273,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_malformed_document_that_mentions_a_policy_gives_one_without_targets() {
-        let text = policy("v1alpha1", "{name: p, namespace: n}", "{cors: [}");
-        assert_eq!(policies(&text)[0].0, "n/unnamed (a.yaml:1)");
+        let text = policy("v1alpha1", "{name: p, namespace: ns}", "{cors: [}");
+        assert_eq!(policies(&text)[0].0, "ns/unnamed (a.yaml:1)");
 
         let json = r#"{"kind": "SecurityPolicy", "metadata": {"name": "p"}, "spec": {"#;
         assert_eq!(policies(json)[0].0, "default/unnamed (a.yaml:1)");
@@ -284,12 +284,12 @@ mod tests {
 
     #[test]
     fn the_second_policy_of_a_name_is_kept_and_closed() {
-        let text = policy("v1alpha1", "{name: p, namespace: n}", SPEC);
+        let text = policy("v1alpha1", "{name: p, namespace: ns}", SPEC);
 
         let found = policies(&format!("{text}---\n{text}"));
 
-        assert_eq!(found[0], ("n/p".to_owned(), Vec::new()));
-        assert_eq!(found[1].0, "n/p (a.yaml:6)");
+        assert_eq!(found[0], ("ns/p".to_owned(), Vec::new()));
+        assert_eq!(found[1].0, "ns/p (a.yaml:6)");
         assert_eq!(found[1].1, ["metadata.name"]);
     }
 
@@ -308,7 +308,7 @@ mod tests {
         ] {
             let text = format!(
                 "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\n\
-                 metadata: {{name: p, namespace: n}}\nspec: {{{spec}}}\n"
+                 metadata: {{name: p, namespace: ns}}\nspec: {{{spec}}}\n"
             );
 
             let decoded = decode("a.yaml", &text);

@@ -197,14 +197,14 @@ fn two_documents_of_a_namespace_are_one_object_unless_a_label_has_two_values() {
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: a, labels: {{{labels}}}}}\n---\n"
         )
     };
-    let text = [namespace("x: '1', y: '2'"), namespace("y: '2', z: '3'")].concat();
+    let text = [namespace("w: '1', x: '2'"), namespace("x: '2', z: '3'")].concat();
 
     let decoded = decode("a.yaml", &text);
 
     assert_eq!(codes(&decoded), []);
     let merged = &decoded.objects.namespaces[&ObjectKey::new("", "a")];
     let labels: Vec<&str> = merged.meta.labels.keys().map(|name| &**name).collect();
-    assert_eq!(labels, ["x", "y", "z"]);
+    assert_eq!(labels, ["w", "x", "z"]);
 
     let text = [namespace("x: '1'"), namespace("x: '2'")].concat();
     let conflicting = decode("a.yaml", &text);

@@ -12,6 +12,8 @@ use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
 
+use super::plain_scalar::{self, Plain};
+
 /// Maximum length of a document, in bytes. The limit of the API server is 3 MiB.
 pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Maximum number of nodes of a document. An alias counts at each use; a long string counts as several nodes.
@@ -120,15 +122,18 @@ impl Node {
         }
     }
 
+    /// Returns the value of an unquoted boolean.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        match &self.value {
+            Value::Scalar(text, true) => plain_scalar::boolean(text),
+            Value::Scalar(_, false) | Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
     /// Whether the value is null.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar(text, true) if is_null(text))
+        matches!(&self.value, Value::Scalar(text, true) if plain_scalar::is_null(text))
     }
-}
-
-/// Whether unquoted `text` is null (YAML 1.2.2, section 10.3.2).
-pub(crate) fn is_null(text: &str) -> bool {
-    matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
 /// Parses a document.
@@ -262,7 +267,13 @@ impl<'a> Builder<'a> {
                 return node.ok_or_else(|| SyntaxError::new(at, "alias within its own anchor"));
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = unquoted(tag.as_deref(), style == ScalarStyle::Plain, at)?;
+                let plain = style == ScalarStyle::Plain;
+                let plain = is_unquoted(tag.as_deref(), &text, plain, at)?;
+                if plain && plain_scalar::is_not_finite(&text) {
+                    let message =
+                        format!("the number `{text}` has no value in JSON; put it in quotes");
+                    return Err(SyntaxError::new(at, message));
+                }
                 // A long string counts as several nodes, which limits the size that aliases can multiply.
                 let size = 1 + text.len() / 32;
                 let value = Value::Scalar(text.into_owned(), plain);
@@ -274,14 +285,9 @@ impl<'a> Builder<'a> {
                 };
                 (node, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                unquoted(tag.as_deref(), true, at)?;
-                (self.list(at, depth)?, anchor)
-            }
-            Event::MappingStart(_, anchor, tag) => {
-                unquoted(tag.as_deref(), true, at)?;
-                (self.map(at, depth)?, anchor)
-            }
+            // A tag of a list or a map has no effect.
+            Event::SequenceStart(_, anchor, _) => (self.list(at, depth)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.map(at, depth)?, anchor),
             _ => return Err(SyntaxError::new(at, "expected a value")),
         };
         if node.size > MAX_NODES || node.height > MAX_DEPTH {
@@ -376,8 +382,9 @@ impl<'a> Builder<'a> {
         let node = self.node(event, span, depth + 1)?;
         match &node.value {
             Value::Scalar(text, plain) => {
+                let converted = plain.then(|| plain_scalar::key(text)).flatten();
                 let key = Key {
-                    text: text.clone(),
+                    text: converted.unwrap_or_else(|| text.clone()),
                     place: place(span),
                 };
                 Ok((key, *plain && text == "<<"))
@@ -415,14 +422,33 @@ fn merge(
     }
 }
 
-/// Whether a scalar counts as unquoted, given its tag.
-fn unquoted(tag: Option<&Tag>, plain: bool, at: Place) -> Result<bool, SyntaxError> {
-    match tag.map(|tag| (tag.core_suffix(), tag)) {
-        None => Ok(plain),
-        Some((Some("str"), _)) => Ok(false),
-        Some((Some("int" | "float" | "bool" | "null" | "seq" | "map"), _)) => Ok(true),
-        Some((_, tag)) => {
-            let message = format!("the tag `{}` is not supported", tag.original());
+/// Whether a scalar counts as unquoted, given its tag. As in kubectl, a scalar with an unknown tag is a string.
+///
+/// # Errors
+/// If the tag requires another value, and for binary data.
+fn is_unquoted(tag: Option<&Tag>, text: &str, plain: bool, at: Place) -> Result<bool, SyntaxError> {
+    let Some(tag) = tag else {
+        return Ok(plain);
+    };
+    let value = Plain::of(text);
+    let fits = match tag.core_suffix() {
+        Some("int") => matches!(value, Plain::Unsigned(_) | Plain::Signed(_)),
+        Some("float") => matches!(
+            value,
+            Plain::Unsigned(_) | Plain::Signed(_) | Plain::Float(_)
+        ),
+        Some("bool") => matches!(value, Plain::Bool(_)),
+        Some("null") => value == Plain::Null,
+        None if tag.original() == "!!binary" => {
+            let message = "the tag `!!binary` is not supported; write the value as a string";
+            return Err(SyntaxError::new(at, message));
+        }
+        _ => return Ok(false),
+    };
+    match fits {
+        true => Ok(true),
+        false => {
+            let message = format!("`{text}` has the tag `{}`", tag.original());
             Err(SyntaxError::new(at, message))
         }
     }

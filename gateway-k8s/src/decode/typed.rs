@@ -12,8 +12,9 @@ use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use super::plain_scalar::Plain;
 use super::suggest::nearest;
-use super::tree::{Key, Node, Place, Value, is_null};
+use super::tree::{Key, Node, Place, Value};
 
 /// A field that the type does not define.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -160,6 +161,25 @@ struct Typed<'de, 'r> {
 }
 
 impl<'de> Typed<'de, '_> {
+    /// The string of an unquoted scalar.
+    ///
+    /// # Errors
+    /// If it is a number or a boolean.
+    fn unquoted_string(self, text: &'de str) -> Result<&'de str, TypeError> {
+        match Plain::of(text) {
+            Plain::Text => Ok(text),
+            Plain::Null => Ok(""),
+            other => Err(TypeError {
+                message: format!("expected a string, found {}", other.noun(text)),
+                help: match self.report.at_duration() {
+                    true => DURATION.to_owned(),
+                    false => format!("{QUOTE} \"{text}\""),
+                },
+                ..TypeError::default()
+            }),
+        }
+    }
+
     fn list<V: Visitor<'de>>(
         self,
         items: &'de [Rc<Node>],
@@ -218,18 +238,7 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         match &self.node.value {
             Value::Scalar(text, false) => visitor.visit_borrowed_str(text),
-            Value::Scalar(text, true) => match Plain::of(text) {
-                Plain::Text => visitor.visit_borrowed_str(text),
-                Plain::Null => visitor.visit_borrowed_str(""),
-                other => Err(TypeError {
-                    message: format!("expected a string, found {}", other.noun(text)),
-                    help: match self.report.at_duration() {
-                        true => DURATION.to_owned(),
-                        false => format!("{QUOTE} \"{text}\""),
-                    },
-                    ..TypeError::default()
-                }),
-            },
+            Value::Scalar(text, true) => visitor.visit_borrowed_str(self.unquoted_string(text)?),
             Value::List(_) | Value::Map(_) => self.deserialize_any(visitor),
         }
     }
@@ -280,7 +289,8 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, TypeError> {
         let text = match &self.node.value {
-            Value::Scalar(text, _) => text,
+            Value::Scalar(text, true) => self.unquoted_string(text)?,
+            Value::Scalar(text, false) => text,
             Value::Map(entries) => {
                 let access = self.entries(entries, None);
                 return visitor.visit_enum(MapAccessDeserializer::new(access));
@@ -375,100 +385,6 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
         let report = self.report;
         let read = || seed.deserialize(Typed { node, report });
         report.below(format_args!(".{}", key.text), node.place, read)
-    }
-}
-
-/// The value of an unquoted scalar (YAML 1.2.2, section 10.3.2). Numbers are parsed as in kubectl, which also
-/// accepts the forms of YAML 1.1: underscores, `0b1`, and octal numbers such as `0644`.
-#[derive(Debug, PartialEq)]
-enum Plain {
-    Null,
-    Bool(bool),
-    Unsigned(u64),
-    Signed(i64),
-    Float(f64),
-    Text,
-}
-
-impl Plain {
-    fn of(text: &str) -> Self {
-        if is_null(text) {
-            return Self::Null;
-        }
-        match text {
-            "true" | "True" | "TRUE" => return Self::Bool(true),
-            "false" | "False" | "FALSE" => return Self::Bool(false),
-            _ => {}
-        }
-        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-        if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-            return Self::Text;
-        }
-        match text.contains('_') {
-            true => Self::number(&text.replace('_', "")),
-            false => Self::number(text),
-        }
-    }
-
-    /// The value of a text that begins like a number.
-    fn number(text: &str) -> Self {
-        let (negative, digits) = match text.strip_prefix('-') {
-            Some(digits) => (true, digits),
-            None => (false, text.strip_prefix('+').unwrap_or(text)),
-        };
-        if let Some(value) = with_radix(digits) {
-            return match negative {
-                false => Self::Unsigned(value),
-                true => 0_i64
-                    .checked_sub_unsigned(value)
-                    .map_or(Self::Text, Self::Signed),
-            };
-        }
-        if let Ok(value) = text.parse() {
-            return Self::Unsigned(value);
-        }
-        if let Ok(value) = text.parse() {
-            return Self::Signed(value);
-        }
-        // The number formats of Rust and YAML agree here: words such as `inf` have been excluded above.
-        text.parse().map_or(Self::Text, Self::Float)
-    }
-
-    fn noun(&self, text: &str) -> String {
-        match self {
-            Self::Bool(_) => format!("the boolean `{text}`"),
-            Self::Unsigned(_) | Self::Signed(_) | Self::Float(_) => format!("the number `{text}`"),
-            Self::Null | Self::Text => format!("`{text}`"),
-        }
-    }
-}
-
-/// The value of digits with a prefix that sets the radix. A leading zero marks octal digits.
-fn with_radix(digits: &str) -> Option<u64> {
-    let (prefix, rest) = digits.split_at_checked(2)?;
-    let (rest, radix) = match prefix {
-        "0x" | "0X" => (rest, 16),
-        "0o" | "0O" => (rest, 8),
-        "0b" | "0B" => (rest, 2),
-        _ => (digits.strip_prefix('0')?, 8),
-    };
-    // A sign after the prefix is invalid, but `from_str_radix` would accept it.
-    let is_digit = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
-    is_digit.then(|| u64::from_str_radix(rest, radix).ok())?
-}
-
-/// Converts a scalar to JSON. `plain`: the scalar is unquoted.
-pub(crate) fn scalar(text: &str, plain: bool) -> serde_json::Value {
-    if !plain {
-        return text.into();
-    }
-    match Plain::of(text) {
-        Plain::Null => serde_json::Value::Null,
-        Plain::Bool(value) => value.into(),
-        Plain::Unsigned(value) => value.into(),
-        Plain::Signed(value) => value.into(),
-        Plain::Float(value) => value.into(),
-        Plain::Text => text.into(),
     }
 }
 

@@ -146,7 +146,7 @@ mod tests {
     fn an_object_that_becomes_invalid_is_kept() {
         let last = decode(
             "a",
-            &format!("{}---\n{}", service("x", "80"), service("y", "80")),
+            &format!("{}---\n{}", service("x", "80"), service("w", "80")),
         )
         .objects;
         let mut now = load(&[(
@@ -163,12 +163,12 @@ mod tests {
             .keys()
             .map(|k| k.name.as_str())
             .collect();
-        assert_eq!(left, ["x", "z"], "y was deleted and stays so");
+        assert_eq!(left, ["x", "z"], "w was deleted and stays so");
     }
 
     #[test]
     fn a_syntax_error_keeps_the_objects_of_its_file() {
-        let last = load(&[("a", &service("x", "80")), ("b", &service("y", "80"))]).objects;
+        let last = load(&[("a", &service("x", "80")), ("b", &service("w", "80"))]).objects;
         let mut now = load(&[("a", "kind: [")]);
 
         let kept = keep_last_good(&last, &mut now);
@@ -192,9 +192,9 @@ mod tests {
 
     #[test]
     fn a_kept_object_is_read_again_when_corrected_but_not_when_removed() {
-        let last = decode("a", &(service("x", "80") + "---\n" + &service("y", "80"))).objects;
+        let last = decode("a", &(service("x", "80") + "---\n" + &service("w", "80"))).objects;
         let kept = keep_last_good(&last, &mut load(&[("a", "kind: [")]));
-        assert_eq!(names(&kept), ["x", "y"]);
+        assert_eq!(names(&kept), ["w", "x"]);
         let mended = load(&[("a", &service("x", "81"))]).objects;
 
         assert_eq!(names(&read_again(&kept, &[], &mended)), ["x"]);
@@ -206,7 +206,7 @@ mod tests {
     fn an_unreadable_folder_keeps_its_files() {
         let last = load(&[
             ("dir/a", &service("x", "80")),
-            ("other/a", &service("y", "80")),
+            ("other/a", &service("w", "80")),
         ])
         .objects;
         let mut now = Loaded::default();
@@ -225,7 +225,7 @@ mod tests {
     fn a_route_with_a_misspelled_match_is_kept() {
         let route = |field: &str| {
             format!(
-                "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: x, namespace: n}}\n\
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: x, namespace: ns}}\n\
                  spec: {{rules: [{{matches: [{{{field}: {{value: /a}}}}]}}]}}\n"
             )
         };
@@ -246,12 +246,12 @@ mod tests {
         let policy = |limit: &str| {
             format!(
                 "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\n\
-                 metadata: {{name: x, namespace: n}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: g}}]\n  connection: {{connectionLimit: {{value: {limit}}}}}\n"
+                 metadata: {{name: x, namespace: ns}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: g}}]\n  connection: {{connectionLimit: {{value: {limit}}}}}\n"
             )
         };
         let last = decode("a", &policy("3")).objects;
         let mut now = load(&[("a", &policy("many"))]);
-        let key = ObjectKey::new("n", "x");
+        let key = ObjectKey::new("ns", "x");
         assert!(
             !now.objects.client_traffic_policies[&key]
                 .unreadable_fields

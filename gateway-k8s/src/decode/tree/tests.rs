@@ -33,7 +33,7 @@ fn every_value_has_its_position() {
 #[test]
 fn what_is_malformed_is_refused_with_a_reason() {
     assert!(error("a: 1\na: 2").contains("duplicate key `a`"));
-    assert!(error("a: !secret x").contains("!secret"));
+    assert!(error("a: !!binary aGk=").contains("!!binary"));
     assert!(error("[a, b]: c").contains("must be a string"));
     assert!(error("a: &x [*x]").contains("alias"));
     assert!(error("a: *unknown").contains("unknown"));
@@ -41,9 +41,56 @@ fn what_is_malformed_is_refused_with_a_reason() {
     assert_eq!(parse("a: [1").expect_err("unclosed").place.line, 1);
 }
 
+/// As kubectl: an unknown tag makes a scalar a string; a core tag requires its value.
+#[test]
+fn a_tag_decides_whether_a_scalar_is_a_string() {
+    let boolean = |text: &str| {
+        parse(text)
+            .unwrap()
+            .field("a")
+            .and_then(|node| node.boolean())
+    };
+    for (text, expected) in [
+        ("a: yes", Some(true)),
+        ("a: Off", Some(false)),
+        ("a: 'yes'", None),
+        ("a: !!str yes", None),
+        ("a: !local yes", None),
+        ("a: ! yes", None),
+        ("a: !!bool yes", Some(true)),
+        ("a: !!bool 'off'", Some(false)),
+    ] {
+        assert_eq!(boolean(text), expected, "{text}");
+    }
+    assert!(parse("a: !!set {b: null}\nc: !!omap [d: 1]\ne: !local {f: g}").is_ok());
+    for (text, expected) in [
+        ("a: !!int abc", "`abc` has the tag `!!int`"),
+        ("a: !!bool 1", "`1` has the tag `!!bool`"),
+        ("a: !!int 8.5", "`8.5` has the tag `!!int`"),
+        (
+            "a: -.inf",
+            "the number `-.inf` has no value in JSON; put it in quotes",
+        ),
+    ] {
+        assert_eq!(error(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn unquoted_keys_are_those_of_kubectl() {
+    let node = parse("{on: 1, 0644: 2, 'off': 3, !!str no: 4}").unwrap();
+
+    for (key, value) in [("true", "1"), ("420", "2"), ("off", "3"), ("no", "4")] {
+        let found = node
+            .field(key)
+            .and_then(|node| node.text().map(str::to_owned));
+        assert_eq!(found.as_deref(), Some(value), "{key}");
+    }
+}
+
 #[test]
 fn merge_keys_fill_in_what_is_missing() {
-    let node = parse("base: &b {x: 1, y: 2}\nthis:\n  <<: *b\n  y: 3\n").expect("well-formed");
+    let node = parse("base: &b {x: 1, z: 2}\nthis:\n  <<: *b\n  z: 3\n").expect("well-formed");
     let this = node.field("this").expect("there");
 
     assert_eq!(
@@ -53,7 +100,7 @@ fn merge_keys_fill_in_what_is_missing() {
         Some("1")
     );
     assert_eq!(
-        this.field("y")
+        this.field("z")
             .and_then(|n| n.text().map(str::to_owned))
             .as_deref(),
         Some("3")

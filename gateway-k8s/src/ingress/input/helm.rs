@@ -374,7 +374,7 @@ impl Reader<'_> {
         };
         if class
             .field("enabled")
-            .is_some_and(|enabled| enabled.text() == Some("false"))
+            .is_some_and(|enabled| enabled.boolean() == Some(false))
         {
             return;
         }
@@ -427,7 +427,7 @@ fn combined(earlier: Option<Data>, mut later: Data) -> Data {
 }
 
 fn is_true(value: &Rc<Node>) -> bool {
-    value.text() == Some("true")
+    value.boolean() == Some(true) || value.text() == Some("true")
 }
 
 /// Whether a release is that of ingress-nginx, by the name of its chart or of its object.

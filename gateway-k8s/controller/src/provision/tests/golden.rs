@@ -103,7 +103,7 @@ fn every_option_has_its_place() {
 /// The EnvoyProxy with this spec in YAML.
 fn proxy(spec: &str) -> Option<Box<EnvoyProxySpec>> {
     let text = format!(
-        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {{name: p, namespace: n}}\nspec:\n{spec}"
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {{name: p, namespace: ns}}\nspec:\n{spec}"
     );
     let decoded = decode("a.yaml", &text);
     assert!(decoded.diagnostics.is_empty(), "{:?}", decoded.diagnostics);
