@@ -8,7 +8,8 @@ use towergate_k8s::ObjectKey;
 use towergate_k8s::finding::FindingCode;
 use towergate_k8s::ingress::proof_report::ProofReport;
 use towergate_k8s::ingress::{
-    Manifests, MigrateOptions, Migration, MigrationOutcome, findings, report, translate,
+    InputErrorKind, Manifests, MigrateOptions, Migration, MigrationOutcome, findings, report,
+    translate,
 };
 use towergate_k8s::source::find_manifests;
 
@@ -32,6 +33,7 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     for (file, text) in &texts {
         manifests.add(file, text);
     }
+    check_readable(&manifests)?;
     if manifests.ingresses.is_empty() && manifests.errors.is_empty() {
         return Err(
             "no Ingress in the given paths; pass the folder of your manifests, or `-`".into(),
@@ -72,6 +74,28 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     )))
 }
 
+/// Checks that all documents are YAML. Those that are not may contain restrictions, so nothing is translated.
+///
+/// # Errors
+/// If a document is not YAML.
+pub(crate) fn check_readable(manifests: &Manifests) -> Result<(), Failure> {
+    let errors = manifests.errors.iter();
+    let errors = errors.filter(|error| error.kind == InputErrorKind::Document);
+    let texts = errors.map(|error| {
+        let place = &error.place;
+        format!("{}:{}: {}", place.file, place.line, error.message)
+    });
+    let texts: Vec<String> = texts.collect();
+    match texts.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "{}\\nnothing is translated: correct the file, or pass only the files with the objects of ingress-nginx",
+            texts.join("\\n")
+        )
+        .into()),
+    }
+}
+
 /// Warns if no Ingress has the class of the controller, and lists the classes in use.
 fn warn_of_class(manifests: &Manifests, migration: &Migration) {
     let found = findings(manifests, migration, &migration.class);
@@ -109,7 +133,9 @@ fn report(
             total: args.prove_requests,
         };
         let (flags, against) = (&args.nginx_flags, &args.prove_against);
-        let proof = prove_against(manifests, flags, against, &args.prove_methods, budget)?;
+        let known = prove::described_differences(manifests, texts, flags, migration, None)?;
+        let methods = &args.prove_methods;
+        let proof = prove_against(manifests, flags, &known, against, methods, budget)?;
         if args.format == ReportFormat::Text {
             print(proof.text().as_bytes())?;
         }

@@ -116,6 +116,26 @@ impl Coverage {
     }
 }
 
+/// Names of the verdicts that describe differences of the translation, by request.
+pub(crate) type KnownDifferences = BTreeMap<String, Vec<String>>;
+
+/// The differences of the translation that verdicts describe.
+///
+/// # Errors
+/// If no socket can be bound or the plan cannot be built.
+pub(crate) fn described_differences(
+    manifests: &Manifests,
+    texts: &[(String, String)],
+    flags: &[String],
+    migration: &mut Migration,
+    requests: Option<Vec<ModelRequest>>,
+) -> Result<KnownDifferences, Failure> {
+    let proof = prove(manifests, texts, flags, migration, requests)?;
+    let differences = proof.differences.into_iter();
+    let described = differences.map(|one| (one.request, one.explained_by));
+    Ok(described.filter(|(_, names)| !names.is_empty()).collect())
+}
+
 /// A gateway that serves the translation. Its backends are the echo server.
 fn gateway(
     nginx: &IngressNginx<'_>,

@@ -15,6 +15,7 @@ use towergate_k8s::ingress::proof_report::ProofReport;
 
 use crate::Failure;
 use crate::live_gateway::LiveGateway;
+use crate::prove::KnownDifferences;
 
 /// Rate and number of requests.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +36,14 @@ impl RequestBudget {
 /// Compares the gateways at the two addresses of `against`: first that of ingress-nginx, then that of the new
 /// gateway.
 ///
+/// `known` are the names of the verdicts that describe the differences of requests.
+///
 /// # Errors
 /// If an address is invalid, or the addresses have different schemes.
 pub(crate) fn prove_against(
     manifests: &Manifests,
     flags: &[String],
+    known: &KnownDifferences,
     against: &[String],
     allowed: &[String],
     budget: RequestBudget,
@@ -80,7 +84,7 @@ pub(crate) fn prove_against(
         for request in &sent {
             pace.tick().await;
             let (expected, found) = tokio::join!(old.send(request), new.send(request));
-            add_live_comparison(&mut proof, request, &expected, &found);
+            add_live_comparison(&mut proof, request, (&expected, &found), known);
         }
         proof.sort();
         Ok(proof)

@@ -20,8 +20,8 @@ use towergate_k8s::ingress::{Manifests, MigrateOptions, translate};
 
 use crate::args::ReplayArgs;
 use crate::live_gateway::LiveGateway;
-use crate::migrate::read;
-use crate::prove::prove;
+use crate::migrate::{check_readable, read};
+use crate::prove::{KnownDifferences, described_differences, prove};
 use crate::prove_against::RequestBudget;
 use crate::{Failure, Outcome, print};
 
@@ -46,6 +46,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
     for (file, text) in &texts {
         manifests.add(file, text);
     }
+    check_readable(&manifests)?;
     let nginx = (!texts.is_empty()).then(|| IngressNginx::new(&manifests, &args.nginx_flags));
     let selection = select(args, nginx.as_ref())?;
     print(selection.text().as_bytes())?;
@@ -63,7 +64,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
                 ..MigrateOptions::default()
             };
             let mut migration = translate(&manifests, &options);
-            let requests = selection.requests.into_iter().map(|kept| kept.request);
+            let requests = selection.requests.iter();
+            let requests = requests.map(|kept| decided(nginx.as_ref(), kept));
             prove(
                 &manifests,
                 &texts,
@@ -72,15 +74,60 @@ pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
                 Some(requests.collect()),
             )?
         }
-        [new] => block_on(with_log(&selection.requests, new, budget))?,
+        [new] => {
+            let known = known(args, (&manifests, &texts), &selection, new)?;
+            block_on(with_log(&selection.requests, new, budget, &known))?
+        }
         [old, new] if old.https == new.https => {
-            block_on(with_gateway(&selection.requests, old, new, budget))?
+            let known = known(args, (&manifests, &texts), &selection, new)?;
+            let proof = with_gateway(&selection.requests, (old, new), budget, &known);
+            block_on(proof)?
         }
         [_, _] => return Err("--against: both addresses must have the same scheme".into()),
         _ => return Err("--against: expected one or two addresses".into()),
     };
     print(proof.text().as_bytes())?;
     Ok(ExitCode::from(u8::from(proof.has_failed())))
+}
+
+/// The request with the decision of the authentication server that the log shows, if one decides.
+fn decided(nginx: Option<&IngressNginx<'_>>, kept: &ReplayRequest) -> ModelRequest {
+    let mut request = kept.request.clone();
+    if nginx.is_some_and(|nginx| nginx.auth_call(&request).is_some()) {
+        let mut statuses = kept.statuses.keys();
+        request.auth_status = Some(match statuses.next() {
+            Some(401 | 302) => 401,
+            Some(403) => 403,
+            Some(_) | None => 200,
+        });
+    }
+    request
+}
+
+/// The verdicts that describe differences of the translation, by request. Empty without manifests.
+fn known(
+    args: &ReplayArgs,
+    (manifests, texts): (&Manifests, &[(String, String)]),
+    selection: &ReplaySelection,
+    gateway: &LiveGateway,
+) -> Result<KnownDifferences, Failure> {
+    if texts.is_empty() {
+        return Ok(KnownDifferences::new());
+    }
+    let options = MigrateOptions {
+        flags: args.nginx_flags.clone(),
+        ..MigrateOptions::default()
+    };
+    let mut migration = translate(manifests, &options);
+    let requests = selection.requests.iter().map(|kept| over(gateway, kept));
+    let requests = Some(requests.collect());
+    described_differences(
+        manifests,
+        texts,
+        &args.nginx_flags,
+        &mut migration,
+        requests,
+    )
 }
 
 /// Selects the requests of the log.
@@ -140,9 +187,9 @@ fn has_other_scheme(gateway: &LiveGateway, kept: &ReplayRequest) -> bool {
 /// Sends the requests to both gateways.
 async fn with_gateway(
     requests: &[ReplayRequest],
-    old: &LiveGateway,
-    new: &LiveGateway,
+    (old, new): (&LiveGateway, &LiveGateway),
     budget: RequestBudget,
+    known: &KnownDifferences,
 ) -> ProofReport {
     let mut proof = ProofReport::new("Replay");
     let mut pace = budget.pace();
@@ -154,7 +201,7 @@ async fn with_gateway(
         pace.tick().await;
         let request = over(new, kept);
         let (expected, found) = tokio::join!(old.send(&request), new.send(&request));
-        add_live_comparison(&mut proof, &request, &expected, &found);
+        add_live_comparison(&mut proof, &request, (&expected, &found), known);
     }
     proof.sort();
     proof
@@ -166,6 +213,7 @@ async fn with_log(
     requests: &[ReplayRequest],
     new: &LiveGateway,
     budget: RequestBudget,
+    known: &KnownDifferences,
 ) -> ProofReport {
     let mut proof = ProofReport::new("Replay");
     let mut pace = budget.pace();
@@ -181,7 +229,7 @@ async fn with_log(
         pace.tick().await;
         let request = over(new, kept);
         let found = new.send(&request).await;
-        add_log_comparison(&mut proof, &request, kept, found);
+        add_log_comparison(&mut proof, &request, kept, found, known);
     }
     proof.sort();
     proof
@@ -193,6 +241,7 @@ fn add_log_comparison(
     request: &ModelRequest,
     kept: &ReplayRequest,
     found: Result<LiveAnswer, String>,
+    known: &KnownDifferences,
 ) {
     let statuses: Vec<String> = kept.statuses.keys().map(u16::to_string).collect();
     let difference = |found: String| Difference {
@@ -209,8 +258,13 @@ fn add_log_comparison(
         Ok(answer) => {
             proof.compared += 1;
             if !kept.statuses.contains_key(&answer.status) {
-                let found = answer.status.to_string();
-                proof.differences.push(difference(found));
+                let mut difference = difference(answer.status.to_string());
+                let mut statuses = kept.statuses.keys();
+                let is_weaker = statuses.all(|status| matches!(status, 401 | 403));
+                if let Some(names) = known.get(&difference.request).filter(|_| !is_weaker) {
+                    difference.explained_by.clone_from(names);
+                }
+                proof.differences.push(difference);
             }
         }
         Err(error) => proof.unanswered.push(difference(error)),

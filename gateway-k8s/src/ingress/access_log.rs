@@ -8,7 +8,10 @@
 //! "$http_user_agent" $request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name] …
 //! ```
 //!
-//! Neither format contains the host. A format that begins with `$host` or `$scheme://$host` is also
+//! JSON objects with the members that the documentation of ingress-nginx names, or common names for the same variables,
+//! are supported as well.
+//!
+//! Neither text format contains the host. A format that begins with `$host` or `$scheme://$host` is also
 //! supported. In front of a line, the pod of `kubectl logs --prefix` and the time of `--timestamps` are
 //! skipped.
 //!
@@ -35,6 +38,8 @@ use nom::character::complete::{char, digit1};
 use nom::combinator::{map_res, opt, verify};
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
+
+use super::access_log_json::parse_object;
 
 /// A request of the log.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -70,7 +75,7 @@ pub enum LogLineError {
 impl fmt::Display for LogLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Format => "not in the default format of ingress-nginx",
+            Self::Format => "not in a known format of ingress-nginx",
             Self::Request => "no HTTP request",
         })
     }
@@ -83,6 +88,9 @@ impl std::error::Error for LogLineError {}
 /// # Errors
 /// If the line contains no request.
 pub fn parse_line(line: &str) -> Result<LoggedRequest, LogLineError> {
+    if line.starts_with('{') {
+        return parse_object(line);
+    }
     let (_, fields) = fields(line).map_err(|_| LogLineError::Format)?;
     let text = unescape(fields.request).ok_or(LogLineError::Request)?;
     let (method, uri) = request_line(&text).ok_or(LogLineError::Request)?;
@@ -217,7 +225,7 @@ fn unescape(text: &str) -> Option<String> {
 
 /// Splits a request line into method and target (RFC 9112, section 3). In nginx's log, a target may contain
 /// spaces.
-fn request_line(text: &str) -> Option<(&str, &str)> {
+pub(super) fn request_line(text: &str) -> Option<(&str, &str)> {
     let (method, rest) = text.split_once(' ')?;
     let (target, version) = rest.rsplit_once(' ')?;
     let token = |c: u8| c.is_ascii_uppercase() || c == b'-' || c == b'_';
@@ -230,7 +238,7 @@ fn request_line(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Authority and path of a request target. `None`: the target has no path, as with `CONNECT`.
-fn absolute_form(target: &str) -> Option<(Option<&str>, String)> {
+pub(super) fn absolute_form(target: &str) -> Option<(Option<&str>, String)> {
     if target.starts_with('/') || target == "*" {
         return Some((None, target.to_owned()));
     }
@@ -249,7 +257,7 @@ fn absolute_form(target: &str) -> Option<(Option<&str>, String)> {
 }
 
 /// Whether a string is a host name or an address, without port.
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let address = |text: &str| {
         text.chars()
@@ -264,7 +272,7 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-fn host_name(host: &str) -> String {
+pub(super) fn host_name(host: &str) -> String {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,

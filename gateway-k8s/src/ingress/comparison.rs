@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::known_differences::described_by;
 use super::model::ModelRequest;
 use super::proof::{STRANGER, describe};
 use super::proof_report::{Difference, ProofReport};
@@ -138,16 +139,28 @@ pub fn is_sendable(request: &ModelRequest, allowed: &[String]) -> bool {
 
 /// Adds the comparison of the responses of ingress-nginx and of the new gateway to `proof`. `Err`: the
 /// gateway gave no response. The request is then not compared, and the proof fails.
+///
+/// `known` are the differences that a proof of the translation describes: those of the same requests have the same
+/// explanation, unless only the new gateway accepts a request.
 pub fn add_live_comparison(
     proof: &mut ProofReport,
     request: &ModelRequest,
-    old: &Result<LiveAnswer, String>,
-    new: &Result<LiveAnswer, String>,
+    (old, new): (&Result<LiveAnswer, String>, &Result<LiveAnswer, String>),
+    known: &BTreeMap<String, Vec<String>>,
 ) {
     match (old, new) {
         (Ok(old), Ok(new)) => {
             proof.compared += 1;
-            proof.differences.extend(compare_live(request, old, new));
+            let Some(mut difference) = compare_live(request, old, new) else {
+                return;
+            };
+            let is_weaker = matches!(old.status, 401 | 403) && new.status < 400;
+            if let Some(names) = known.get(&difference.request).filter(|_| !is_weaker) {
+                difference.explained_by.extend(names.iter().cloned());
+                difference.explained_by.sort();
+                difference.explained_by.dedup();
+            }
+            proof.differences.push(difference);
         }
         _ => proof.unanswered.push(Difference {
             request: describe(request),
@@ -188,6 +201,7 @@ pub fn compare_live(
         request: describe(request),
         expected: summary(old.status, &before, &differing),
         found: summary(new.status, &after, &differing),
+        explained_by: described_by(old, new, &differing),
         ..Difference::default()
     })
 }
@@ -317,6 +331,49 @@ mod tests {
     }
 
     #[test]
+    fn the_form_of_replies_of_the_gateway_is_a_described_difference() {
+        let page = ("Content-Type", "text/html");
+        for (old, new, name) in [
+            (answer(404, &[page]), answer(404, &[]), "error responses"),
+            (
+                answer(503, &[page]),
+                answer(500, &[("content-type", "text/plain")]),
+                "error responses",
+            ),
+            (
+                answer(308, &[("Location", "https://a.test/x")]),
+                answer(308, &[("Location", "https://a.test/x/")]),
+                "redirects to HTTPS",
+            ),
+            (answer(200, &[page]), answer(200, &[]), ""),
+            (answer(404, &[page]), answer(200, &[]), ""),
+            (answer(404, &[page, ("x-a", "1")]), answer(404, &[]), ""),
+            (
+                answer(403, &[("content-type", "application/json")]),
+                answer(403, &[]),
+                "",
+            ),
+        ] {
+            let difference = compare_live(&get(), &old, &new).expect("they differ");
+
+            assert_eq!(difference.explained_by.join(" "), name, "{difference:?}");
+        }
+    }
+
+    #[test]
+    fn a_difference_that_the_translation_has_is_described_unless_it_is_weaker() {
+        let known = BTreeMap::from([(describe(&get()), vec!["spec.rules".to_owned()])]);
+        for (old, described) in [(404, true), (403, false)] {
+            let mut proof = ProofReport::new("Running gateways");
+            let answers = (&Ok(answer(old, &[])), &Ok(answer(200, &[])));
+
+            add_live_comparison(&mut proof, &get(), answers, &known);
+
+            assert_eq!(proof.has_failed(), !described);
+        }
+    }
+
+    #[test]
     fn what_echo_backends_received_is_compared() {
         let echo = |body: &str| {
             let mut answer = answer(200, &[]);
@@ -351,7 +408,7 @@ mod tests {
         ] {
             let mut proof = ProofReport::new("Running gateways");
 
-            add_live_comparison(&mut proof, &get(), &old, &new);
+            add_live_comparison(&mut proof, &get(), (&old, &new), &BTreeMap::new());
 
             assert_eq!(proof.compared, compared);
             assert_eq!(proof.has_failed(), compared == 0);

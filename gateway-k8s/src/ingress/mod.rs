@@ -31,6 +31,7 @@
 //! ```
 
 pub mod access_log;
+mod access_log_json;
 #[cfg(test)]
 mod alias_tests;
 mod aliases;
@@ -46,6 +47,7 @@ mod findings;
 #[cfg(test)]
 mod guard_tests;
 pub mod input;
+mod known_differences;
 pub mod model;
 mod nginx_conf;
 mod output;

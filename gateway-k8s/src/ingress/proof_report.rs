@@ -18,6 +18,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::annotations::global_snippets::OF_CONFIG_MAP;
+use super::known_differences::{ERROR_RESPONSES, HEALTH_CHECKS};
 use super::model::{IngressNginx, ModelAnswer, ModelEffects, ModelRequest};
 use super::proof::{Observed, decision};
 use super::report::counted;
@@ -157,6 +158,9 @@ pub struct ProofReport {
     /// Requests to which a gateway gave no response. They make the proof fail.
     pub unanswered: Vec<Difference>,
 }
+
+/// Largest number of differences with the same explanation that a report for people lists.
+const LISTED_DESCRIBED: usize = 3;
 
 /// Why requests without a response are not compared.
 pub(crate) const NO_RESPONSE: &str = "a gateway gave no response";
@@ -301,6 +305,26 @@ impl ProofReport {
         lines
     }
 
+    /// The described differences whose requests explain the others: the smallest of each explanation. Returns the number
+    /// of the others by explanation.
+    pub(crate) fn listed(&self) -> (Vec<&Difference>, BTreeMap<&[String], usize>) {
+        let mut known: BTreeMap<&[String], usize> = BTreeMap::new();
+        let mut listed = Vec::new();
+        for difference in &self.differences {
+            let names = &difference.explained_by[..];
+            let number = known.entry(names).or_default();
+            *number += 1;
+            if names.is_empty() || *number <= LISTED_DESCRIBED {
+                listed.push(difference);
+            }
+        }
+        known.retain(|names, number| !names.is_empty() && *number > LISTED_DESCRIBED);
+        known
+            .values_mut()
+            .for_each(|number| *number -= LISTED_DESCRIBED);
+        (listed, known)
+    }
+
     /// The proof as text.
     pub fn text(&self) -> String {
         let mut text = format!("\n{}: {}\n", self.title, self.summary());
@@ -308,7 +332,8 @@ impl ProofReport {
             let _ = writeln!(text, "  {line}");
         }
         let unanswered = self.unanswered.iter().take(LISTED_UNANSWERED);
-        for difference in self.differences.iter().chain(unanswered) {
+        let (listed, more) = self.listed();
+        for difference in listed.into_iter().chain(unanswered) {
             let Difference {
                 request,
                 expected,
@@ -323,6 +348,10 @@ impl ProofReport {
             if !explained_by.is_empty() {
                 let _ = writeln!(text, "    described by: {}", explained_by.join(", "));
             }
+        }
+        for (names, number) in more {
+            let requests = counted(number, "further request", "further requests");
+            let _ = writeln!(text, "  {requests} described by: {}", names.join(", "));
         }
         text
     }
@@ -370,7 +399,10 @@ pub fn explain(
     if let (ModelAnswer::Reply { status: 503, .. }, 500, false) =
         (expected, found.status, nginx.has_backend(request))
     {
-        difference.explained_by.push("error responses".to_owned());
+        difference.explained_by.push(ERROR_RESPONSES.to_owned());
+    }
+    if nginx.is_health_check(request) {
+        difference.explained_by.push(HEALTH_CHECKS.to_owned());
     }
     if is_weaker(request, expected, effects, found) {
         return;

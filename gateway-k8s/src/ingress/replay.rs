@@ -87,7 +87,7 @@ impl LeftOut {
     /// The reason, for reports.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Format => "not in the default format of ingress-nginx",
+            Self::Format => "not in a known format of ingress-nginx",
             Self::Request => "not an HTTP request",
             Self::Target => "a request target that a client cannot send",
             Self::Method => "a method that may change something",

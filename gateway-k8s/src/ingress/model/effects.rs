@@ -65,6 +65,13 @@ impl IngressNginx<'_> {
         paths.map(|location| location.path.as_str())
     }
 
+    /// Whether ingress-nginx serves a request as a health check.
+    pub(crate) fn is_health_check(&self, request: &ModelRequest) -> bool {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let server = self.server_of(request);
+        server.is_some_and(|server| server.host.is_empty()) && super::HEALTH_CHECKS.contains(&path)
+    }
+
     /// Whether a `location` or an `if` of a snippet may reply to a request.
     pub fn has_snippet_for(&self, request: &ModelRequest) -> bool {
         let path = request.target.split('?').next().unwrap_or_default();

@@ -153,7 +153,7 @@ impl<'a> IngressNginx<'a> {
             return self.other_name(request, other);
         }
         let server = self.server(&name);
-        if server.host.is_empty() && matches!(uri.as_str(), "/healthz" | "/nginx_status") {
+        if server.host.is_empty() && HEALTH_CHECKS.contains(&uri.as_str()) {
             return ModelAnswer::reply(200);
         }
         if let Some(status) = self.client_certificate(request, server) {
@@ -480,6 +480,9 @@ impl<'a> IngressNginx<'a> {
             || service.is_some() && self.manifests.ready.contains(&port.service)
     }
 }
+
+/// Paths of hosts without a rule that ingress-nginx serves itself.
+const HEALTH_CHECKS: [&str; 2] = ["/healthz", "/nginx_status"];
 
 /// Paths of ACME challenges.
 const ACME: &str = "/.well-known/acme-challenge";

@@ -150,7 +150,8 @@ fn proof(out: &mut String, report: &ProofReport) {
     }
     out.push_str("</ul>\n");
     let unanswered = report.unanswered.iter().take(LISTED_UNANSWERED);
-    let rows: Vec<&Difference> = report.differences.iter().chain(unanswered).collect();
+    let (listed, more) = report.listed();
+    let rows: Vec<&Difference> = listed.into_iter().chain(unanswered).collect();
     if rows.is_empty() {
         return;
     }
@@ -169,6 +170,14 @@ fn proof(out: &mut String, report: &ProofReport) {
             escape(&difference.request),
             escape(&difference.expected),
             escape(&difference.found)
+        );
+    }
+    for (names, number) in more {
+        let requests = counted(number, "further request", "further requests");
+        let names = escape(&names.join(", "));
+        let _ = writeln!(
+            out,
+            "<tr><td>{requests}</td><td>described by {names}</td></tr>"
         );
     }
     out.push_str("</table>\n");
