@@ -23,7 +23,7 @@ pub const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 /// Largest cost of a request or response, as in Envoy.
 const MAX_COST: f64 = 1_000_000_000.0;
 
-/// The values that an external authorization has returned for a request.
+/// The values that the external authorizations of a request have returned.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AuthorizationMetadata(pub Arc<Map<String, Value>>);
 
@@ -43,6 +43,19 @@ pub struct LimitOverride {
     pub requests: u32,
     /// Period.
     pub unit: LimitUnit,
+}
+
+impl AuthorizationMetadata {
+    /// Adds the values of one authorization to those of earlier ones. As in Envoy, a key has its last value.
+    pub(crate) fn add(head: &mut request::Parts, values: Map<String, Value>) {
+        if values.is_empty() {
+            return;
+        }
+        match head.extensions.get_mut::<Self>() {
+            Some(Self(held)) => Arc::make_mut(held).extend(values),
+            None => drop(head.extensions.insert(Self(Arc::new(values)))),
+        }
+    }
 }
 
 impl MetadataKey {
@@ -160,6 +173,19 @@ mod tests {
         ] {
             assert_eq!(limit(invalid.clone()), None, "{invalid}");
         }
+    }
+
+    #[test]
+    fn a_second_authorization_adds_to_the_values_of_the_first() {
+        let values = |value: Value| value.as_object().unwrap().clone();
+        let mut head = Request::new(()).into_parts().0;
+
+        AuthorizationMetadata::add(&mut head, values(json!({ "a": 1, "b": 2 })));
+        AuthorizationMetadata::add(&mut head, Map::new());
+        AuthorizationMetadata::add(&mut head, values(json!({ "b": 3, "c": 4 })));
+
+        let costs = ["a", "b", "c"].map(|name| key(EXT_AUTHZ, name).cost(&head));
+        assert_eq!(costs, [Some(1), Some(3), Some(4)]);
     }
 
     #[test]

@@ -160,10 +160,7 @@ impl ExternalAuthPolicy {
         }
         let metadata = std::mem::take(&mut changes.metadata);
         changes.apply(request)?;
-        if !metadata.is_empty() {
-            let metadata = AuthorizationMetadata(Arc::new(metadata));
-            request.head.extensions.insert(metadata);
-        }
+        AuthorizationMetadata::add(request.head, metadata);
         Ok(())
     }
 
