@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, request};
+use http_body::Body as _;
 use serde::{Deserialize, Serialize};
+use towergate_core::format::Format;
 use towergate_core::plan::{Text, TextMatch};
 use towergate_core::policy::{BodyPolicy, PolicyRequest, PolicyResponse};
 use towergate_core::{Body, LocalReply};
@@ -63,11 +65,20 @@ pub struct ReplacementResponse {
     /// Media type of the body. `None`: `text/plain`.
     pub content_type: Option<Text<HeaderValue>>,
     /// Body.
-    pub body: String,
+    pub body: ReplacementBody,
     /// Fields that replace all of the same name.
     pub set: Vec<(Text<HeaderName>, Text<HeaderValue>)>,
     /// Fields to add.
     pub add: Vec<(Text<HeaderName>, Text<HeaderValue>)>,
+}
+
+/// The body of a response that replaces another one.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ReplacementBody {
+    /// The same for all requests.
+    Plain(String),
+    /// With command operators. Those of the response have the values of the original.
+    Format(Text<Format>),
 }
 
 /// A redirect that replaces a response. Absent parts are those of the request.
@@ -86,6 +97,12 @@ pub struct ReplacementRedirect {
     pub path: Option<String>,
 }
 
+impl Default for ReplacementBody {
+    fn default() -> Self {
+        Self::Plain(String::new())
+    }
+}
+
 impl BodyPolicy for ResponseReplacement {
     fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply> {
         let rules = self.rules.clone();
@@ -97,6 +114,9 @@ impl BodyPolicy for ResponseReplacement {
             .any(is_redirect)
             .then(|| RequestTarget::of(request.head));
         let head = request.head.method == Method::HEAD;
+        if rules.iter().any(|rule| rule.reads_request()) {
+            request.keep_head();
+        }
         request.on_response(move |response| {
             let original = (&*response.response, response.local);
             let Some(rule) = rules
@@ -133,11 +153,21 @@ impl ReplacementRule {
             })
     }
 
+    /// Whether the replacement depends on the head of the request.
+    fn reads_request(&self) -> bool {
+        match &self.replacement {
+            Replacement::Response(ReplacementResponse {
+                body: ReplacementBody::Format(format),
+                ..
+            }) => format.reads_request(),
+            Replacement::Response(_) | Replacement::Redirect(_) => false,
+        }
+    }
+
     /// Replaces a response. As in Envoy, the flag in the access log is kept and the details are empty.
     fn apply(&self, response: &mut PolicyResponse<'_>, target: Option<&RequestTarget>) {
-        let status = response.response.status();
         let reply = match &self.replacement {
-            Replacement::Response(replacement) => replacement.reply(status),
+            Replacement::Response(replacement) => replacement.reply(response),
             Replacement::Redirect(redirect) => {
                 match target.and_then(|target| redirect.location(target)) {
                     Some(location) => {
@@ -164,7 +194,8 @@ impl ReplacementRule {
             replaced.headers_mut().remove(CONTENT_TYPE);
         }
         if let Replacement::Response(replacement) = &self.replacement {
-            replacement.edit(replaced.headers_mut());
+            let is_empty = replaced.body().is_end_stream();
+            replacement.edit(replaced.headers_mut(), is_empty);
         }
         if !has_content {
             replaced.headers_mut().remove(CONTENT_LENGTH);
@@ -176,28 +207,31 @@ impl ReplacementRule {
 }
 
 impl ReplacementResponse {
-    fn reply(&self, original: StatusCode) -> LocalReply {
+    fn reply(&self, original: &PolicyResponse<'_>) -> LocalReply {
         let status = self
             .status
             .and_then(|status| StatusCode::from_u16(status).ok());
-        let reply = LocalReply::new(status.unwrap_or(original), "");
-        let reply = reply.with_body(Bytes::from(self.body.clone()));
+        let body = match &self.body {
+            ReplacementBody::Plain(text) => Bytes::from(text.clone()),
+            ReplacementBody::Format(format) => original.format(format).unwrap_or_default().into(),
+        };
+        let reply = LocalReply::new(status.unwrap_or(original.response.status()), "");
+        let has_body = !body.is_empty();
+        let reply = reply.with_body(body);
         match &self.content_type {
-            Some(kind) if !self.body.is_empty() => {
-                reply.with_header(CONTENT_TYPE, HeaderValue::clone(kind))
-            }
+            Some(kind) if has_body => reply.with_header(CONTENT_TYPE, HeaderValue::clone(kind)),
             _ => reply,
         }
     }
 
-    fn edit(&self, headers: &mut HeaderMap) {
+    fn edit(&self, headers: &mut HeaderMap, is_empty: bool) {
         for (name, value) in &self.set {
             headers.insert(HeaderName::clone(name), HeaderValue::clone(value));
         }
         for (name, value) in &self.add {
             headers.append(HeaderName::clone(name), HeaderValue::clone(value));
         }
-        if !headers.contains_key(CONTENT_LENGTH) && self.body.is_empty() {
+        if !headers.contains_key(CONTENT_LENGTH) && is_empty {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
     }
@@ -294,7 +328,7 @@ mod tests {
 
     fn text(body: &str) -> Replacement {
         Replacement::Response(ReplacementResponse {
-            body: body.to_owned(),
+            body: ReplacementBody::Plain(body.to_owned()),
             ..Default::default()
         })
     }
@@ -317,6 +351,25 @@ mod tests {
 
     async fn body(response: Response<Body>) -> Bytes {
         response.into_body().collect().await.unwrap().to_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_body_with_operators_has_the_values_of_the_request_and_of_the_original() {
+        let format = "%REQ(x-user)% %REQ(:path)% %RESP(x-id)%, 100%%";
+        let replacement = Replacement::Response(ReplacementResponse {
+            body: ReplacementBody::Format(format.parse().unwrap()),
+            ..Default::default()
+        });
+
+        let response = replaced(
+            vec![rule(&[(503, 503)], replacement)],
+            Request::get("/a?b").header("x-user", "alice"),
+            Response::builder().status(503).header("x-id", "7"),
+        )
+        .await;
+
+        assert_eq!(response.headers().get("x-id"), None);
+        assert_eq!(body(response).await, "alice /a?b 7, 100%");
     }
 
     #[tokio::test]
@@ -370,7 +423,7 @@ mod tests {
             replacement: Replacement::Response(ReplacementResponse {
                 status: Some(502),
                 content_type: Some(HeaderValue::from_static("text/html").into()),
-                body: "<p>".to_owned(),
+                body: ReplacementBody::Plain("<p>".to_owned()),
                 set: vec![(
                     CONTENT_TYPE.into(),
                     HeaderValue::from_static("text/css").into(),
@@ -431,7 +484,7 @@ mod tests {
             for body_text in ["text", ""] {
                 let replacement = Replacement::Response(ReplacementResponse {
                     status: Some(status),
-                    body: body_text.to_owned(),
+                    body: ReplacementBody::Plain(body_text.to_owned()),
                     set: vec![(CONTENT_LENGTH.into(), HeaderValue::from_static("4").into())],
                     ..Default::default()
                 });

@@ -66,6 +66,23 @@ enum Part {
 }
 
 impl Format {
+    /// Parses a text of any length, such as a body, in which a `%` that starts no operator is literal.
+    ///
+    /// # Errors
+    /// [`FormatError`] names the operator that is not supported.
+    pub fn parse_body(text: &str) -> Result<Self, FormatError> {
+        parse::escaped(text).parse()
+    }
+
+    /// The text, if it has no operators.
+    pub fn literal(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// Appends the value for one request. An operator without a value adds nothing.
     pub fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {

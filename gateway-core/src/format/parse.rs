@@ -74,6 +74,35 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     Ok(parts)
 }
 
+/// The text with `%%` for each `%` that starts no operator. Names of one or two characters are text, as in `%2F%20`.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('%') {
+        let (before, found) = rest.split_at(start);
+        escaped.push_str(before);
+        let named = |found: &Command<'_>| {
+            found.name.len() > 2
+                && found
+                    .name
+                    .starts_with(|first: char| first.is_ascii_uppercase())
+        };
+        let length = match command(found).filter(named) {
+            Some(operator) => operator.length,
+            None if found.starts_with("%%") => 2,
+            None => {
+                escaped.push('%');
+                1
+            }
+        };
+        let (kept, after) = found.split_at(length);
+        escaped.push_str(kept);
+        rest = after;
+    }
+    escaped.push_str(rest);
+    escaped
+}
+
 /// The parts of an operator, as in the source text.
 struct Command<'t> {
     name: &'t str,

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, StreamBody};
 
 use super::*;
 use crate::BoxError;
-use crate::policy::{RejectedBody, RequestHead, ResponseEffects};
+use crate::policy::{Formatter, RejectedBody, RequestHead, ResponseEffects};
 
 /// A translated call, and the response half that translates its response.
 struct Translated {
@@ -33,7 +33,8 @@ impl Translated {
     }
 
     async fn respond(self, mut response: Response<Body>) -> (HeaderMap, Bytes) {
-        self.effects.apply(&mut response, false, false);
+        let formatter = Formatter(&|_, _| None);
+        self.effects.apply(&mut response, false, false, formatter);
         let (head, body) = response.into_parts();
         let collected = body.collect().await.unwrap();
         assert!(collected.trailers().is_none());

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 
+use crate::format::Format;
 use crate::{Body, HeaderList, LocalReply};
 
 /// Effects on the response that the request halves of policies have registered.
@@ -13,7 +14,10 @@ use crate::{Body, HeaderList, LocalReply};
 /// that has not run has registered no effect, so local replies of earlier policies are not changed by it. An
 /// empty list allocates no memory.
 #[derive(Default)]
-pub struct ResponseEffects(Vec<Effect>);
+pub struct ResponseEffects {
+    list: Vec<Effect>,
+    keeps_head: bool,
+}
 
 /// One effect on the response.
 enum Effect {
@@ -35,7 +39,14 @@ pub struct PolicyResponse<'a> {
     /// Whether the request is gRPC.
     pub grpc: bool,
     log: &'a mut ResponseLog,
+    formatter: Formatter<'a>,
 }
+
+/// Evaluates formats, given a response.
+#[derive(Clone, Copy)]
+pub(crate) struct Formatter<'a>(
+    pub(crate) &'a dyn Fn(&Format, (StatusCode, &HeaderMap)) -> Option<Vec<u8>>,
+);
 
 /// Changes of the access log that policies have requested.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -55,6 +66,13 @@ impl PolicyResponse<'_> {
         *self.response = reply.into_response(self.grpc);
     }
 
+    /// The text of a format for this response; `None`: empty. Values of the request require
+    /// [`PolicyRequest::keep_head`](super::PolicyRequest::keep_head).
+    pub fn format(&self, format: &Format) -> Option<Vec<u8>> {
+        let response = (self.response.status(), self.response.headers());
+        (self.formatter.0)(format, response)
+    }
+
     /// Sets Envoy's response flags in the access log.
     pub fn set_flag(&mut self, flag: &'static str) {
         self.log.flag = Some(flag);
@@ -69,21 +87,30 @@ impl PolicyResponse<'_> {
 impl ResponseEffects {
     /// Whether no policy has registered an effect.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
+    }
+
+    /// Whether a response half reads the head of the forwarded request.
+    pub(crate) fn keeps_head(&self) -> bool {
+        self.keeps_head
+    }
+
+    pub(super) fn keep_head(&mut self) {
+        self.keeps_head = true;
     }
 
     pub(super) fn append(&mut self, headers: HeaderList) {
         if !headers.is_empty() {
-            self.0.push(Effect::Append(headers));
+            self.list.push(Effect::Append(headers));
         }
     }
 
     pub(super) fn edit_headers(&mut self, edit: impl FnOnce(&mut HeaderMap) + Send + 'static) {
-        self.0.push(Effect::Headers(Box::new(edit)));
+        self.list.push(Effect::Headers(Box::new(edit)));
     }
 
     pub(super) fn edit(&mut self, edit: impl FnOnce(&mut PolicyResponse<'_>) + Send + 'static) {
-        self.0.push(Effect::Response(Box::new(edit)));
+        self.list.push(Effect::Response(Box::new(edit)));
     }
 
     /// Applies all effects in reverse order.
@@ -92,6 +119,7 @@ impl ResponseEffects {
         response: &mut Response<Body>,
         local: bool,
         grpc: bool,
+        formatter: Formatter<'_>,
     ) -> ResponseLog {
         let mut log = ResponseLog::default();
         let mut response = PolicyResponse {
@@ -99,8 +127,9 @@ impl ResponseEffects {
             local,
             grpc,
             log: &mut log,
+            formatter,
         };
-        for effect in self.0.into_iter().rev() {
+        for effect in self.list.into_iter().rev() {
             match effect {
                 Effect::Append(headers) => append(response.response.headers_mut(), headers),
                 Effect::Headers(edit) => edit(response.response.headers_mut()),
@@ -112,7 +141,7 @@ impl ResponseEffects {
 
     /// Applies the effects on header fields in reverse order. Head policies have no other effects.
     pub(super) fn apply_to_headers(self, headers: &mut HeaderMap) {
-        for effect in self.0.into_iter().rev() {
+        for effect in self.list.into_iter().rev() {
             match effect {
                 Effect::Append(added) => append(headers, added),
                 Effect::Headers(edit) => edit(headers),
@@ -128,17 +157,23 @@ fn append(headers: &mut HeaderMap, added: HeaderList) {
     }
 }
 
+impl fmt::Debug for Formatter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Formatter").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for ResponseEffects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ResponseEffects")
-            .field(&self.0.len())
+            .field(&self.list.len())
             .finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue, StatusCode};
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -155,7 +190,7 @@ mod tests {
         effects.edit(|response| append(response.response.headers_mut(), field("third")));
         let mut response = Response::new(Body::empty());
 
-        effects.apply(&mut response, false, false);
+        effects.apply(&mut response, false, false, Formatter(&|_, _| None));
 
         let order: Vec<_> = response.headers().get_all("x-order").iter().collect();
         assert_eq!(order, ["third", "second", "first"]);
@@ -170,7 +205,7 @@ mod tests {
         });
         let mut response = Response::new(Body::from("backend"));
 
-        let log = effects.apply(&mut response, false, false);
+        let log = effects.apply(&mut response, false, false, Formatter(&|_, _| None));
 
         assert_eq!(response.status(), 418);
         assert_eq!(log.flag, Some("RL"));

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::chain::{ChainCursor, ChainStop, PolicyChain};
+use super::effects::Formatter;
 use super::{BuiltPolicy, FilledFields, PolicyRequest, RequestHead, ResponseEffects, Stage};
 use crate::body::BoxError;
+use crate::format::{Format, FormatContext, FormatRequest};
 use crate::http::grpc::is_grpc;
 use crate::{Body, LocalReply};
 
@@ -73,11 +75,26 @@ where
         Box::pin(async move {
             let mut effects = ResponseEffects::default();
             let grpc = is_grpc(request.headers());
+            let mut kept = None;
             let (mut response, local) = match run(&chain, request, &mut effects).await {
-                Ok(request) => (inner.call(request).await?.map(Body::new), false),
+                Ok(mut request) => {
+                    if effects.keeps_head() {
+                        let (head, body) = request.into_parts();
+                        kept = Some(head.clone());
+                        request = Request::from_parts(head, body);
+                    }
+                    (inner.call(request).await?.map(Body::new), false)
+                }
                 Err(reply) => (reply.into_response(grpc), true),
             };
-            effects.apply(&mut response, local, grpc);
+            let format = |format: &Format, (_, headers): (StatusCode, &HeaderMap)| {
+                format.text(&FormatContext {
+                    request: kept.as_ref().map(FormatRequest::of),
+                    response: Some(headers),
+                    ..FormatContext::default()
+                })
+            };
+            effects.apply(&mut response, local, grpc, Formatter(&format));
             Ok(response)
         })
     }

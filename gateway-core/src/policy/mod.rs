@@ -74,6 +74,7 @@ mod stage;
 
 #[cfg(feature = "gateway")]
 pub use build::{BuildContext, NoPolicy, PolicyError, RoutePolicy};
+pub(crate) use effects::Formatter;
 pub use effects::{PolicyResponse, ResponseEffects, ResponseLog};
 pub use filled_fields::FilledFields;
 pub use head_layer::{HeadPolicyLayer, HeadPolicyService};

@@ -145,6 +145,11 @@ impl<'a> PolicyRequest<'a> {
         Self { body, request }
     }
 
+    /// Keeps the head of the forwarded request for formats of the response.
+    pub fn keep_head(&mut self) {
+        self.request.effects.keep_head();
+    }
+
     /// Registers a function that edits, wraps or replaces the response.
     pub fn on_response(&mut self, edit: impl FnOnce(&mut PolicyResponse<'_>) + Send + 'static) {
         self.request.effects.edit(edit);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Response, Version, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
@@ -16,12 +16,12 @@ use super::request_context::{
 };
 use super::{Shared, listener_of, response_body};
 use crate::conn::ConnInfo;
-use crate::format::FormatRequest;
+use crate::format::{Format, FormatRequest};
 use crate::grpc_web::WebEncoding;
 use crate::http::grpc::is_grpc;
 use crate::http::header_presence::HeaderPresence;
 use crate::http::{Sanitized, Upgrade};
-use crate::policy::ResponseEffects;
+use crate::policy::{Formatter, ResponseEffects};
 use crate::snapshot::PortSnapshot;
 use crate::{Body, Error, LocalReply};
 
@@ -163,7 +163,13 @@ impl<'a> InboundRequest<'a> {
             reply.into_response(self.grpc)
         });
         if !self.effects.is_empty() {
-            let log = self.effects.apply(&mut response, local, self.grpc);
+            let request = FormatRequest::of(&self.head);
+            let format = |format: &Format, response: (StatusCode, &HeaderMap)| {
+                let (conn, response) = (self.context.conn, Some(response));
+                format.text(&self.exchange.format_context(conn, Some(request), response))
+            };
+            let effects = std::mem::take(&mut self.effects);
+            let log = effects.apply(&mut response, local, self.grpc, Formatter(&format));
             self.exchange.note_policies(log);
         }
         let late = &settings.headers.late;

@@ -130,8 +130,8 @@ impl<'a> RequestContext<'a> {
             self.translate_grpc_web(routed, &mut parts, &mut state)?;
         }
         let RoutedRequest { clean, found } = &*routed;
+        let (picked, upgrade) = self.prepare(routed, &mut parts, &mut state)?;
         let exchange = state.exchange;
-        let (picked, upgrade) = self.prepare(routed, &mut parts, exchange)?;
         let switch = upgrade.zip(parts.connection);
         let context = self.context(clean, switch.as_ref().map(|(upgrade, _)| *upgrade));
         let request = Request::from_parts(take_head(parts.head), parts.body);
@@ -168,9 +168,10 @@ impl<'a> RequestContext<'a> {
         &self,
         routed: &'t RoutedRequest<'_>,
         parts: &mut RequestParts<'_>,
-        exchange: &mut Exchange,
+        state: &mut ResponseState<'_>,
     ) -> Result<(SelectedBackend<'t>, Option<&'t Upgrade>), LocalReply> {
         let RoutedRequest { clean, found } = routed;
+        let exchange = &mut *state.exchange;
         let RequestParts { head, body, .. } = parts;
         let rule = &found.payload.rule;
         if let Some(status) = rule.steps.respond {
@@ -198,7 +199,7 @@ impl<'a> RequestContext<'a> {
         }
         self.edit_request(found, &picked, head, &clean.sanitized, exchange)?;
         exchange.note_forwarded(head);
-        if self.response_reads_request(found, &picked) {
+        if state.effects.keeps_head() || self.response_reads_request(found, &picked) {
             exchange.keep_head(head);
         }
         if upgrade.is_none() {

@@ -1,9 +1,9 @@
 //! `responseOverride` as a [`ResponseReplacement`].
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use regex::Regex;
+use towergate_core::format::Format;
 use towergate_core::plan::Text;
 
 use super::response_override::{
@@ -17,8 +17,8 @@ use crate::field_path::FieldPath;
 use crate::parse::{header_name, number, status};
 use crate::references::References;
 use crate::response_override::{
-    Replacement, ReplacementRedirect, ReplacementResponse, ReplacementRule, ResponseOrigin,
-    ResponseReplacement,
+    Replacement, ReplacementBody, ReplacementRedirect, ReplacementResponse, ReplacementRule,
+    ResponseOrigin, ResponseReplacement,
 };
 
 /// The key of a ConfigMap that holds a body.
@@ -147,7 +147,7 @@ fn response(
             .transpose()?,
         body: match text {
             Some(text) => body(at.field("body"), text, references)?,
-            None => String::new(),
+            None => ReplacementBody::default(),
         },
         set: list("set", header.set)?,
         add: list("add", header.add)?,
@@ -184,13 +184,13 @@ fn body(
     at: FieldPath<'_>,
     body: &CustomResponseBody,
     references: &dyn References,
-) -> Result<String, FieldError> {
+) -> Result<ReplacementBody, FieldError> {
     match &body.kind {
         None | Some(BodyType::Inline) => {
             let at = at.field("inline");
             let text = body.inline.as_deref();
             let text = text.ok_or_else(|| FieldError::invalid(at, "Required value"))?;
-            plain(at, text)
+            formatted(at, text)
         }
         Some(BodyType::ValueRef) => {
             let at = at.field("valueRef");
@@ -199,7 +199,7 @@ fn body(
             let value = values.get(BODY_KEY).or_else(|| values.values().next());
             let value = value.ok_or_else(|| FieldError::invalid(at, "the ConfigMap is empty"))?;
             let text = std::str::from_utf8(value);
-            plain(
+            formatted(
                 at,
                 text.map_err(|_| FieldError::invalid(at, "the body is not UTF-8"))?,
             )
@@ -208,20 +208,13 @@ fn body(
     }
 }
 
-/// A text without command operators. `%%` is a literal `%`, and so is a `%` that does not begin an
-/// operator.
-fn plain(at: FieldPath<'_>, text: &str) -> Result<String, FieldError> {
-    static OPERATOR: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new("%[A-Z][A-Z0-9_]{2,}(\\([^)]*\\))?(:[0-9]+)?%").expect("the pattern is valid")
-    });
-    let without = text.replace("%%", "");
-    match OPERATOR.find(&without) {
-        Some(operator) => Err(FieldError::invalid(
-            at,
-            format_args!("{} is not supported", operator.as_str()),
-        )),
-        None => Ok(text.replace("%%", "%")),
-    }
+/// A body. A `%` that begins no operator is literal, as in the rules of a style sheet.
+fn formatted(at: FieldPath<'_>, text: &str) -> Result<ReplacementBody, FieldError> {
+    let format = Format::parse_body(text).map_err(|error| FieldError::invalid(at, error))?;
+    Ok(match format.literal() {
+        Some(text) => ReplacementBody::Plain(text.to_owned()),
+        None => ReplacementBody::Format(format.into()),
+    })
 }
 
 fn redirect(

@@ -1,7 +1,6 @@
 //! External authorization as a policy: calls the service and applies its decision.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

@@ -119,7 +119,7 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.responseOverride[0]",
         ),
         (
-            overridden(json!({"response": {"body": {"inline": "%REQ(:path)%"}}})),
+            overridden(json!({"response": {"body": {"inline": "%UPSTREAM_WISDOM%"}}})),
             "spec.responseOverride[0].response.body.inline",
         ),
         (

@@ -8,7 +8,7 @@ use towergate_policy::backend_traffic::RouteContext;
 use towergate_policy::bandwidth::Throughput;
 use towergate_policy::compression::{Compressor, ContentCoding, ResponseCompression};
 use towergate_policy::request_body_limit::{RequestBodyLimit, RequestBuffering};
-use towergate_policy::response_override::Replacement;
+use towergate_policy::response_override::{Replacement, ReplacementBody};
 
 use super::{CONTEXT, convert, spec};
 
@@ -76,7 +76,7 @@ fn an_annotation_limits_request_bodies() {
 }
 
 #[test]
-fn a_replaced_body_may_contain_percent_signs() {
+fn a_replaced_body_may_contain_operators_and_percent_signs() {
     let of = |body: &str| {
         let response = json!({"body": {"inline": body}});
         let Policy::ResponseOverride(replacement) = policy(json!({"responseOverride": [{
@@ -93,8 +93,18 @@ fn a_replaced_body_may_contain_percent_signs() {
         }
     };
 
-    assert_eq!(of("width: 100%; height: 50%"), "width: 100%; height: 50%");
-    assert_eq!(of("100%%"), "100%");
+    let plain = |text: &str| ReplacementBody::Plain(text.to_owned());
+    assert_eq!(
+        of("width: 100%; height: 50%"),
+        plain("width: 100%; height: 50%")
+    );
+    assert_eq!(of("100%%"), plain("100%"));
+    assert_eq!(of("/a%2FB%20%C"), plain("/a%2FB%20%C"));
+    let format = "100%% of 50%%: %REQ(x-a?:path):9%".parse().unwrap();
+    assert_eq!(
+        of("100%% of 50%: %REQ(x-a?:path):9%"),
+        ReplacementBody::Format(format)
+    );
 }
 
 #[test]
