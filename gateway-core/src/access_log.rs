@@ -29,6 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
+use crate::conn::TlsFingerprints;
 use crate::plan::{EndpointAddress, RouteId};
 
 /// Receives each [`Entry`]. It is called on the worker that served the request, and must not block.
@@ -148,6 +149,8 @@ pub struct Entry {
     /// TLS of the client connection. `None` if the connection does not use TLS, or the gateway does not
     /// terminate it.
     pub tls: Option<LoggedTls>,
+    /// Fingerprints of the ClientHello. `None`: not configured for the listener.
+    pub fingerprints: Option<Arc<TlsFingerprints>>,
     /// Values of the header fields that the access log requests. `None` if it requests no field.
     pub fields: Option<Box<LoggedValues>>,
     /// Matched rule.
@@ -182,6 +185,7 @@ impl Entry {
             peer: client,
             server_name: None,
             tls: None,
+            fingerprints: None,
             fields: None,
             rule: None,
         }

@@ -313,16 +313,24 @@ fn unsupported_fields_are_rejected_by_name() {
 
 #[test]
 fn fields_that_protect_nothing_are_ignored_with_a_remark() {
-    for (fields, remark) in [
-        (json!({"http3": {}}), "spec.http3"),
-        (
-            json!({"tls": {"fingerprints": ["JA3"]}}),
-            "spec.tls.fingerprints",
-        ),
-    ] {
+    for (fields, remark) in [(json!({"http3": {}}), "spec.http3")] {
         assert_eq!(convert(fields.clone()), convert(json!({})), "{fields}");
         assert_eq!(spec(fields).remarks().ignored, [remark]);
     }
+}
+
+#[test]
+fn fingerprints_are_settings_of_the_listener() {
+    let of = |list: serde_json::Value| {
+        let converted = convert(json!({"tls": {"fingerprints": list}})).unwrap();
+        let found = converted.settings.fingerprints;
+        (found.ja3, found.ja4)
+    };
+
+    assert_eq!(of(json!(["JA4"])), (false, true));
+    assert_eq!(of(json!(["JA4", "JA3"])), (true, true));
+    assert_eq!(of(json!([])), (false, false));
+    assert!(convert(json!({"tls": {"fingerprints": ["JA5"]}})).is_err());
 }
 
 #[test]

@@ -133,6 +133,7 @@ fn value(operator: LogOperator, entry: &Entry, out: &mut Vec<u8>) -> bool {
     let rule = entry.rule.as_deref();
     let stream = rule.is_some_and(names::is_stream);
     let details = Some(&*entry.details).filter(|details| !details.is_empty());
+    let fingerprints = entry.fingerprints.as_deref();
     match operator {
         O::StartTime => {
             write_rfc3339(out, entry.start);
@@ -170,6 +171,8 @@ fn value(operator: LogOperator, entry: &Entry, out: &mut Vec<u8>) -> bool {
         O::DirectRemotePort => shown(out, Some(entry.peer.port())),
         O::DownstreamTlsCipher => text(out, entry.tls.map(|tls| tls.cipher)),
         O::DownstreamTlsVersion => text(out, entry.tls.map(|tls| tls.version)),
+        O::Ja3Fingerprint => text(out, fingerprints.and_then(|found| found.ja3.as_deref())),
+        O::Ja4Fingerprint => text(out, fingerprints.and_then(|found| found.ja4.as_deref())),
         O::RequestedServerName => text(out, entry.server_name.as_deref()),
         // A direct response has a route but no cluster.
         O::UpstreamCluster => {

@@ -91,6 +91,7 @@ pub(crate) mod tests {
             peer: ([127, 0, 0, 1], 50001).into(),
             server_name: Some("app.example.com".into()),
             tls: None,
+            fingerprints: None,
             fields: None,
             rule: Some(Arc::new(RuleName {
                 route: Arc::new(RouteId {

@@ -73,7 +73,7 @@ pub(super) fn server_name(bytes: &[u8]) -> Result<Option<String>, HelloError> {
 }
 
 /// Body of the ClientHello, assembled from its records.
-fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, HelloError> {
+pub(super) fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, HelloError> {
     let mut rest = Reader(bytes);
     let mut message = Cow::Borrowed(&[][..]);
     loop {
@@ -166,10 +166,10 @@ fn host_name(data: &[u8]) -> Result<&[u8], HelloError> {
 }
 
 /// Cursor that takes bytes from the front of a slice.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], HelloError> {
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], HelloError> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Partial)?;
         self.0 = rest;
         Ok(taken)
@@ -183,11 +183,11 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    fn u8(&mut self) -> Result<u8, HelloError> {
+    pub(super) fn u8(&mut self) -> Result<u8, HelloError> {
         Ok(self.take(1)?[0])
     }
 
-    fn u16(&mut self) -> Result<u16, HelloError> {
+    pub(super) fn u16(&mut self) -> Result<u16, HelloError> {
         let bytes = self.take(2)?;
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use towergate_tls::acceptor::Negotiated;
 
 use super::ConnectionAddrs;
+use super::fingerprint::TlsFingerprints;
 use super::requests::ConnectionRequests;
 
 /// Properties of a client connection that apply to all its requests.
@@ -25,6 +26,8 @@ pub struct ConnInfo {
     pub port: u16,
     /// Result of the TLS handshake. `None` on a port without TLS.
     pub tls: Option<Negotiated>,
+    /// Fingerprints of the ClientHello; `None`: not configured for the listener.
+    pub fingerprints: Option<Arc<TlsFingerprints>>,
     /// Cached header value of a client address, usually that of the peer: most requests of a connection
     /// contain the same address.
     pub(crate) client_header: OnceLock<(IpAddr, HeaderValue)>,
@@ -48,6 +51,7 @@ impl ConnInfo {
             slot,
             port,
             tls,
+            fingerprints: None,
             client_header: OnceLock::new(),
             requests: OnceLock::new(),
         }

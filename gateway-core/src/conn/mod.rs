@@ -9,6 +9,8 @@ pub(crate) mod client_hello;
 #[cfg(feature = "gateway")]
 pub mod drain;
 #[cfg(feature = "gateway")]
+mod fingerprint;
+#[cfg(feature = "gateway")]
 mod guard;
 #[cfg(feature = "gateway")]
 mod info;
@@ -26,6 +28,8 @@ pub(crate) mod socket;
 pub use addrs::{ConnectionAddrs, ConnectionAddrsLayer, ConnectionAddrsService};
 #[cfg(feature = "gateway")]
 pub use drain::Drain;
+#[cfg(feature = "gateway")]
+pub use fingerprint::TlsFingerprints;
 #[cfg(feature = "gateway")]
 pub use guard::ConnectionGuard;
 #[cfg(feature = "gateway")]

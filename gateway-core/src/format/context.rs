@@ -59,6 +59,9 @@ pub struct FormatTls<'a> {
     /// Verified certificate of the client. `None`: no certificate was verified.
     #[cfg(feature = "gateway")]
     pub client: Option<&'a towergate_tls::ClientCertificate>,
+    /// Fingerprints of the ClientHello. `None`: not configured for the listener.
+    #[cfg(feature = "gateway")]
+    pub fingerprints: Option<&'a crate::conn::TlsFingerprints>,
 }
 
 /// The state of an exchange.

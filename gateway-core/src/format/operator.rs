@@ -85,6 +85,8 @@ plain_operators! {
     ResponseFlags = "RESPONSE_FLAGS",
     RouteName = "ROUTE_NAME",
     ServerName = "REQUESTED_SERVER_NAME",
+    Ja3Fingerprint = "TLS_JA3_FINGERPRINT",
+    Ja4Fingerprint = "TLS_JA4_FINGERPRINT",
     TlsCipher = "DOWNSTREAM_TLS_CIPHER",
     TlsVersion = "DOWNSTREAM_TLS_VERSION",
     UpstreamHost = "UPSTREAM_HOST",

@@ -4,6 +4,8 @@ use http::{HeaderMap, Request, StatusCode, Version};
 use proptest::prelude::*;
 
 use super::*;
+#[cfg(feature = "gateway")]
+use crate::conn::TlsFingerprints;
 
 const START: Duration = Duration::from_secs(1_709_251_199);
 
@@ -30,6 +32,11 @@ fn written(text: &str) -> String {
                 cipher: "TLS_AES_128_GCM_SHA256",
                 #[cfg(feature = "gateway")]
                 client: None,
+                #[cfg(feature = "gateway")]
+                fingerprints: Some(&TlsFingerprints {
+                    ja3: Some("0a".into()),
+                    ja4: Some("t13d_1_2".into()),
+                }),
             }),
         }),
         exchange: Some(FormatExchange {
@@ -55,6 +62,8 @@ fn written(text: &str) -> String {
 fn operators_have_the_values_of_envoy() {
     for (text, expected) in [
         ("a-%REQ(x-in)%-b", "a-value-b"),
+        #[cfg(feature = "gateway")]
+        ("%TLS_JA3_FINGERPRINT% %TLS_JA4_FINGERPRINT:3%", "0a t13"),
         ("a-%REQ(x-none)%-b", "a--b"),
         ("%REQ(x-in):3%", "val"),
         ("%REQ(x-none?X-IN)%", "value"),

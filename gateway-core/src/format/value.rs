@@ -144,6 +144,8 @@ impl PlainOperator {
             Self::ServerName
             | Self::TlsVersion
             | Self::TlsCipher
+            | Self::Ja3Fingerprint
+            | Self::Ja4Fingerprint
             | Self::PeerCertificate
             | Self::PeerFingerprint
             | Self::PeerIssuer
@@ -204,6 +206,14 @@ impl PlainOperator {
             Self::ServerName => out.write_all(tls.server_name.unwrap_or_default().as_bytes()),
             Self::TlsVersion => out.write_all(tls.version.as_bytes()),
             Self::TlsCipher => out.write_all(tls.cipher.as_bytes()),
+            #[cfg(feature = "gateway")]
+            Self::Ja3Fingerprint | Self::Ja4Fingerprint => {
+                let found = tls.fingerprints.and_then(|found| match self {
+                    Self::Ja3Fingerprint => found.ja3.as_deref(),
+                    _ => found.ja4.as_deref(),
+                });
+                out.write_all(found.unwrap_or_default().as_bytes())
+            }
             #[cfg(feature = "gateway")]
             _ => tls
                 .client

@@ -19,7 +19,9 @@ use super::tls;
 use crate::conn::preamble::{Preamble, report_unexpected_proxy};
 use crate::conn::prefixed::Prefixed;
 use crate::conn::proxy;
-use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain, client_hello};
+use crate::conn::{
+    ConnInfo, ConnectionAddrs, ConnectionGuard, Drain, TlsFingerprints, client_hello,
+};
 use crate::error::Error;
 use crate::observer::Event;
 use crate::pin_boxed::pin_boxed_with;
@@ -48,6 +50,7 @@ enum ClientHello {
         stream: Stream,
         server_name: Option<String>,
         listener: Arc<ListenerConfig>,
+        fingerprints: Option<Arc<TlsFingerprints>>,
     },
 }
 
@@ -74,6 +77,8 @@ struct PendingConnection<H> {
     deadline: Instant,
     /// Addresses of the connection. They are final once the PROXY header has been read.
     addrs: ConnectionAddrs,
+    /// Known once the ClientHello is read.
+    fingerprints: Option<Arc<TlsFingerprints>>,
 }
 
 /// A connection whose protocol can be served.
@@ -102,6 +107,13 @@ impl ClientHello {
         match self {
             Self::Terminate(hello) => &hello.listener,
             Self::Passthrough { listener, .. } => listener,
+        }
+    }
+
+    fn take_fingerprints(&mut self) -> Option<Arc<TlsFingerprints>> {
+        match self {
+            Self::Terminate(hello) => hello.fingerprints.take(),
+            Self::Passthrough { fingerprints, .. } => fingerprints.take(),
         }
     }
 
@@ -145,6 +157,7 @@ async fn establish<H: Handler>(
         started,
         deadline: started + config.tcp.inspection_timeout,
         addrs: ConnectionAddrs::of_tcp(tcp_peer, tcp_peer),
+        fingerprints: None,
         guard,
         config: config.clone(),
         server,
@@ -226,11 +239,12 @@ impl<H: Handler> PendingConnection<H> {
     }
 
     async fn shake_hands(&mut self, stream: Stream) -> Result<HandshakeOutcome, HandshakeFailure> {
-        let hello = tokio::select! {
+        let mut hello = tokio::select! {
             biased;
             hello = self.read_hello(stream) => hello.map_err(HandshakeFailure::Failed)?,
             () = self.drain.overdue() => return Err(HandshakeFailure::Draining),
         };
+        self.fingerprints = hello.take_fingerprints();
         let listener = hello.listener().clone();
         if !self.admit(&listener) {
             return Err(HandshakeFailure::OverLimit(hello));
@@ -238,8 +252,7 @@ impl<H: Handler> PendingConnection<H> {
         let selected = match &listener.streams {
             None => None,
             Some(table) => {
-                let name = hello.server_name().map(str::to_owned);
-                let name = name.as_deref();
+                let name = hello.server_name();
                 let selected = self.select(table, table.find(name), name).await;
                 Some(selected.ok_or(HandshakeFailure::Unroutable)?)
             }
@@ -326,6 +339,7 @@ impl<H: Handler> PendingConnection<H> {
         let (client, local) = (self.addrs.peer, self.addrs.local);
         let mut record = StreamRecord::new(log, listener, client, local, self.started);
         record.entry.server_name = server_name.map(str::to_owned);
+        record.entry.fingerprints.clone_from(&self.fingerprints);
         record.entry.rule = target.map(StreamTarget::name);
         record
     }
@@ -438,11 +452,14 @@ impl<H: Handler> PendingConnection<H> {
         };
         let found = listeners.find(name.as_deref().unwrap_or_default());
         let listener = found.ok_or("no_listener")?.clone();
+        let fingerprints =
+            TlsFingerprints::of(&bytes, listener.settings.fingerprints).map(Arc::new);
         let (stream, unread) = stream.into_parts();
         bytes.extend_from_slice(&unread);
         if listener.tls.is_some() {
             let stream = Prefixed::new(stream, bytes.freeze());
-            let hello = tls::read_hello(stream, listeners, self.deadline).await?;
+            let mut hello = tls::read_hello(stream, listeners, self.deadline).await?;
+            hello.fingerprints = fingerprints;
             return Ok(ClientHello::Terminate(Box::new(hello)));
         }
         let (tcp, unread) = stream.into_parts();
@@ -451,6 +468,7 @@ impl<H: Handler> PendingConnection<H> {
             stream: Prefixed::new(tcp, bytes.freeze()),
             server_name: name,
             listener,
+            fingerprints,
         })
     }
 
@@ -463,7 +481,9 @@ impl<H: Handler> PendingConnection<H> {
             expects_proxy: self.expects_proxy(),
             info: {
                 let (slot, port) = (self.config.slot, self.config.port);
-                Arc::new(ConnInfo::new(self.addrs, slot, port, tls))
+                let mut info = ConnInfo::new(self.addrs, slot, port, tls);
+                info.fingerprints = self.fingerprints;
+                Arc::new(info)
             },
             settings: listener.settings.clone(),
             handler: self.server.handler,

@@ -35,8 +35,8 @@ pub enum PortProtocol {
     /// address as SNI, matches only a listener without a hostname. If no listener matches, the connection is
     /// closed.
     Tls(NameMap<Arc<ListenerConfig>>),
-    /// As [`Self::Tls`], but some listeners pass TLS through to the backend. These listeners have no TLS
-    /// configuration.
+    /// As [`Self::Tls`], but the ClientHello is read before TLS starts: some listeners pass TLS through to the backend
+    /// and have no TLS configuration, or have fingerprints.
     Mixed(NameMap<Arc<ListenerConfig>>),
     /// Plain TCP.
     Tcp(Arc<ListenerConfig>),

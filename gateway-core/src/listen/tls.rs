@@ -13,11 +13,14 @@ use towergate_tls::NameMap;
 use towergate_tls::acceptor::{self, AcceptError, Choice, Negotiated, TlsStream};
 
 use super::config::ListenerConfig;
+use crate::conn::TlsFingerprints;
 
 /// A ClientHello and the listener that matches its server name.
 pub(super) struct Hello<Io> {
     hello: acceptor::Hello<Io>,
     pub(super) listener: Arc<ListenerConfig>,
+    /// Fingerprints of the ClientHello, if the listener has them.
+    pub(super) fingerprints: Option<Arc<TlsFingerprints>>,
 }
 
 /// Reads a ClientHello and selects the listener. The error is a reason for metrics. If reading fails, nothing
@@ -37,7 +40,11 @@ where
         .find(hello.server_name().unwrap_or_default())
         .ok_or("no_listener")?
         .clone();
-    Ok(Hello { hello, listener })
+    Ok(Hello {
+        hello,
+        listener,
+        fingerprints: None,
+    })
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Hello<Io> {

@@ -35,8 +35,9 @@ mod upstream;
 mod zones;
 
 pub use crate::http::settings::{
-    ConnectionLimits, EscapedSlashes, HeaderSettings, Http1Settings, Http2Settings, Http10,
-    ListenerSettings, PathSettings, RequestIdMode, Timeouts, Underscores, XfccDetails, XfccMode,
+    ConnectionLimits, EscapedSlashes, FingerprintSettings, HeaderSettings, Http1Settings,
+    Http2Settings, Http10, ListenerSettings, PathSettings, RequestIdMode, Timeouts, Underscores,
+    XfccDetails, XfccMode,
 };
 pub use crate::proxy_protocol::ProxyProtocol;
 pub use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};

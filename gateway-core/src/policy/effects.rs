@@ -219,6 +219,6 @@ mod tests {
         effects.append(HeaderList::new());
 
         assert!(effects.is_empty());
-        assert_eq!(effects.0.capacity(), 0);
+        assert_eq!(effects.list.capacity(), 0);
     }
 }

@@ -148,6 +148,7 @@ impl Exchange {
                 version: tls.version,
                 cipher: tls.cipher,
             }),
+            fingerprints: conn.fingerprints.clone().filter(|_| logged),
             ..Entry::begun(start, without_zone(conn.local), conn.peer)
         };
         Self {
@@ -457,6 +458,7 @@ pub(super) fn format_connection(conn: &ConnInfo) -> FormatConnection<'_> {
             version: tls.version,
             cipher: tls.cipher,
             client: tls.client.as_deref(),
+            fingerprints: conn.fingerprints.as_deref(),
         }),
     }
 }

@@ -68,7 +68,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
                 Protocol::Tls(None) => None,
                 Protocol::Http | Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
             };
-            mixed |= tls.is_none();
+            mixed |= tls.is_none() || listener.settings.fingerprints != Default::default();
             let config = self.listener_config(listener, std::slice::from_ref(listener), tls);
             by_name.insert(listener.hostname.clone(), Arc::new(config));
         }

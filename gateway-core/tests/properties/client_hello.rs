@@ -4,6 +4,8 @@
 use tokio::io::{AsyncReadExt, join, sink};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Duration, Instant};
+use towergate_core::conn::TlsFingerprints;
+use towergate_core::plan::FingerprintSettings;
 use towergate_tls::acceptor::Hello;
 
 thread_local! {
@@ -19,6 +21,14 @@ pub fn check(bytes: &[u8]) {
         return;
     };
     let split = u16::from_be_bytes([high, low]);
+    let settings = FingerprintSettings {
+        ja3: true,
+        ja4: true,
+    };
+    if let Some(found) = TlsFingerprints::of(bytes, settings) {
+        assert_eq!(found.ja3.map(|ja3| ja3.len()), Some(32));
+        assert_eq!(found.ja4.map(|ja4| ja4.len()), Some(36));
+    }
     let (head, tail) = bytes.split_at(usize::from(split).min(bytes.len()));
     RUNTIME.with(|runtime| runtime.block_on(check_split(bytes, head, tail)));
 }

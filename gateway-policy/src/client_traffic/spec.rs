@@ -162,6 +162,7 @@ impl ClientTrafficPolicySpec {
         let http2 = http2.unwrap_or_default().settings(at.field("http2"))?;
         let keepalive = tcp_keepalive.map(|tcp| tcp.keepalive(at.field("tcpKeepalive")));
         let detection = client_ip_detection.unwrap_or_default();
+        let tls = tls.unwrap_or_default();
         Ok(ListenerConfig {
             settings: plan::ListenerSettings {
                 client_ip: detection.rule(at.field("clientIPDetection"))?,
@@ -175,6 +176,7 @@ impl ClientTrafficPolicySpec {
                 limits,
                 health_check_path: health_check.and_then(|check| check.path),
                 translate_grpc_web: grpc.and_then(|grpc| grpc.enable_web),
+                fingerprints: tls.fingerprints(),
                 ..Default::default()
             },
             tcp: plan::TcpSettings {
@@ -183,7 +185,7 @@ impl ClientTrafficPolicySpec {
                 keepalive: keepalive.transpose()?,
                 ..socket
             },
-            tls: tls.unwrap_or_default().parameters(at.field("tls"))?,
+            tls: tls.parameters(at.field("tls"))?,
             connection_idle: timeouts.connection_idle,
         })
     }

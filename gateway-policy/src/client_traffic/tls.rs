@@ -4,6 +4,7 @@
 //! with CBC, suites without forward secrecy. If they were omitted instead, handshakes of clients that require
 //! them would fail without an explanation.
 
+use towergate_core::plan;
 use towergate_tls::ClientAuth;
 use towergate_tls::limits::{TlsLimits, TlsVersion};
 use towergate_tls::signature_schemes::check_signature_scheme;
@@ -50,8 +51,8 @@ api_struct! {
         alpn_protocols: Vec<String> = "alpnProtocols",
         /// Session resumption. Default: off.
         session: Session = "session",
-        /// Fingerprints of the ClientHello to compute.
-        fingerprints: Vec<Fingerprint> = "fingerprints" Ignored,
+        /// Fingerprints of the ClientHello for command operators. Default: none.
+        fingerprints: Vec<Fingerprint> = "fingerprints",
     }
 
     /// Settings of TLS sessions.
@@ -139,6 +140,15 @@ impl ClientTls {
             min.unwrap_or(0) <= max.unwrap_or(3),
             "minVersion must be smaller or equal to maxVersion",
         );
+    }
+
+    /// The fingerprints to compute.
+    pub(super) fn fingerprints(&self) -> plan::FingerprintSettings {
+        let listed = self.fingerprints.as_deref().unwrap_or_default();
+        plan::FingerprintSettings {
+            ja3: listed.contains(&Fingerprint::Ja3),
+            ja4: listed.contains(&Fingerprint::Ja4),
+        }
     }
 
     /// Converts this section of the spec. `at` is the path of the section, for errors.

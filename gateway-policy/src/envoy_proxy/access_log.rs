@@ -90,6 +90,8 @@ log_operators! {
     DownstreamRemoteAddress = "DOWNSTREAM_REMOTE_ADDRESS",
     DownstreamRemoteIp = "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
     DownstreamRemotePort = "DOWNSTREAM_REMOTE_PORT",
+    Ja3Fingerprint = "TLS_JA3_FINGERPRINT",
+    Ja4Fingerprint = "TLS_JA4_FINGERPRINT",
     DownstreamTlsCipher = "DOWNSTREAM_TLS_CIPHER",
     DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION",
     Duration = "DURATION",
