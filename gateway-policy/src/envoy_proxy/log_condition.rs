@@ -306,6 +306,7 @@ mod tests {
                 version: "TLSv1.3",
                 cipher: "TLS13_AES_128_GCM_SHA256",
             }),
+            fingerprints: None,
             fields: Some(Box::new(LoggedValues {
                 request: vec![Some(HeaderValue::from_static("in"))],
                 response: vec![Some(HeaderValue::from_static("out"))],
