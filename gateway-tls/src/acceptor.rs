@@ -1,14 +1,15 @@
 //! The server side of a TLS handshake: it reads the ClientHello, chooses the configuration, and completes the
-//! handshake. Reading and completing have a time limit each.
+//! handshake. Reading the ClientHello and completing the handshake each have a time limit.
 //!
 //! ```text
 //! bytes ──read──> Hello ──choose──> ServerConfig ──shake_hands──> TlsStream, Negotiated
 //!         by the first deadline                    within the limit of the listener
 //! ```
 //!
-//! The configuration is chosen once, by the normalised server name. There is no default configuration: if
-//! none is chosen, the connection is closed. A ClientHello may span any number of records and segments.
-//! [`accept`] performs all steps. A caller that counts or limits handshakes between the steps uses [`Hello`].
+//! The configuration is chosen once, by the normalised server name. There is no default configuration: if no
+//! listener accepts the server name, the connection is closed. A ClientHello may span any number of records
+//! and segments. [`accept`] performs all steps. A caller that counts or limits handshakes between the steps
+//! uses [`Hello`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,7 +32,7 @@ use crate::peer::ClientCertificate;
 
 /// A ClientHello that has not been answered yet.
 pub struct Hello<IO> {
-    /// Boxed because it is large and moved often.
+    /// Boxed because a `StartHandshake` is large and is moved often.
     start: Box<StartHandshake<IO>>,
     server_name: Option<String>,
 }
@@ -44,8 +45,8 @@ pub struct Choice {
     /// Time limit of the rest of the handshake; `None`: no limit.
     pub handshake_timeout: Option<Duration>,
     /// Verifier of client certificates, from [`ServerTls::client_verifier`]. Without a verifier, `config`
-    /// still rejects clients, but [`Negotiated::client`] is empty and the certificates of resumed sessions
-    /// are not verified again.
+    /// still rejects clients during a full handshake. However, [`Negotiated::client`] is empty, and the
+    /// client certificate of a resumed session is not verified again.
     ///
     /// [`ServerTls::client_verifier`]: crate::ServerTls::client_verifier
     pub clients: Option<Arc<ClientVerifier>>,
@@ -126,7 +127,8 @@ impl<IO> Hello<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Reads a ClientHello. Writes nothing, except an alert if it is malformed.
+    /// Reads a ClientHello from `io`. If the ClientHello is malformed, sends an alert; otherwise writes
+    /// nothing.
     ///
     /// # Errors
     /// [`AcceptError`]; the connection is closed.
@@ -153,7 +155,7 @@ where
         self.server_name.as_deref()
     }
 
-    /// The protocols that the client offers by ALPN, in its order of preference.
+    /// The protocols that the client offers by ALPN, in the client's order of preference.
     pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
         self.start.client_hello().alpn().into_iter().flatten()
     }
@@ -175,7 +177,7 @@ where
         self.answer(choice).await
     }
 
-    /// Completes the handshake with `choice`.
+    /// Completes the handshake with the configuration, time limit and verifier of `choice`.
     ///
     /// # Errors
     /// [`AcceptError`]; the connection is closed.
@@ -186,8 +188,8 @@ where
             handshake_timeout: limit,
             clients,
         } = choice;
-        // The certificate is resolved before rustls does it: without a certificate, rustls would send the
-        // less specific alert `access_denied`.
+        // The certificate is resolved here, before rustls does so: if there is no certificate, rustls would
+        // send the alert `access_denied`, which is less specific than `unrecognized_name`.
         let Some(certificate) = config.cert_resolver.resolve(start.client_hello()) else {
             // The alert is best effort: a client that does not read must not hold the connection.
             let _ = limited(limit, refuse(start)).await;
@@ -209,7 +211,7 @@ where
     }
 }
 
-/// Shows only the server name.
+/// The output contains only the server name.
 impl<IO> fmt::Debug for Hello<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hello")
@@ -227,7 +229,8 @@ async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
     start.io.shutdown().await
 }
 
-/// Returns `config`, with the server's order of suites if the client's order costs CPU without a benefit.
+/// Returns `config` for a client that offers the cipher suites `offered`. If the client prefers AES-256 and
+/// also offers AES-128, the server's order of suites applies, because AES-256 costs more CPU time.
 fn apply_server_order(config: Arc<ServerConfig>, offered: &[CipherSuite]) -> Arc<ServerConfig> {
     let ours = &config.crypto_provider().cipher_suites;
     if config.ignore_client_order || !has_shorter_key(offered, ours) {

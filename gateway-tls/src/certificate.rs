@@ -40,8 +40,8 @@ pub struct Certificate {
     /// Private key as PEM. `Debug` does not show it.
     pub key_pem: String,
     /// Names that the leaf is valid for: the DNS names of the SAN extension, or the common name if there are
-    /// none. A wildcard covers exactly one label (RFC 9525, section 6.3); in hostnames of listeners, it
-    /// covers one or more.
+    /// none. A wildcard in a certificate covers exactly one label (RFC 9525, section 6.3). A wildcard in the
+    /// hostname of a listener covers one or more labels.
     pub names: Vec<NamePattern>,
     /// Start of validity, seconds since the epoch.
     pub not_before: i64,
@@ -102,7 +102,7 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Reads a chain (leaf first) and its key with the default provider.
+    /// Reads a chain (leaf first) and its key with the default crypto provider, aws-lc-rs.
     ///
     /// # Errors
     /// [`CertificateError`].
@@ -116,12 +116,12 @@ impl Certificate {
         Self::from_pem_with(&PROVIDER, cert_pem, key_pem)
     }
 
-    /// Reads a chain (leaf first) and its key with `provider`. Default: aws-lc-rs, if the feature
-    /// `aws-lc-rs` is enabled.
+    /// Reads a chain (leaf first) and its key with `provider`. `None`: aws-lc-rs, if the feature `aws-lc-rs`
+    /// is enabled.
     ///
     /// # Errors
-    /// [`CertificateError`]; [`CertificateError::NoProvider`] without `provider` and without that
-    /// feature.
+    /// [`CertificateError`]; [`CertificateError::NoProvider`] if `provider` is `None` and the feature
+    /// `aws-lc-rs` is disabled.
     pub fn from_pem_by(
         provider: Option<&Provider>,
         cert_pem: impl AsRef<[u8]>,
@@ -170,8 +170,8 @@ impl Certificate {
     /// Converts the certificate into the form that rustls serves.
     ///
     /// # Errors
-    /// The errors of [`Certificate::from_pem_with`], if `provider` supports less than the provider
-    /// that created this value.
+    /// The errors of [`Certificate::from_pem_with`], if `provider` does not support an algorithm that the
+    /// provider passed to `from_pem_with` supports.
     pub fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
         load(
             provider,
@@ -191,8 +191,8 @@ fn load(
         .load_private_key(key)
         .map_err(|_| CertificateError::MalformedKey)?;
     // The keys are compared without rustls, because its parser rejects certificates of version 1, which some
-    // clients accept. Some providers cannot derive the public key from a private key. With them, a mismatch
-    // is detected in the handshake.
+    // clients accept. Some providers cannot derive the public key from a private key. With such a provider, a
+    // mismatch is detected only in the handshake.
     if let Some(public) = key.public_key() {
         let (_, leaf) =
             X509Certificate::from_der(&chain[0]).map_err(|_| CertificateError::Malformed(0))?;
@@ -319,7 +319,7 @@ fn rsa_of_supported_length(bits: usize) -> Result<KeyAlgorithm, CertificateError
     )))
 }
 
-/// The length of an unsigned integer in bits.
+/// The number of bits of an unsigned integer, which is given as big-endian bytes.
 fn bits(big_endian: &[u8]) -> usize {
     let start = big_endian.iter().position(|byte| *byte != 0);
     let digits = start.map_or(&[][..], |start| &big_endian[start..]);
@@ -460,8 +460,8 @@ mod tests {
         }
     }
 
-    /// Go skips a malformed section. Here it is an error, because skipping would remove a certificate from
-    /// the chain.
+    /// Go skips a malformed section. This crate reports an error, because skipping the section would remove a
+    /// certificate from the chain.
     #[test]
     fn malformed_sections_are_errors() {
         let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
@@ -556,7 +556,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// Any text is either rejected, or becomes a certificate that rustls can load.
+        /// The parser either rejects a text or returns a certificate that rustls can load.
         #[test]
         fn a_changed_text_is_an_error_or_a_certificate_that_loads(
             at in 0..2_000usize,

@@ -1,7 +1,7 @@
 //! Names of TLS 1.2 cipher suites and of key-exchange groups.
 //!
-//! rustls supports AEAD suites with ephemeral keys only. Suites and groups that Envoy supports and rustls
-//! does not have an error of their own, `Unsupported`.
+//! rustls supports only AEAD suites with ephemeral keys. The error for a suite or group that Envoy supports
+//! and rustls does not is `Unsupported`; for a name that neither supports, the error is `Unknown`.
 //!
 //! ```
 //! use towergate_tls::ciphers::{CipherError, check_cipher};
@@ -19,7 +19,7 @@ use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CipherError {
-    /// Not the name of a TLS 1.2 suite. The suites of TLS 1.3 are fixed.
+    /// The name is not that of a TLS 1.2 suite. The suites of TLS 1.3 cannot be configured.
     #[error("{0:?} is not a TLS 1.2 cipher suite")]
     Unknown(String),
     /// A suite without forward secrecy or without AEAD, or one that the provider does not support.
@@ -31,7 +31,7 @@ pub enum CipherError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GroupError {
-    /// Not the name of a group.
+    /// The name is not that of a key-exchange group.
     #[error("{0:?} is not a key-exchange group")]
     Unknown(String),
     /// A group that the provider does not support.
@@ -144,7 +144,8 @@ pub fn check_cipher(name: &str) -> Result<&'static str, CipherError> {
     })
 }
 
-/// Returns the name of a supported key-exchange group, given its name or OpenSSL's.
+/// Returns the name of a supported key-exchange group, given this name or an alias, such as its name in
+/// OpenSSL.
 ///
 /// # Errors
 /// [`GroupError`] if the group does not exist or is not supported.
@@ -165,7 +166,8 @@ fn named_group(name: &str) -> Result<(NamedGroup, &'static str), GroupError> {
         .ok_or_else(|| GroupError::Unknown(name.to_owned()))
 }
 
-/// Selects the provider's TLS 1.3 suites, and the TLS 1.2 suites of `names` in their order.
+/// Selects all TLS 1.3 suites of the provider, and the TLS 1.2 suites that `names` lists, in the order of
+/// `names`.
 pub(crate) fn pick_suites(
     provider: &CryptoProvider,
     names: &[String],
@@ -185,12 +187,12 @@ pub(crate) fn pick_suites(
     tls13.into_iter().map(Ok).chain(chosen).collect()
 }
 
-/// Whether the server's order of `ours` avoids AES-256 for a client that offers `suites`: the client
-/// prefers AES-256 and also offers AES-128.
+/// Whether a client that offers `suites` prefers AES-256 but also offers AES-128, and `ours` contains both
+/// suites. For this client, the server's order of suites avoids AES-256.
 ///
 /// The client chooses between AES and ChaCha20, because the choice depends on its hardware. The choice
-/// between AES-128 and AES-256 does not depend on hardware, but SHA-384, which the suites with AES-256
-/// use, makes a handshake a fifth more expensive. A client that requires 256 bits does not offer
+/// between AES-128 and AES-256 does not depend on hardware, but SHA-384, which the suites with AES-256 use,
+/// increases the CPU time of a handshake by a fifth. A client that requires keys of 256 bits does not offer
 /// AES-128.
 pub(crate) fn has_shorter_key(suites: &[CipherSuite], ours: &[SupportedCipherSuite]) -> bool {
     let is_ours = |suite: &CipherSuite| ours.iter().any(|our| our.suite() == *suite);
@@ -200,7 +202,7 @@ pub(crate) fn has_shorter_key(suites: &[CipherSuite], ours: &[SupportedCipherSui
         .is_some_and(|shorter| is_ours(&shorter) && suites.contains(&shorter))
 }
 
-/// The suite that differs from an AES-256 suite only in its AES-128 key.
+/// The suite with AES-128 that corresponds to a suite with AES-256; `None` for other suites.
 fn shorter(suite: CipherSuite) -> Option<CipherSuite> {
     match suite {
         CipherSuite::TLS13_AES_256_GCM_SHA384 => Some(CipherSuite::TLS13_AES_128_GCM_SHA256),
@@ -220,7 +222,7 @@ pub(crate) fn sort(suites: &mut [SupportedCipherSuite]) {
     suites.sort_by_key(|suite| (suite.tls13().is_none(), shorter(suite.suite()).is_some()));
 }
 
-/// Selects the provider's groups of `names`, in their order.
+/// Selects the groups of the provider that `names` lists, in the order of `names`.
 pub(crate) fn pick_groups(
     provider: &CryptoProvider,
     names: &[String],
@@ -239,7 +241,7 @@ pub(crate) fn pick_groups(
         .collect()
 }
 
-/// The IANA name of a suite that rustls negotiates; empty for any other.
+/// The IANA name of a suite that rustls negotiates; empty for any other suite.
 pub(crate) fn iana_name(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",

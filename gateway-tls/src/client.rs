@@ -35,7 +35,7 @@ pub struct ClientTls {
     pub roots_pem: Option<String>,
     /// ALPN protocols, in order of preference.
     pub alpn: Vec<String>,
-    /// Client certificate for backends that request one; `None`: none.
+    /// Client certificate for backends that request one. `None`: no certificate is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Arc<Certificate>>,
     /// Whether any certificate is accepted. If so, the connection is encrypted, but the identity of the
@@ -72,8 +72,8 @@ impl ClientTls {
             .with_custom_certificate_verifier(verifier);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            // The certificate is sent regardless of the CAs that the backend lists, because there is only one
-            // client certificate.
+            // The certificate is sent regardless of the CAs that the backend lists, because only one client
+            // certificate is configured.
             Some(identity) => {
                 let identity = signature_schemes::restrict(identity.load(&provider)?, &schemes);
                 let identity = SingleCertAndKey::from(identity);
@@ -134,7 +134,7 @@ impl ClientTls {
         Ok(names)
     }
 
-    /// The server name to connect to.
+    /// Parses [`ClientTls::server_name`], the name of the backend to connect to.
     ///
     /// # Errors
     /// [`TlsError::ServerName`] if it is neither a DNS name nor an IP address.
@@ -155,7 +155,7 @@ fn dns_name(name: &str) -> Result<ServerName<'static>, TlsError> {
 /// Reads CA certificates from PEM.
 ///
 /// # Errors
-/// [`TlsError::Roots`] if there is none, or if one is malformed.
+/// [`TlsError::Roots`] if `pem` contains no certificate, or if a certificate is malformed.
 pub fn read_roots(pem: &str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::sections::<CertificateDer<'_>>(pem.as_bytes()) {
@@ -170,7 +170,7 @@ pub fn read_roots(pem: &str) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The CA certificates of the system, read once. Malformed ones are omitted.
+/// The CA certificates of the system, which are read once. Malformed certificates are omitted.
 fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();

@@ -78,14 +78,14 @@ pub enum ClientAuthMode {
     /// `RequireAndVerify`).
     #[default]
     Required,
-    /// Clients without a certificate are accepted, those with an invalid one are rejected (Envoy Gateway
-    /// `VerifyIfGiven`).
+    /// Clients without a certificate are accepted; clients with an invalid certificate are rejected (Envoy
+    /// Gateway `VerifyIfGiven`).
     Optional,
-    /// All clients are accepted; those without a valid certificate are not identified (Gateway API
+    /// All clients are accepted; clients without a valid certificate are not identified (Gateway API
     /// `AllowInsecureFallback`, Envoy Gateway `Request`).
     Requested,
-    /// Clients without a certificate are rejected, those with an invalid one are accepted and not identified
-    /// (Envoy Gateway `RequireAny`).
+    /// Clients without a certificate are rejected; clients with an invalid certificate are accepted, but not
+    /// identified (Envoy Gateway `RequireAny`).
     RequiredUnverified,
 }
 
@@ -127,8 +127,8 @@ impl ClientAuth {
         self.verifier(provider, Vec::new()).map(Arc::new)
     }
 
-    /// As [`Self::build`], but accepts only handshake signatures with one of `schemes`. Empty: all that the
-    /// provider supports.
+    /// As [`Self::build`], but accepts only handshake signatures with one of `schemes`. If `schemes` is
+    /// empty, all schemes that the provider supports are accepted.
     pub(crate) fn verifier(
         &self,
         provider: &Arc<CryptoProvider>,
@@ -152,24 +152,25 @@ impl ClientAuth {
 
 /// Verifies client certificates.
 pub struct ClientVerifier {
-    /// Verifies chains strictly; `mode` is applied afterwards. `None` without CA certificates: no certificate
-    /// verifies.
+    /// Verifies certificate chains without regard to `mode`, which is applied to the result. `None` if no CA
+    /// certificates are configured; then no certificate verifies.
     chains: Option<ChainVerifier>,
     version_one: VersionOneVerifier,
     conditions: ConditionChecker,
     mode: ClientAuthMode,
     algorithms: WebPkiSupportedAlgorithms,
-    /// Accepted signature schemes of handshakes. Empty: all that the provider supports.
+    /// Accepted signature schemes of handshakes. Empty: all schemes that the provider supports.
     schemes: Vec<SignatureScheme>,
     sha256: Sha256,
 }
 
 impl ClientVerifier {
-    /// Identifies a client by the `chain` of its handshake. `server` is the certificate that the client
-    /// received.
+    /// Identifies a client by the certificate `chain` that it sent in the handshake. `server` is the server
+    /// certificate that the client received.
     ///
     /// # Errors
-    /// The client must be rejected, because the certificate of its resumed session is no longer valid.
+    /// The client must be rejected: it sent no certificate although one is required, or the certificate of
+    /// its resumed session is not valid at this time.
     pub(crate) fn identify(
         &self,
         chain: Option<&[CertificateDer<'static>]>,
@@ -290,16 +291,17 @@ impl fmt::Debug for ClientVerifier {
     }
 }
 
-/// Verifies chains to the trusted CAs, with revocation and expiry.
+/// Verifies certificate chains up to the trusted CAs, including revocation and expiry.
 struct ChainVerifier {
     verifier: Arc<dyn ClientCertVerifier>,
-    /// Expiry of the first revocation list. `None`: revocation is not checked.
+    /// Time at which the first revocation list expires. `None`: revocation is not checked.
     lists_until: Option<UnixTime>,
     allow_expired: bool,
 }
 
 impl ChainVerifier {
-    /// Maximum number of expiry times at which an expired chain is verified.
+    /// An expired chain is verified as of the times at which its certificates expired. This is the maximum
+    /// number of such times.
     const MAX_EXPIRED: usize = 4;
 
     fn new(settings: &ClientAuth, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
@@ -338,12 +340,13 @@ impl ChainVerifier {
             Err(error) if self.allow_expired && is_expired(&error) => error,
             other => return other,
         };
-        // Verification at an earlier time would accept expired lists.
+        // The verification below uses an earlier time, at which an expired revocation list would be accepted.
         if self.lists_until.is_some_and(|until| until < now) {
             let failure = CertificateError::ExpiredRevocationList;
             return Err(Error::InvalidCertificate(failure));
         }
-        // A chain with expired certificates was valid at some time only if it was valid when one of them expired.
+        // If the chain was valid at any time in the past, it was valid at the expiry time of one of its
+        // certificates.
         let chain = std::iter::once(leaf).chain(rest);
         let ends = chain.filter_map(not_after).filter(|end| *end < now);
         let mut verified = ends

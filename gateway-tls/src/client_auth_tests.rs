@@ -69,7 +69,7 @@ async fn connect(settings: &ServerTls, client: &Arc<ClientConfig>) -> Outcome {
 #[tokio::test]
 async fn each_mode_accepts_and_identifies_clients_as_documented() {
     let stranger = identity(&TestCa::new("stranger"), Key::P256, (2020, 2090));
-    // The issuer has the subject and serial number of the trusted CA, but another key.
+    // The issuer has the same subject and serial number as the trusted CA, but another key.
     let forged = identity(&TestCa::new("test"), Key::P256, (2020, 2090));
     let expired = identity(&TEST_CA, Key::P256, (2001, 2002));
     let server = certificate(&["a.test"], Key::P256);
@@ -125,7 +125,7 @@ async fn a_certificate_of_version_1_is_accepted_directly_below_a_ca() {
     let key = include_str!("../testdata/version1.key");
     let ca = include_str!("../testdata/version1-ca.pem");
     let identity = Certificate::from_pem(pem, key).unwrap();
-    // This CA has the name of the trusted CA, but another key.
+    // This CA has the same name as the trusted CA, but another key.
     let forged = TestCa::new("Version 1 Test CA").pem;
     for (roots, known) in [(ca, true), (&TEST_CA.pem, false), (&forged, false)] {
         for (mode, accepted) in MODES.into_iter().zip([known, known, true, true]) {
@@ -231,7 +231,7 @@ async fn a_resumed_session_identifies_its_client_and_stays_with_its_listener() {
             let outcome = handshake_by(choice(&changed, Some(&fresh)), &client, "a.test").await;
             assert_eq!(seen(&outcome), (false, false));
 
-            // Even with the same state, a certificate of a CA that is no longer trusted is rejected.
+            // Even if the resumption state is shared, a certificate of an untrusted CA is rejected.
             let outcome = handshake_by(choice(&changed, Some(&state)), &client, "a.test").await;
             assert!(matches!(outcome.server, Err(AcceptError::Client(_))));
         }

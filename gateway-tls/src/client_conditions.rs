@@ -30,7 +30,7 @@ pub struct ClientConditions {
     pub certificate_hashes: Vec<[u8; 32]>,
     /// SHA-256 hashes of accepted public keys (DER of SubjectPublicKeyInfo; RFC 7469, section 2.4).
     pub spki_hashes: Vec<[u8; 32]>,
-    /// Conditions on subject alternative names. One of them must match.
+    /// Conditions on subject alternative names. At least one condition must match.
     pub alt_names: Vec<AltNameCondition>,
 }
 
@@ -39,7 +39,7 @@ pub struct ClientConditions {
 pub struct AltNameCondition {
     /// Kind of the names that are compared.
     pub kind: AltNameKind,
-    /// Comparison with a name as a string.
+    /// Comparison that is applied to the name as a string.
     pub matching: AltNameMatch,
 }
 
@@ -60,7 +60,7 @@ pub enum AltNameKind {
     Other(String),
 }
 
-/// Comparison of a string.
+/// Comparison of a subject alternative name, as a string, with a configured value.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AltNameMatch {
@@ -164,7 +164,7 @@ impl ConditionChecker {
         if self.alt_names.is_empty() {
             return true;
         }
-        // A repeated or malformed extension counts as one without names.
+        // A repeated or malformed extension is treated as an extension without names.
         let extension = read.subject_alternative_name().ok().flatten();
         let mut names = extension.iter().flat_map(|san| &san.value.general_names);
         names.any(|name| self.alt_names.iter().any(|one| one.matches(name)))
@@ -232,7 +232,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// The text of an `otherName`: `[0] EXPLICIT` around a value of a string type.
+/// The text of an `otherName`. Its encoding is `[0] EXPLICIT` around a value of a string type; `None` for
+/// other encodings.
 fn other_text(value: &[u8]) -> Option<&str> {
     let (rest, explicit) = Any::from_der(value).ok()?;
     if !rest.is_empty() || explicit.class() != Class::ContextSpecific || explicit.tag() != Tag(0) {
@@ -402,8 +403,8 @@ mod tests {
             prop_assert!(!covers(&wildcard, &two_below));
         }
 
-        /// The value of an `otherName` comes from the client: the parser returns a text or `None` for any
-        /// bytes.
+        /// The client controls the value of an `otherName`. For any bytes, the parser must return a text or
+        /// `None`, without a panic.
         #[test]
         fn any_bytes_of_an_other_name_are_a_text_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = other_text(&bytes);

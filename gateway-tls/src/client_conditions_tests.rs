@@ -45,7 +45,7 @@ fn trusting(authority: &TestCa) -> ClientAuth {
     }
 }
 
-/// The result of a handshake, which must be the same in both versions of TLS.
+/// The result of a handshake, which must be the same with TLS 1.2 and TLS 1.3.
 async fn outcome(clients: &ClientAuth, identity: Option<&Certificate>) -> Accepted {
     let server = server(clients.clone());
     let mut outcomes = Vec::new();
@@ -79,17 +79,17 @@ async fn a_revoked_certificate_or_one_of_unknown_status_is_rejected() {
         (&of_root, false, &good, IDENTIFIED),
         (&of_root, false, &bad, REJECTED),
         (&of_root, true, &bad, REJECTED),
-        // There is no list of the CA that issued the certificate.
+        // There is no revocation list of the CA that issued the certificate.
         (&of_root, false, &deep, REJECTED),
         (&of_root, true, &deep, REJECTED),
         (&of_middle, true, &deep, IDENTIFIED),
         (&of_middle, false, &deep, REJECTED),
         (&both, false, &deep, IDENTIFIED),
         (&both, false, &revoked_deep, REJECTED),
-        // The CA itself is revoked by the root.
+        // The root has revoked the certificate of the issuing CA.
         (&both_without_middle, false, &deep, REJECTED),
         (&both_without_middle, true, &deep, IDENTIFIED),
-        // A list that has expired, and a list of another CA with the same name.
+        // A revocation list that has expired, and a revocation list of another CA with the same name.
         (&root.revoke(&[], 2010), false, &good, REJECTED),
         (
             &TestCa::new("root").revoke(&[], 2090),
@@ -155,7 +155,7 @@ async fn an_allowed_expired_certificate_is_still_checked_against_valid_revocatio
     for (serial, until, expected) in [
         (7, 2090, IDENTIFIED),
         (8, 2090, REJECTED),
-        // The list was valid when the certificate expired, but has expired itself since.
+        // The revocation list was valid when the certificate expired, but the list has expired too.
         (7, 2010, REJECTED),
     ] {
         let clients = ClientAuth {

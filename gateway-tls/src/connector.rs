@@ -33,7 +33,7 @@ impl Connector {
         })
     }
 
-    /// Performs the handshake; it has no time limit.
+    /// Performs the handshake over `stream`, without a time limit.
     ///
     /// # Errors
     /// An I/O error, which contains the error of rustls if the handshake fails.

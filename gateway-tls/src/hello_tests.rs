@@ -90,8 +90,8 @@ fn with_server_names(names: &[&[u8]]) -> Vec<u8> {
     })
 }
 
-/// Sends `pieces` to a server. Returns the server name with which the configuration is chosen, or the error
-/// before this.
+/// Sends `pieces` to a server. Returns the server name that `choose` receives, or the error if the
+/// ClientHello cannot be read.
 async fn seen(pieces: Vec<Vec<u8>>) -> Result<Option<String>, AcceptError> {
     let (io, send) = sender(pieces);
     let (result, _ours) = tokio::join!(accept(io, soon(), |_| None), send);

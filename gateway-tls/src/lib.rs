@@ -2,7 +2,7 @@
 //!
 //! | module | scope | contents |
 //! |---|---|---|
-//! | [`name`] | | hostname patterns of Gateway API and maps by them |
+//! | [`name`] | | hostname patterns of Gateway API, and maps keyed by them |
 //! | `server`, `certificate`, `client_auth`, `client_conditions`, `revocation`, `ciphers` | per listener | [`ServerTls`]: versions, ciphers, ALPN, session resumption, certificates, verification of clients |
 //! | `sni`, `acceptor`, `listener`, `peer` | per handshake | certificate by SNI, within a deadline; identity of the client |
 //! | `client`, `connector` | per backend | `ClientTls`: verification of the server, client certificate |
@@ -14,7 +14,7 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `rustls` | yes | everything but [`name`] |
+//! | `rustls` | yes | all modules except [`name`] |
 //! | `aws-lc-rs` | yes | `default_provider`: aws-lc-rs; implies `rustls` |
 //!
 //! Without `aws-lc-rs` any `rustls::crypto::CryptoProvider` can be passed. Without `rustls` the crate

@@ -41,11 +41,13 @@ pub struct TlsLimits {
     pub min_version: TlsVersion,
     /// Highest protocol version. Default: 1.3.
     pub max_version: TlsVersion,
-    /// TLS 1.2 cipher suites by IANA name, in order of preference; empty: the provider's.
+    /// TLS 1.2 cipher suites by IANA name, in order of preference. Empty: those of the crypto provider.
     pub ciphers: Vec<String>,
-    /// Key-exchange groups by name (`X25519MLKEM768`, `X25519`, `P-256`, `P-384`); empty: the provider's.
+    /// Key-exchange groups by name (`X25519MLKEM768`, `X25519`, `P-256`, `P-384`); empty: those of the crypto
+    /// provider.
     pub groups: Vec<String>,
-    /// Signature schemes of handshakes by IANA name, in order of preference; empty: the provider's.
+    /// Signature schemes of handshakes by IANA name, in order of preference. Empty: those of the crypto
+    /// provider.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signature_schemes: Vec<String>,
 }
@@ -68,7 +70,7 @@ impl TlsLimits {
         *self == Self::default()
     }
 
-    /// The versions, the highest first.
+    /// The permitted protocol versions, the highest first.
     pub(crate) fn versions(
         &self,
     ) -> Result<&'static [&'static SupportedProtocolVersion], TlsError> {

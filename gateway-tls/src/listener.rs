@@ -43,8 +43,8 @@ impl TlsListener {
         }
     }
 
-    /// Sets the time limit of the ClientHello, which is also that of the rest of the handshake. Default: 10
-    /// seconds for each.
+    /// Sets the time limit for reading the ClientHello. The same limit applies to the rest of the handshake.
+    /// Default: 10 seconds each.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -69,18 +69,19 @@ impl TlsListener {
     /// no connection.
     ///
     /// # Errors
-    /// The handshake failed. Only this connection is closed.
+    /// The handshake failed. Only the connection of this handshake is closed.
     pub async fn accept(&mut self) -> (SocketAddr, Shaken) {
         loop {
             tokio::select! {
-                // A panic in a handshake closes only that connection.
+                // A panic in a handshake closes only the connection of this handshake.
                 Some(done) = self.handshakes.join_next() => if let Ok(shaken) = done {
                     return shaken;
                 },
                 accepted = self.listener.accept(), if self.handshakes.len() < Self::PENDING => {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
-                        // The usual cause is too many open files, so an immediate retry would fail too.
+                        // The usual cause of an error is that the process has too many open files, so an
+                        // immediate retry would fail too.
                         Err(_) => sleep(Duration::from_millis(100)).await,
                     }
                 }

@@ -47,8 +47,8 @@ pub enum NamePattern {
 pub struct InvalidName(pub String);
 
 impl NamePattern {
-    /// Sort key: greater for a more specific pattern. Exact names have the greatest, then wildcards by the
-    /// length of their suffix, then [`NamePattern::Any`].
+    /// Sort key: greater for a more specific pattern. Exact names have the greatest key. Wildcards follow,
+    /// those with a longer suffix before those with a shorter one. [`NamePattern::Any`] has the least key.
     pub fn specificity(&self) -> (u8, usize) {
         match self {
             Self::Exact(_) => (2, 0),
@@ -68,7 +68,7 @@ impl NamePattern {
         }
     }
 
-    /// The pattern of the names that both patterns match, or `None` if there are none.
+    /// The pattern that matches the names that both patterns match, or `None` if no name matches both.
     pub fn intersect(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Any, x) | (x, Self::Any) => Some(x.clone()),
@@ -153,8 +153,8 @@ pub fn normalize_server_name(name: &str) -> Option<Cow<'_, str>> {
 
 /// A map keyed by [`NamePattern`]. A lookup by hostname finds the most specific pattern first.
 ///
-/// A lookup hashes each suffix of the host that is not longer than the longest pattern. Its cost is limited
-/// by the patterns, not by the length of the name that a client sends.
+/// A lookup hashes each suffix of the host that is not longer than the longest pattern. The length of the
+/// longest pattern therefore limits the cost of a lookup, however long the name that a client sends is.
 #[derive(Clone, Debug)]
 pub struct NameMap<T> {
     exact: HashMap<String, T>,
@@ -192,7 +192,8 @@ impl<T> NameMap<T> {
         }
     }
 
-    /// The value of exactly this pattern.
+    /// The value that was inserted for `pattern` itself; other patterns that match the same hosts are not
+    /// considered.
     pub fn pattern_mut(&mut self, pattern: &NamePattern) -> Option<&mut T> {
         match pattern {
             NamePattern::Exact(name) => self.exact.get_mut(name),
@@ -214,8 +215,8 @@ impl<T> NameMap<T> {
         let exact = (host.len() <= self.longest_exact)
             .then(|| self.exact.get(host))
             .flatten();
-        // A suffix starts after a dot that is not the first byte. Suffixes longer than the longest pattern
-        // are skipped.
+        // A suffix starts after a dot. The dot is not the first byte, because the asterisk matches at least
+        // one label. Suffixes longer than the longest pattern are skipped.
         let from = host.len().saturating_sub(self.longest_suffix + 1).max(1);
         let wildcard = (!self.wildcard.is_empty())
             .then(|| host.as_bytes().iter().enumerate().skip(from))

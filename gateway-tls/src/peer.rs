@@ -130,7 +130,7 @@ fn pem(der: &[u8]) -> String {
     pem
 }
 
-/// Formats a name. RFC 2253, section 2.1, starts with the last relative distinguished name.
+/// Formats a distinguished name. The last relative distinguished name comes first (RFC 2253, section 2.1).
 fn distinguished_name(name: &X509Name<'_>) -> String {
     let parts: Vec<_> = name.iter_rdn().collect();
     let mut text = String::new();
@@ -292,7 +292,8 @@ mod tests {
         }
     }
 
-    /// Subjects that Envoy sent to backends for these certificates, which were created with OpenSSL.
+    /// The expected values are the subjects that Envoy sent to backends for these certificates. OpenSSL
+    /// created the certificates.
     #[test]
     fn subjects_have_the_format_of_envoy() {
         for (pem, written) in [

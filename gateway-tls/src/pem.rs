@@ -1,8 +1,8 @@
 //! Sections of PEM text, as OpenSSL and Go read them.
 //!
-//! RFC 7468 excludes headers within a section. OpenSSL still writes them into encrypted keys (RFC 1421, section 4.6),
-//! and some key stores write them into certificates. Go and OpenSSL read over them; `rustls-pki-types` would decode them
-//! as base64. This module removes them first.
+//! RFC 7468 excludes headers within a section. OpenSSL still writes headers into encrypted keys (RFC 1421,
+//! section 4.6), and some key stores write headers into certificates. Go and OpenSSL skip these headers.
+//! `rustls-pki-types` would decode them as base64, so this module removes them first.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,8 @@ use rustls_pki_types::pem::{Error, PemObject};
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 
-/// The sections of type `T` in `pem`, in their order. Text between sections and sections of other types are skipped.
+/// The sections of type `T` in `pem`, in the order of the text. Sections of other types are skipped, and so
+/// is text between sections.
 pub(crate) fn sections<T: PemObject>(pem: &[u8]) -> Vec<Result<T, Error>> {
     T::pem_slice_iter(&without_headers(pem)).collect()
 }
@@ -18,13 +19,13 @@ pub(crate) fn sections<T: PemObject>(pem: &[u8]) -> Vec<Result<T, Error>> {
 /// The first section of type `T` in `pem`.
 ///
 /// # Errors
-/// [`Error::NoItemsFound`] if there is none; another error if it is malformed.
+/// [`Error::NoItemsFound`] if `pem` has no section of this type; another error if the section is malformed.
 pub(crate) fn first_section<T: PemObject>(pem: &[u8]) -> Result<T, Error> {
     T::from_pem_slice(&without_headers(pem))
 }
 
-/// `pem` without the headers of its sections. A header is a line `Name: value`, and may continue on lines that begin
-/// with a space or a tab. No line of base64 has a colon.
+/// `pem` without the headers of its sections. A header is a line `Name: value`, and may continue on lines
+/// that begin with a space or a tab. A line of base64 is never a header, because base64 has no colon.
 pub(crate) fn without_headers(pem: &[u8]) -> Cow<'_, [u8]> {
     if !pem.contains(&b':') {
         return Cow::Borrowed(pem);
@@ -52,7 +53,7 @@ enum Place {
 }
 
 impl Place {
-    /// The place of `line`, which follows a line at this place.
+    /// Returns the place of `line`. `self` is the place of the line before `line`.
     fn next(self, line: &[u8]) -> Self {
         let continues = line.starts_with(b" ") || line.starts_with(b"\t");
         match self {
@@ -70,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// The contents of the certificates in `pem`; `None`: malformed.
+    /// The contents of the certificates in `pem`; `None` for a malformed certificate.
     fn read(pem: &str) -> Vec<Option<Vec<u8>>> {
         let sections = sections::<CertificateDer<'_>>(pem.as_bytes());
         let sections = sections.into_iter();

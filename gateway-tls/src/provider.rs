@@ -1,4 +1,4 @@
-//! The crypto provider of TLS, as an argument and as a setting.
+//! The default crypto provider, and [`Provider`], a crypto provider as part of a configuration.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ impl fmt::Debug for Provider {
     }
 }
 
-/// The default crypto provider, aws-lc-rs. It prefers the key exchange X25519MLKEM768, and AES-128 over
-/// AES-256. It is not installed as the default of the process.
+/// The default crypto provider, aws-lc-rs. It prefers the key exchange X25519MLKEM768, and prefers AES-128 to
+/// AES-256. This function does not install the provider as the default of the process.
 #[cfg(feature = "aws-lc-rs")]
 pub fn default_provider() -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();

@@ -1,8 +1,9 @@
 //! Certificate revocation lists (RFC 5280, section 5) of client certificates.
 //!
-//! As in Envoy, a certificate without a valid list of its issuer is rejected, because its status is unknown.
-//! A list must be complete, direct and of version 2, and must have `nextUpdate` and extensions, as RFC 5280
-//! requires. `openssl ca -gencrl` adds the extensions if its configuration has `crl_extensions`.
+//! As in Envoy, a certificate is rejected if no valid list of its issuer is configured, because its
+//! revocation status is unknown. A list must be complete, direct and of version 2, and must have `nextUpdate`
+//! and extensions, as RFC 5280 requires. `openssl ca -gencrl` adds the extensions if its configuration has
+//! `crl_extensions`.
 
 use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,8 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// The time at which the first list expires, in seconds since the epoch. From then on, no certificate of its
-    /// issuer is accepted.
+    /// The time at which the first list expires, in seconds since the epoch. From this time on, no
+    /// certificate of the issuer of this list is accepted.
     ///
     /// # Errors
     /// As [`read_revocation_lists`].
@@ -37,7 +38,7 @@ impl Revocation {
 /// Reads revocation lists in PEM format.
 ///
 /// # Errors
-/// [`TlsError::Revocation`] if there is none, or if one is malformed.
+/// [`TlsError::Revocation`] if there is no list, or if a list is malformed.
 pub fn read_revocation_lists(
     pem: &str,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {

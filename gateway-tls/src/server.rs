@@ -3,8 +3,8 @@
 //! A change of certificates builds a new configuration. The state for session resumption must survive this
 //! change. It must never be shared with another listener or other settings, because a client that one
 //! listener has admitted may not meet the requirements of another. The state is therefore a separate value,
-//! [`ResumptionState`]. The caller stores it by the name of the listener and
-//! [`ServerTls::without_certificates`].
+//! [`ResumptionState`]. The caller stores the state in a map whose key consists of the name of the listener
+//! and the result of [`ServerTls::without_certificates`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -62,7 +62,7 @@ pub struct ServerTls {
     pub stateless_resumption: bool,
     /// Reaction to a server name that no certificate covers.
     pub unknown_name: UnknownName,
-    /// Requirements for client certificates; `None`: none are requested.
+    /// Requirements for client certificates. `None`: no client certificate is requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientAuth>,
 }
@@ -71,11 +71,12 @@ pub struct ServerTls {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum UnknownName {
-    /// Serve the first certificate, as Envoy does; the client decides.
+    /// Serve the first certificate, as Envoy does. The client decides whether to accept the certificate.
     #[default]
     FirstCertificate,
-    /// Reject with an alert, including clients that send no name. The alert is `unrecognized_name` (RFC 6066,
-    /// section 3) in the module `acceptor`, else that of rustls for a missing certificate.
+    /// Reject with an alert, including clients that send no name. The module `acceptor` sends the alert
+    /// `unrecognized_name` (RFC 6066, section 3). If the configuration is used without this module, rustls
+    /// sends its own alert for a missing certificate.
     Refuse,
 }
 
@@ -96,7 +97,7 @@ impl Default for ServerTls {
 impl ServerTls {
     /// Builds the configuration of a listener.
     ///
-    /// Without `resumption`, a session can only be resumed with the same configuration, not with a later one.
+    /// If `resumption` is `None`, a session can be resumed only with the configuration that created it.
     /// `resumption` is ignored if the settings disable resumption, which is the default.
     ///
     /// # Errors
@@ -126,7 +127,8 @@ impl ServerTls {
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = check_alpn(&self.alpn)?;
         // A configured list of suites is in order of preference. Otherwise the client's order applies,
-        // because it reflects the client's hardware. `acceptor::apply_server_order` makes one exception.
+        // because it reflects the client's hardware. `acceptor::apply_server_order` makes one exception, for
+        // clients that prefer AES-256.
         config.ignore_client_order = !limits.ciphers.is_empty();
         // 0-RTT is disabled, because its data can be replayed.
         config.max_early_data_size = 0;
@@ -137,8 +139,8 @@ impl ServerTls {
         Ok(Arc::new(config))
     }
 
-    /// Builds the verifier of client certificates, for [`Choice`](crate::acceptor::Choice); `None` if
-    /// none are requested.
+    /// Builds the verifier of client certificates, for [`Choice`](crate::acceptor::Choice); `None` if client
+    /// certificates are not requested.
     ///
     /// # Errors
     /// As [`ClientAuth::build`].
@@ -152,7 +154,7 @@ impl ServerTls {
         Ok(verifier.transpose()?.map(Arc::new))
     }
 
-    /// The settings that must be equal for a session to be resumed: all but the certificates.
+    /// All settings except the certificates. A session can be resumed only if these settings are equal.
     pub fn without_certificates(&self) -> Self {
         Self {
             certificates: Vec::new(),
@@ -174,7 +176,8 @@ impl ServerTls {
     }
 }
 
-/// Stored sessions, and ticket keys, which rotate every six hours.
+/// State for session resumption: stored sessions, and the keys of session tickets, which rotate every six
+/// hours.
 ///
 /// The state is kept while certificates change, and is never shared with another listener.
 #[derive(Clone)]
@@ -184,11 +187,11 @@ pub struct ResumptionState {
 }
 
 impl ResumptionState {
-    /// Number of stored sessions, each of about 300 bytes.
+    /// Maximum number of stored sessions. A session takes about 300 bytes.
     const SESSIONS: usize = 4096;
 
-    /// Creates the state that `settings` need. It has no tickets without the default provider, or if the
-    /// provider has no random numbers.
+    /// Creates the state that `settings` need. The state has no tickets if the feature `aws-lc-rs` is
+    /// disabled, or if aws-lc-rs cannot generate random numbers.
     pub fn new(settings: &ServerTls) -> Self {
         let sessions: Arc<dyn StoresServerSessions> = match settings.stateful_resumption {
             true => ServerSessionMemoryCache::new(Self::SESSIONS),

@@ -96,10 +96,10 @@ impl CertificateCheck for AnyCertificate {
     }
 }
 
-/// Accepts what webpki accepts, and the given certificates.
+/// Accepts certificates that webpki accepts, and certificates in `trusted` with a matching name.
 #[derive(Debug)]
 pub(crate) struct ChainOrTrustedLeaf {
-    /// Verifies all other certificates.
+    /// Verifies certificates that are not in `trusted`.
     pub(crate) chains: Arc<WebPkiServerVerifier>,
     pub(crate) trusted: TrustedLeaves,
 }
@@ -125,10 +125,10 @@ impl CertificateCheck for ChainOrTrustedLeaf {
     }
 }
 
-/// Accepts a certificate whose chain verifies and that contains at least one of the names.
+/// Accepts a certificate whose chain verifies and that contains at least one of the expected names.
 pub(crate) struct AltNames {
     pub(crate) roots: Arc<RootCertStore>,
-    /// CA certificates that the backend may serve as its own.
+    /// CA certificates that the backend may present as its own certificate.
     pub(crate) trusted: TrustedLeaves,
     /// Signature algorithms of the chain.
     pub(crate) algorithms: WebPkiSupportedAlgorithms,

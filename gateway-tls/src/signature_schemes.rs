@@ -1,8 +1,8 @@
 //! Signature schemes of handshakes (`signature_algorithms` of RFC 8446, section 4.2.3).
 //!
 //! A list of schemes restricts both sides of a handshake. A listener signs only with these schemes, in the
-//! order of the list, and accepts only these from clients with certificates. A connection to a backend
-//! accepts only these schemes from the backend, and signs only with them.
+//! order of the list, and accepts only these schemes from clients with certificates. A connection to a
+//! backend accepts only these schemes from the backend, and signs only with them.
 //!
 //! ```
 //! use towergate_tls::signature_schemes::check_signature_scheme;
@@ -86,7 +86,7 @@ pub fn check_signature_scheme(name: &str) -> Option<&'static str> {
 /// The schemes with these IANA names.
 ///
 /// # Errors
-/// [`TlsError::SignatureScheme`] names the first that is not supported.
+/// [`TlsError::SignatureScheme`] names the first scheme that is not supported.
 pub(crate) fn parse(names: &[String]) -> Result<Vec<SignatureScheme>, TlsError> {
     let parse = |name: &String| {
         let known = SCHEMES.iter().find(|(_, iana, _)| iana == name);
@@ -130,7 +130,7 @@ pub(crate) fn restrict_verifier(
     })
 }
 
-/// A verifier that accepts only signatures with some schemes.
+/// A verifier that accepts only signatures with the schemes of a list.
 #[derive(Debug)]
 struct RestrictedVerifier {
     inner: Arc<dyn ServerCertVerifier>,
@@ -138,7 +138,7 @@ struct RestrictedVerifier {
 }
 
 impl RestrictedVerifier {
-    /// Rejects a signature whose scheme was not offered.
+    /// Rejects a signature whose scheme is not in the list.
     fn check(&self, signed: &DigitallySignedStruct) -> Result<(), Error> {
         match self.allowed.contains(&signed.scheme) {
             true => Ok(()),
@@ -193,7 +193,7 @@ impl ServerCertVerifier for RestrictedVerifier {
     }
 }
 
-/// A key that signs only with some schemes.
+/// A key that signs only with the schemes of a list.
 struct RestrictedKey {
     inner: Arc<dyn SigningKey>,
     allowed: Box<[SignatureScheme]>,

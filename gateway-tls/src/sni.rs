@@ -4,15 +4,14 @@
 //!
 //! | server name | certificate |
 //! |---|---|
-//! | a name of a certificate | this certificate |
+//! | equal to a name of a certificate | this certificate |
 //! | a name that a wildcard covers, with one label for the asterisk | the certificate with the wildcard |
 //! | another name | the first certificate that the client supports, or none, depending on [`UnknownName`] |
 //! | none, or an IP address | the first ECDSA certificate that the client supports, else the first supported one |
 //!
-//! If a name has several certificates that the client supports, ECDSA precedes Ed25519, which
-//! precedes RSA; among certificates of one type, the first loaded is used. A client that supports
-//! none of the certificates for its name does not receive one for another name: the handshake
-//! fails.
+//! If a name has several certificates that the client supports, ECDSA precedes Ed25519, which precedes RSA;
+//! among certificates of one type, the first loaded is used. If a client supports none of the certificates
+//! for its name, the handshake fails: the client does not receive a certificate for another name.
 //!
 //! The *listener* is selected earlier, by [`NameMap`](crate::NameMap), in which a wildcard matches one or more
 //! labels.
@@ -50,12 +49,12 @@ use crate::signature_schemes;
 
 /// The certificates of a listener, by name. A lookup does not allocate.
 pub struct CertificateResolver {
-    /// In loading order.
+    /// The certificates, in the order in which they were passed to [`Self::build`].
     loaded: Vec<Loaded>,
     exact: HashMap<String, Choices>,
-    /// Certificates with a wildcard, keyed by the suffix after `*.`.
+    /// Certificates with a wildcard name, keyed by the suffix after `*.`.
     wildcard: HashMap<String, Choices>,
-    /// For clients without a server name.
+    /// Certificates for clients that send no server name.
     nameless: Choices,
     /// All certificates, in loading order.
     all: Choices,
@@ -76,7 +75,7 @@ impl CertificateResolver {
     /// Loads `certificates`. If several have the same name and key type, the first of them is used.
     ///
     /// # Errors
-    /// [`CertificateError`] if one is unusable.
+    /// [`CertificateError`] if a certificate is unusable.
     pub fn build(
         certificates: &[Arc<Certificate>],
         unknown: UnknownName,
@@ -145,7 +144,8 @@ impl CertificateResolver {
         }
     }
 
-    /// The certificates for a name: those with exactly this name, then those of the wildcard that covers it.
+    /// The certificates for a name: first the certificates with exactly this name, then the certificates
+    /// whose wildcard covers it.
     fn covering(&self, name: &str) -> impl Iterator<Item = usize> {
         let exact = self.exact.get(name);
         let wildcard = name
@@ -200,7 +200,7 @@ impl ResolvesServerCert for CertificateResolver {
     }
 }
 
-/// Shows only names, because the certificates include private keys.
+/// The output contains only names, because the certificates include private keys.
 impl fmt::Debug for CertificateResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut names: Vec<&String> = self.exact.keys().chain(self.wildcard.keys()).collect();

@@ -62,7 +62,7 @@ impl TestCa {
         }
     }
 
-    /// A certificate and its key as PEM.
+    /// Signs a certificate with a new key. Returns the certificate and the key as PEM.
     pub(crate) fn sign(&self, params: &CertificateParams, key: Key) -> (String, String) {
         let key = key_pair(key);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -210,7 +210,7 @@ pub(crate) fn client() -> ClientConfig {
     )
 }
 
-/// A client that supports these key types and protocol versions.
+/// A client that accepts any certificate with one of these key types, and supports these protocol versions.
 pub(crate) fn client_with(
     schemes: &[SignatureScheme],
     versions: &[&'static SupportedProtocolVersion],
@@ -331,7 +331,7 @@ pub(crate) fn sender(pieces: Vec<Vec<u8>>) -> (DuplexStream, impl Future<Output 
     (theirs, send)
 }
 
-/// Adds a certificate to `client`, if there is one.
+/// Adds the client certificate `identity` to `client`, if there is one.
 pub(crate) fn showing(
     mut client: ClientConfig,
     identity: Option<&Certificate>,

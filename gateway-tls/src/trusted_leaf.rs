@@ -1,9 +1,9 @@
-//! Certificates of backends that are themselves configured as CA certificates.
+//! Backend certificates that are also configured as trusted CA certificates.
 //!
-//! `openssl req -x509` issues self-signed certificates with `CA:TRUE`, and appliances serve them. webpki
-//! rejects a CA certificate that a server uses as its own. If the same certificate, byte for byte, is
-//! configured as a trusted CA, its key is already trusted. Only its validity period, its purpose and its
-//! names are then verified.
+//! `openssl req -x509` issues self-signed certificates with `CA:TRUE`, and some appliances present such a
+//! certificate. webpki rejects a CA certificate that a server presents as its own certificate. If the same
+//! certificate, byte for byte, is configured as a trusted CA, its key is already trusted. Only its validity
+//! period, its purpose and its names are then verified.
 
 use rustls::{CertificateError, Error};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -12,13 +12,13 @@ use x509_parser::prelude::FromDer;
 
 use crate::pem;
 
-/// CA certificates that a backend may serve as its own.
+/// Configured CA certificates that a backend may present as its own certificate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedLeaves(Vec<CertificateDer<'static>>);
 
 impl TrustedLeaves {
     /// Selects the CA certificates in `roots_pem` that are self-issued (issuer equals subject). webpki
-    /// verifies all others.
+    /// verifies all other certificates.
     pub(crate) fn new(roots_pem: &str) -> Self {
         let sections = pem::sections(roots_pem.as_bytes());
         let own = |der: &CertificateDer<'_>| {
@@ -30,13 +30,13 @@ impl TrustedLeaves {
         Self(sections.into_iter().flatten().filter(own).collect())
     }
 
-    /// Whether there are no such CA certificates.
+    /// Whether no CA certificate is self-issued.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Verifies validity period and purpose of a certificate, but not its names. `None`: the certificate is
-    /// none of these CA certificates, so the caller must verify its chain.
+    /// not in this list, so the caller must verify its chain.
     pub(crate) fn verify(
         &self,
         end_entity: &CertificateDer<'_>,

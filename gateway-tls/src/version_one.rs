@@ -1,12 +1,13 @@
 //! Client certificates of X.509 version 1.
 //!
-//! `openssl x509 -req` without extensions issues them, and guides for Envoy Gateway use this command. Envoy
-//! accepts them. webpki, which verifies all other certificates, does not read them. A version 1 certificate
-//! has no extensions, and therefore no alternative names. It is accepted as a client certificate if
+//! `openssl x509 -req` without extensions issues certificates of this version, and guides for Envoy Gateway
+//! use this command. Envoy accepts these certificates. webpki, which verifies all other certificates, rejects
+//! them. A version 1 certificate has no extensions, and therefore no alternative names. It is accepted as a
+//! client certificate if
 //!
 //! - one of the configured CAs issued and signed it itself: a version 1 certificate is never an intermediate;
-//! - this CA has no name constraints, because they cannot be checked on a certificate without alternative
-//!   names;
+//! - this CA has no name constraints, because name constraints cannot be checked on a certificate without
+//!   alternative names;
 //! - its validity period includes the current time.
 
 use rustls::client::danger::HandshakeSignatureValid;
