@@ -1,7 +1,7 @@
 //! Loads manifests: reads folders, resolves the objects, and keeps the last good version of objects that
 //! became unreadable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -189,6 +189,7 @@ impl ManifestLoader {
             by_place(a).cmp(&by_place(b))
         });
         diagnostics.dedup();
+        remove_restated(&mut diagnostics);
         Some(Reading {
             #[cfg(test)]
             objects: loaded.objects,
@@ -199,6 +200,18 @@ impl ManifestLoader {
             ingress_settings: self.ingresses.settings.clone(),
         })
     }
+}
+
+/// Removes a violation of a schema if resolution reports an error of the same field, which is more specific.
+fn remove_restated(diagnostics: &mut Vec<Diagnostic>) {
+    let is_violation = |d: &Diagnostic| d.code == FindingCode::SchemaViolation;
+    let field = |d: &Diagnostic| (d.kind.clone(), d.object.clone(), d.field.clone());
+    let specific: HashSet<_> = diagnostics
+        .iter()
+        .filter(|d| d.severity == Severity::Error && !is_violation(d) && !d.field.is_empty())
+        .map(field)
+        .collect();
+    diagnostics.retain(|d| !is_violation(d) || !specific.contains(&field(d)));
 }
 
 fn errors(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {

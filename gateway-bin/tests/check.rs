@@ -44,6 +44,59 @@ fn an_unreadable_path_is_reported_with_advice() {
 }
 
 #[test]
+fn a_template_of_helm_is_not_called_malformed() {
+    for text in [
+        "{{- if .Values.on }}\nkind: Service\n{{- end }}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: \"{{ .Release.Name }}\"}\n",
+    ] {
+        let folder = Folder::new();
+        folder.write("service.yaml", text);
+
+        let (found, code) = check(folder.path().to_str().unwrap());
+
+        assert!(
+            found.contains("render the chart with `helm template`"),
+            "{found}"
+        );
+        assert_eq!(code, Some(1));
+    }
+}
+
+#[test]
+fn a_backend_ref_without_port_is_one_error() {
+    let folder = Folder::new();
+    folder.write(
+        "route.yaml",
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: eg, listeners: [{name: http, port: 8080, protocol: HTTP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web}]}]}
+",
+    );
+
+    let (found, _) = check(folder.path().to_str().unwrap());
+
+    let errors: Vec<_> = found
+        .lines()
+        .filter(|line| line.starts_with("error["))
+        .collect();
+    assert_eq!(
+        errors,
+        ["error[backend-port]: the reference to Service default/web has no port"]
+    );
+}
+
+#[test]
 fn a_closed_pipe_is_not_an_error() {
     let folder = Folder::new();
     let route = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspecs: {}\n---\n";

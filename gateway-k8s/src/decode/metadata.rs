@@ -52,7 +52,14 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
             code: FindingCode::InvalidName,
             field: "metadata.name",
             message: format!("`{}` is not a valid name of a Kubernetes object", meta.name),
-            help: "use lower-case letters, digits and `-`; begin and end with a letter or digit",
+            help: match meta.name.contains("{{") {
+                true => {
+                    "this looks like a template of Helm: render the chart with `helm template`, and pass the result"
+                }
+                false => {
+                    "use lower-case letters, digits and `-`; begin and end with a letter or digit"
+                }
+            },
         });
     }
     if meta.generation == 0 {

@@ -286,7 +286,15 @@ impl Reader {
                 reader.object(&source, &root, "");
             }
             Err(error) => {
-                let help = "correct the syntax; until then this document is ignored, and other documents in the file are read";
+                let correction = match document.text.contains("{{") {
+                    true => {
+                        "this looks like a template of Helm: render the chart with `helm template`, and pass the result"
+                    }
+                    false => "correct the syntax",
+                };
+                let help = format!(
+                    "{correction}; until then this document is ignored, and other documents in the file are read"
+                );
                 reader.keep_policies_of_text(&document, &error.message);
                 let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
