@@ -68,6 +68,9 @@ pub enum Error {
     /// permitted.
     #[error("the addresses of the host are not permitted")]
     HostDenied,
+    /// The endpoint is the host of the request (`DynamicResolver`), and this process has forwarded the request before.
+    #[error("the host forwards the request back to this gateway")]
+    ForwardingLoop,
     /// The endpoint is the host of the request (`DynamicResolver`), and the host has no address.
     #[error("the host has no address: {0}")]
     HostNotResolved(String),
@@ -158,6 +161,7 @@ impl Error {
                 "",
                 "rbac_access_denied_matched_policy[DENY]",
             ),
+            Self::ForwardingLoop => local(S::LOOP_DETECTED, "loop detected", "", "forwarding_loop"),
             Self::Overflow => ResetReason::Overflow.reply(),
             Self::Connect(_, error) => connect_failure(error),
             Self::BackendTls(..) => ResetReason::ConnectionFailure.reply(),
@@ -243,6 +247,7 @@ impl Error {
             | Self::EmptyShare
             | Self::NoHealthyEndpoint
             | Self::HostDenied
+            | Self::ForwardingLoop
             | Self::HostNotResolved(_)
             | Self::Timeout
             | Self::AttemptTimeout
@@ -265,6 +270,7 @@ impl Error {
             Self::NoEndpoint | Self::EmptyShare => ("UH", "no_endpoint"),
             Self::NoHealthyEndpoint => ("UH", "no_healthy_upstream"),
             Self::HostDenied => ("UAEX", "host_denied"),
+            Self::ForwardingLoop => ("", "forwarding_loop"),
             Self::HostNotResolved(_) => ("UH", "host_not_resolved"),
             Self::Overflow => ("UO", "overflow"),
             Self::ConnectTimeout(_) => ("UF,URX", "connection_timeout"),
@@ -304,6 +310,7 @@ impl Error {
             | Self::EmptyShare
             | Self::NoHealthyEndpoint
             | Self::HostDenied
+            | Self::ForwardingLoop
             | Self::HostNotResolved(_)
             | Self::Overflow
             | Self::Connect(..)

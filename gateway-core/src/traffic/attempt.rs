@@ -12,6 +12,7 @@ use super::backends::BackendRoute;
 use super::deadline::Deadline;
 use super::dynamic::{DynamicHost, DynamicHosts};
 use super::forward::{ForwardContext, ForwardError, Forwarded, SelectedBackend};
+use super::loop_guard;
 use super::retry;
 use super::tunnel::{Tunnel, TunnelGuard, TunnelIo};
 use crate::Body;
@@ -154,6 +155,7 @@ impl<'a> Forwarding<'a> {
 
     /// Looks up the host that the request names. The connect timeout limits the lookup.
     async fn find_host(&mut self, hosts: &DynamicHosts) -> Result<(), Error> {
+        loop_guard::mark(self.request.headers_mut())?;
         let request = &self.request;
         let failed = |cause: &str| Error::HostNotResolved(cause.to_owned());
         let authority = Authority::of(request.uri(), request.headers());

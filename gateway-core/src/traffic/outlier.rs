@@ -452,6 +452,7 @@ pub(super) fn outcome_of_error(error: &Error) -> Option<Outcome> {
         | Error::EmptyShare
         | Error::NoHealthyEndpoint
         | Error::HostDenied
+        | Error::ForwardingLoop
         | Error::HostNotResolved(_)
         | Error::Overflow
         | Error::RequestBody(_)

@@ -28,6 +28,7 @@ pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
         | Error::NoEndpoint
         | Error::EmptyShare
         | Error::HostDenied
+        | Error::ForwardingLoop
         | Error::HostNotResolved(_)
         | Error::Overflow
         | Error::Timeout

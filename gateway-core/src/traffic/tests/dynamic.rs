@@ -55,6 +55,30 @@ async fn a_request_reaches_the_host_that_it_names() {
 }
 
 #[tokio::test]
+async fn a_request_that_returns_to_this_process_is_not_forwarded_again() {
+    let backend = Backend::plain("ok").await;
+    let rig = rig(Traffic::default(), &[]);
+    let host = backend.address.to_string();
+    assert_eq!(status_of(&rig, &host).await, 200);
+    let seen = backend.seen();
+    let lines = seen[0].lines();
+    let mark = lines
+        .filter_map(|line| line.strip_prefix("cdn-loop: "))
+        .next();
+
+    let mut returned = get_from(&host);
+    let mark = mark.expect("the request has the entry of this process");
+    returned
+        .headers_mut()
+        .append("cdn-loop", mark.parse().unwrap());
+    let reply = rig.failed_reply(returned).await;
+
+    assert_eq!(reply.status, 508);
+    assert_eq!(reply.details, "forwarding_loop");
+    assert_eq!(backend.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn addresses_are_checked_and_not_names() {
     let backend = Backend::plain("reached").await;
     let port = backend.address.port();
