@@ -32,7 +32,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use crate::conn::TlsFingerprints;
 use crate::plan::{EndpointAddress, RouteId};
 
-/// Receives each [`Entry`]. It is called on the worker that served the request, and must not block.
+/// Receives each [`Entry`] of the access log. [`Self::write`] is called on the worker that served the
+/// request, and must not block.
 pub trait AccessLog: Send + Sync + 'static {
     /// Writes or queues an entry.
     fn write(&self, entry: &Entry);
@@ -58,7 +59,7 @@ pub struct LoggedFields {
 }
 
 impl LoggedFields {
-    /// Adds those names of `others` that are missing.
+    /// Adds the names in `others` that `self` does not contain.
     pub fn add(&mut self, others: &Self) {
         for (names, others) in [
             (&mut self.request, &others.request),
@@ -73,8 +74,9 @@ impl LoggedFields {
     }
 }
 
-/// Values of [`LoggedFields`], in the same order. A value is that of the first line of the field. A list is
-/// empty if there is no request or no response.
+/// Values of the fields in [`LoggedFields`]. Both lists have the order of the lists there. If a field has
+/// several lines, only the value of the first line is included. A list is empty if there is no request or no
+/// response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoggedValues {
     /// Fields of the request.
@@ -83,7 +85,7 @@ pub struct LoggedValues {
     pub response: Vec<Option<HeaderValue>>,
 }
 
-/// TLS of a client connection.
+/// TLS parameters of a client connection, for the access log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LoggedTls {
     /// Version: `TLSv1.2` or `TLSv1.3`.
@@ -96,20 +98,20 @@ pub struct LoggedTls {
 /// those of Envoy's access log. `None`: the value is not available.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Time at which the request head was read, or the connection or session started. If no access log is
-    /// configured, it is the Unix epoch for a request.
+    /// Time at which the request head was read, or the connection or session started. The start of a request
+    /// is the Unix epoch if no access log is configured.
     pub start: SystemTime,
     /// Time from `start` to the end of the response, connection or session.
     pub duration: Duration,
     /// Method. `None` if there was no valid request head.
     pub method: Option<Method>,
-    /// Path and query as sent by the client. Invalid characters are percent-encoded, as they are for the
+    /// Path and query as sent by the client. Invalid characters are percent-encoded, as in the request to the
     /// backend. Empty if no access log is configured.
     pub path: String,
     /// HTTP version of the request. `None` if there was no valid request head.
     pub protocol: Option<Version>,
-    /// Status of the response. `None` if the connection ended before there was a response, or does not use
-    /// HTTP.
+    /// Status of the response. `None` if the connection ended before there was a response, or if the
+    /// connection does not use HTTP.
     pub status: Option<StatusCode>,
     /// Envoy's response flags, separated by commas.
     pub flags: Cow<'static, str>,
@@ -128,7 +130,8 @@ pub struct Entry {
     pub forwarded_for: Option<HeaderValue>,
     /// `user-agent`.
     pub user_agent: Option<HeaderValue>,
-    /// `x-request-id`, for which the same applies as for [`forwarded_for`](Self::forwarded_for).
+    /// `x-request-id` as the backend receives it. Local replies and rejected requests are treated as in
+    /// [`forwarded_for`](Self::forwarded_for).
     pub request_id: Option<HeaderValue>,
     /// Authority as sent by the client.
     pub authority: Option<String>,
@@ -142,7 +145,7 @@ pub struct Entry {
     pub client: IpAddr,
     /// Port of the client. 0 if `client` comes from a header field.
     pub client_port: u16,
-    /// Address of the peer, which is the client or the nearest proxy.
+    /// Address of the peer of the client connection: the client itself or the nearest proxy.
     pub peer: SocketAddr,
     /// SNI of the TLS handshake.
     pub server_name: Option<String>,

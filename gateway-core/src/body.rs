@@ -35,7 +35,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Body(Kind);
 
 /// Bodies of clients are not boxed. Bodies of backends are boxed unless they arrive together with their head.
-/// Without the box, their type would make every body larger.
+/// Without the box, the type of these bodies would make every `Body` larger.
 #[derive(Debug, Default)]
 enum Kind {
     #[default]

@@ -31,8 +31,8 @@ pub(crate) struct CircuitBreaker {
     endpoints: Option<Box<Endpoints>>,
 }
 
-/// Number by which the number of free requests is divided. The result is the number of requests that one
-/// connection may use.
+/// Divisor of the number of free requests. The quotient is the number of requests that one client connection
+/// may use.
 const SHARE_OF_CONNECTION: u32 = 4;
 
 type Endpoints = Mutex<HashMap<EndpointAddress, Arc<AtomicU32>>>;
@@ -59,11 +59,11 @@ pub(crate) struct Permit {
     connection: Option<Arc<ConnectionRequests>>,
 }
 
-/// One connection to an endpoint. Dropping it releases the connection's place in the limits.
+/// One connection to an endpoint. Dropping the slot decrements the counts of connections.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    // First field, so that it is dropped first: when the permit wakes a request, both counts must have been
-    // released.
+    // This field is first, so that it is dropped first: both counts must be decremented before the permit
+    // wakes a waiting request.
     _endpoint: Option<EndpointCount>,
     permit: Permit,
 }
@@ -114,8 +114,9 @@ impl CircuitBreaker {
     /// if a limit is reached.
     ///
     /// With `fair_requests`, a connection may use at most a quarter of the free requests, but always one
-    /// request. Its latest request counts as free. Of a limit of 1024, a single connection gets 205. If 12
-    /// connections each take their maximum, 113 remain free, so new connections are still served.
+    /// request. Its latest request counts as free. With a limit of 1024, a single connection can have 205
+    /// requests in flight. If 12 connections each reach their maximum, 113 requests remain free, so new
+    /// connections are still served.
     pub(crate) fn acquire_shared(
         self: &Arc<Self>,
         connection: &Arc<ConnectionRequests>,
@@ -180,7 +181,8 @@ impl CircuitBreaker {
         let _waiting = Waiting(self);
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
-            // Enabled before the attempt, so that a notification during the attempt is not missed.
+            // The notification is enabled before the attempt, so that a notification during the attempt is
+            // not missed.
             freed.as_mut().enable();
             if let Some(found) = attempt() {
                 return found;

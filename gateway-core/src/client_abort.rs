@@ -1,7 +1,7 @@
 //! Clients that disconnect before their request is complete.
 //!
 //! If a request body ends in an error, the body is malformed or the client has disconnected. If the client
-//! has disconnected, the record of the request has no status, as in Envoy.
+//! has disconnected, the access log entry of the request has no status, as in Envoy.
 
 use std::error::Error as StdError;
 use std::io;
@@ -28,8 +28,8 @@ pub(crate) enum ClientAbort {
 pub(crate) struct ClientReset;
 
 impl ClientAbort {
-    /// How the client aborted the request. `error` is the error of the request body. `None` if it has another
-    /// cause.
+    /// How the client aborted the request. `error` is the error of the request body. `None` if the error has
+    /// another cause.
     pub(crate) fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
         let causes = std::iter::successors(Some(error), |error| (*error).source());
         // If the error contains an [`Error`] of the gateway, the sources of that error concern the connection
@@ -65,7 +65,7 @@ impl ClientAbort {
         error.is_incomplete_message().then_some(Self::Disconnected)
     }
 
-    /// Response flag and details for the record.
+    /// Response flag and details for the access log.
     pub(crate) fn outcome(self) -> (&'static str, &'static str) {
         match self {
             Self::Disconnected => ("DC", "downstream_remote_disconnect"),
@@ -81,7 +81,8 @@ impl ClientAbort {
             .any(|abort| abort.outcome() == (reply.flag, &*reply.details))
     }
 
-    /// The reply for the record. Its flag and details are recorded; the client does not receive it.
+    /// The local reply for the access log. Its flag and details are logged; the client does not receive the
+    /// reply.
     pub(crate) fn reply(self) -> LocalReply {
         let (flag, details) = self.outcome();
         LocalReply::new(StatusCode::BAD_REQUEST, details)

@@ -1,4 +1,4 @@
-//! Failures to obtain a response from a backend, and the local reply for each.
+//! Failures to obtain a response from a backend, and the local reply for each failure.
 //!
 //! ```
 //! use towergate_core::Error;
@@ -207,8 +207,8 @@ impl Error {
         }
     }
 
-    /// The reply if this is the error of the last of several attempts. If the body names a reset, it also
-    /// mentions the retries. If no retry was left, the flags contain `URX`.
+    /// The reply if this error is the failure of the last of several attempts. If the body of the reply names
+    /// a reset, the body also mentions the retries. If `exhausted` is true, the flags contain `URX`.
     fn reply_after_retries(&self, exhausted: bool) -> LocalReply {
         let mut reply = self.reply();
         let reset = self.reset_reason();
@@ -331,7 +331,8 @@ impl Error {
     }
 }
 
-/// 504 if the request was complete, because the delay is caused by the backend; otherwise 408.
+/// The status of a timeout: 504 if the request was complete, because the backend caused the delay; otherwise
+/// 408.
 fn timeout_status(complete: bool) -> StatusCode {
     if complete {
         StatusCode::GATEWAY_TIMEOUT

@@ -146,7 +146,7 @@ pub struct Gateway {
     drain: Drain,
     live: Live,
     directory: Arc<Clusters>,
-    /// Held so that all plans use the name servers of the options.
+    /// This reference keeps the resolver in `live`, so that all plans use the name servers of the options.
     _resolver: Arc<Resolver>,
     _zone: Arc<OwnZone>,
     state: Mutex<State>,
@@ -261,7 +261,7 @@ impl Gateway {
         }
     }
 
-    /// Puts `plan` into service. Sockets that it shares with the previous plan stay open.
+    /// Puts `plan` into service. Sockets that are also part of the previous plan stay open.
     ///
     /// # Errors
     /// [`ApplyError`] if the plan cannot be built or an address cannot be bound. The previous plan stays in
@@ -298,7 +298,8 @@ impl Gateway {
         let before: Box<BuildCache<P>> = before.unwrap_or_default();
         let builder = Builder::new(&self.live, &self.options.provider, &before);
         let built = builder.build(plan, &slots);
-        // Stored again, because if this plan fails, the next plan must be compared with the plan in service.
+        // The cache is stored again: if this plan fails, the next plan must be compared with the plan in
+        // service.
         state.parts = Some(before);
         let built = built?;
 
@@ -309,8 +310,8 @@ impl Gateway {
                 .get_or_insert_with(|| Arc::new(ArcSwap::from_pointee(config.clone())));
             wanted.push((port.addresses.clone(), cell.clone()));
         }
-        // Routes must exist before their sockets. Therefore the snapshot is published first, and replaced by
-        // the previous one if a socket cannot be opened.
+        // Routes must be in service before their sockets are opened. Therefore the new snapshot is published
+        // first. If a socket cannot be opened, the previous snapshot replaces it.
         let before = self.handle.publish(Arc::new(built.snapshot));
         let datagrams = wanted_datagrams(plan, built.datagrams);
         let mut errors = Vec::new();
@@ -389,7 +390,7 @@ impl Gateway {
         PolicyFaults::new(self.handle.clone())
     }
 
-    /// The drain, which also reports whether the gateway is draining.
+    /// The drain of the gateway. It starts the shutdown, and reports whether the gateway is draining.
     pub fn drain(&self) -> &Drain {
         &self.drain
     }

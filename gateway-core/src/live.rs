@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use foldhash::HashMap;
 
 /// Shared state with parameters as keys: equal parameters return the same instance. An instance is freed when
-/// its last user drops it. It is used when a snapshot is built, not when a request is served. Clones share
-/// the instances.
+/// its last user drops it. `Live` is used when a snapshot is built, not when a request is served. Clones
+/// share the instances.
 #[derive(Clone, Default)]
 pub struct Live {
     maps: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send>>>>,
@@ -47,7 +47,7 @@ impl Live {
         {
             return Ok(value);
         }
-        // The lock is not held, because `make` may call `share` for parts of the instance.
+        // The lock is not held during this call, because `make` may call `share` for parts of the instance.
         let made = make(&key)?;
         Ok(self.with(|map: &mut Known<K, V>| {
             if map.len() == map.capacity() {

@@ -1,7 +1,7 @@
 //! Local replies: responses that the gateway itself generates.
 //!
-//! Examples of a [`LocalReply`] are the 400 of the sanitizer, the 403 of a policy, a redirect, and the 503 if
-//! a backend failed (an [`Error`](crate::Error) is converted to a [`LocalReply`]).
+//! Examples of a [`LocalReply`] are the 400 of the sanitizer, the 403 of a policy, a redirect, and the 503
+//! after a failure of a backend, which is converted from an [`Error`](crate::Error).
 //! [`LocalReply::into_response`] is the only conversion to a response. Therefore a gRPC client always
 //! receives `grpc-status`, and the access log always contains the flag and the details.
 //!

@@ -50,7 +50,7 @@ impl Display for MetricType {
 pub struct Labels(String);
 
 impl Labels {
-    /// Creates labels that consist of one label. [`Self::default`] has none.
+    /// Creates labels that consist of one label. [`Self::default`] creates an empty set of labels.
     pub fn new(name: &str, value: &str) -> Self {
         Self::default().with(name, value)
     }
@@ -114,7 +114,7 @@ impl TextWriter {
         self.sample(&format!("{name}_count"), labels, count);
     }
 
-    /// Returns the page.
+    /// Returns the text of all families and samples.
     pub fn finish(self) -> String {
         self.text
     }

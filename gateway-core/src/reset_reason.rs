@@ -1,4 +1,5 @@
-//! Reasons of resets of requests to backends before the response head, and Envoy's replies.
+//! Reasons why requests to backends are reset before the response head, and the replies that Envoy sends for
+//! them.
 
 use std::io::{Error as IoError, ErrorKind};
 

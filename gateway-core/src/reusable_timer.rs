@@ -19,7 +19,7 @@ pub(crate) struct ReusableTimer {
 }
 
 impl ReusableTimer {
-    /// Creates a timer that fires at `at`, unless it is polled for another time.
+    /// Creates a timer that fires at `at`, unless [`Self::poll`] is called with another time.
     pub(crate) fn new(at: Instant) -> Self {
         Self {
             sleep: Box::pin(sleep_until(at)),

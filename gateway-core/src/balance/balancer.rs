@@ -1,4 +1,4 @@
-//! Picks an endpoint of a cluster by the load balancing rule.
+//! Picks an endpoint of a cluster by the load balancing rule of the backend.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,13 +22,13 @@ pub struct Balancer {
     rule: LoadBalancer,
     /// Time after which a new endpoint receives its full share.
     slow_start: Option<Duration>,
-    /// Round-robin counters. Empty for other rules, because the padding takes a kilobyte.
+    /// Round-robin counters. Empty for other rules, because the padded counters take a kilobyte.
     counters: Box<[RoundRobinCounter]>,
     /// Load reports of the endpoints. `None` unless the rule is utilization.
     loads: Option<Arc<EndpointLoads>>,
     /// Distribution of requests over zones. `None`: the zone of an endpoint has no effect.
     zones: Option<Box<ZoneRule>>,
-    /// The latest Maglev table and the endpoint set it was built from.
+    /// The latest Maglev table, and the endpoint set from which the table was built.
     table: ArcSwapOption<(Arc<EndpointSet>, Arc<Maglev>)>,
 }
 
@@ -37,7 +37,8 @@ pub struct Balancer {
 struct ZoneRule {
     balancing: ZoneBalancing,
     own: Option<Arc<str>>,
-    /// The latest endpoint set, and a copy of it with the weights that follow from the shares.
+    /// The latest endpoint set, and a copy of this set with the weights that follow from the shares of the
+    /// zones.
     weighted: ArcSwapOption<(Arc<EndpointSet>, Arc<EndpointSet>)>,
 }
 
@@ -45,8 +46,8 @@ struct ZoneRule {
 #[repr(align(64))]
 struct RoundRobinCounter(AtomicUsize);
 
-/// Maximum number of additional picks if a new endpoint was picked. The limit takes effect if all endpoints
-/// are new: they then share the requests.
+/// Maximum number of additional picks during slow start. If a new endpoint has been picked, another pick may
+/// replace it. If all endpoints are new, the limit ends the picks, so the new endpoints share the requests.
 const SLOW_START_ATTEMPTS: usize = 8;
 
 /// Properties of a request that influence the pick.
@@ -101,7 +102,8 @@ impl Balancer {
         self
     }
 
-    /// Sets the shares of zones in the requests, and the zone of this gateway. Default: zones have no effect.
+    /// Sets how requests are distributed over zones, and the zone of this gateway. Default: zones have no
+    /// effect.
     #[must_use]
     pub fn zones(mut self, zones: Option<(ZoneBalancing, Option<Arc<str>>)>) -> Self {
         self.zones = zones.map(|(balancing, own)| {
@@ -208,7 +210,7 @@ impl Balancer {
         }
     }
 
-    /// The Maglev table of `endpoint_set`. It is cached until the set changes.
+    /// The Maglev table of `endpoint_set`. The table is cached until the set changes.
     fn table(&self, endpoint_set: &Arc<EndpointSet>, size: usize) -> Arc<Maglev> {
         if let Some(known) = &*self.table.load()
             && Arc::ptr_eq(&known.0, endpoint_set)
@@ -223,7 +225,8 @@ impl Balancer {
 }
 
 impl ZoneRule {
-    /// The set with weights that follow from the shares of zones. It is cached until the set changes.
+    /// A copy of the set with weights that follow from the shares of zones. The copy is cached until the set
+    /// changes.
     fn weigh(&self, endpoint_set: &Arc<EndpointSet>) -> Arc<EndpointSet> {
         if let Some(known) = &*self.weighted.load()
             && Arc::ptr_eq(&known.0, endpoint_set)
@@ -317,7 +320,8 @@ mod tests {
     fn random_picks_follow_the_weights() {
         let counts = picks(LoadBalancer::Random, &[1, 3, 0], 40_000);
 
-        // Three sigma of a probability of 1/4 in 40 000 picks.
+        // Endpoint 0 is expected to receive a quarter of the 40 000 picks. The tolerance is three standard
+        // deviations.
         assert!(counts[0].abs_diff(10_000) <= 260, "{counts:?}");
         assert_eq!(counts[2], 0);
     }

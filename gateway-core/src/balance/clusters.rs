@@ -15,7 +15,7 @@ use crate::plan::{Backend, BackendId, DnsSettings, Endpoint, Endpoints};
 pub struct Cluster {
     id: BackendId,
     endpoint_set: ArcSwap<EndpointSet>,
-    /// Looks up the endpoints, if the backend is configured by host names.
+    /// Task that looks up the endpoints, if the backend is configured by host names.
     follower: OnceLock<HostFollower>,
 }
 
@@ -34,8 +34,8 @@ impl Cluster {
         &self.id
     }
 
-    /// Replaces the endpoints. An address that was already listed keeps its counter. Must not be called by
-    /// two threads at once.
+    /// Replaces the endpoints. An address that was already listed keeps its counter of requests in flight.
+    /// Must not be called by two threads at once.
     pub fn set(&self, endpoints: &[Endpoint]) {
         let before = self.endpoint_set.load();
         self.endpoint_set
@@ -47,9 +47,9 @@ impl Cluster {
         self.endpoint_set.load()
     }
 
-    /// Stores `follower`, which sets the endpoints, until the cluster is dropped.
+    /// Stores `follower` until the cluster is dropped. The follower sets the endpoints of the cluster.
     pub(crate) fn follow(&self, follower: HostFollower) {
-        // Never set before: the function that creates a cluster also sets its follower.
+        // The cell is still empty, because the function that creates the cluster calls this method once.
         let _ = self.follower.set(follower);
     }
 
@@ -65,7 +65,7 @@ impl Cluster {
             .is_some_and(|follower| !follower.has_answered())
     }
 
-    /// Waits until all hosts have been looked up once.
+    /// Waits until all hosts of the backend have been looked up once.
     pub(crate) async fn first_answer(&self) {
         if let Some(follower) = self.follower.get() {
             follower.first_answer().await;

@@ -49,13 +49,14 @@ impl LiveEndpoint {
         self.added.elapsed().saturating_sub(recovered)
     }
 
-    /// Restarts the slow start, because the health checks succeed again.
+    /// Restarts the slow start of the endpoint. Must be called when its health checks succeed again.
     pub(crate) fn set_recovered(&self) {
         let time = u64::try_from(self.added.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.recovered.store(time, Ordering::Relaxed);
     }
 
-    /// Whether the address has been removed from its cluster. If so, idle connections to it are closed.
+    /// Whether the address has been removed from its cluster. If so, idle connections to the address are
+    /// closed.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Relaxed)
     }

@@ -4,9 +4,10 @@
 //! response ──LoadReport──> EndpointLoads::learn ──weights, once per period──> EndpointLoads::pick
 //! ```
 //!
-//! An endpoint has its own weight after it has sent reports for the time `blackout`, until no report has
-//! arrived for the time `expiration`. Endpoints without an own weight have the median of the other weights.
-//! Requests only read the weights. The first request after the update period calculates them again.
+//! An endpoint receives its own weight once it has sent reports for the time `blackout`. It loses this weight
+//! if no report arrives for the time `expiration`. Endpoints without a weight of their own have the median of
+//! the other weights. The first request after the update period calculates the weights again; all other
+//! requests only read them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ struct EndpointLoad {
     latest: AtomicU64,
 }
 
-/// The weights of a set of endpoints. They are valid until they are calculated again.
+/// The weights of a set of endpoints, and the time until which they are used.
 #[derive(Debug)]
 struct WeightTable {
     endpoint_set: Arc<EndpointSet>,
@@ -68,8 +69,8 @@ impl EndpointLoads {
         }
     }
 
-    /// Records the report in header fields or trailers of a response of `endpoint`. Removes the report,
-    /// unless the settings keep reports.
+    /// Records the report in header fields or trailers of a response of `endpoint`. Removes the report from
+    /// `fields`, unless the settings keep reports.
     pub(crate) fn learn(&self, endpoint: &EndpointAddress, fields: &mut HeaderMap) {
         if let Some(report) = LoadReport::of_fields(fields)
             && let Some(weight) = report.weight(&self.settings)
@@ -244,7 +245,7 @@ mod tests {
         fields
     }
 
-    /// Number of picks of each endpoint in 4000.
+    /// Number of times that each endpoint is picked in 4000 picks.
     fn shares(loads: &EndpointLoads, endpoint_set: &Arc<EndpointSet>) -> Vec<u32> {
         fastrand::seed(3);
         let mut shares = vec![0; endpoint_set.endpoints().len()];

@@ -12,16 +12,17 @@ pub struct EndpointSet {
     endpoints: Vec<Arc<LiveEndpoint>>,
     /// Weight of each endpoint.
     weights: Vec<u32>,
-    /// Zone of each endpoint; empty if no endpoint has one.
+    /// Zone of each endpoint. The list is empty if no endpoint has a zone.
     zones: Vec<Option<Arc<str>>>,
-    /// Share of the zone of each endpoint. Empty if the weights do not follow from shares of zones.
+    /// For each endpoint, the share of its zone in the requests. Empty if the weights do not follow from
+    /// shares of zones.
     zone_shares: Vec<f64>,
     sums: Weights,
     /// Whether all weights are equal.
     even: bool,
     schedule: OnceLock<Vec<u32>>,
     tables: Mutex<Vec<Arc<Maglev>>>,
-    /// Index of each address. Built when the first request prefers an endpoint.
+    /// Index of each address. The map is built when a request prefers an endpoint for the first time.
     by_address: OnceLock<HashMap<EndpointAddress, usize>>,
 }
 
@@ -29,8 +30,8 @@ pub struct EndpointSet {
 const MAX_SCHEDULE: u64 = 4096;
 
 impl EndpointSet {
-    /// Builds the set from `endpoints`. If an address is also in `before`, its instance is kept. An endpoint
-    /// of weight 0 is omitted. If an address is listed twice, the first entry is used.
+    /// Builds the set from `endpoints`. If an address is also in `before`, its [`LiveEndpoint`] is kept. An
+    /// endpoint of weight 0 is omitted. If an address is listed twice, the first entry is used.
     pub fn build(endpoints: &[Endpoint], before: &Self) -> Self {
         let mut known: HashMap<&EndpointAddress, &Arc<LiveEndpoint>> = before
             .endpoints
@@ -91,8 +92,8 @@ impl EndpointSet {
         self.select(&self.weights, |index| keep(self.endpoints[index].address()))
     }
 
-    /// The endpoints whose new weight is not zero. `weights` replaces their weights. `zone_shares` contains
-    /// the share of the zone of each endpoint, from which the new weights follow.
+    /// A copy of the set with the new weights in `weights`. Endpoints whose new weight is zero are omitted.
+    /// `zone_shares` contains, for each endpoint, the share of its zone, from which the new weight follows.
     pub(super) fn reweighted(&self, weights: &[u32], zone_shares: Vec<f64>) -> Self {
         let used = |index: usize| weights[index] > 0;
         let shares = zone_shares.into_iter().zip(0..);

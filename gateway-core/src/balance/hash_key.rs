@@ -13,7 +13,7 @@ use crate::plan::{CookieHash, HashKey};
 pub struct HashResult {
     /// Hash of the key; `None` if the request has no key.
     pub hash: Option<u64>,
-    /// `Set-Cookie` for the response, if the key was generated for this request.
+    /// Value of `Set-Cookie` for the response. `None` unless the gateway generated a cookie as the key.
     pub set_cookie: Option<HeaderValue>,
 }
 
@@ -111,7 +111,7 @@ fn make_cookie(cookie: &CookieHash) -> HashResult {
 }
 
 /// FNV-1a, followed by the final mix of SplitMix64. The mix is required because tables use the hash modulo
-/// their size.
+/// their size, so every bit of the hash must depend on all bytes.
 pub(super) fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed;
     let hash = bytes.iter().fold(start, |hash, byte| {

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::plan::UtilizationBalancing;
 
-/// Name of the field whose value begins with a format.
+/// Name of the field whose value begins with the name of its format, for example `JSON`.
 const FIELD: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 /// Name of the field whose value is a protobuf message.
 const BINARY_FIELD: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");

@@ -16,7 +16,8 @@ struct Candidate {
     skip: u64,
     next: u64,
     weight: f64,
-    /// Increases by the weight in each round. When the credit reaches 1, the endpoint takes an entry.
+    /// Credit of the endpoint. It increases by `weight` in each round. When it reaches 1, the endpoint takes
+    /// an entry of the table.
     credit: f64,
 }
 
@@ -141,7 +142,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Also holds for sizes that are not prime and for very different weights.
+        /// The sizes include numbers that are not prime, and the weights differ by up to a factor of 999.
         #[test]
         fn every_entry_has_an_endpoint(weights in proptest::collection::vec(1u32..1000, 1..6), size in 2usize..300) {
             let endpoints = weights.iter().enumerate().map(|(n, weight)| (n.to_string(), *weight));

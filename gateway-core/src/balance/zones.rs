@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// Number of the `n` requests that zone `a` receives. Zone `a` has one endpoint, zone `b` has three.
+    /// Of `n` requests, the number that zone `a` receives. Zone `a` has one endpoint, zone `b` has three.
     fn picks_of_a(rule: LoadBalancer, zones: ZoneBalancing, n: u64) -> u64 {
         fastrand::seed(7);
         let cluster = Cluster::new(BackendId::service("n", "b", 80));

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::proxy_protocol::Addresses;
 
-/// Addresses of a client connection. If there is a PROXY header, its addresses are applied.
+/// Addresses of a client connection. The addresses of a PROXY header replace those of the TCP connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ConnectionAddrs {
     /// Remote address of the TCP connection: the load balancer, if there is one.

@@ -1,4 +1,4 @@
-//! Reads the server name of a ClientHello to which the backend may respond.
+//! Reads the server name of a ClientHello on a port on which backends may terminate TLS.
 //!
 //! The backend and the gateway may support different parts of TLS. Therefore only the length fields that lead
 //! to the `server_name` extension are parsed (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3).
@@ -63,7 +63,7 @@ pub(crate) async fn read<Io: AsyncRead + Unpin>(
 /// Server name of the ClientHello at the start of `bytes`.
 pub(super) fn server_name(bytes: &[u8]) -> Result<Option<String>, HelloError> {
     let message = message(bytes)?;
-    // The message is complete. If bytes are missing, it is malformed and not just incomplete.
+    // The message is complete. Therefore missing bytes mean that the message is malformed.
     let name = name_in(&message).map_err(|_| Malformed)?;
     let Some(name) = name else {
         return Ok(None);
@@ -125,7 +125,7 @@ fn end_of(message: &[u8]) -> Result<Option<usize>, HelloError> {
 /// Server name in the body of a ClientHello.
 fn name_in(body: &[u8]) -> Result<Option<&[u8]>, HelloError> {
     let mut rest = Reader(body);
-    // Version and random.
+    // Skips version and random.
     rest.take(2 + 32)?;
     let session = rest.u8()?;
     rest.take(session.into())?;
@@ -150,7 +150,7 @@ fn name_in(body: &[u8]) -> Result<Option<&[u8]>, HelloError> {
     Ok(name)
 }
 
-/// The name in the extension, which must contain exactly one.
+/// The name in the `server_name` extension, which must contain exactly one name.
 fn host_name(data: &[u8]) -> Result<&[u8], HelloError> {
     let mut rest = Reader(data);
     let length = rest.u16()?;

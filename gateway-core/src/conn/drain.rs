@@ -1,14 +1,14 @@
 //! Graceful shutdown.
 //!
-//! All parts of the gateway that accept or serve connections have a clone of the [`Drain`]. It has two steps,
-//! so that load balancers can remove the gateway before connections are closed:
+//! All parts of the gateway that accept or serve connections have a clone of the [`Drain`]. The shutdown has
+//! two steps, so that load balancers can remove the gateway before connections are closed:
 //!
 //! 1. [`Drain::leave`]: health checks return 503. Nothing else changes.
 //! 2. [`Drain::start`]: no connection is accepted any more, and idle connections are closed. Responses to
 //!    requests in flight contain `Connection: close` or follow a GOAWAY. Tunnels continue.
 //!
 //! [`Drain::drained`] waits until all connections are closed. Each port has a [`Drain::child`], which can be
-//! started separately. Steps are irreversible.
+//! started separately. Both steps are irreversible.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,7 +26,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 /// request may be in transit.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// As [`GRACE`], after [`Drain::hand_over`]. It is longer, because this process need not exit soon.
+/// Replaces [`GRACE`] after [`Drain::hand_over`]. It is longer, because another process accepts connections
+/// then, so this process need not exit soon.
 const HAND_OVER_GRACE: Duration = Duration::from_secs(5);
 
 /// Signal to stop serving. Also counts open connections.
@@ -81,8 +82,8 @@ impl Drain {
         self.0.token.cancel();
     }
 
-    /// As [`Self::start`], for a process whose connections another process accepts from then on. Health
-    /// checks remain successful, because clients can continue to use the address.
+    /// As [`Self::start`], but another process accepts connections from then on. Health checks remain
+    /// successful, because clients can continue to use the address.
     pub fn hand_over(&self) {
         self.0.handed_over.store(true, Ordering::Relaxed);
         self.start();
@@ -99,8 +100,8 @@ impl Drain {
         self.0.tracker.token()
     }
 
-    /// Number of tokens in use, including those of parents and their children. Tokens represent open
-    /// connections and sockets that accept connections.
+    /// Number of tokens in use, including the tokens of all parents and children of this drain. Tokens
+    /// represent open connections and sockets that accept connections.
     pub fn running(&self) -> usize {
         self.0.tracker.len()
     }
@@ -125,7 +126,7 @@ impl Drain {
         tokio::time::sleep(self.grace()).await;
     }
 
-    /// Time for which a connection without a received byte stays open after the start.
+    /// Time for which a connection without a received byte stays open after the drain has started.
     pub(crate) fn grace(&self) -> Duration {
         match self.is_handed_over() {
             true => HAND_OVER_GRACE,

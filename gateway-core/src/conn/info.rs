@@ -28,8 +28,8 @@ pub struct ConnInfo {
     pub tls: Option<Negotiated>,
     /// Fingerprints of the ClientHello; `None`: not configured for the listener.
     pub fingerprints: Option<Arc<TlsFingerprints>>,
-    /// Cached header value of a client address, usually that of the peer: most requests of a connection
-    /// contain the same address.
+    /// Cached header value of a client address, usually the address of the peer. It is cached because most
+    /// requests of a connection have the same client address.
     pub(crate) client_header: OnceLock<(IpAddr, HeaderValue)>,
     /// Requests in flight by rule. Set when a request shares the connection with other requests (HTTP/2).
     requests: OnceLock<Arc<ConnectionRequests>>,

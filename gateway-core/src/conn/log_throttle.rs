@@ -22,7 +22,7 @@ impl LogThrottle {
         }
     }
 
-    /// Returns whether a line may be logged now. If it may, the interval starts.
+    /// Returns whether a line may be logged now. If so, the next line is allowed after the interval.
     pub fn allows(&self) -> bool {
         static START: OnceLock<Instant> = OnceLock::new();
         let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1;

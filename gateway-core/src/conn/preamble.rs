@@ -1,4 +1,4 @@
-//! The first bytes of a connection. They are inspected, then put back.
+//! The first bytes of a connection. They are inspected to detect the protocol, then put back.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ const PROXY_V1: &[u8; 6] = b"PROXY ";
 /// Size of the first read, in bytes. Most ClientHellos fit, even those with a post-quantum key share.
 const FIRST_READ: usize = 2048;
 
-/// The first bytes of a connection, as one read received them.
+/// The first bytes of a connection, received by one read.
 #[derive(Debug, Default)]
 pub(crate) struct Preamble(BytesMut);
 
@@ -79,8 +79,9 @@ pub(crate) fn proxy_version(bytes: &[u8]) -> Option<u8> {
     }
 }
 
-/// Reports a PROXY header from `peer` on a `port` without PROXY protocol. All requests through this load
-/// balancer fail. Therefore a warning is logged, at most once in ten seconds.
+/// Reports a PROXY header from `peer` on a `port` that is not configured for the PROXY protocol. All requests
+/// through the load balancer that sent the header fail. Therefore a warning is logged, at most once in ten
+/// seconds.
 pub(crate) fn report_unexpected_proxy(
     observer: &dyn Observer,
     port: u16,

@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Numbers of requests in flight. One thread serves the connection, so the lock is not contended.
+/// For each rule, the number of its requests in flight on the connection. One thread serves the connection,
+/// so the lock is not contended.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionRequests(Mutex<Vec<(RuleKey, u32)>>);
 
@@ -33,7 +34,8 @@ impl ConnectionRequests {
         };
         counts[at].1 -= 1;
         if counts[at].1 == 0 {
-            // Removed, because the address may later belong to the counters of another rule.
+            // The entry is removed, because its key is an address that may later belong to the counters of
+            // another rule.
             counts.swap_remove(at);
         }
     }

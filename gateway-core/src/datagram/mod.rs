@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A session belongs to one client. The client is identified by its address and port, and by the local
-//! address to which it sends. Each session has its own socket to the endpoint, so that replies can be
-//! assigned to the session. The session stays on the worker to which the system dispatches the client's
+//! address to which it sends. Each session has its own socket to the endpoint, so that each reply can be
+//! assigned to its session. The session stays on the worker to which the system dispatches the client's
 //! datagrams. It keeps its endpoint across configuration changes. It ends at the idle timeout, or when its
 //! endpoint is removed.
 //!

@@ -187,7 +187,7 @@ impl Port {
     }
 }
 
-/// Waits until `deadline`. Without a deadline, never completes.
+/// Waits until `deadline`. If there is no deadline, the future never completes.
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -282,11 +282,12 @@ mod tests {
         let mut port = port(backend.local_addr().unwrap());
         let address = port.socket.address();
 
-        // Each client sends one datagram. In addition, the first client sends a datagram after each of them.
+        // Each client sends one datagram. In addition, the first client sends a datagram after each other
+        // client.
         let clients = [(); 6].map(|()| std::net::UdpSocket::bind(LOCALHOST).unwrap());
         for (n, client) in clients.iter().enumerate() {
             for client in [client, &clients[0]] {
-                // The test waits, because the time of the last use has a resolution of one microsecond.
+                // The test waits, so that the times of last use differ: their resolution is one microsecond.
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 client.send_to(b"x", address).unwrap();
                 port.socket.readable().await.unwrap();

@@ -87,7 +87,8 @@ impl DatagramSession {
 
     /// Sends a datagram of the client to the endpoint.
     pub(super) fn send(&self, bytes: &[u8]) -> SendOutcome {
-        // Does not use tokio's `send`, which reports a new socket as not writable until its first event.
+        // This code does not use the method `send` of tokio: it reports a new socket as not writable until
+        // the socket's first event.
         match SockRef::from(&self.upstream).send(bytes) {
             Ok(_) => {
                 self.record(&self.received, bytes.len());
@@ -153,7 +154,7 @@ impl ClientSession {
         observer.observe(&Event::SessionOpened(port));
         record.entry.upstream_host = Some(session.endpoint().clone());
         record.entry.upstream_local = session.upstream.local_addr().ok();
-        // These are the details if the socket is closed before the session ends.
+        // These details are logged if the socket is closed before the session ends.
         record.entry.details = "local_close".into();
         let session = Arc::new(session);
         let replies = {

@@ -182,7 +182,7 @@ fn send(socket: RawFd, bytes: &[u8], to: SocketAddr, from: IpAddr) -> io::Result
             let from = ControlMessage::Ipv6PacketInfo(&info);
             send_message(socket, &parts, from, &SockaddrIn6::from(to))
         }
-        // Not possible, because all addresses of a socket have the same family.
+        // This case does not occur, because all addresses of a socket have the same family.
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }

@@ -43,7 +43,7 @@ impl Rig {
         *self.gateway.listening_datagrams().first().unwrap()
     }
 
-    /// Creates a client of the gateway's socket, which must be the only one.
+    /// Creates a client of the gateway's first UDP socket.
     async fn client(&self) -> Client {
         Client::of(self.udp()).await
     }
@@ -223,7 +223,8 @@ async fn sessions_are_distributed_by_weight_and_those_of_an_invalid_backend_are_
         clients.push(client);
     }
 
-    // Expected are 3/8, 1/8 and 4/8 of 400. Five standard deviations are 49, 34 and 50.
+    // The expected counts are 3/8, 1/8 and 4/8 of 400. The tolerance is five standard deviations: 49, 34 and
+    // 50.
     assert!(counts["a"].abs_diff(150) <= 49, "{counts:?}");
     assert!(counts["b"].abs_diff(50) <= 34, "{counts:?}");
     assert!(answered.abs_diff(200) <= 50, "{answered}");

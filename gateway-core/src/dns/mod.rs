@@ -120,7 +120,7 @@ async fn follow(
     }
 }
 
-/// A runtime for the lookups of plans that are built outside a runtime.
+/// A tokio runtime for lookups, used if a plan is built on a thread without a runtime.
 fn background() -> &'static Handle {
     static BACKGROUND: LazyLock<Handle> = LazyLock::new(|| {
         let runtime = Builder::new_current_thread()
@@ -170,7 +170,7 @@ mod tests {
             .collect()
     }
 
-    /// The names are literal addresses, so the test performs no lookup.
+    /// The host names in this test are literal addresses, so no lookup is performed.
     #[tokio::test]
     async fn the_endpoints_of_a_backend_are_the_addresses_of_all_its_hosts() {
         let live = Live::default();

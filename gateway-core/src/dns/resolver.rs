@@ -19,7 +19,7 @@ use crate::plan::DnsFamily;
 pub struct Resolver {
     /// Name servers. Empty: the name servers of the system.
     servers: Vec<SocketAddr>,
-    /// Whether answers may contain addresses of this machine and of its links.
+    /// Whether answers may contain loopback, link-local and unspecified addresses.
     local_names: bool,
     /// One resolver for each [`DnsFamily`]. It is created with the first lookup.
     lookups: [OnceLock<TokioResolver>; 5],
@@ -41,7 +41,7 @@ pub enum LookupError {
     /// The name does not exist, or has no address.
     #[error("the name does not exist or has no address")]
     Absent,
-    /// No answer was received, or it was an error.
+    /// No answer was received, or the answer was an error.
     #[error("{0}")]
     Failed(String),
 }

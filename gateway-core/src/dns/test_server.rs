@@ -16,8 +16,8 @@ pub(crate) struct NameServer {
     task: JoinHandle<()>,
 }
 
-/// Addresses by name. Names have no final dot. `None`: the server responds with a failure. A name that is
-/// missing does not exist.
+/// Addresses by name. Names have no final dot. `None`: the server responds with a failure. For a name that is
+/// not in the map, the server responds that the name does not exist.
 type Answers = Arc<Mutex<HashMap<String, Option<Vec<IpAddr>>>>>;
 
 impl NameServer {

@@ -62,15 +62,16 @@ pub struct Cors {
     pub expose: Allowed,
     /// Cache lifetime of a preflight response in seconds. Default: the default of the browser.
     pub max_age: Option<u32>,
-    /// Whether responses are those of Envoy. Default: `false`. If true, responses contain the origin of the
-    /// request instead of `*`, and no `Vary`. The response to a preflight from an origin that is not allowed
-    /// contains the allowed methods and fields, but no allowed origin. `Access-Control-Expose-Headers` may be
-    /// `*` with credentials.
+    /// Whether responses have the CORS fields that Envoy would send. Default: `false`. If true, responses
+    /// contain the origin of the request instead of `*`, and no `Vary`. The response to a preflight from an
+    /// origin that is not allowed contains the allowed methods and fields, but no allowed origin.
+    /// `Access-Control-Expose-Headers` may be `*` with credentials.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_envoy: bool,
-    /// Whether responses are those of ingress-nginx. Default: `false`. If true, every response to an allowed
-    /// origin has all CORS fields and no `Vary`. `OPTIONS` requests from an allowed origin receive 204; those
-    /// from other origins are forwarded. `*` also allows requests without an origin.
+    /// Whether responses have the CORS fields that ingress-nginx would send. Default: `false`. If true, every
+    /// response to an allowed origin has all CORS fields and no `Vary`. `OPTIONS` requests from an allowed
+    /// origin receive 204; those from other origins are forwarded. `*` also allows requests without an
+    /// origin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub every_response: bool,
 }
@@ -142,7 +143,8 @@ impl Cors {
         let preflight = origin.is_some() && asked.is_some();
         let mut fields = CorsHeaders {
             fields: Vec::new(),
-            // Not set for preflights: responses to OPTIONS are not cacheable (RFC 9110, section 9.3.7).
+            // Preflights need no `vary`, because responses to OPTIONS are not cacheable (RFC 9110, section
+            // 9.3.7).
             varies: !preflight && !self.as_envoy && !self.same_for_all(),
         };
         let allowed = origin.filter(|origin| self.allows(origin));
@@ -158,8 +160,8 @@ impl Cors {
         }
     }
 
-    /// The decision if preflights and other requests receive the same fields
-    /// ([`every_response`](Self::every_response)).
+    /// The decision if [`every_response`](Self::every_response) is set: preflights and other requests receive
+    /// the same fields.
     fn decide_alike(&self, method: &Method, origin: Option<&HeaderValue>) -> Decision {
         let allowed = match self.origins.contains(&OriginPattern::Any) {
             true => Some(ANY),
@@ -264,8 +266,8 @@ impl CorsHeaders {
         self.fields.is_empty() && !self.varies
     }
 
-    /// Adds the fields to a response. They replace the fields of the backend. As in Envoy, there are no such
-    /// fields if the origin is absent or not allowed; the fields of the backend are then kept.
+    /// Adds the CORS fields to a response, replacing those of the backend. As in Envoy, `self` contains no
+    /// field if the origin is absent or not allowed; then the CORS fields of the backend are kept.
     pub fn apply(self, response: &mut HeaderMap) {
         for (name, value) in self.fields {
             response.insert(name, value);

@@ -25,7 +25,7 @@ pub struct DirectResponse {
 
 impl DirectResponse {
     /// The response to a request. `text` evaluates a string with command operators; its first argument
-    /// contains the header fields that precede the string.
+    /// contains the header fields of the response that have been set before.
     pub fn reply(&self, text: impl Fn(&HeaderMap, &Format) -> Option<Vec<u8>>) -> LocalReply {
         let status = StatusCode::from_u16(self.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

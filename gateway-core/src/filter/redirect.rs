@@ -269,8 +269,8 @@ mod tests {
             ("/preslash/", "/post/", "/preslash", "/post/"),
             ("/root", "/", "/root/", "/"),
             ("/empty/", "", "/empty/", "/"),
-            // Different in Envoy: it returns `/post//` for the first and `/appx` for the last of these rows,
-            // and does not change the path of the second.
+            // The results of Envoy for the following three rows are different: `/post//`, `/empty` and
+            // `/appx`.
             ("/preslash/", "/post/", "/preslash/", "/post/"),
             ("/empty/", "", "/empty", "/"),
             ("/", "/app", "/x", "/app/x"),

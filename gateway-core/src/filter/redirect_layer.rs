@@ -11,7 +11,7 @@ use crate::http::host::Authority;
 use crate::http::sanitize::Sanitized;
 use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
-/// Redirects requests below a path prefix and passes all others to the inner service.
+/// Redirects requests whose path is below a prefix, and passes all other requests to the inner service.
 ///
 /// If a [`SanitizeLayer`](crate::http::SanitizeLayer) is in front, it determines the authority of a request.
 /// Otherwise the authority is read from `:authority` or `Host`.

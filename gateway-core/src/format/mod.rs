@@ -7,9 +7,9 @@
 //!                                         └─ write(&FormatContext) ──> "a-alice"
 //! ```
 //!
-//! A string without operators becomes a constant [`FieldText`] instead of a [`Format`], which has no
-//! additional cost. If an operator is unknown or incomplete, the error names it. Operators whose values
-//! depend on the machine and not on the request, such as `%ENVIRONMENT(X)%`, are not supported.
+//! A header value without operators is parsed as a constant [`FieldText`], so its use costs no evaluation. If
+//! an operator is unknown or incomplete, the error names the operator. Operators whose values depend on the
+//! machine and not on the request, such as `%ENVIRONMENT(X)%`, are not supported.
 //!
 //! ```
 //! use http::HeaderMap;

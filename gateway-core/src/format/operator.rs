@@ -41,9 +41,9 @@ pub(super) enum HeaderSource {
 /// Whether the value of a path operator includes the query.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PathQuery {
-    /// With the query.
+    /// The value includes the query.
     With,
-    /// Without the query.
+    /// The value does not include the query.
     Without,
 }
 

@@ -139,7 +139,7 @@ impl PlainOperator {
                 Some(exchange) => self.write_exchange(exchange, out),
                 None => Ok(()),
             },
-            // Has no value, because Envoy Gateway configures no virtual clusters.
+            // This operator has no value, because Envoy Gateway configures no virtual clusters.
             Self::VirtualClusterName => Ok(()),
             Self::ServerName
             | Self::TlsVersion

@@ -13,9 +13,9 @@
 //! translated as in Envoy: `grpc-status` in the head follows from the HTTP status, and `grpc-message`
 //! contains the text.
 //!
-//! [`GrpcWeb`] is a body policy. [`PolicyLayer`](crate::policy::PolicyLayer) makes it usable as a Layer in
-//! any server. The gateway runs it after the policies of a rule, which therefore receive the original
-//! request.
+//! [`GrpcWeb`] is a body policy. With [`PolicyLayer`](crate::policy::PolicyLayer), it can be used as a Layer
+//! in any server. The gateway translates a request after the policies of the rule have run, so these policies
+//! receive the original request.
 //!
 //! ```
 //! use http::{Request, Response};
@@ -93,8 +93,8 @@ impl WebEncoding {
         Self::of(headers.get(CONTENT_TYPE)?.as_bytes())
     }
 
-    /// The encoding that the client accepts for the response. It is text only if this is the client's first
-    /// choice.
+    /// The encoding that the client accepts for the response. The encoding is text only if text is the
+    /// client's first choice.
     fn accepted(headers: &HeaderMap) -> Self {
         let first = headers.get(ACCEPT).and_then(|accept| {
             let first = accept.as_bytes().split(|byte| *byte == b',').next()?;
@@ -128,7 +128,8 @@ impl BodyPolicy for GrpcWeb {
         let body = std::mem::take(request.body);
         *request.body = match encoding {
             WebEncoding::Text => Body::new(TranscodedBody::new(body, TextDecoder::default())),
-            // Wrapped, because otherwise the lower bound of the size would become a `content-length`.
+            // The body is wrapped to report its length as unknown. Otherwise the lower bound of the length
+            // would become the `content-length`.
             WebEncoding::Binary => Body::new(request_body::BinaryRequestBody(body)),
         };
         request.on_response(move |response| response_head::translate(response, accepted));

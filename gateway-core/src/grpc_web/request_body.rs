@@ -31,7 +31,7 @@ impl http_body::Body for BinaryRequestBody {
     }
 }
 
-/// Decodes a body in base64. Trailers are not changed.
+/// Decodes a request body in base64. Trailers are not changed.
 impl Transcoder for TextDecoder {
     fn data(&mut self, text: Bytes) -> Result<Option<Bytes>, LocalReply> {
         let mut bytes = Vec::new();

@@ -46,7 +46,7 @@ impl Transcoder for WebEncoder {
             return Ok(frame.map(|frame| Frame::data(frame.into())));
         };
         let mut text = Vec::new();
-        // The body may end within a frame. The rest of its text is written here.
+        // The body may end within a frame. This call writes the base64 of its last bytes.
         encoder.finish(&mut text);
         if let Some(frame) = frame {
             text.extend_from_slice(BASE64.encode(&frame).as_bytes());
@@ -68,7 +68,7 @@ fn trailers_frame(fields: &HeaderMap) -> Vec<u8> {
         frame.extend_from_slice(value.as_bytes());
         frame.extend_from_slice(b"\r\n");
     }
-    // Never saturates, because HTTP/2 limits a block of fields to far less.
+    // The value fits, because HTTP/2 limits a block of fields to far less than 4 GiB.
     let length = u32::try_from(frame.len() - 5).unwrap_or(u32::MAX);
     frame[1..5].copy_from_slice(&length.to_be_bytes());
     frame

@@ -1,7 +1,7 @@
 //! Detection of the client's address.
 //!
-//! [`find`] reads only the peer's address and the header fields of a request. Access logs, rate
-//! limits and allow lists all use its result.
+//! [`find`] reads only the peer's address and the header fields of a request. Access logs, rate limits and
+//! allow lists use the address that [`find`] returns.
 //!
 //! | rule | client | fallback |
 //! |---|---|---|
@@ -80,23 +80,24 @@ pub enum ClientIpRule {
     Peer,
     /// The nth entry of `X-Forwarded-For` from the right.
     TrustedHops {
-        /// Number of trusted proxies: the position of the entry, from 1. 0 is equal to 1.
+        /// Number of trusted proxies, which is the position of the entry from the right, starting at 1. 0 is
+        /// treated as 1.
         hops: u32,
-        /// Append the peer to `X-Forwarded-For`.
+        /// Whether the peer is appended to `X-Forwarded-For`.
         append: bool,
     },
     /// The rightmost entry of `X-Forwarded-For` outside these networks.
     TrustedNetworks {
         /// Networks of the trusted proxies.
         networks: Vec<IpNet>,
-        /// Append the peer to `X-Forwarded-For`.
+        /// Whether the peer is appended to `X-Forwarded-For`.
         append: bool,
     },
     /// The value of this header.
     Header {
         /// Name of the header.
         name: Text<HeaderName>,
-        /// Reject a request without a valid value with 403, instead of a fallback to the peer.
+        /// Whether a request without a valid value is rejected with 403. If false, the peer is the client.
         fail_closed: bool,
     },
 }
@@ -195,8 +196,8 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     unicast(ip).map(|_| ip)
 }
 
-/// The peer's address in the extensions of a request. It is taken from `ConnInfo`, [`ConnectionAddrs`] or a
-/// [`SocketAddr`], in this order.
+/// The peer's address in the extensions of a request. The address is read from `ConnInfo`,
+/// [`ConnectionAddrs`] or a [`SocketAddr`], whichever is found first in this order.
 pub fn known_peer(extensions: &Extensions) -> Option<IpAddr> {
     let addrs = || extensions.get::<ConnectionAddrs>().map(|addrs| addrs.peer);
     let plain = || extensions.get::<SocketAddr>().copied();
@@ -220,7 +221,8 @@ fn of_gateway(_extensions: &Extensions) -> Option<SocketAddr> {
 
 /// Inserts [`ClientIp`] into the extensions of a request, or rejects the request as [`find`] does.
 ///
-/// If the peer is unknown, no [`ClientIp`] is inserted. A policy that requires one then rejects the request.
+/// If the peer is unknown, no [`ClientIp`] is inserted. A policy that requires a client address then rejects
+/// the request.
 #[derive(Clone, Debug)]
 pub struct ClientIpLayer<F = fn(&Extensions) -> Option<IpAddr>> {
     rule: Arc<ClientIpRule>,

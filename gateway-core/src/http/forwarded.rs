@@ -72,7 +72,7 @@ const ADDED: usize = 6;
 ///
 /// # Errors
 /// [`Error::NoRoute`] if `X-Forwarded-Proto` is empty behind a trusted proxy: routing requires a scheme. The
-/// other fields are edited even then.
+/// other fields are edited in this case too.
 pub fn apply(
     headers: &mut HeaderMap,
     conn: &ConnInfo,
@@ -82,8 +82,8 @@ pub fn apply(
     apply_named(headers, names, conn, settings)
 }
 
-/// As [`apply`], with the set of the names in `headers` as the argument `names`. A name in `names` may be
-/// absent from `headers`.
+/// As [`apply`], but the caller passes the set of the field names in `headers` as `names`. A name in `names`
+/// may be absent from `headers`.
 ///
 /// # Errors
 /// As [`apply`].
@@ -133,8 +133,9 @@ fn appended(rule: &ClientIpRule) -> bool {
     }
 }
 
-/// The client's address as backends on other hosts can use it: 127.0.0.1 is replaced by the local address of
-/// the connection, if known. A program that embeds the gateway may leave the local address unspecified.
+/// The client's address in a form that is meaningful to backends on other hosts: 127.0.0.1 is replaced by the
+/// local address of the connection, if known. A program that embeds the gateway may leave the local address
+/// unspecified.
 fn seen_by_backend(conn: &ConnInfo) -> IpAddr {
     match (conn.peer.ip(), conn.local.ip()) {
         (IpAddr::V4(Ipv4Addr::LOCALHOST), local) if !local.is_unspecified() => local,
@@ -177,7 +178,7 @@ fn append(headers: &mut HeaderMap, peer: &HeaderValue) {
     headers.insert(X_FORWARDED_FOR, value.expect(VALID));
 }
 
-/// Why the built header values are valid.
+/// Reason why header values that this module joins are valid.
 const VALID: &str = "valid values, commas and addresses form a valid value";
 
 /// Joins the lines of a field into one.
@@ -190,7 +191,7 @@ fn join(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-/// Joins all lines of a field that are not empty by commas (RFC 9110, sections 5.2 and 5.6.1.2). The result
+/// Joins all lines of a field by commas, except empty lines (RFC 9110, sections 5.2 and 5.6.1.2). The result
 /// has capacity for `more` additional bytes. `None` if the field is absent.
 fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>> {
     let lines = headers.get_all(name);

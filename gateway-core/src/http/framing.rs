@@ -9,8 +9,8 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadCoding;
 
-/// Whether the message is chunked. Other transfer codings are an error: hyper would pass on the body without
-/// decoding them.
+/// Whether the message is chunked. Other transfer codings are an error, because hyper would pass on the body
+/// without decoding it.
 pub(crate) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {

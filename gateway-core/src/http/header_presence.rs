@@ -1,7 +1,8 @@
 //! Set of the well-known field names in a head.
 //!
-//! A lookup in a head takes as long as several comparisons of names, and most lookups find nothing. Therefore
-//! one pass over all names replaces many lookups. The set is not updated when the head is edited.
+//! Most lookups of a field in a head find nothing, and each lookup takes as long as several comparisons of
+//! names. Therefore one pass over all names of the head replaces these lookups. The set is not updated when
+//! the head is edited.
 
 use std::ops::{BitOr, BitOrAssign};
 

@@ -1,6 +1,7 @@
 //! HTTP requirements on an intermediary (RFC 9110, RFC 9112), and Envoy's additions to them.
 //!
-//! Each concern is a pure function over a message's head; some have a thin Layer around it.
+//! Each concern is a pure function over the head of a message. For some of these functions, there is also a
+//! thin Layer.
 
 pub mod client_ip;
 #[cfg(feature = "gateway")]

@@ -92,7 +92,7 @@ fn is_encoded(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
-/// Fast check: `true` if the path is certainly normalised. `false`: it may or may not be.
+/// Fast check. `true`: the path is normalised. `false`: only a full normalisation can tell.
 fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
     let mut before = 0;
     path.iter().all(|&byte| {
@@ -107,7 +107,8 @@ fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
     })
 }
 
-/// Decodes `%2F` and `%5C`, unless the settings keep them. Returns whether the path contained any.
+/// Decodes `%2F` and `%5C`, unless the settings keep them. Also returns whether the path contained one of
+/// these escapes.
 fn unescape_slashes(path: &str, action: EscapedSlashes) -> Result<(String, bool), BadPath> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;

@@ -63,7 +63,7 @@ pub struct HeaderSettings {
     pub xfcc: XfccMode,
     /// Keys of `x-forwarded-client-cert` in addition to `By` and `Hash`. Default: none.
     pub xfcc_details: XfccDetails,
-    /// Edits of request headers, applied after sanitizing and before client IP detection.
+    /// Edits of request headers, applied after the request is sanitized and before client IP detection.
     pub early: HeaderEdits,
     /// Edits of response headers, applied last.
     pub late: HeaderEdits,

@@ -62,7 +62,7 @@ enum HandshakeFailure {
     OverLimit(ClientHello),
     /// No ClientHello arrived before the grace period of the drain ended.
     Draining,
-    /// No route or endpoint is available. The record is in the stream log.
+    /// No route or endpoint is available. The stream log already contains the entry of the connection.
     Unroutable,
 }
 
@@ -223,7 +223,7 @@ impl<H: Handler> PendingConnection<H> {
             Err(HandshakeFailure::OverLimit(hello)) => {
                 let listener = hello.listener().clone();
                 self.delay_close(&listener).await;
-                // `hello` owns the socket. The socket is closed here, after the delay.
+                // `hello` owns the socket, so this drop closes the socket after the delay.
                 drop(hello);
             }
             Err(HandshakeFailure::Draining | HandshakeFailure::Unroutable) => {}
@@ -292,8 +292,8 @@ impl<H: Handler> PendingConnection<H> {
         })
     }
 
-    /// Picks the endpoint of a connection to `target`. `None` if no route or endpoint is available. The
-    /// record is then in the stream log.
+    /// Picks the endpoint of a connection to `target`. `None` if no route or endpoint is available; then this
+    /// method has written the entry of the connection to the stream log.
     async fn select(
         &self,
         table: &StreamTable,
@@ -378,7 +378,8 @@ impl<H: Handler> PendingConnection<H> {
             self.set_addrs(&stream, None)?;
             return Some(Prefixed::new(stream, bytes::Bytes::new()));
         };
-        // Biased, because in most cases the header is available at once and the drain need not be polled.
+        // The selection is biased, because in most cases the header is available at once and the drain need
+        // not be polled.
         let preamble = tokio::select! {
             biased;
             preamble = proxy::read(&mut stream, mode, self.deadline) => preamble,

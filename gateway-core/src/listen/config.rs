@@ -25,7 +25,7 @@ pub struct PortConfig {
     pub protocol: PortProtocol,
 }
 
-/// Protocol of a port, with the listeners.
+/// Protocol of a port, with the listeners of the port.
 #[derive(Clone, Debug)]
 pub enum PortProtocol {
     /// HTTP without TLS. `Host` selects the listener of a request. The connection settings are those of the

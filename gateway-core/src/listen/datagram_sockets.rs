@@ -22,7 +22,7 @@ pub(crate) struct DatagramSockets {
     sockets: SocketTable<ServedDatagrams>,
 }
 
-/// How datagrams to an address are served.
+/// Configuration of an open address, and the token that ends its service.
 struct ServedDatagrams {
     config: Arc<ArcSwap<DatagramConfig>>,
     stop: CancellationToken,

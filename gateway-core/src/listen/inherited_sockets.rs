@@ -49,7 +49,8 @@ pub(crate) fn classify(socket: &OwnedFd) -> io::Result<(Type, SocketAddr)> {
     }
     let address = socket.local_addr()?.as_socket();
     let address = address.ok_or_else(|| invalid("a socket without IP address"))?;
-    // The other process shares this flag of the socket. It has set the flag as well, so it is not affected.
+    // The other process shares this flag of the socket. That process has set the flag too, so it is not
+    // affected.
     socket.set_nonblocking(true)?;
     Ok((kind, address))
 }

@@ -181,13 +181,14 @@ impl<H: Handler> Port<H> {
         let config = self.source.load().load_full();
         let accepts_per_event = config.tcp.accepts_per_event;
         if let Err(error) = socket::set_up(&stream, &config.tcp) {
-            // Either the client has disconnected, or the system rejects a value.
+            // Either the client has disconnected, or the system rejects the value of an option.
             tracing::debug!(port = config.port, %error, "setting socket options failed");
         }
         let (server, drain) = (self.server.clone(), self.drain.clone());
-        // Counted before the task runs, because the process may exit when no connection is counted.
+        // The connection is counted before its task runs, because the process may exit when no connection is
+        // counted.
         let guard = ConnectionGuard::new(config.port, server.observer.clone(), &drain);
-        // Boxed, because spawning copies the future several times.
+        // The future is boxed, because `spawn` copies it several times.
         tokio::spawn(pin_boxed_with(|| {
             accept::serve(stream, peer, config, server, drain, guard)
         }));

@@ -26,7 +26,7 @@ pub struct Listeners {
     drain: Drain,
 }
 
-/// How connections to an address are served.
+/// Configuration of an open address, and the drain of its connections.
 struct ServedAddress {
     source: ConfigSource,
     drain: Drain,

@@ -43,7 +43,7 @@ pub(super) struct SocketTable<S> {
 
 /// An address with open sockets.
 struct OpenAddress<S> {
-    /// Bound address. It differs from the desired address if that has port 0.
+    /// Bound address. It differs from the desired address if the desired port is 0.
     bound: SocketAddr,
     state: S,
     /// A second descriptor of each socket, for the next process.
@@ -76,8 +76,8 @@ impl<S> SocketTable<S> {
 
     /// Adds a socket of another process. It is used if the next plan contains `address`.
     pub(super) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
-        // Recorded as bound, because the other process has bound the address: binding it to check it would
-        // fail.
+        // The address is recorded as bound, so that it is not checked by binding it: the other process has
+        // bound it, so the check would fail.
         self.bound.insert(address);
         self.inherited.insert(address, socket);
     }
@@ -171,8 +171,8 @@ impl<S> SocketTable<S> {
         self.open.insert(address, open);
     }
 
-    /// Removes the addresses for which `keep` returns false; before it does, `keep` must end their service.
-    /// Also closes inherited sockets that were not used.
+    /// Removes the addresses for which `keep` returns false. `keep` must end the service of an address before
+    /// it returns false. Also closes inherited sockets that were not used.
     pub(super) fn retain(&mut self, keep: impl Fn(&SocketAddr, &S) -> bool) {
         self.inherited = InheritedSockets::default();
         self.open.retain(|address, open| keep(address, &open.state));

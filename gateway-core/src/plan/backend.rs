@@ -47,8 +47,8 @@ pub struct Backend {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
     /// Addresses that the gateway may reach if the endpoint is the host of each request. `None`: the
-    /// endpoints are those of `id` or `hosts`. The port is the port of the request; its default is 80, or 443
-    /// with TLS. If the server name in `tls` is empty, it is the host.
+    /// endpoints are those of `id` or `hosts`. The port is that of the request; if the request has no port,
+    /// 80, or 443 with TLS. If the server name in `tls` is empty, the host is used as the server name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<Arc<DynamicTargets>>,
 }
@@ -68,7 +68,7 @@ pub enum BackendProtocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2. Without TLS with prior knowledge, over TLS by ALPN.
+    /// HTTP/2: negotiated by ALPN if the connection uses TLS, otherwise with prior knowledge.
     Http2,
 }
 

@@ -52,8 +52,8 @@ const AZURE_PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let reserved = match address.octets() {
-        // This network, private use and loopback. Link-local addresses, which include the metadata services
-        // of clouds.
+        // The blocks 0/8 ("this network"), 10/8 and 192.168/16 (private), 127/8 (loopback), and 169.254/16
+        // (link-local, which includes the metadata services of clouds).
         [0 | 10 | 127, ..] | [169, 254, ..] | [192, 168, ..] => true,
         [172, second, ..] => (16..32).contains(&second),
         // Shared address space (RFC 6598).
@@ -73,7 +73,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     // Addresses outside the global unicast range are loopback, unique local, link-local, multicast and NAT64
     // addresses.
     let global = segments[0] & 0xe000 == 0x2000;
-    // Protocol assignments including Teredo, 6to4 addresses, which contain IPv4 addresses, and documentation.
+    // Protocol assignments (which include Teredo), 6to4 addresses (which contain IPv4 addresses), and
+    // documentation.
     let reserved = match (segments[0], segments[1]) {
         (0x2001, second) => second < 0x200 || second == 0xdb8,
         (0x2002, _) => true,

@@ -17,7 +17,7 @@ use crate::proxy_protocol::ProxyProtocol;
 pub struct Port<P = NoPolicy> {
     /// Addresses to bind.
     pub addresses: Vec<IpAddr>,
-    /// Port to bind. Differs from `Listener::port` if the port is mapped.
+    /// Port to bind. It differs from `Listener::port` if the port in the Gateway is mapped to another port.
     pub port: u16,
     /// Settings that apply before a listener is selected.
     pub tcp: TcpSettings,
@@ -82,7 +82,8 @@ pub struct ListenerId {
 pub struct Listener<P = NoPolicy> {
     /// Name.
     pub id: ListenerId,
-    /// Port in the Gateway. Redirects use it. It differs from [`Port::port`] if the port is mapped.
+    /// Port of the listener in the Gateway. Redirects write this port. It differs from [`Port::port`] if the
+    /// port is mapped.
     pub port: u16,
     /// Hostnames that the listener accepts.
     pub hostname: NamePattern,
@@ -90,18 +91,19 @@ pub struct Listener<P = NoPolicy> {
     pub protocol: Protocol,
     /// Settings of the ClientTrafficPolicy, or the defaults.
     pub settings: Arc<ListenerSettings>,
-    /// Attached HTTPRoutes and GRPCRoutes, sorted by age, then by namespace and name. The oldest one is
+    /// Attached HTTPRoutes and GRPCRoutes, sorted by age, then by namespace and name. The oldest route is
     /// first. If several routes have the same match, the first one applies.
     pub routes: Vec<Arc<Route<P>>>,
-    /// Attached TLSRoutes and TCPRoutes, in the same order. Empty for HTTP and HTTPS listeners.
+    /// Attached TLSRoutes and TCPRoutes, sorted like `routes`: by age, then by namespace and name. Empty for
+    /// HTTP and HTTPS listeners.
     pub streams: Vec<Arc<StreamRoute>>,
     /// Whether the ClientTrafficPolicy is invalid. If so, the listener fails closed: requests that match a
     /// route return 500, and TLSRoutes and TCPRoutes are ignored.
     pub failed: bool,
 }
 
-/// Has the same result as the derived implementation. Shared routes are compared by pointer first, because a
-/// listener can have thousands of routes.
+/// The result is the same as that of a derived implementation. Shared routes are compared by pointer first,
+/// because a listener can have thousands of routes.
 impl<P: PartialEq> PartialEq for Listener<P> {
     fn eq(&self, other: &Self) -> bool {
         let Self {

@@ -55,7 +55,8 @@ pub struct HttpProbe {
     /// Statuses of a healthy endpoint. Any other status makes the endpoint unhealthy at once, unless it is in
     /// `retriable`.
     pub expected: Vec<u16>,
-    /// Statuses that count as one failure (see [`ActiveCheck::unhealthy`]).
+    /// Statuses of a failed probe that does not make the endpoint unhealthy at once.
+    /// [`ActiveCheck::unhealthy`] consecutive failures make it unhealthy.
     pub retriable: Vec<u16>,
     /// Bytes that the response body must contain. Empty: any body is accepted.
     pub wanted: Vec<u8>,

@@ -23,9 +23,9 @@ pub struct Route<P = NoPolicy> {
     pub id: Arc<RouteId>,
     /// Intersection of the hostnames of the route and the listener. Never empty.
     pub hostnames: Vec<NamePattern>,
-    /// For each of `hostnames`, the hostname in the route from which it results. If the list is empty, they
-    /// are equal. If several routes have a hostname, those with the more specific written hostname take
-    /// precedence (Gateway API, `HTTPRouteSpec.hostnames`).
+    /// For each entry of `hostnames`, the hostname as written in the route. If this list is empty, the
+    /// written hostnames equal `hostnames`. If several routes have the same entry in `hostnames`, the route
+    /// with the more specific written hostname takes precedence (Gateway API, `HTTPRouteSpec.hostnames`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written_hostnames: Vec<NamePattern>,
     /// Rules, in the order of the route.
@@ -113,7 +113,8 @@ pub struct Rule<P = NoPolicy> {
     pub filters: Vec<Filter>,
     /// Timeouts, retries, limits and load balancing.
     pub traffic: Arc<Traffic>,
-    /// Backends with their weights. If there are none and no filter redirects, the rule returns 500.
+    /// Backends with their weights. If there are no backends and no filter replies to the request, the rule
+    /// returns 500.
     pub backends: Vec<WeightedBackend>,
     /// Status of the local reply of an invalid rule (fail closed). The reply has an empty body. `None`: the
     /// rule is valid.
@@ -182,7 +183,7 @@ pub struct Traffic {
     /// preference. The first header with a valid address is used. Addresses that are not endpoints of the
     /// backends are ignored. Default: none.
     pub endpoint_headers: Vec<Text<HeaderName>>,
-    /// Shares of zones in the requests; `None`: zones have no effect. Default: `None`.
+    /// Distribution of the requests over zones; `None`: zones have no effect. Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zones: Option<ZoneBalancing>,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
@@ -306,9 +307,9 @@ pub struct RetryOn {
     /// No response head was received, because of a connect failure, refused stream, reset, protocol error or
     /// attempt timeout.
     pub reset: bool,
-    /// A failure of `reset`, or any 5xx status.
+    /// A failure that `reset` includes, or any 5xx status.
     pub server_error: bool,
-    /// A failure of `reset`, or the status 502, 503 or 504.
+    /// A failure that `reset` includes, or the status 502, 503 or 504.
     pub gateway_error: bool,
     /// The status 409.
     pub conflict: bool,
@@ -384,7 +385,8 @@ pub struct UtilizationBalancing {
     pub expiration: Duration,
     /// Time between two calculations of the weights. Default: 1 second.
     pub update_period: Duration,
-    /// Factor in percent by which the error rate is added to the utilization. Default: 0.
+    /// Factor, in percent, by which the error rate is multiplied before it is added to the utilization.
+    /// Default: 0.
     pub error_penalty_percent: u32,
     /// Metrics, such as `named_metrics.queue`. If `application_utilization` is not reported, the maximum of
     /// these metrics is the utilization. Default: `cpu_utilization`.
@@ -432,7 +434,7 @@ pub struct CookieHash {
 }
 
 impl<P> Route<P> {
-    /// The hostname of the route from which `hostname` results.
+    /// The hostname as written in the route for `hostname`, which is an entry of `hostnames`.
     pub(crate) fn written_as<'r>(&'r self, hostname: &'r NamePattern) -> &'r NamePattern {
         let mut pairs = hostname_pairs(&self.hostnames, &self.written_hostnames);
         let found = pairs.find(|(served, _)| *served == hostname);
@@ -440,8 +442,8 @@ impl<P> Route<P> {
     }
 }
 
-/// Pairs each of `hostnames` with the hostname in `written` from which it results. If `written` is empty, it
-/// is paired with itself.
+/// Pairs each entry of `hostnames` with the hostname at the same index in `written`. If `written` is empty,
+/// each hostname is paired with itself.
 pub(super) fn hostname_pairs<'r>(
     hostnames: &'r [NamePattern],
     written: &'r [NamePattern],

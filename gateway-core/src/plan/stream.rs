@@ -15,7 +15,7 @@ use super::{ListenerId, RouteId, Traffic, WeightedBackend};
 pub struct StreamRoute {
     /// Kind, namespace and name.
     pub id: Arc<RouteId>,
-    /// Name of its rule (`name`), if set.
+    /// Name of the route's only rule (`name`), if set.
     pub rule: Option<String>,
     /// Intersection of the server names of a TLSRoute and the listener. For other kinds, any name. Never
     /// empty.
@@ -76,7 +76,7 @@ pub struct DatagramPort {
     pub id: ListenerId,
     /// Idle timeout of a client session. Envoy default: 60 s.
     pub idle_timeout: Duration,
-    /// Attached UDPRoutes. The oldest one is first, and receives all datagrams. Without a route, datagrams
+    /// Attached UDPRoutes. The oldest route is first, and receives all datagrams. Without a route, datagrams
     /// are dropped.
     pub routes: Vec<Arc<StreamRoute>>,
 }

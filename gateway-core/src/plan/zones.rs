@@ -18,8 +18,8 @@ pub enum ZoneBalancing {
 /// the zone has no endpoint, or no other zone has an endpoint.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LocalZone {
-    /// Minimum number of endpoints of the backend. If it has fewer, the zone is not preferred. Default: 6, as
-    /// in Envoy.
+    /// Minimum number of endpoints of the backend. If the backend has fewer endpoints, the zone is not
+    /// preferred. Default: 6, as in Envoy.
     pub min_endpoints: u32,
     /// Percentage of the requests to which the preference applies. Default: 100.
     pub percent: u32,

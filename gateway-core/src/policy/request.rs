@@ -22,8 +22,8 @@ use crate::{Body, HeaderList};
 /// stores them in the extensions of the head.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestFacts<'a> {
-    /// Client address, as detected. `None`: the address is unknown. A policy that needs it must then fail
-    /// closed.
+    /// Detected client address. `None`: the address is unknown. A policy that needs the address must then
+    /// fail closed.
     pub client: Option<IpAddr>,
     /// HTTP version of the request as received. `None`: the version in the head applies.
     pub version: Option<Version>,
@@ -103,8 +103,8 @@ impl<'a> RequestHead<'a> {
     }
 
     /// Requests that the route is matched again after this policy, because header fields that routes match
-    /// have changed. Of the new rule's policies, only those of later stages run. Outside a gateway this has
-    /// no effect.
+    /// have changed. Afterwards, only those policies of the newly matched rule run whose stage is later than
+    /// the stage of this policy. Outside a gateway this has no effect.
     pub fn recompute_route(&mut self) {
         self.recompute_route = true;
     }

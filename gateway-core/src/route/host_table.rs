@@ -133,7 +133,7 @@ impl<T> HostTable<T> {
 
 impl Rare {
     /// Collects the ranges of the rarely used path types. Their entries begin at `start`. `None` if there are
-    /// none.
+    /// no such entries.
     fn build<T>(drafts: &[Draft<'_, T>], mut start: usize) -> Option<Box<Self>> {
         let mut rare = None::<Box<Self>>;
         for group in drafts[start..].chunk_by(Draft::is_neighbour) {

@@ -72,7 +72,8 @@ const fn ask(method: &'static str) -> (&'static str, &'static str) {
     ("access-control-request-method", method)
 }
 
-/// This test and the next one cover every row of the table in the conformance suite.
+/// Together with `the_suite_gets_what_it_asks_for`, this test covers every row of the table in the
+/// conformance suite.
 #[test]
 fn each_origin_that_is_allowed_is_named() {
     let [several, ..] = &rules();

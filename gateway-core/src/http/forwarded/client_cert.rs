@@ -8,7 +8,7 @@
 //! client certificate. If the client certificate has no URI, one empty `URI` is written. Each proxy appends
 //! an element after a comma.
 //!
-//! | mode | verified client certificate | none |
+//! | mode | verified client certificate | no verified client certificate |
 //! |---|---|---|
 //! | `Sanitize` | removed | removed |
 //! | `ForwardOnly` | kept | removed |
@@ -84,7 +84,7 @@ fn element(client: &ClientCertificate, details: XfccDetails) -> String {
         write_pem(&mut text, &client.chain_pem());
     }
     if details.subject {
-        // Not quoted again: the subject is already escaped, including its quotes.
+        // The subject is not escaped again, because its text is already escaped, including its quotes.
         part(&mut text, "Subject");
         write!(text, "\"{}\"", client.subject()).expect("writing to a string does not fail");
     }

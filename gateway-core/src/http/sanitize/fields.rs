@@ -35,8 +35,8 @@ pub(super) fn check_underscores(
     Ok(())
 }
 
-/// Rejects a head with more fields than the HTTP/1 codec accepts. The limit is checked here for HTTP/2 only,
-/// because the HTTP/1 codec checks it itself. As in Envoy, the fields for method and target are counted (RFC
+/// Rejects a head with more fields than the HTTP/1 codec accepts. This check applies only to HTTP/2, because
+/// the HTTP/1 codec enforces the same limit. As in Envoy, the fields for method and target are counted (RFC
 /// 9113, section 8.3.1).
 pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
     let uri = &head.uri;

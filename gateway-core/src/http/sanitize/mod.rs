@@ -72,8 +72,9 @@ pub struct Sanitized {
 
 /// Sanitizes the head of a request. `tls`: the request arrived over TLS.
 ///
-/// It must be called before early header edits. Then `Connection` of a client cannot remove a field that an
-/// edit sets, and the underscore rule applies only to the client's fields.
+/// This function must be called before early header edits are applied. In this order, a `Connection` field of
+/// the client cannot remove a field that an edit sets, and the underscore rule applies only to fields of the
+/// client.
 ///
 /// # Errors
 /// [`LocalReply`] if the request is rejected, or redirected to the normalised path. In both cases the request
@@ -87,7 +88,7 @@ pub fn request(
     named(head, names, settings, tls)
 }
 
-/// As [`request()`], with the set of the field names in the head as the argument `names`.
+/// As [`request()`], but the caller passes the set of the field names in the head as `names`.
 ///
 /// # Errors
 /// As [`request()`].
@@ -107,8 +108,8 @@ pub(crate) fn named(
     })
 }
 
-/// Sanitizes the head of a CONNECT request (RFC 9110, section 9.3.6). The target stays in authority form. It
-/// then has an empty path, which rules for other requests do not match.
+/// Sanitizes the head of a CONNECT request (RFC 9110, section 9.3.6). The target stays in authority form. A
+/// target in this form has an empty path, which rules for other requests do not match.
 ///
 /// # Errors
 /// As [`request()`].
@@ -284,7 +285,7 @@ fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
             flag: "NR",
             ..LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").closing()
         }),
-        // Requires `Content-Type`, which defines the format of the query
+        // A QUERY request must have `Content-Type`, which defines the format of the query
         // (draft-ietf-httpbis-safe-method-w-body).
         method if method.as_str() == "QUERY" && head.headers.contains_key("content-type") => Ok(()),
         method if OTHERS.contains(&method.as_str()) => Ok(()),

@@ -48,7 +48,7 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
         Some(_) if is_multiplexed(head.version) => {
             return Err(LocalReply::malformed("http2.invalid.header.field"));
         }
-        // `http://a.test` and `http://a.test?q`.
+        // An absolute target without a path, such as `http://a.test` or `http://a.test?q`, has the path `/`.
         path if parts.authority.is_some() => {
             let query = path.as_ref().map_or("", PathAndQuery::as_str);
             PathAndQuery::try_from(format!("/{query}"))
