@@ -113,7 +113,7 @@ pub enum FieldLimit {
     DefaultFlag(bool),
 }
 
-/// Special treatment of a policy that sets a field.
+/// Class of a field that is not simply applied. It determines what happens to a policy that sets the field.
 ///
 /// A new class is one variant here and one arm in `Report::field` and `Report::value`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -124,7 +124,7 @@ api_struct! {
     pub struct EnvoyProxyProvider, rules {
         /// Provider. In a cluster always `Kubernetes`.
         kind: ProviderKind = "type" [Required],
-        /// Objects of data planes in a cluster.
+        /// Settings of the Kubernetes objects that the controller creates for data planes, such as the Deployment and the Service.
         kubernetes: EnvoyKubernetesProvider = "kubernetes",
         /// Envoy as a child process.
         host: Value = "host" Ignored,

@@ -238,7 +238,8 @@ impl TokenProvider {
         !self.sources.find(head).is_empty()
     }
 
-    /// The claims of all tokens in the provider's sources. Each token must be valid.
+    /// The claims of all tokens that the request has in the provider's token sources, such as headers and cookies. One
+    /// invalid token is an error.
     fn verify(
         &self,
         head: &request::Parts,

@@ -90,9 +90,9 @@ pub(super) fn header(value: &ConfigValue<'_>) -> Finding {
             "`clientIPDetection.customHeader`; the backend receives the address alone in `X-Forwarded-For`, and the field itself as the client sent it",
             &[RequestHeaders],
         ),
-        AddressSource::Trusted(_) | AddressSource::OneHop => {
-            Finding::same("it is the default: `clientIPDetection.xForwardedFor`")
-        }
+        AddressSource::Trusted(_) | AddressSource::OneHop => Finding::same(
+            "`X-Forwarded-For` is the header that `clientIPDetection.xForwardedFor` reads",
+        ),
         AddressSource::ProxyProtocol => Finding::differs(
             "the PROXY header has the address of the client: the field, which ingress-nginx prefers with `use-forwarded-headers`, is not used",
             FORWARDED,

@@ -23,8 +23,8 @@ struct Forms {
 }
 
 impl Translator<'_> {
-    /// Replaces the verdicts on `use-regex`, `rewrite-target`, `backend-protocol: GRPC` and `affinity` by
-    /// verdicts on `servers` as they are written.
+    /// Corrects the verdicts on `use-regex`, `rewrite-target`, `backend-protocol: GRPC`, `affinity` and
+    /// `server-alias`. They depend on `servers`, the hosts in the form in which the routes are generated.
     pub(super) fn form_verdicts(&mut self, servers: &[Server]) {
         for (ingress, forms) in self.forms(servers) {
             let settings = self.servers.ingresses[ingress].settings.clone();

@@ -349,7 +349,7 @@ fn is_in(meta: &ObjectMeta, namespace: &str) -> bool {
     namespace == EVERY_NAMESPACE || meta.namespace == namespace
 }
 
-/// Whether an invalid policy may have targets in addition to the readable ones.
+/// Whether an invalid policy possibly has further targets, in fields that could not be decoded.
 pub(super) fn has_unreadable_targets(
     unreadable_fields: &[SchemaViolation],
     targets: Targets<'_>,

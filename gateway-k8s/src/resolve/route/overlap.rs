@@ -76,7 +76,7 @@ pub(in super::super) fn check(
             .map(|other| names[other].as_str())
             .collect();
         let message = format!(
-            "these routes have an equal match, and the oldest route gets its requests: {}",
+            "other routes have the same match, and only the oldest of all receives the requests: {}",
             others.join(", ")
         );
         for attachment in attachments {
