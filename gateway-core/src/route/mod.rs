@@ -20,9 +20,10 @@
 //! 6. number of query parameter matches;
 //! 7. position: the first entry wins.
 //!
-//! A lookup does not allocate memory, unless the host has more than 8 regular expressions. Its cost does not
-//! depend on the number of hosts: it computes one hash per label of the host. Paths are found by binary
-//! search. Of the paths of a host, only the found path and its prefixes are examined.
+//! A lookup does not allocate memory, unless the host has more than 8 regular expressions. The cost of a
+//! lookup does not depend on the number of hosts, because a lookup computes one hash per label of the host.
+//! Paths are found by binary search. Of the paths of a host, only the found path and its prefixes are
+//! examined.
 //!
 //! ```
 //! use http::Request;
@@ -109,7 +110,8 @@ pub struct RouteTable<T> {
     hosts: NameMap<HostTables<T>>,
 }
 
-/// A table of a hostname, and further tables of the same hostname, which are searched after it.
+/// A table of a hostname, followed by further tables of the same hostname. The tables are searched in this
+/// order.
 #[derive(Clone, Debug)]
 struct HostTables<T> {
     table: Arc<HostTable<T>>,
@@ -152,7 +154,7 @@ impl<T> RouteTable<T> {
             .find_map(|host| host.find(query))
     }
 
-    /// Adds a table. It is searched after the other tables of its hostname.
+    /// Adds a table, which is searched after the other tables of its hostname.
     pub(crate) fn push(&mut self, table: Arc<HostTable<T>>) {
         let hostname = table.hostname().clone();
         let added = HostTables { table, next: None };

@@ -30,7 +30,8 @@ struct Request {
 proptest! {
     #![proptest_config(ProptestConfig { cases: TABLES, ..ProptestConfig::default() })]
 
-    /// The table finds the matching entry with the highest precedence; among equal ones, the first.
+    /// The table finds the matching entry with the highest precedence. Among entries of equal precedence, it
+    /// finds the first.
     #[test]
     fn find_agrees_with_a_plain_scan(
         entries in vec((any_hostname(), any_match()), 0..24),

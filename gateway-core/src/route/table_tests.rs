@@ -251,7 +251,7 @@ fn hosts_are_found_as_envoy_finds_them() {
     }
 }
 
-/// A redirect of all hosts to HTTPS, and routes that respond to ACME challenges.
+/// A table with a redirect of all hosts to HTTPS, and with routes that respond to ACME challenges.
 fn redirect_and_solver() -> RouteTable<&'static str> {
     table(&[
         ("*", prefix("/"), "redirect"),

@@ -76,8 +76,8 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// Translates a gRPC-Web request to gRPC, and later its response back to gRPC-Web. It runs after the
-    /// policies, which therefore receive the original request.
+    /// Translates a gRPC-Web request to gRPC, and later its response back to gRPC-Web. The translation
+    /// follows the policies of the rule, so the policies receive the original request.
     pub(super) fn translate_grpc_web(
         &self,
         routed: &RoutedRequest<'_>,

@@ -37,7 +37,7 @@ pub(crate) struct Exchange {
     shared: Arc<Shared>,
     listener: Arc<ListenerId>,
     started: Instant,
-    /// Whether an access log is written. Strings are copied only then.
+    /// Whether an access log is written. If not, no strings are copied.
     pub(crate) logged: bool,
     /// Entry for the access log.
     pub(crate) entry: Entry,
@@ -86,7 +86,7 @@ impl Exchange {
         conn: &ConnInfo,
         head: &request::Parts,
     ) -> Box<Self> {
-        // Boxed once, because the exchange moves through the steps and then into the response body.
+        // The exchange is boxed once, because it moves through the steps and then into the response body.
         let mut this = Box::new(Self::begin(shared, listener, conn, Duration::ZERO));
         let entry = &mut this.entry;
         entry.method = Some(head.method.clone());
@@ -128,7 +128,7 @@ impl Exchange {
         drop(Self::begin(shared, listener, conn, age));
     }
 
-    /// The record of a connection before a request is known. It begins `age` before now.
+    /// The record of a connection on which no request is known yet. The record begins `age` before now.
     fn begin(
         shared: &Arc<Shared>,
         listener: &Arc<ListenerId>,
@@ -292,8 +292,9 @@ impl Exchange {
         self.entry.details = Cow::Borrowed(details);
     }
 
-    /// Records the client and the ID of a request. It is called twice: after sanitizing, so that the log of a
-    /// local reply has an ID, and before forwarding, with the values that the backend receives.
+    /// Records the client and the ID of a request. This method is called twice. The first call, after
+    /// sanitizing, makes the ID available to the log of a local reply. The second call, before forwarding,
+    /// records the values that the backend receives.
     pub(crate) fn note_forwarded(&mut self, head: &request::Parts) {
         if self.logged {
             self.entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
@@ -397,8 +398,8 @@ impl Exchange {
         }
     }
 
-    /// Records the response head. Returns the exchange if it ends with the response body. A tunnel keeps the
-    /// exchange and ends it.
+    /// Records the response head. If the exchange ends with the response body, returns the exchange. If a
+    /// tunnel follows, returns `None`: the tunnel owns the exchange and ends it.
     pub(crate) fn conclude(mut self: Box<Self>, response: &Response<Body>) -> Option<Box<Self>> {
         if let Ending::Left = self.ending {
             return None;

@@ -57,7 +57,8 @@ impl RequestContext<'_> {
                 Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
                 Filter::Rewrite(own) => rewrite = Some(own),
                 Filter::RegexRewrite(own) => self.rewrite_by_regex(own, head, sanitized)?,
-                // Redirects have been applied before. The other filters have their own steps.
+                // Redirects have been applied before, and each of the other filters is applied in its own
+                // step.
                 Filter::Redirect(_)
                 | Filter::ResponseHeaders(_)
                 | Filter::Mirror(_)
@@ -82,7 +83,8 @@ impl RequestContext<'_> {
         Ok(())
     }
 
-    /// Adds the credentials of the backendRef. Forwarding is the only later step, so nothing else reads them.
+    /// Adds the credentials of the backendRef. The only later step is forwarding, so no other step reads the
+    /// credentials.
     pub(super) fn add_credentials(picked: &SelectedBackend<'_>, parts: &mut RequestParts<'_>) {
         let mut added = false;
         for filter in picked.filters() {
@@ -200,7 +202,7 @@ impl RequestContext<'_> {
     }
 
     /// Edits the fields of a response. `request` may be `None` if the request was forwarded: the exchange
-    /// then contains a copy of its head if an edit reads it.
+    /// then contains a copy of the request head if an edit reads it.
     fn edit_fields(
         &self,
         edits: &HeaderEdits,

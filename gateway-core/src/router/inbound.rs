@@ -1,8 +1,8 @@
 //! The path of a request from its head to its response, in two parts: route matching, then the
 //! actions of the rule.
 //!
-//! Route matching only uses the head, and does not wait. If no rule matches, a program that embeds the
-//! gateway can therefore handle the request itself: its body has not been read.
+//! Route matching only uses the head, and does not wait. If no rule matches, the request body has therefore
+//! not been read, and a program that embeds the gateway can handle the request itself.
 
 use std::sync::Arc;
 
@@ -116,8 +116,8 @@ impl<'a> InboundRequest<'a> {
         Ok(head)
     }
 
-    /// Runs steps 8 to 13. [`Self::finish`] completes the result. Takes a reference, so that the head is not
-    /// stored twice while the backend responds.
+    /// Runs steps 8 to 13. [`Self::finish`] completes the result. The method borrows the request, so that the
+    /// head is not stored twice while the backend responds.
     pub(super) async fn respond(&mut self, body: Body) -> Result<Response<Body>, LocalReply> {
         let settings = &self.context.listener.settings;
         let body = self.exchange.count_request(body, settings);
@@ -137,7 +137,7 @@ impl<'a> InboundRequest<'a> {
             }
             RouteOutcome::HealthCheck(sanitized) => {
                 drop(body);
-                // Boxed, because few requests are health checks.
+                // The future is boxed, because few requests are health checks and need memory for it.
                 Err(Box::pin(self.context.health(sanitized, &self.exchange)).await)
             }
             RouteOutcome::Unrouted(_) => Err(Error::NoRoute.into()),
@@ -212,7 +212,7 @@ fn match_route<'a>(
     }
     match context.match_route(head, &clean, exchange) {
         Ok(found) => RouteOutcome::Routed(RoutedRequest { clean, found }),
-        // Not passed on for CONNECT, which other services do not support.
+        // CONNECT requests are not passed on to another service, because other services do not support them.
         Err(Error::NoRoute) if clean.sanitized.upgrade != Some(Upgrade::Connect) => {
             RouteOutcome::Unrouted(clean)
         }

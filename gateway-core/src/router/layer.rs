@@ -52,8 +52,9 @@ use crate::{Body, Error};
 /// Function that finds the connection of a request in its extensions.
 type Find = fn(&Extensions) -> Option<Arc<ConnInfo>>;
 
-/// The connection of a request, from the extensions that the gateway or another server sets. It is taken from
-/// [`ConnInfo`] (alone or in an [`Arc`]), [`ConnectionAddrs`], or the peer as a [`SocketAddr`].
+/// The connection of a request, from the extensions that the gateway or another server sets. It is read from
+/// [`ConnInfo`] (alone or in an [`Arc`]), from [`ConnectionAddrs`], or from a [`SocketAddr`], the address of
+/// the peer.
 pub fn known_connection(extensions: &Extensions) -> Option<Arc<ConnInfo>> {
     let shared = || extensions.get::<Arc<ConnInfo>>().cloned();
     let conn = || extensions.get::<ConnInfo>().cloned();
@@ -99,9 +100,9 @@ impl<F> fmt::Debug for Embedded<F> {
 /// [`Sanitized`](crate::http::Sanitized) and [`ClientIp`](crate::http::client_ip::ClientIp). A request that
 /// cannot be sanitized is rejected. Requests to the inner service are not logged.
 ///
-/// The port is looked up for each request, so a plan may add or remove it. If the plan does not have the
-/// port, every request goes to the inner service. If two ports have the same number, the one that was applied
-/// first is used.
+/// The port is looked up for each request, so a plan may add or remove the port. If the plan does not have
+/// the port, every request goes to the inner service. If two ports have the same number, the one that was
+/// applied first is used.
 #[derive(Clone, Debug)]
 pub struct GatewayLayer<F = Find>(Embedded<F>);
 

@@ -103,7 +103,7 @@ impl Handler for Router {
         let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
             return reply.into_response(false);
         };
-        // Without a head, the host is unknown. On a port without TLS, the first listener applies then.
+        // Without a head, the host is unknown, so on a port without TLS the first listener applies.
         let listener = listener_of(port, conn, None);
         if !recorded {
             Exchange::record_reply(&self.shared, &listener.id, conn, &reply, age);
@@ -168,8 +168,9 @@ async fn respond(
     inbound.finish(result)
 }
 
-/// The listener of a request. With TLS, it is the one that the server name selected. Without TLS, it is the
-/// one that matches the host, or else the first.
+/// The listener of a request. With TLS, it is the listener that the server name of the handshake selected.
+/// Without TLS, it is the listener that matches the host. If no listener matches the host, it is the first
+/// listener.
 fn listener_of<'a>(
     port: &'a PortSnapshot,
     conn: &ConnInfo,

@@ -22,7 +22,8 @@ use crate::body::BoxError;
 use crate::client_abort::{ClientAbort, ClientReset};
 use crate::http::trailers;
 
-/// Maximum number of bytes that are read of the rest of a request body, so that its connection stays usable.
+/// Maximum number of bytes that are read from the rest of a request body. The rest is read so that the
+/// connection can serve further requests.
 const REST: usize = 64 * 1024;
 /// Number of times that the task yields without receiving a frame before draining a body stops.
 const TURNS: usize = 4;
@@ -35,7 +36,7 @@ pub(crate) struct Progress {
     bytes: AtomicU64,
     frames: AtomicU64,
     complete: AtomicBool,
-    /// Unread rest of a dropped body. Stored until there is a response.
+    /// Unread rest of a dropped body. It is stored until there is a response.
     rest: Mutex<Option<Body>>,
     unwanted: AtomicBool,
 }
@@ -96,8 +97,8 @@ impl Progress {
         }
     }
 
-    /// Ends the request body, because there is a response. If `http2`, the rest is read and discarded for a
-    /// while; otherwise it is dropped.
+    /// Ends the request body, because there is a response. If `http2` is set, the rest of the body is read
+    /// and discarded for at most [`DISCARD`]; otherwise the rest is dropped.
     pub(crate) fn end_body(&self, http2: bool) {
         self.unwanted.store(true, Ordering::Relaxed);
         let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
@@ -113,7 +114,7 @@ impl Progress {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            // An error is the last frame, so the rest does not matter.
+            // A body has no frames after an error, so the rest is dropped.
             Some(Err(_)) => self.unwanted.store(true, Ordering::Relaxed),
             None => self.complete.store(true, Ordering::Relaxed),
         }
@@ -208,8 +209,8 @@ impl http_body::Body for RequestBody {
 }
 
 impl Drop for RequestBody {
-    /// Before the response: stores the unread rest for [`Progress::drain_body`]. After it: reads and discards
-    /// the rest of an HTTP/2 request.
+    /// If there is no response yet, stores the unread rest for [`Progress::drain_body`]. If there is a
+    /// response, reads and discards the rest of an HTTP/2 request.
     fn drop(&mut self) {
         if self.progress.complete() {
             return;

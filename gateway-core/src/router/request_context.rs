@@ -106,7 +106,7 @@ impl<'a> RequestContext<'a> {
         if !chain.is_empty() {
             let mut cursor = ChainCursor::default();
             if self.run_policies(&mut cursor, routed, &mut parts, &mut state)? {
-                // Boxed, so that only rules with a waiting policy reserve memory for this future.
+                // This future is boxed, so that only rules with a waiting policy reserve memory for it.
                 let waited =
                     Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await;
                 if let Err(reply) = waited {
@@ -150,20 +150,20 @@ impl<'a> RequestContext<'a> {
             }
             Ok(Err(error)) => exchange.note_failed(run.into_failure(error)),
             Err(error) => {
-                // Dropping it makes the rest of the request body available to `drain_request`.
+                // Dropping `run` makes the rest of the request body available to `drain_request`.
                 drop(run);
                 error
             }
         };
         if !clean.sanitized.expects_continue {
-            // Boxed, because few requests take this path.
+            // This future is boxed, because few requests take this path.
             Box::pin(exchange.drain_request()).await;
         }
         Err(error.into())
     }
 
-    /// Steps 9 to 11: edits the request and selects its backendRef. Returns the upgrade, if the rule allows
-    /// the requested one.
+    /// Steps 9 to 11: edits the request and selects its backendRef. Returns the requested upgrade, if the
+    /// rule allows it.
     fn prepare<'t>(
         &self,
         routed: &'t RoutedRequest<'_>,

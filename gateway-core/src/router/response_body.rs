@@ -1,5 +1,5 @@
-//! Response bodies that pass through the gateway. Their bytes are counted, their time is limited, and their
-//! trailers are filtered. The record of a request ends with its response body.
+//! Response bodies that pass through the gateway. The bytes of a body are counted, its duration is limited,
+//! and its trailers are filtered. The record of a request ends with its response body.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -46,8 +46,8 @@ struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// Creates the response body of `exchange`. It ends with an error if it is idle for too long, or reaches
-    /// the deadline of the stream.
+    /// Creates the response body of `exchange`. The body ends with an error if it is idle for too long, or if
+    /// it reaches the deadline of the stream.
     fn new(body: Body, exchange: Box<Exchange>, trailers: Trailers) -> Self {
         let mut timeouts = exchange.timeouts;
         // A body that is already complete needs no timer.

@@ -1,5 +1,5 @@
 //! Time limits of a request on the client's side. The limits of its attempts are in `traffic`.
-//! [`time_limits`](crate::time_limits) describes all of them.
+//! [`time_limits`](crate::time_limits) describes the limits of both sides.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl StreamTimeouts {
         }
     }
 
-    /// Replaces the idle timeout of the listener by that of a rule.
+    /// Replaces the idle timeout of the listener by the idle timeout of a rule.
     pub(crate) fn set_rule(&mut self, traffic: &Traffic) {
         self.idle = traffic
             .stream_idle
@@ -68,7 +68,7 @@ impl StreamTimeouts {
         if idle.is_none() && request.is_none() && self.deadline.is_none() {
             return Ok(answer.await);
         }
-        // Boxed, because most requests need only the timer of their rule.
+        // The future is boxed, because most requests need only the timer of their rule.
         let limits = Self {
             idle,
             request,
@@ -149,8 +149,8 @@ pub(super) struct ResponseTimer {
 }
 
 impl ResponseTimer {
-    /// Creates the timer of a response. If the stream's time limit has already expired, it does not apply:
-    /// the reply about it is sent completely.
+    /// Creates the timer of a response. If the time limit of the stream has already expired, it does not
+    /// apply, so that the local reply that reports the expiry is sent completely.
     pub(super) fn new(timeouts: StreamTimeouts) -> Self {
         let stream_end = timeouts.deadline.filter(|end| *end > Instant::now());
         Self {

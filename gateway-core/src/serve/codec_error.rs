@@ -1,9 +1,10 @@
 //! Responses to malformed and incomplete HTTP/1 requests.
 //!
 //! hyper itself responds to requests that it cannot parse. This response has no body, and hyper has no hook
-//! to change it. It can be recognised because it is written while no response of the gateway is in progress.
-//! The stream withholds it ([`status_of`]). After hyper has returned the connection, [`classify`] determines
-//! the error, and the gateway sends the response that Envoy sends.
+//! to change it. [`InstrumentedIo`](super::instrumented_io::InstrumentedIo) recognises it, because hyper
+//! writes it while no response of the gateway is in progress, and withholds it from the client
+//! ([`status_of`]). After hyper has returned the connection, [`classify`] determines the error, and the
+//! gateway sends the response that Envoy sends.
 
 use std::time::SystemTime;
 
@@ -41,7 +42,7 @@ pub(crate) fn to_bytes(response: Response<Bytes>) -> Vec<u8> {
     bytes
 }
 
-/// Why a request is malformed or incomplete.
+/// Reason why a request is malformed or incomplete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CodecError {
     /// The head is not HTTP.
@@ -105,7 +106,7 @@ impl CodecError {
         }
     }
 
-    /// Whether the handler has received the request, in which case it records the exchange itself.
+    /// Whether the handler has received the request. If so, the handler records the exchange.
     pub(crate) fn is_recorded(self) -> bool {
         self == Self::BodyIdle
     }
@@ -140,8 +141,8 @@ pub(crate) fn classify(status: u16, error: &str, unread: &[u8], max_head: usize)
     }
 }
 
-/// The error of an incomplete head that no further bytes can make valid. hyper does not report it, because
-/// hyper parses a head that arrives in several pieces only when it is complete.
+/// The error of an incomplete head that no further bytes can make valid. hyper does not report this error,
+/// because it parses a head that arrives in several pieces only when the head is complete.
 pub(crate) fn of_incomplete_head(unread: &[u8], max_head: usize) -> Option<CodecError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     match httparse::Request::new(&mut fields).parse(unread) {

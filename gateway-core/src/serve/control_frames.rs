@@ -3,9 +3,9 @@
 //!
 //! Some frames cost the gateway work but serve no request: PING, SETTINGS, PRIORITY, GOAWAY, frames of
 //! unknown types, and empty DATA that does not end a stream. Some of them also require a reply. This module
-//! counts them as bytes arrive and reads only the heads of frames; the codec checks everything else.
-//! Incomplete request heads are found in the same way. WINDOW_UPDATE is not counted: a client sends it for
-//! every few kilobytes of a response, and it causes no reply.
+//! counts them as bytes arrive and reads only the heads of frames; the codec checks everything else. The scan
+//! of the frame heads also detects incomplete request heads. WINDOW_UPDATE is not counted: a client sends it
+//! for every few kilobytes of a response, and it causes no reply.
 
 use std::time::Duration;
 
@@ -14,9 +14,11 @@ use crate::conn::preamble::PREFACE;
 
 /// Length of the head of a frame (RFC 9113, section 4.1).
 const HEAD: usize = 9;
-/// Counted frames allowed per [`WINDOW`], in addition to those of requests.
+/// Number of counted frames that a client may send per [`WINDOW`], in addition to [`PER_REQUEST`] frames for
+/// each request.
 const MAX_FRAMES: u64 = 10_000;
-/// Counted frames allowed per request, since clients send PRIORITY, PRIORITY_UPDATE or PING with requests.
+/// Number of counted frames that a client may send for each request, because clients send PRIORITY,
+/// PRIORITY_UPDATE or PING with requests.
 const PER_REQUEST: u64 = 4;
 /// Window in which frames are counted.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn slow_frames_are_not_limited() {
-        // One frame every 2 ms, then one every 0.5 ms.
+        // The first client sends a frame every 2 ms, the second client a frame every 0.5 ms.
         assert_eq!(until_exceeded(&frame(PING, 0, 8), 30_000, 2_000), None);
         assert_eq!(
             until_exceeded(&frame(PING, 0, 8), 30_000, 500),

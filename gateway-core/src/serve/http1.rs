@@ -27,7 +27,8 @@ const MIN_BUFFER: usize = 8 * 1024;
 /// Default buffer size per direction, in bytes.
 const BUFFER: usize = 64 * 1024;
 /// Time for which a connection is still read after its last response. Closing a socket with unread data would
-/// reset the connection, and the client could lose the response. Corresponds to Envoy's delayed close.
+/// reset the connection, and the client could lose the response. This is the equivalent of Envoy's delayed
+/// close.
 const LINGER: Duration = Duration::from_secs(1);
 /// Maximum number of bytes read during [`LINGER`].
 const LINGER_BYTES: usize = 256 * 1024;
@@ -68,8 +69,8 @@ where
         // the codec has ended.
         let _ = tokio::time::timeout(LINGER, io.shutdown()).await;
     }
-    // No lingering close for a client that was idle or has closed its side: it sends nothing that could cause
-    // a reset.
+    // A lingering close is not necessary for a client that was idle or has closed its side, because such a
+    // client sends no bytes that could cause a reset.
     if completed && was_idle {
         return None;
     }

@@ -88,7 +88,7 @@ where
             let close_cause = activity.state().close_cause();
             match close_cause {
                 Some(CloseCause::Abuse(how)) => {
-                    // The GOAWAY frame is sent by another poll.
+                    // The next poll of the codec sends the GOAWAY frame.
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.as_mut().poll(cx);
                     return Poll::Ready(End::Abuse(how));
@@ -110,11 +110,11 @@ where
                         return Poll::Ready(End::Expired);
                     };
                     record(error, &handler, &info, &activity, &*observer);
-                    // The next head cannot be received after an incomplete one, but responses can still be
-                    // sent.
+                    // After an incomplete head, the codec cannot receive another head, but responses can
+                    // still be sent.
                     activity.make_last();
                     if !activity.state().is_serving() {
-                        // The GOAWAY frame is sent by another poll.
+                        // The next poll of the codec sends the GOAWAY frame.
                         connection.as_mut().graceful_shutdown();
                         let _ = connection.as_mut().poll(cx);
                         return Poll::Ready(End::Expired);
@@ -145,7 +145,7 @@ fn builder(settings: &ListenerSettings) -> Builder<StreamExecutor> {
         true => 0,
         false => MAX_LOCAL_RESETS,
     };
-    // PINGs are sent only while no frame is received.
+    // hyper sends PINGs at this interval only while no frame is received.
     let interval = http2.draw_interval();
     let limit = settings.timeouts.stream_idle.unwrap_or(STALLED);
     let mut builder = Builder::new(StreamExecutor { limit });

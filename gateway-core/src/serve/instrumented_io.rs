@@ -30,10 +30,10 @@ pub(super) struct InstrumentedIo<Io> {
     framer: RequestFramer,
     tiny_chunks: TinyChunkMonitor,
     has_tiny_chunk_flood: bool,
-    /// HTTP/2 only.
+    /// Monitor of control frames. `None` for HTTP/1.
     control_frames: Option<Box<ControlFrameMonitor>>,
-    /// The client has closed its side while a request is served. This is hidden from the codec until the
-    /// response is complete, because the codec would drop the request.
+    /// Whether the client has closed its side while a request is served. The end of the stream is hidden from
+    /// the codec until the response is complete, because the codec would drop the request.
     end_withheld: bool,
     /// Wakes the codec, which waits until it may read the bytes after a request with an upgrade.
     upgrade_waker: Option<Waker>,
@@ -44,7 +44,8 @@ pub(super) struct InstrumentedIo<Io> {
 pub(super) enum HttpProtocol {
     /// HTTP/1.
     Http1 {
-        /// Whether TLS is absent. If so, closing the socket is the whole shutdown.
+        /// Whether the connection does not use TLS. If so, closing the socket is the only step of the
+        /// shutdown.
         plain: bool,
     },
     /// HTTP/2.
@@ -309,7 +310,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
             state.client_closed.is_some()
         };
         if client_closed && this.protocol == (HttpProtocol::Http1 { plain: true }) {
-            // The socket is closed next, which shuts it down as well.
+            // The socket is not shut down here, because it is closed next.
             return Poll::Ready(Ok(()));
         }
         let result = Pin::new(&mut this.io).poll_shutdown(cx);

@@ -6,10 +6,11 @@
 //!               └────────────────┴─── Activity ───┘<── Timers, Drain
 //! ```
 //!
-//! One task drives one connection ([`serve_connection`]): it polls the codec, then the timers. The codec is
-//! selected by ALPN, else by the first bytes, and is created when they arrive. An HTTP/1 connection that
-//! becomes idle releases the codec with its buffers (`idle`). This module adds what hyper lacks: timers,
-//! Envoy's responses to malformed requests, limits on requests and resets, and the drain.
+//! One task drives one connection ([`serve_connection`]): it polls the codec, then the timers. ALPN or,
+//! without ALPN, the first bytes of the connection select the codec. It is created when the first bytes
+//! arrive. An HTTP/1 connection that becomes idle releases the codec with its buffers (`idle`). This module
+//! adds what hyper lacks: timers, Envoy's responses to malformed requests, limits on requests and resets, and
+//! the drain.
 //!
 //! Only the handler can determine whether a body is complete and why it stalls. The timers of this module are
 //! a fallback: they only end connections whose client certainly caused the delay.
@@ -87,9 +88,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub struct ConnectionContext<H> {
     /// Facts about the connection.
     pub info: Arc<ConnInfo>,
-    /// Settings of its listener.
+    /// Settings of the listener of the connection.
     pub settings: Arc<ListenerSettings>,
-    /// Handler of its requests.
+    /// Handler of the requests of the connection.
     pub handler: H,
     /// Receiver of errors and abuse events.
     pub observer: Arc<dyn Observer>,
@@ -111,7 +112,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    // Not an `async fn`, because its future would store the arguments in addition to `idle`.
+    // This function is not an `async fn`, because its future would store the arguments in addition to `idle`.
     let mut idle = IdleConnection::new(io, context);
     async move {
         // Codecs are boxed, so that the future of an idle connection reserves no memory for one.

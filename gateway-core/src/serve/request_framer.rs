@@ -9,7 +9,7 @@
 //! - percent-encodes characters in targets that hyper rejects (see [`escape`]);
 //! - passes on no bytes after the start of a malformed chunk (see [`ChunkScan`]);
 //! - passes on no bytes after a request with an upgrade until its response is known: if the upgrade is
-//!   accepted, they belong to another protocol ([`RequestFramer::settle_upgrade`]).
+//!   accepted, these bytes belong to another protocol ([`RequestFramer::settle_upgrade`]).
 //!
 //! Most heads arrive in one piece. They are scanned line by line without a copy.
 
@@ -18,7 +18,7 @@ use memchr::memchr;
 use super::chunk_scan::{ChunkScan, MalformedChunk};
 use crate::http::lenient::LenientParse;
 
-/// Maximum length of the name and value of a framing field, in bytes. A longer one is invalid.
+/// Maximum length of the name and value of a framing field, in bytes. A longer framing field is invalid.
 const MAX_FIELD: usize = 128;
 /// Length of the longest name in [`Field::of`], in bytes.
 const MAX_NAME: usize = "transfer-encoding".len();
@@ -287,8 +287,8 @@ impl RequestFramer {
         }
     }
 
-    /// Determines the state after the head. If the head has a defect that hyper accepts, returns it with the
-    /// index of the request.
+    /// Determines the state after the head. If the head has a defect that hyper accepts, returns the index of
+    /// the request and the defect.
     fn end_head(&mut self) -> Option<(u64, LenientParse)> {
         let index = self.heads;
         self.heads += 1;
@@ -410,8 +410,8 @@ impl Head {
         false
     }
 
-    /// Records a defect if the line may be longer than its stored part: hyper reads the whole line, so its
-    /// value could differ.
+    /// Records a defect if the line may be longer than its stored part. hyper reads the whole line, so hyper
+    /// and the framer could read different values.
     fn check_length(&mut self, line: &[u8]) {
         if line.len() >= MAX_FIELD {
             self.lenient = Some(LenientParse::LongFraming);

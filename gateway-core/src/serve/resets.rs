@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::time::{Micros, micros};
 
-/// Premature resets allowed per [`WINDOW`]. A connection with more is abusive if they are more than half of
-/// its requests. The ratio is part of the rule because a busy proxy forwards the resets of many clients.
+/// Number of premature resets that a connection may have per [`WINDOW`]. A connection with more premature
+/// resets is abusive if more than half of its requests were reset prematurely. The ratio is part of the rule
+/// because a busy proxy forwards the resets of many clients.
 const MAX_RESETS: u64 = 100;
 /// Window in which premature resets are counted.
 pub(super) const WINDOW: Duration = Duration::from_secs(30);
@@ -25,8 +26,8 @@ pub(super) struct ResetMonitor {
 }
 
 impl ResetMonitor {
-    /// Records that a request was reset before its response. `started`: when it began; `now`: when it was
-    /// reset; `requests`: number of requests of the connection so far.
+    /// Records that a request was reset before its response. `started`: time at which the request began;
+    /// `now`: time of the reset; `requests`: number of requests of the connection so far.
     pub(super) fn on_reset(&mut self, started: Micros, now: Micros, requests: u64) {
         if now - started >= micros(PREMATURE) {
             return;

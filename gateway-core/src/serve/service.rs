@@ -131,8 +131,8 @@ impl http_body::Body for TrackedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.get_mut().body).poll_frame(cx);
-        // HTTP/2 uses the reports. Over HTTP/1 they have no effect: a client that does not read blocks the
-        // writes of its connection, which have their own time limit.
+        // These reports have an effect only with HTTP/2. With HTTP/1, a client that does not read blocks the
+        // writes of its connection, and writes have their own time limit.
         match &frame {
             Poll::Ready(_) => stream_task::report_part(),
             Poll::Pending => stream_task::report_wait(),

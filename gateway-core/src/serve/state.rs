@@ -27,22 +27,24 @@ pub(super) struct ConnectionState {
     pub(super) phase: Phase,
     /// Whether the most recent bytes are part of an incomplete request head.
     pub(super) is_within_head: bool,
-    /// When the last request ended, or the tunnel transferred a byte; 0 before the first request.
+    /// Time at which the last request ended, or at which the tunnel last transferred a byte; 0 before the
+    /// first request.
     pub(super) idle_since: Micros,
-    /// What the bytes that the codec writes belong to.
+    /// Kind of the output to which the bytes that the codec writes belong.
     pub(super) output: Output,
-    /// The connection has been asked to close.
+    /// Whether the connection has been asked to close.
     pub(super) is_closing: bool,
-    /// When bytes were last sent while the connection was closing and no request was in progress. The codec
-    /// may still hold the end of a response that the client receives slowly.
+    /// Time at which bytes were last sent while the connection was closing and no request was in progress.
+    /// The codec may still hold the end of a response that the client receives slowly.
     pub(super) last_sent: Micros,
-    /// HTTP/2: since when a request head has been incomplete.
+    /// Time since which a request head has been incomplete (HTTP/2 only). `None`: no head is incomplete.
     pub(super) head_since: Option<Micros>,
-    /// Since when a write or flush has been waiting for the client.
+    /// Time since which a write or flush has been waiting for the client. `None`: none is waiting.
     pub(super) blocked_since: Option<Micros>,
     /// Effect of a shutdown of the stream by the codec.
     pub(super) shutdown: Shutdown,
-    /// When the client closed its side of the connection, or when bytes were last sent to it after that.
+    /// Time at which the client closed its side of the connection, or at which bytes were last sent to the
+    /// client after that. `None`: the client has not closed its side.
     pub(super) client_closed: Option<Micros>,
     /// HTTP/1: the upgrade of the last request that contains one, unless its response accepts the upgrade.
     /// The codec completes the upgrade when it ends, even if it was not accepted.
@@ -66,11 +68,11 @@ pub(super) enum Phase {
     Idle,
     /// A part of a request head has been received (HTTP/1 only).
     ReadingHead {
-        /// When its first byte was received.
+        /// Time at which the first byte of the head was received.
         since: Micros,
-        /// When its most recent bytes were received.
+        /// Time at which the most recent bytes of the head were received.
         last_read: Micros,
-        /// Value of `received` before its first byte.
+        /// Value of `received` before the first byte of the head.
         offset: u64,
     },
     /// Requests are being answered.
@@ -90,11 +92,11 @@ pub(super) enum Phase {
 pub(super) struct IncompleteBody {
     /// Value of `received` at which the body may be complete.
     until: u64,
-    /// When its most recent bytes were received.
+    /// Time at which the most recent bytes of the body were received.
     last_read: Micros,
 }
 
-/// What the bytes that the codec writes belong to.
+/// Kind of the output to which the bytes that the codec writes belong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Output {
     /// No response: all responses are flushed. Further bytes are the codec's own, such as its error
@@ -118,7 +120,7 @@ pub(super) enum Shutdown {
     Withheld(u16),
 }
 
-/// Why a connection should be closed.
+/// Reason why a connection should be closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CloseCause {
     /// The client abuses the protocol. The value names the abuse in events.
@@ -152,8 +154,8 @@ impl ConnectionState {
         }
     }
 
-    /// Bytes were received. `http1`: bytes outside a request belong to a head. `lenient`: index and defect of
-    /// an invalid head that the codec will accept.
+    /// Records that bytes were received. `http1`: whether bytes outside a request belong to a head.
+    /// `lenient`: index and defect of an invalid head that the codec will accept.
     pub(super) fn on_read(
         &mut self,
         bytes: u64,
@@ -183,14 +185,14 @@ impl ConnectionState {
         }
     }
 
-    /// The codec returned `bytes` unread bytes, which will be read again.
+    /// Records that the codec returned `bytes` unread bytes, which will be read again.
     pub(super) fn on_unread(&mut self, bytes: u64) {
-        // Saturates, because escaping makes targets longer: the codec may return more bytes than were
-        // received.
+        // The subtraction saturates, because escaping makes targets longer, so the codec may return more
+        // bytes than were received.
         self.received = self.received.saturating_sub(bytes);
     }
 
-    /// A write or flush succeeded; `pending`: it waits for the client instead.
+    /// Records that a write or flush succeeded or, if `pending` is set, that it waits for the client.
     pub(super) fn on_write(&mut self, pending: bool, now: impl FnOnce() -> Micros) {
         match (pending, self.blocked_since) {
             (true, None) => self.blocked_since = Some(now()),
@@ -205,7 +207,7 @@ impl ConnectionState {
         }
     }
 
-    /// Bytes were sent.
+    /// Records that bytes were sent.
     pub(super) fn on_sent(&mut self, now: impl FnOnce() -> Micros) {
         if self.is_closing && !self.is_serving() {
             self.last_sent = now();
@@ -221,7 +223,7 @@ impl ConnectionState {
         }
     }
 
-    /// When the first byte of the current incomplete head was received.
+    /// Time at which the first byte of the current incomplete head was received.
     pub(super) fn head_began(&self) -> Option<Micros> {
         match self.phase {
             Phase::ReadingHead { since, .. } => Some(since),
@@ -229,15 +231,15 @@ impl ConnectionState {
         }
     }
 
-    /// All bytes that the codec wrote are flushed.
+    /// Records that all bytes that the codec wrote are flushed.
     pub(super) fn on_flushed(&mut self) {
         if self.output == Output::Response && !self.is_serving() {
             self.output = Output::Flushed;
         }
     }
 
-    /// A request head is complete. `length`: length of the request body in bytes, if known. Returns when the
-    /// request began, and the defect of its head, if any.
+    /// Records that a request head is complete. `length`: length of the request body in bytes, if known.
+    /// Returns the time at which the request began, and the defect of its head, if any.
     pub(super) fn on_request(
         &mut self,
         length: Option<u64>,
@@ -268,7 +270,7 @@ impl ConnectionState {
         (started, lenient.map(|(_, lenient)| lenient))
     }
 
-    /// The head of a response is available.
+    /// Records that the head of a response is available.
     pub(super) fn on_response(&mut self) {
         if let Phase::Serving { body, .. } = &mut self.phase {
             *body = None;
@@ -278,13 +280,14 @@ impl ConnectionState {
         }
     }
 
-    /// The connection has been upgraded, or a `CONNECT` was accepted.
+    /// Records that the connection has been upgraded, or a `CONNECT` was accepted.
     pub(super) fn on_tunnel(&mut self) {
         self.output = Output::Tunnel;
         self.pending_upgrade = None;
     }
 
-    /// A request has ended. `reset_since`: the time at which it began, if it was reset before its response.
+    /// Records that a request has ended. `reset_since`: the time at which it began, if it was reset before
+    /// its response.
     pub(super) fn on_request_end(&mut self, reset_since: Option<Micros>, now: Micros) {
         self.idle_since = now;
         self.phase = match self.phase {
@@ -305,19 +308,20 @@ impl ConnectionState {
         }
     }
 
-    /// The codec's error response with `status` was withheld.
+    /// Records that the codec's error response with `status` was withheld.
     pub(super) fn on_withheld(&mut self, status: u16) {
         self.shutdown = Shutdown::Withheld(status);
     }
 
-    /// The codec is being released; its shutdown does not reach the stream.
+    /// Records that the codec is being released. Its shutdown does not reach the stream.
     pub(super) fn begin_release(&mut self) {
         if self.shutdown == Shutdown::Forward {
             self.shutdown = Shutdown::Releasing;
         }
     }
 
-    /// The release of the codec has ended: it is complete, or waits for the body of a request.
+    /// Records that the release of the codec has ended: either the codec is released, or it waits for the
+    /// body of a request.
     pub(super) fn end_release(&mut self) {
         if self.shutdown == Shutdown::Releasing {
             self.shutdown = Shutdown::Forward;
@@ -345,7 +349,7 @@ impl ConnectionState {
         }
     }
 
-    /// The client sends too many frames that serve no request.
+    /// Records that the client sends too many frames that serve no request.
     pub(super) fn on_control_frame_flood(&mut self) {
         self.has_control_frame_flood = true;
     }
@@ -360,8 +364,8 @@ impl ConnectionState {
         matches!(self.phase, Phase::Serving { .. })
     }
 
-    /// When the most recent bytes of a certainly incomplete request body were received. `None` if the body
-    /// may be complete.
+    /// Time at which the most recent bytes of a certainly incomplete request body were received. `None` if
+    /// the body may be complete.
     pub(super) fn body_incomplete_since(&self) -> Option<Micros> {
         match self.phase {
             Phase::Serving {

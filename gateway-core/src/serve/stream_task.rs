@@ -28,7 +28,7 @@ use crate::reusable_timer::ReusableTimer;
 /// What the codec waits for after the latest poll of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Report {
-    /// Unchanged: the body was not polled.
+    /// The side from the previous report, because the body was not polled.
     None,
     /// The client: the codec has received a part of the response, which the client must accept.
     Client,

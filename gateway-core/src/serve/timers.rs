@@ -27,11 +27,11 @@ const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Maximum time for which a connection without requests may stay open after it was asked to close. Bytes that
 /// are sent extend this time.
 const CLOSING: Duration = Duration::from_secs(5);
-/// Maximum time by which sent bytes extend [`CLOSING`]. They may be the end of a response, or the codec's
-/// replies to PING.
+/// Maximum time by which sent bytes extend [`CLOSING`]. The sent bytes may be the end of a response, or the
+/// codec's replies to PING.
 const MAX_CLOSING: Duration = Duration::from_secs(300);
-/// Added to the handler's time limit of a request body, so that the handler's more specific response takes
-/// precedence.
+/// Time that is added to the handler's time limit of a request body, so that the handler's more specific
+/// response takes precedence.
 const AFTER_HANDLER: Duration = Duration::from_secs(1);
 /// Idle time after which an HTTP/1 connection releases its buffers. Allocating them again costs less than
 /// 1 % of a request on a connection with fewer than one request per second.
@@ -116,7 +116,7 @@ pub(super) enum Expiry {
     /// As [`Self::Head`], but the limit for whole requests expired.
     Request,
     /// As [`Self::Head`], but the idle timeout of streams expired. As in Envoy, bytes of the head do not
-    /// restart it.
+    /// restart this timeout.
     HeadIdle,
     /// No bytes of an incomplete request body were received in time.
     Body,
@@ -126,7 +126,7 @@ pub(super) enum Expiry {
     Idle,
     /// The client did not accept bytes in time.
     Write,
-    /// The connection did not close in time after it was asked to.
+    /// The connection did not close in time after it was asked to close.
     Closing,
     /// The maximum duration is reached.
     MaxDuration,
@@ -150,13 +150,13 @@ pub(super) enum Signal {
 struct SentSignals {
     /// [`Signal::MaxDuration`] was sent.
     max_duration: bool,
-    /// When the connection was asked to close.
+    /// Time at which the connection was asked to close.
     closing_since: Option<Micros>,
     /// Start of the idle period for which [`Signal::ReleaseBuffers`] was sent.
     released_for: Option<Micros>,
 }
 
-/// When a connection must end, and why.
+/// The time at which a connection must end, and the reason.
 fn next_expiry(
     state: &ConnectionState,
     timeouts: &ConnectionTimeouts,
@@ -207,7 +207,7 @@ fn next_expiry(
     first_expiry(first_expiry(first_expiry(head, phase), write), duration)
 }
 
-/// When an idle connection may release its buffers.
+/// The time at which an idle connection may release its buffers.
 fn buffer_release_at(
     state: &ConnectionState,
     timeouts: &ConnectionTimeouts,
@@ -227,7 +227,7 @@ pub(super) struct Timers {
     timeouts: ConnectionTimeouts,
     timer: Option<ReusableTimer>,
     drain: Option<DrainWatch>,
-    /// When [`Signal::Drain`] must be sent, once a drain has started.
+    /// Time at which [`Signal::Drain`] must be sent. `None` unless a drain has started.
     drain_at: Option<Micros>,
     sent: SentSignals,
 }

@@ -1,10 +1,10 @@
 //! Limit of tiny chunks in request bodies over HTTP/1.
 //!
 //! A chunk of one byte takes only six bytes to send, but each chunk passes through both codecs. A client with
-//! little bandwidth could therefore use much processor time. Chunks with at most as many bytes of data as of
-//! framing are counted, like empty frames over HTTP/2
-//! ([`ControlFrameMonitor`](super::control_frames::ControlFrameMonitor)). Programs that write each value as a
-//! chunk stay far below the limit.
+//! little bandwidth could therefore use much processor time. Therefore chunks with at most five bytes of
+//! data, the size of their framing, are counted. Over HTTP/2,
+//! [`ControlFrameMonitor`](super::control_frames::ControlFrameMonitor) counts empty frames for the same
+//! reason. Programs that write each value as a chunk stay far below the limit.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::time::{Micros, micros};
 
 /// Maximum data size of a tiny chunk, in bytes: the size of its framing, `5\r\n` and `\r\n`.
 pub(super) const TINY: u64 = 5;
-/// Tiny chunks allowed per [`WINDOW`].
+/// Number of tiny chunks that a connection may receive per [`WINDOW`].
 const MAX_CHUNKS: u64 = 100_000;
 /// Window in which tiny chunks are counted.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -48,8 +48,8 @@ impl TinyChunkMonitor {
 mod tests {
     use super::*;
 
-    /// Number of chunks at which the limit is exceeded, or `None` after 500 000. Chunks arrive `burst` at a
-    /// time, `pause` apart.
+    /// Number of chunks at which the limit is exceeded, or `None` after 500 000. Chunks arrive in groups of
+    /// `burst`, with the time `pause` between groups.
     fn until_exceeded(burst: u64, pause: Micros) -> Option<u64> {
         let mut monitor = TinyChunkMonitor::default();
         let bursts = 1..=500_000 / burst;

@@ -84,7 +84,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         }
     }
 
-    /// Builds `plan`. `slots` contains the slot of each of its ports.
+    /// Builds `plan`. `slots` contains the slot of each port of the plan.
     pub(crate) fn build(mut self, plan: &Plan<P>, slots: &[usize]) -> Result<Built<P>, BuildError> {
         let size = slots.iter().max().map_or(0, |max| max + 1);
         let mut snapshot = Snapshot {
@@ -244,7 +244,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 Filter::DirectResponse(found) => steps.direct = Some(Box::new(found.clone())),
                 // `policies` builds the CORS filter, and `Mirrors` builds the mirrors.
                 Filter::Cors(_) | Filter::Mirror(_) => {}
-                // Not supported as a filter of a rule, for which credentials are a policy.
+                // This filter is supported only for backendRefs: a rule adds credentials by a policy.
                 Filter::Credential(_) => unsupported = true,
             }
         }
@@ -252,7 +252,8 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         let respond = rule.respond.or(unsupported.then_some(500));
         let mut respond = respond.and_then(|status| StatusCode::from_u16(status).ok());
         let policies = self.policies(rule).unwrap_or_else(|unbuilt| {
-            // Without the policy, the rule would forward requests that it must reject.
+            // The rule fails closed, because without the policy it would forward requests that the policy
+            // must reject.
             respond = Some(StatusCode::INTERNAL_SERVER_ERROR);
             steps.unbuilt = Some(Box::new(unbuilt));
             PolicyChain::default()

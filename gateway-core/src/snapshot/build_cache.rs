@@ -49,7 +49,7 @@ impl<P> Default for BuildCache<P> {
 }
 
 impl<P> BuildCache<P> {
-    /// The built form of this instance of a rule.
+    /// The built form of `rule`, if this instance of the rule has been built before.
     pub(super) fn rule(&self, rule: &Arc<Rule<P>>) -> Option<&Arc<RuleSnapshot>> {
         self.rules.get(&address(rule)).map(|(_, built)| built)
     }
@@ -89,7 +89,7 @@ impl<P> BuildCache<P> {
 }
 
 impl<P> BuildCache<P> {
-    /// The built form of an equal route.
+    /// The built form of a route that equals `route`.
     pub(super) fn stream(&self, route: &StreamRoute, passes: bool) -> Option<&Arc<StreamRule>> {
         let built = self.streams.get(&(route.id.clone(), passes))?.iter();
         let same = |known: &StreamRoute| {

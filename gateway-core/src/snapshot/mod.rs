@@ -8,7 +8,8 @@
 //! ```
 //!
 //! State that must be kept across configuration changes (connection pools, breakers, rate limit counters) is
-//! stored in [`Live`]. Its parameters are the key: equal parameters share the same instance.
+//! stored in [`Live`]. The parameters of an instance are its key, so equal parameters share the same
+//! instance.
 
 mod build;
 mod build_cache;
@@ -41,7 +42,7 @@ use policy_faults::GuardedRule;
 
 pub use crate::live::Live;
 
-/// The whole configuration.
+/// The whole configuration of the data plane, built from one plan.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Ports, indexed by slot. A socket keeps its slot while it is open.

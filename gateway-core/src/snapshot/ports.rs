@@ -95,7 +95,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
     /// Settings of a UDP socket.
     pub(super) fn datagram_config(&mut self, port: &DatagramPort) -> DatagramConfig {
         let target = port.routes.first().map(|route| StreamTarget {
-            // As for TLS passthrough, because datagrams do not use TLS.
+            // The route is built as for TLS passthrough, because datagrams do not use TLS.
             rule: self.stream_rule(route, true),
             hostname: "*".into(),
         });
@@ -146,7 +146,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
     /// The verifier of client certificates.
     fn clients(&self, listener: &Listener<P>) -> Option<Arc<ClientVerifier>> {
         match &listener.protocol {
-            // Does not fail: the TLS settings contain the same verifier, and have been built before.
+            // This call does not fail, because the TLS settings contain the same verifier and have been built
+            // before.
             Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
                 tls.client_verifier(self.provider).ok().flatten()
             }

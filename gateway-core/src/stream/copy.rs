@@ -22,7 +22,8 @@ use tokio::time::{Instant, sleep_until};
 const CHUNK: usize = 32 * 1024;
 /// Maximum number of reads of one direction before the task yields.
 const READS_PER_POLL: usize = 16;
-/// Used if there is no deadline, because a timer requires one.
+/// Time from now to the deadline of the timer if a copy has no time limit, because a timer requires a
+/// deadline.
 const FAR: Duration = Duration::from_secs(86400 * 365);
 
 thread_local! {
@@ -356,8 +357,8 @@ impl Direction {
         self.state == State::Done(Err(Failure::Read))
     }
 
-    /// The side whose connection failed. It is not reported if it rejected bytes but sent more bytes
-    /// afterwards: forwarding the failure as a reset could discard those bytes.
+    /// The side whose connection failed. `None` also if this side rejected bytes but sent more bytes
+    /// afterwards, because forwarding the failure as a reset could discard those bytes.
     fn failed_side(&self, other: &Self) -> Option<Side> {
         match self.state {
             State::Done(Err(Failure::Read)) => Some(self.from),

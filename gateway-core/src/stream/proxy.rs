@@ -67,7 +67,7 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
         destination: record.entry.downstream_local,
     };
     let joined = rule.forwarder.connect(chosen, addresses, &observer).await;
-    // Dropped, so that an open connection does not keep its configuration in memory.
+    // The rule is dropped here, so that an open connection does not keep its configuration in memory.
     drop(rule);
     let Connected {
         stream,
@@ -82,7 +82,7 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
     };
     record.entry.upstream_host = Some(endpoint);
     record.entry.upstream_local = stream.local;
-    // These are the details if the process exits before the connection is closed.
+    // These details are logged if the process exits before the connection is closed.
     record.entry.details = "local_close".into();
     let mut backend = stream.io;
     let outcome = tokio::select! {

@@ -127,7 +127,7 @@ impl<'a> Forwarding<'a> {
         };
         let route = self.picked.route;
         if let Some(hosts) = &route.dynamic {
-            // Boxed, so that requests without a lookup reserve no memory for this future.
+            // This future is boxed, so that requests without a lookup reserve no memory for it.
             Box::pin(self.find_host(hosts)).await?;
         }
         let set_cookie = self.compute_hash();
@@ -135,10 +135,10 @@ impl<'a> Forwarding<'a> {
         let terminates = traffic.connect == Some(ConnectMode::Terminate)
             && self.context.upgrade == Some(&Upgrade::Connect);
         let mut forwarded = match &traffic.retry {
-            // Boxed, so that the futures of other requests stay small.
+            // This future is boxed, so that the futures of other requests stay small.
             _ if terminates => Box::pin(self.open_tunnel(permit)).await,
             Some(retry) if retry.retries > 0 => {
-                // Boxed, so that requests without retries reserve no memory for this future.
+                // This future is boxed, so that requests without retries reserve no memory for it.
                 Box::pin(self.send_with_retries(retry, permit)).await
             }
             _ => self.send_once(permit).await,
@@ -257,7 +257,7 @@ impl<'a> Forwarding<'a> {
             .attempt_timeout
             .or(self.picked.forwarder.backends.traffic.attempt_timeout);
         let mut source = replay.attempt();
-        // Held until the next attempt has completed.
+        // The permit is held until the retry has completed.
         let mut _retry_permit = None;
         loop {
             let Some(body) = source else {
@@ -382,7 +382,8 @@ impl<'a> Forwarding<'a> {
             .map(|hosts| hosts.known());
         self.attempts += 1;
         if route.cluster.is_unanswered() {
-            // Boxed, because waiting is rare: only the first requests to a host wait for its addresses.
+            // The future below is boxed, because waiting is rare: only the first requests to a host wait for
+            // its addresses.
             let limit = forwarder.backends.traffic.connect_timeout;
             Box::pin(wait_for_addresses(route, limit)).await;
         }
@@ -502,8 +503,8 @@ fn milliseconds(time: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Waits up to `limit` for the first addresses of a host. If none arrive, the cluster has no endpoint, and
-/// picking one fails.
+/// Waits up to `limit` for the first addresses of a host. If no address arrives, the cluster has no endpoint,
+/// and picking an endpoint fails.
 pub(super) async fn wait_for_addresses(route: &BackendRoute, limit: Duration) {
     let _ = timeout(limit, route.cluster.first_answer()).await;
 }
@@ -512,8 +513,8 @@ pub(super) async fn wait_for_addresses(route: &BackendRoute, limit: Duration) {
 /// was sent, the request moves to another connection; this is not a retry.
 ///
 /// An endpoint may close an idle connection at the moment at which it is reused (RFC 9112, section 9.3.1). A
-/// request that is safe to repeat is then sent once more, over a new connection: other idle connections may have
-/// been closed as well. This is part of the attempt, with and without a retry rule.
+/// request that is safe to repeat is then sent once more, over a new connection: other idle connections may
+/// have been closed as well. This repetition belongs to the same attempt, and does not require a retry rule.
 async fn send(
     pool: &Pool,
     to: &ConnectTarget<'_>,

@@ -1,4 +1,4 @@
-//! The response of one attempt, and the report of its result to balancer and outlier detection.
+//! The response of one attempt, and the report of the result to the load balancer and the outlier detection.
 
 use std::time::Duration;
 

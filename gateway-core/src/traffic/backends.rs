@@ -37,7 +37,7 @@ pub struct Backends {
     fallback: Option<Box<Weights>>,
     /// Pools of all backendRefs.
     pub(super) pools: Box<[Arc<Pool>]>,
-    /// Keeps endpoints that were received before the rule was built.
+    /// Reference that keeps endpoints that were received before the rule was built.
     _clusters: Arc<Clusters>,
 }
 
@@ -66,8 +66,8 @@ pub(super) struct BackendRoute {
     /// Whether this is a backend of last resort: it is used only while too few endpoints of the other
     /// backends are healthy.
     fallback: bool,
-    /// Hosts that requests name, for a backend of type `DynamicResolver`. Each has its own route, which is
-    /// used instead of this one.
+    /// Hosts that requests name, for a backend of type `DynamicResolver`. Each host has its own route, which
+    /// is used instead of this route.
     pub(super) dynamic: Option<Arc<DynamicHosts>>,
 }
 
@@ -317,12 +317,12 @@ impl Backends {
         }
     }
 
-    /// Picks a backendRef for a retry with the other priority: one of last resort if `tried` is a normal one,
-    /// and vice versa.
+    /// Picks a backendRef for a retry with the other priority: a backendRef of last resort if `tried` is a
+    /// normal one, otherwise a normal backendRef.
     ///
     /// Returns `None` if the rule has no backendRef of the other priority. Also returns `None` if the picked
-    /// one cannot receive a request that was prepared for `tried`: it has no healthy endpoints, it is a
-    /// `DynamicResolver` backend, or one of the two has filters.
+    /// backendRef cannot receive a request that was prepared for `tried`: it has no healthy endpoints, it is
+    /// a `DynamicResolver` backend, or one of the two backendRefs has filters.
     pub(super) fn pick_other_priority(
         &self,
         tried: &BackendRef,
@@ -356,8 +356,8 @@ impl Backends {
     }
 
     /// Decides whether a request goes to the backends of last resort. While at least 100/140 of the endpoints
-    /// of the other backends are healthy, the other backends receive all requests. Below that, they receive a
-    /// proportional share (Envoy's overprovisioning factor).
+    /// of the other backends are healthy, the other backends receive all requests. If fewer endpoints are
+    /// healthy, the other backends receive a proportional share (Envoy's overprovisioning factor).
     fn falls_back(&self) -> bool {
         let routes = self
             .backend_refs
@@ -437,7 +437,7 @@ impl BackendRef {
         &self.filters
     }
 
-    /// Mirrors among the filters.
+    /// Mirrors among the filters of the backendRef.
     pub(super) fn mirrors(&self) -> &Mirrors {
         &self.mirrors
     }

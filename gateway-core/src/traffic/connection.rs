@@ -27,7 +27,7 @@ use crate::plan::{BackendId, EndpointAddress, HashKey, LoadBalancer};
 use crate::proxy_protocol::Addresses;
 use crate::upstream::{ConnectTarget, EndpointStream, UpstreamConnectionGuard};
 
-/// Number of endpoints tried for a connection.
+/// Maximum number of endpoints that are tried for a connection.
 const ATTEMPTS: usize = 2;
 /// Port of endpoints that are server names, as in Envoy Gateway: a ClientHello names no port.
 const TLS_PORT: u16 = 443;
@@ -63,7 +63,7 @@ pub(crate) struct Connected {
 pub(crate) struct SessionPermit {
     in_flight: InFlightGuard,
     _slot: Slot,
-    /// Keeps the cluster up to date, so that the session ends when its endpoint is removed.
+    /// This reference keeps the cluster up to date, so that the session ends when its endpoint is removed.
     _cluster: Arc<Cluster>,
 }
 
@@ -115,7 +115,7 @@ impl Forwarder {
         };
         let failed = |cause: &str| Error::HostNotResolved(cause.to_owned());
         let name = server_name.ok_or_else(|| failed("the connection has no server name"))?;
-        // Boxed, so that connections without a lookup reserve no memory for this future.
+        // This future is boxed, so that connections without a lookup reserve no memory for it.
         let find = Box::pin(hosts.find_host(name, TLS_PORT));
         let found = timeout(self.backends.traffic.connect_timeout, find).await;
         let host = found.map_err(|_| failed("the lookup timed out"))??;
@@ -183,7 +183,7 @@ impl Forwarder {
                 error,
                 endpoint: endpoint.clone(),
             };
-            // Present: only endpoints of backendRefs with a route are selected.
+            // The route is present, because only endpoints of backendRefs with a route are selected.
             let route = match &host {
                 Some(host) => Ok(&host.route),
                 None => self.backends.route(index).ok_or(Error::InvalidBackend),

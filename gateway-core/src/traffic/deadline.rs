@@ -17,7 +17,7 @@ use crate::upstream::UploadProgress;
 #[derive(Debug)]
 pub(super) struct Deadline {
     limit: Option<Duration>,
-    /// Set when the timeout starts.
+    /// Time at which the request timeout expires. `None` until the timeout starts.
     response_end: Option<Instant>,
     /// End of the maximum stream duration.
     stream_end: Option<Instant>,

@@ -64,7 +64,7 @@ pub(super) struct DynamicHost {
     addresses: tokio::sync::Mutex<HostAddresses>,
     /// Time at which the addresses expire, in milliseconds since `DynamicHosts::start`.
     expires: AtomicU64,
-    /// Time of the latest request, in the same unit.
+    /// Time of the latest request, in milliseconds since `DynamicHosts::start`.
     used: AtomicU64,
 }
 
@@ -96,7 +96,8 @@ impl DynamicHosts {
     /// The host that `authority` names, with addresses that have not expired.
     ///
     /// # Errors
-    /// [`Error::HostDenied`] if none of its addresses is permitted, [`Error::HostNotResolved`] if it has none.
+    /// [`Error::HostDenied`] if the host has no permitted address, [`Error::HostNotResolved`] if it has no
+    /// address.
     pub(super) async fn find(&self, authority: &Authority) -> Result<Arc<DynamicHost>, Error> {
         let name = authority.host().trim_matches(['[', ']']);
         let name = name.strip_suffix('.').unwrap_or(name);
@@ -254,7 +255,7 @@ impl DynamicHost {
     }
 }
 
-/// Why a host has no permitted address.
+/// Reason why a host has no permitted address.
 enum Failure {
     Lookup(LookupError),
     Denied,

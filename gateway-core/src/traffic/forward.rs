@@ -219,7 +219,7 @@ impl<'a> SelectedBackend<'a> {
         self.backend_ref.filters()
     }
 
-    /// Mirrors among the filters.
+    /// Mirrors among the filters of the backendRef.
     pub fn mirrors(&self) -> &'a Mirrors {
         self.backend_ref.mirrors()
     }

@@ -231,7 +231,7 @@ impl InternalClient {
             upgrade: None,
             connection: None,
         };
-        // Boxed, so that the future of a policy that calls a service stays small.
+        // This future is boxed, so that the future of a policy that calls a service stays small.
         let forwarding = Box::pin(self.forwarder.forward(&context, request));
         match timeout_at(deadline, forwarding).await {
             Ok(Ok(forwarded)) => Ok(forwarded.response),
@@ -241,7 +241,8 @@ impl InternalClient {
     }
 }
 
-/// Key of a client's breaker. Prevents that a rule with the same key shares the breaker.
+/// Key of the circuit breaker of an internal client. The separate type prevents a rule with an equal key from
+/// sharing the breaker.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct ClientKey<K>(K);
 

@@ -9,8 +9,8 @@
 //! task sends it once, with the timeouts, breaker limits and pools of the rule, and reports the
 //! result to the observer only. The request never waits for a mirror:
 //!
-//! - Up to [`MIRROR_BUFFER`] bytes are buffered for a mirror. If it falls further behind, the copy is aborted and its
-//!   connection is closed.
+//! - Up to [`MIRROR_BUFFER`] bytes are buffered for a mirror. If the mirror falls further behind, the copy is
+//!   aborted and its connection is closed.
 //! - If a request is aborted before its body has been read, its copies are aborted.
 //! - The request timeout of the rule applies to a copy from the moment the client's request has been read.
 //!
@@ -45,7 +45,8 @@ use crate::plan::{Filter, Fraction};
 
 /// Maximum number of body bytes buffered for a mirror.
 pub const MIRROR_BUFFER: usize = 256 * 1024;
-/// Timeout for the response to a copy if the rule sets none, and for each frame of its body.
+/// Timeout for the response to a copy if the rule sets no request timeout. It also applies to each frame of
+/// the response body.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The mirrors of a rule or of a backendRef.
@@ -302,7 +303,7 @@ impl Tee {
     /// Ends the bodies of all copies.
     fn end(&mut self) {
         for copy in self.copies.drain(..) {
-            // Fails if the mirror task has ended.
+            // Sending fails only if the mirror task has ended.
             let _ = copy.frames.send(CopyFrame::End);
         }
     }

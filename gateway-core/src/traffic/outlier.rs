@@ -56,7 +56,7 @@ pub(super) struct OutlierDetector {
     /// Time of the next review, in microseconds since `started`.
     next_review: AtomicU64,
     view: ArcSwap<EndpointView>,
-    /// Endpoints with a history of failures. Locked while the view is replaced.
+    /// Endpoints with a history of failures. The lock is held while the view is replaced.
     records: Mutex<HashMap<EndpointAddress, EjectionRecord>>,
 }
 
@@ -115,7 +115,7 @@ struct EjectionRecord {
     ejected: Option<Instant>,
     /// Number of ejections, minus the number of intervals without an ejection; at least 0.
     times: u32,
-    /// The latest active health checks failed.
+    /// Whether the latest active health checks failed.
     unhealthy: bool,
 }
 
@@ -247,7 +247,8 @@ impl OutlierDetector {
         true
     }
 
-    /// Returns endpoints whose ejection time has passed, and ejects those whose failure rate is too high.
+    /// Ends the ejection of endpoints whose ejection time has passed, and ejects endpoints whose failure rate
+    /// is too high.
     fn review(&self, now: Instant) {
         // Another caller holds the lock, and may be reviewing.
         let Ok(mut records) = self.records.try_lock() else {
@@ -404,7 +405,7 @@ impl FailureRate {
         self.failed.fetch_add(u32::from(failed), Relaxed);
     }
 
-    /// Failures in percent, if there were enough requests; resets the counters.
+    /// Percentage of failed requests, or `None` if there were too few requests. Resets the counters.
     fn take(&self) -> Option<u64> {
         let (all, failed) = (self.all.swap(0, Relaxed), self.failed.swap(0, Relaxed));
         (all >= MIN_REQUESTS).then(|| u64::from(failed) * 100 / u64::from(all))

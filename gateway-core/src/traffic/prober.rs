@@ -1,8 +1,8 @@
 //! Active health checks of endpoints, as in Envoy.
 //!
-//! Each endpoint has a task. It starts with the first request of its rule and ends when the endpoint or the
-//! rule is removed. An endpoint receives requests until its first probe has completed. The first result takes
-//! effect at once; later ones are subject to the thresholds.
+//! Each endpoint has a task, which starts with the first request of the rule and ends when the endpoint or
+//! the rule is removed. An endpoint receives requests until its first probe has completed. The first result
+//! takes effect at once; later results are subject to the thresholds.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -80,7 +80,7 @@ pub(super) async fn watch(detector: Weak<OutlierDetector>, endpoint: Arc<LiveEnd
     }
 }
 
-/// The address of probes; `port` replaces that of an IP address.
+/// The address of probes; `port` replaces the port of an IP address.
 fn probed_address(address: &EndpointAddress, port: Option<u16>) -> EndpointAddress {
     match (address.ip_and_port(), port) {
         (Some(address), Some(port)) => SocketAddr::new(address.ip(), port).into(),

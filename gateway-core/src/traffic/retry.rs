@@ -69,8 +69,8 @@ pub(super) fn ceiling(retry: &Retry, n: u32) -> Duration {
     retry.base_interval.saturating_mul(factor).min(max)
 }
 
-/// Back-off before the `n`-th retry: random up to its maximum (full jitter). If the rule sets a minimum, it is
-/// the minimum plus a random part of up to half of the maximum.
+/// Back-off before the `n`-th retry: random up to its maximum (full jitter). If the rule sets a minimum, the
+/// back-off is the minimum plus a random time of up to half of the maximum.
 pub(super) fn back_off(retry: &Retry, n: u32) -> Duration {
     let mut ceiling = ceiling(retry, n);
     if !retry.min_interval.is_zero() {

@@ -133,8 +133,8 @@ fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error>
             return rewritten.ok_or(failed);
         }
         Filter::Redirect(_) | Filter::Cors(_) | Filter::DirectResponse(_) => return Err(failed),
-        // Not applied to the request here: response fields are edited after the response, mirrors are sent by
-        // the caller, and credentials are added after mirrors.
+        // These filters do not edit the request here: response fields are edited when the response has
+        // arrived, the caller sends the mirrors, and credentials are added after the mirrors.
         Filter::ResponseHeaders(_) | Filter::Mirror(_) | Filter::Credential(_) => {}
     }
     Ok(())

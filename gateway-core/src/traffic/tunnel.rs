@@ -24,7 +24,7 @@ pub struct Tunnel {
     pub(crate) io: TunnelIo,
     /// Time at which the tunnel is closed.
     pub deadline: Option<Instant>,
-    /// Held as long as the tunnel is open.
+    /// Counts the tunnel. The guard must be held as long as the tunnel is open.
     pub guard: TunnelGuard,
 }
 

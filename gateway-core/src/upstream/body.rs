@@ -24,11 +24,14 @@ use crate::time_limits::Expired;
 
 /// Source of a response body.
 pub(crate) enum ResponseSource {
-    /// An HTTP/1 connection. The reader of the body drives it and returns it to its pool at the end.
+    /// An HTTP/1 connection. The reader of the body drives the connection, and returns it to its pool at the
+    /// end of the body.
     Http1(Box<Http1>),
-    /// An HTTP/1 connection that hyper drives in a separate task. It is closed at the end.
+    /// An HTTP/1 connection that hyper drives in a separate task. The connection is closed at the end of the
+    /// body.
     ConnectionTask(Incoming, ConnectionTask),
-    /// An HTTP/1 connection that the gateway's codec drives in a separate task. It is closed at the end.
+    /// An HTTP/1 connection that the gateway's codec drives in a separate task. The connection is closed at
+    /// the end of the body.
     Detached(DetachedConnection),
     /// A stream of an HTTP/2 connection. At the end of the response, the rest of the upload is stopped.
     Http2(
@@ -149,8 +152,8 @@ impl RequestPermits {
     }
 }
 
-/// Response body of a backend. At its end, the connection returns to the pool. If it is truncated, it ends in
-/// an error.
+/// Response body of a backend. At the end of the body, the connection returns to the pool. If the body is
+/// truncated, it ends in an error.
 pub struct BackendBody {
     source: ResponseSource,
     permits: Option<RequestPermits>,

@@ -80,7 +80,7 @@ impl Checkout {
                 let mut stop = StopUpload(progress.clone());
                 let response = Box::pin(stream.exchange(request)).await;
                 if let Err(SendFailure::Unsent) = &response {
-                    // Not stopped: the upload continues over another connection.
+                    // The upload is not stopped, because it continues over another connection.
                     stop.0 = None;
                 }
                 let (mut head, incoming) = response.map_err(attribute_error)?.into_parts();

@@ -78,7 +78,7 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     let terminated = error.is_incomplete_message()
         || error.is_canceled()
         || error.is_closed()
-        // A timeout: the backend did not acknowledge a PING.
+        // hyper reports a timeout if the backend did not acknowledge a PING.
         || error.is_timeout()
         || io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
     if terminated {

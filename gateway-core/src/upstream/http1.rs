@@ -127,8 +127,8 @@ impl Http1 {
                 let result = poll_fn(|cx| codec.poll_exchange(cx, request)).await;
                 result.map_err(|failure| failure.if_stale(repeatable && !codec.has_received()))
             }
-            // Boxed, so that requests without hyper, which are the majority, reserve no memory for this
-            // future.
+            // This future is boxed, so that requests without hyper, which are the majority, reserve no memory
+            // for it.
             Driver::Hyper(hyper) => {
                 let sent = take_request(request);
                 let copy = repeatable.then(|| copy_without_body(&sent));

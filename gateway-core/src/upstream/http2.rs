@@ -110,8 +110,9 @@ impl Http2 {
     }
 }
 
-/// Configures hyper. PINGs are sent only while no data is received. With `keepalive_interval`, they are also
-/// sent while there are no requests; with `keepalive_idle` alone, they are not.
+/// Configures hyper. PINGs are sent only while no data is received. If `keepalive_interval` is set, they are
+/// sent even while there are no requests. If only `keepalive_idle` is set, they are sent only while there are
+/// requests.
 fn builder(settings: &BackendConnection) -> http2::Builder<TokioExecutor> {
     let http2 = &settings.http2;
     let interval = http2.draw_interval();

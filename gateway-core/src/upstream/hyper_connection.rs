@@ -74,8 +74,8 @@ impl HyperConnection {
     ) -> Result<Response<()>, (SendFailure, Option<Request<Upload>>)> {
         self.meter.reset();
         // The driver is polled first and completes the response. Therefore the response's future needs no
-        // waker. It must run even if the task has used up its cooperative budget: otherwise its completion
-        // would be missed.
+        // waker. The driver must run even if the task has used up its cooperative budget: otherwise the
+        // completion of the response would be missed.
         let response = self.sender.try_send_request(request);
         let mut response = pin!(tokio::task::unconstrained(response));
         let result = std::future::poll_fn(|cx| {

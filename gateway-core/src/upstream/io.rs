@@ -22,8 +22,8 @@ enum Inner {
     Tls(Box<TlsStream<UpstreamSocket>>),
 }
 
-/// Number of bytes read since the last reset. It limits the amount that a backend may send before a response
-/// head.
+/// Number of bytes read since the last reset. The limit on the bytes that a backend may send before a
+/// response head applies to this number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter(Arc<AtomicUsize>);
 

@@ -166,15 +166,16 @@ impl Pool {
     /// # Errors
     /// As [`Self::checkout`].
     pub(crate) async fn open_checkout(&self, to: &ConnectTarget<'_>) -> Result<Checkout, Error> {
-        // Boxed, because most requests find an open connection: their futures reserve no memory for opening
-        // one.
+        // These futures are boxed, so that requests that find an open connection, which are the majority,
+        // reserve no memory for opening one.
         match self.transport.protocol {
             BackendProtocol::Http1 => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),
             BackendProtocol::Http2 => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
         }
     }
 
-    /// Opens a connection to the target that is not shared, with a guard that counts it.
+    /// Opens a connection to the target, without sharing the connection with other requests. Also returns a
+    /// guard that counts the connection.
     ///
     /// # Errors
     /// [`Error::Overflow`] if the connection limit is reached. Otherwise the error of opening the connection.
@@ -204,8 +205,8 @@ impl Pool {
             {
                 continue;
             }
-            // The breaker of the rule that uses a connection counts it. If the rule has reached its limit, it
-            // takes no connection from another rule.
+            // A connection is counted by the breaker of the rule that uses it. If this rule has reached its
+            // limit, it takes no connection from another rule.
             if !Arc::ptr_eq(connection.breaker(), to.breaker) {
                 match to.breaker.connect(to.endpoint.address()) {
                     Some(slot) => connection.slot = slot,
@@ -365,7 +366,7 @@ impl Pool {
         let left = !connections.is_empty();
         connections.swept = left;
         drop(connections);
-        // Dropped after the lock is released, because observers may use the pool.
+        // The connections are dropped after the lock is released, because observers may use the pool.
         drop(closed);
         left
     }
@@ -410,7 +411,7 @@ enum Found {
     Slot(Slot),
 }
 
-/// Closes one idle connection of the rule, to any of its backends, so that another one can be opened.
+/// Closes one idle connection of the rule, to any of its backends, so that another connection can be opened.
 fn make_room(to: &ConnectTarget<'_>) {
     let mut pools = to.pools.iter();
     pools.any(|pool| pool.evict_idle(to.breaker));

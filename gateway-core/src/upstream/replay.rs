@@ -17,8 +17,8 @@ use crate::body::BoxError;
 /// Maximum number of buffered bytes of a body.
 pub(crate) const REPLAY_BUFFER: usize = 64 * 1024;
 
-/// A request body and the buffer of the bytes read from it. Creates the bodies of attempts; only the latest
-/// one receives frames.
+/// A request body and the buffer of the bytes read from it. It creates the bodies of attempts. Only the body
+/// of the latest attempt receives frames.
 #[derive(Debug)]
 pub(crate) struct Replay(Arc<Mutex<ReplayBuffer>>);
 

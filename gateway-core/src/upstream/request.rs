@@ -79,7 +79,8 @@ fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
         None => {
             headers.remove(CONTENT_LENGTH);
             if protocol == BackendProtocol::Http1 {
-                // Set explicitly, because hyper otherwise sends no body of unknown length with GET and HEAD.
+                // The field is set explicitly, because otherwise hyper sends no body of unknown length with
+                // GET and HEAD.
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }

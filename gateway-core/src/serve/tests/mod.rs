@@ -122,8 +122,8 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
     }
 }
 
-/// Number of dropped requests for `/reset-probe`. Index 1: their client had reset the stream; index 0: it had
-/// not.
+/// Number of dropped requests for `/reset-probe`. Index 1: the client had reset the stream; index 0: the
+/// client had not reset it.
 static DROPPED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 /// Counts in [`DROPPED`] when it is dropped.

@@ -126,7 +126,7 @@ fn listener(name: &str, protocol: Protocol, streams: Vec<StreamRoute>) -> Listen
     listener
 }
 
-/// A plan with one port on localhost. The system selects its number.
+/// A plan with one port on localhost. The system selects the port number.
 fn plan(listeners: Vec<Listener<NoPolicy>>) -> Plan {
     let mut port = Port::new(0, listeners);
     port.addresses = vec![LOCALHOST];

@@ -102,7 +102,8 @@ async fn connections_are_distributed_by_weight_and_those_of_an_invalid_backend_a
         counts[place] += 1;
     }
 
-    // Expected are 3/8, 1/8 and 4/8 of 480. Five standard deviations are 53, 36 and 55.
+    // The expected counts are 3/8, 1/8 and 4/8 of 480. The tolerance is five standard deviations: 53, 36 and
+    // 55.
     assert!(counts[0].abs_diff(180) <= 53, "{counts:?}");
     assert!(counts[1].abs_diff(60) <= 36, "{counts:?}");
     assert_eq!(counts[2], 0);

@@ -447,7 +447,7 @@ async fn a_connection_goes_to_port_443_of_its_server_name() {
     let port = stream.local_addr().unwrap().port();
 
     // Another process may listen on this port, and may or may not respond. The client therefore stops waiting
-    // after a second; the entry is written when it disconnects.
+    // after a second; the entry is written when the client disconnects.
     let connecting = TlsConnector::from(config).connect(server, stream);
     let _ = timeout(Duration::from_secs(1), connecting).await;
 

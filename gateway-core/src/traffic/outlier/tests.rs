@@ -69,7 +69,7 @@ async fn each_ejection_is_longer_until_the_endpoint_has_been_healthy_for_a_while
         ejections.push(since.elapsed().as_secs());
     }
 
-    // Ejections are reviewed every 3 s.
+    // The first ejection ends with the first review after 30 s. Reviews take place every 3 s.
     assert!((30..33).contains(&ejections[0]), "{ejections:?}");
     assert!((60..63).contains(&ejections[1]), "{ejections:?}");
     assert!((90..93).contains(&ejections[2]), "{ejections:?}");

@@ -397,7 +397,7 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const HEAD: &[u8] = &[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
 /// DATA of stream 1: `ok`.
 const DATA: &[u8] = &[0, 0, 2, 0, 0, 0, 0, 0, 1, b'o', b'k'];
-/// The same, with END_STREAM.
+/// DATA of stream 1 with END_STREAM: `ok`.
 const LAST_DATA: &[u8] = &[0, 0, 2, 0, 1, 0, 0, 0, 1, b'o', b'k'];
 
 /// HEADERS of stream 1 with `:status: 101` and these flags.

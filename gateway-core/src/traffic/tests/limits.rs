@@ -197,7 +197,8 @@ async fn backends_receive_requests_by_weight() {
     }
 
     assert_eq!(backends[0].seen().len(), 0);
-    // Three sigma of a probability of 1/4 in 800 requests.
+    // The backend is expected to receive a quarter of 800 requests. The tolerance is three standard
+    // deviations.
     assert!(backends[1].seen().len().abs_diff(n / 4) <= 37);
 }
 

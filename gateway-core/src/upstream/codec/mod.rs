@@ -168,8 +168,8 @@ impl Codec {
             Poll::Ready(Err(UploadError::Backend)) if !self.taken && !self.out.has_begun() => {
                 return Poll::Ready(Err(SendFailure::Unsent));
             }
-            // Not an error: a backend may respond and close before it has read the whole request, and its
-            // response is valid.
+            // A failed upload is not an error: a backend may respond and close before it has read the whole
+            // request, and its response is valid.
             Poll::Ready(Err(UploadError::Backend) | Ok(())) | Poll::Pending => {}
         }
         self.poll_head(cx, request).map_err(SendFailure::Sent)

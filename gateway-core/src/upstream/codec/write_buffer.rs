@@ -12,7 +12,7 @@ use crate::coalesced_write;
 /// Capacity in bytes for lines that an idle connection retains.
 const KEPT: usize = 1024;
 
-/// Size of the lines in bytes. If they have at least this size, they are written before more lines are added.
+/// Size in bytes from which the lines are written before more lines are added.
 const FULL: usize = 16 * 1024;
 
 /// Bytes to be written, with at most one body frame.
@@ -55,7 +55,7 @@ impl WriteBuffer {
         !self.body.is_empty() || !self.end.is_empty()
     }
 
-    /// Returns whether the lines should be written before more are added.
+    /// Returns whether the lines should be written before more lines are added.
     pub(super) fn is_full(&self) -> bool {
         self.lines.len() >= FULL
     }
