@@ -52,9 +52,9 @@ pub trait AccessLog: Send + Sync + 'static {
 /// listed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoggedFields {
-    /// Request fields. Their values are those that the backend receives.
+    /// Names of request fields. The logged values are those that the backend receives.
     pub request: Vec<HeaderName>,
-    /// Response fields. Their values are those that the client receives.
+    /// Names of response fields. The logged values are those that the client receives.
     pub response: Vec<HeaderName>,
 }
 
@@ -149,12 +149,12 @@ pub struct Entry {
     pub peer: SocketAddr,
     /// SNI of the TLS handshake.
     pub server_name: Option<String>,
-    /// TLS of the client connection. `None` if the connection does not use TLS, or the gateway does not
-    /// terminate it.
+    /// TLS of the client connection. `None` if the connection does not use TLS, or if the backend terminates
+    /// TLS.
     pub tls: Option<LoggedTls>,
     /// Fingerprints of the ClientHello. `None`: not configured for the listener.
     pub fingerprints: Option<Arc<TlsFingerprints>>,
-    /// Values of the header fields that the access log requests. `None` if it requests no field.
+    /// Values of the header fields that [`AccessLog::fields`] lists. `None` if it lists no field.
     pub fields: Option<Box<LoggedValues>>,
     /// Matched rule.
     pub rule: Option<Arc<RuleName>>,

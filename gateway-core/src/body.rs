@@ -30,7 +30,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request or of a response.
 ///
-/// It is empty, or contains bytes in memory, a body that hyper receives, or any other body in a box.
+/// The body is empty, or consists of bytes in memory, of a body that hyper receives, or of any other body in
+/// a box.
 #[derive(Debug, Default)]
 pub struct Body(Kind);
 

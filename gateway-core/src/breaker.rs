@@ -27,7 +27,8 @@ pub(crate) struct CircuitBreaker {
     fair_requests: bool,
     /// Notifies waiting requests when a connection ends or becomes idle.
     freed: Notify,
-    /// Number of connections by endpoint. `None` if the rule does not limit them.
+    /// Number of connections to each endpoint. `None` if the rule does not limit the connections per
+    /// endpoint.
     endpoints: Option<Box<Endpoints>>,
 }
 
@@ -90,7 +91,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// Takes one unit. Returns `None` if the limit is reached.
+    /// Takes one unit of `resource`. Returns `None` if the limit of the resource is reached.
     pub(crate) fn acquire(self: &Arc<Self>, resource: Resource) -> Option<Permit> {
         let limit = match resource {
             Resource::Connection => self.connections,
@@ -114,9 +115,9 @@ impl CircuitBreaker {
     /// if a limit is reached.
     ///
     /// With `fair_requests`, a connection may use at most a quarter of the free requests, but always one
-    /// request. Its latest request counts as free. With a limit of 1024, a single connection can have 205
-    /// requests in flight. If 12 connections each reach their maximum, 113 requests remain free, so new
-    /// connections are still served.
+    /// request. The request that acquires the unit counts as free. With a limit of 1024, a single connection
+    /// can have 205 requests in flight. If 12 connections each reach their maximum, 113 requests remain free,
+    /// so new connections are still served.
     pub(crate) fn acquire_shared(
         self: &Arc<Self>,
         connection: &Arc<ConnectionRequests>,
@@ -134,7 +135,7 @@ impl CircuitBreaker {
         Some(permit)
     }
 
-    /// Identifies this breaker as long as it exists.
+    /// A key that identifies this breaker as long as the breaker exists.
     fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -164,7 +165,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// Returns whether the limit of connections is 0, so that no request can wait for one.
+    /// Returns whether the limit of connections is 0. If so, waiting for a connection is useless.
     pub(crate) fn forbids_connections(&self) -> bool {
         self.connections == 0 || self.connections_per_endpoint == Some(0)
     }

@@ -12,8 +12,8 @@ use tokio::io::AsyncWrite;
 /// Maximum length in bytes of a message that is copied.
 const SHORT: usize = 1024;
 
-/// Writes `buffers`. If they are short, they are first copied into one buffer. Returns the number of bytes
-/// written, like [`AsyncWrite::poll_write_vectored`].
+/// Writes `buffers` to `io`. If their total length is short, they are first copied into one buffer. Returns
+/// the number of bytes written, like [`AsyncWrite::poll_write_vectored`].
 pub(crate) fn poll_write<Io: AsyncWrite>(
     io: Pin<&mut Io>,
     cx: &mut Context<'_>,

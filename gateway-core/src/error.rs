@@ -136,7 +136,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The local reply. It contains the response to the client, and the flag and details for the access log.
+    /// The local reply for this error. It contains the response to the client, and the flag and details for
+    /// the access log.
     pub fn reply(&self) -> LocalReply {
         use StatusCode as S;
         let fixed = |status, flag, details: &'static str| local(status, "", flag, details);

@@ -161,7 +161,7 @@ struct State {
     parts: Option<Box<dyn Any + Send>>,
 }
 
-/// An index in snapshots. It is permanently assigned to addresses and a port.
+/// An index in snapshots, which is permanently assigned to a list of addresses and a port.
 struct Slot {
     addresses: Vec<IpAddr>,
     port: u16,
@@ -207,9 +207,9 @@ impl Gateway {
         Ok(())
     }
 
-    /// Adds sockets of another process. For the addresses of these sockets, the next plan uses them instead
-    /// of new sockets, so that their accept queues are kept. Sockets that the plan does not use are closed.
-    /// Has no effect before [`Self::start`].
+    /// Adds sockets of another process. For the addresses of these sockets, the next plan uses the added
+    /// sockets instead of new ones, so that the accept queues of the sockets are kept. Sockets that the plan
+    /// does not use are closed. Has no effect before [`Self::start`].
     ///
     /// # Errors
     /// `InvalidInput` for a descriptor that is not a listening TCP socket or a UDP socket.
@@ -227,7 +227,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Duplicates of all sockets of the plan, for the process that continues to serve them
+    /// Duplicates of all sockets of the plan, for another process that continues to serve the sockets
     /// ([`Self::inherit_sockets`]). Requires [`Options::keep_duplicates`].
     ///
     /// # Errors

@@ -133,7 +133,8 @@ fn push_escape<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
         'p' | 'P' => return Ok(push_property(out, first == 'P', left)),
         '0'..='7' => return push_octal(out, text),
         'u' | 'U' => return Err("an escape that RE2 does not have"),
-        // Written without `\`: with it, the `regex` crate treats the character as a word boundary.
+        // The character is written without `\`. With `\`, the `regex` crate would treat it as a word
+        // boundary.
         '<' | '>' => out.push(first),
         'x' => {
             let len = match left.strip_prefix('{') {

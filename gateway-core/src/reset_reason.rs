@@ -43,8 +43,8 @@ impl ResetReason {
         }
     }
 
-    /// The response flags if no retry was left. Requests that exceed a limit are not retried, so their flag
-    /// does not change.
+    /// The response flags if no retry was left. Requests that exceed a limit are not retried, so the flag of
+    /// these requests is the same with and without retries.
     pub(crate) fn flag_without_retries(self) -> &'static str {
         match self {
             Self::Overflow => "UO",

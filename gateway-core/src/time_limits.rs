@@ -21,7 +21,8 @@ use tokio::time::Instant;
 
 use crate::{Error, LocalReply};
 
-/// A time limit that has expired. If two limits expire at the same time, the one that is listed first counts.
+/// A time limit that has expired. If two limits expire at the same time, the limit that is listed first here
+/// is reported.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, thiserror::Error)]
 pub(crate) enum Expired {
     /// The request was not complete in time.
@@ -57,7 +58,8 @@ impl Expired {
         }
     }
 
-    /// The reply for this limit if the response head has been sent. Only its flag and details are used.
+    /// The reply for this limit if the response head has been sent. Only the flag and details of the reply
+    /// are used.
     pub(crate) fn after_head(self) -> LocalReply {
         self.error(true).reply()
     }

@@ -67,7 +67,8 @@ pub struct Negotiated {
     pub group: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
-    /// Verified certificate of the client, if the server requested one.
+    /// Verified certificate of the client. `None` if the server requested no certificate, or if the client is
+    /// not identified.
     pub client: Option<Arc<ClientCertificate>>,
 }
 
@@ -93,7 +94,7 @@ pub enum AcceptError {
     /// [`UnknownName::Refuse`]: crate::server::UnknownName::Refuse
     #[error("no certificate for the server name {0:?}")]
     Refused(Option<String>),
-    /// The client sent no certificate, or one that does not verify.
+    /// The client sent no certificate, or a certificate that does not verify.
     #[error("the client's certificate")]
     Client(#[source] io::Error),
     /// Any other failure of the handshake.

@@ -96,7 +96,8 @@ pub enum CertificateError {
     /// The key does not match the first certificate.
     #[error("the private key does not belong to the first certificate")]
     KeyMismatch,
-    /// The caller passed no crypto provider, and the crate has no default one.
+    /// The caller passed no crypto provider, and the crate was built without the feature `aws-lc-rs`, which
+    /// adds a default provider.
     #[error("no crypto provider is configured")]
     NoProvider,
 }

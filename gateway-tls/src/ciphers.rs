@@ -22,7 +22,7 @@ pub enum CipherError {
     /// The name is not that of a TLS 1.2 suite. The suites of TLS 1.3 cannot be configured.
     #[error("{0:?} is not a TLS 1.2 cipher suite")]
     Unknown(String),
-    /// A suite without forward secrecy or without AEAD, or one that the provider does not support.
+    /// A suite without forward secrecy or without AEAD, or a suite that the provider does not support.
     #[error("cipher suite {0} is not supported; use ECDHE with AES-GCM or ChaCha20-Poly1305")]
     Unsupported(String),
 }

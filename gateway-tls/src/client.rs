@@ -301,7 +301,8 @@ mod tests {
         }
     }
 
-    /// A certificate and its key, as `openssl req -x509` issues them: self-signed, with `CA:TRUE`.
+    /// A certificate and its key. The certificate is self-signed with `CA:TRUE`, like the certificates that
+    /// `openssl req -x509` issues.
     fn self_signed(not_after: i32) -> (String, String) {
         let mut params = params(&["backend.test"]);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

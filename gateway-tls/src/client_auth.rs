@@ -59,7 +59,7 @@ pub struct ClientAuth {
     pub roots_pem: String,
     /// Treatment of clients without a valid certificate.
     pub mode: ClientAuthMode,
-    /// Conditions on certificates in addition to their CA.
+    /// Conditions that certificates must fulfil, in addition to being issued by a trusted CA.
     #[serde(default, skip_serializing_if = "ClientConditions::is_empty")]
     pub conditions: ClientConditions,
     /// Revocation lists. `None`: revocation is not checked.
@@ -121,8 +121,9 @@ impl ClientAuth {
     /// Builds the verifier of client certificates.
     ///
     /// # Errors
-    /// [`TlsError::Roots`] if there is no CA certificate in a mode that verifies, or if one is malformed;
-    /// [`TlsError::Revocation`] and [`TlsError::AltName`] for revocation lists and conditions.
+    /// [`TlsError::Roots`] if there is no CA certificate in a mode that rejects invalid certificates, or if a
+    /// CA certificate is malformed; [`TlsError::Revocation`] and [`TlsError::AltName`] for revocation lists
+    /// and conditions.
     pub fn build(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<ClientVerifier>, TlsError> {
         self.verifier(provider, Vec::new()).map(Arc::new)
     }

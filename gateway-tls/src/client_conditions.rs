@@ -70,7 +70,8 @@ pub enum AltNameMatch {
     Prefix(String),
     /// The text ends with this value.
     Suffix(String),
-    /// The text matches this regular expression, which must contain its anchors.
+    /// This regular expression matches a part of the text. To match the whole text, the expression must
+    /// contain anchors.
     Regex(String),
 }
 

@@ -64,7 +64,7 @@ async fn of_two_certificates_for_one_name_and_key_type_the_first_is_served() {
     assert_eq!(served(&[&first, &second], client(), "a.test").await, 0);
     assert_eq!(served(&[&second, &first], client(), "a.test").await, 0);
     assert_eq!(served(&[&first, &second], client(), "b.test").await, 1);
-    // A client that supports only the second certificate receives the second one.
+    // A client that supports only the key of the second certificate receives the second certificate.
     let p384 = || client_with(&ECDSA[1..], &[&TLS13, &TLS12]);
     assert_eq!(served(&[&first, &second], p384(), "a.test").await, 1);
 }

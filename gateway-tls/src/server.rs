@@ -47,8 +47,8 @@ use crate::sni::CertificateResolver;
 /// TLS settings of a listener. The defaults are Envoy Gateway's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ServerTls {
-    /// Certificates in the order of the listener's `certificateRefs`. If several have the same name and key
-    /// type, the first of them is served.
+    /// Certificates in the order of the listener's `certificateRefs`. If several certificates have the same
+    /// name and key type, the first of them is served.
     pub certificates: Vec<Arc<Certificate>>,
     /// Protocol versions, cipher suites, groups and signature schemes that handshakes may negotiate.
     #[serde(default, skip_serializing_if = "TlsLimits::is_default")]

@@ -72,7 +72,8 @@ struct Loaded {
 }
 
 impl CertificateResolver {
-    /// Loads `certificates`. If several have the same name and key type, the first of them is used.
+    /// Loads `certificates`. If several certificates have the same name and key type, the first of them is
+    /// used.
     ///
     /// # Errors
     /// [`CertificateError`] if a certificate is unusable.

@@ -36,7 +36,7 @@ impl TrustedLeaves {
     }
 
     /// Verifies validity period and purpose of a certificate, but not its names. `None`: the certificate is
-    /// not in this list, so the caller must verify its chain.
+    /// not in the list of trusted leaves, so the caller must verify its chain.
     pub(crate) fn verify(
         &self,
         end_entity: &CertificateDer<'_>,

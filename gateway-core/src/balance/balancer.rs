@@ -16,11 +16,11 @@ const SHARDS: usize = 16;
 /// `host_selection_retry_max_attempts`).
 const OTHER_ATTEMPTS: usize = 5;
 
-/// Load balancing rule of a backend, with its state.
+/// Load balancing rule of a backend, and the state that the rule needs, such as counters and tables.
 #[derive(Debug)]
 pub struct Balancer {
     rule: LoadBalancer,
-    /// Time after which a new endpoint receives its full share.
+    /// Time after which a new endpoint receives its full share of the requests. `None`: at once.
     slow_start: Option<Duration>,
     /// Round-robin counters. Empty for other rules, because the padded counters take a kilobyte.
     counters: Box<[RoundRobinCounter]>,
@@ -55,10 +55,10 @@ const SLOW_START_ATTEMPTS: usize = 8;
 pub struct Pick<'a> {
     /// Hash of the request's key.
     pub hash: Option<u64>,
-    /// Endpoints in order of preference. The first one that is in the cluster and on which the request has
-    /// not failed is picked.
+    /// Preferred endpoints, the most preferred first. The first of these endpoints that is in the cluster and
+    /// on which the request has not failed is picked.
     pub preferred: &'a [EndpointAddress],
-    /// Endpoints on which this request has failed. Other endpoints are preferred to them.
+    /// Endpoints on which this request has failed. They are picked only if no other endpoint is found.
     pub tried: &'a [EndpointAddress],
 }
 
@@ -161,7 +161,7 @@ impl Balancer {
                 _ => self.index(endpoint_set, None),
             })
             .find(|index| !tried(*index));
-        // Random picks may miss the only untried endpoint, so all endpoints are searched.
+        // The random picks above can miss the only untried endpoint, so all endpoints are searched.
         let all = endpoint_set.endpoints().len();
         let next = || {
             (1..all)
@@ -241,8 +241,8 @@ impl ZoneRule {
     }
 }
 
-/// Fraction of its full share that an endpoint of this age receives. As in Envoy, it grows linearly and is at
-/// least a tenth.
+/// Fraction of its full share that an endpoint of this age receives. As in Envoy, the fraction grows linearly
+/// with the age, and is at least 0.1.
 fn slow_start_share(age: Duration, window: Duration) -> f64 {
     (age.as_secs_f64() / window.as_secs_f64()).clamp(0.1, 1.0)
 }

@@ -73,7 +73,8 @@ impl Cluster {
     }
 }
 
-/// All clusters of a process. The source of endpoints and every forwarder hold a reference to it.
+/// All clusters of a process. The source of endpoints and every forwarder hold a reference to the same
+/// instance.
 #[derive(Debug, Default)]
 pub struct Clusters {
     clusters: Mutex<BTreeMap<BackendId, Entry>>,
@@ -112,8 +113,8 @@ impl Clusters {
         entry(&mut clusters, id).cluster.clone()
     }
 
-    /// Sets the endpoints of all backends. A backend without an entry has no endpoints. Clusters
-    /// whose endpoints equal those of the previous call are left unchanged.
+    /// Sets the endpoints of all backends. A backend without an entry has no endpoints. A cluster is left
+    /// unchanged if its endpoints equal its endpoints in the previous call.
     pub fn update(&self, endpoints: &Endpoints) {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         clusters.retain(|id, entry| {

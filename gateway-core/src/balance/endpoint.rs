@@ -17,7 +17,7 @@ pub struct LiveEndpoint {
     removed: AtomicBool,
     /// Time at which the endpoint was added.
     added: Instant,
-    /// When the endpoint last became healthy again, in milliseconds after `added`.
+    /// Time at which the endpoint last became healthy again, in milliseconds after `added`.
     recovered: AtomicU64,
 }
 
@@ -43,7 +43,8 @@ impl LiveEndpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Time since the endpoint was added to its cluster or, if later, since it became healthy again.
+    /// Time since the endpoint was added to its cluster. If the endpoint became healthy again later, the time
+    /// since then.
     pub(super) fn age(&self) -> Duration {
         let recovered = Duration::from_millis(self.recovered.load(Ordering::Relaxed));
         self.added.elapsed().saturating_sub(recovered)

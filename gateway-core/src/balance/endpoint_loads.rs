@@ -27,14 +27,14 @@ use crate::trailers_body::TrailersBody;
 /// Largest weight after scaling.
 const LARGEST: f64 = 65_536.0;
 
-/// Load reports of a backend's endpoints, and the weights that follow from them.
+/// Load reports of a backend's endpoints, and the weights that follow from the reports.
 #[derive(Debug)]
 pub struct EndpointLoads {
     settings: UtilizationBalancing,
     /// Start of time measurement. Times are stored in milliseconds since this instant.
     start: Instant,
-    /// One entry for each endpoint that has reported. The map is copied when an endpoint reports for the
-    /// first time.
+    /// One entry for each endpoint that has sent a report. The map is copied when an endpoint sends its first
+    /// report.
     loads: ArcSwap<HashMap<EndpointAddress, Arc<EndpointLoad>>>,
     table: ArcSwapOption<WeightTable>,
 }

@@ -169,7 +169,7 @@ impl LoadReport {
 enum FieldValue<'b> {
     Double(f64),
     Bytes(&'b [u8]),
-    /// A value whose type is not used here.
+    /// A value of a type that load reports do not use.
     Other,
 }
 

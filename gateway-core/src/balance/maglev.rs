@@ -9,8 +9,8 @@ pub struct Maglev {
     table: Vec<u32>,
 }
 
-/// State of an endpoint while the table is filled: its permutation of the entries, and its position in the
-/// permutation.
+/// State of an endpoint while the table is filled: the endpoint's permutation of the table entries, and its
+/// position in this permutation.
 struct Candidate {
     offset: u64,
     skip: u64,
@@ -23,7 +23,8 @@ struct Candidate {
 
 impl Maglev {
     /// Builds a table of `size` entries from names and weights; `size` should be prime. The permutation of an
-    /// endpoint depends on its name only, so removing one endpoint remaps few keys of the others.
+    /// endpoint depends only on the name of the endpoint, so removing one endpoint remaps few keys of other
+    /// endpoints.
     pub fn build(endpoints: impl Iterator<Item = (String, u32)>, size: usize) -> Self {
         let size = size.max(2) as u64;
         let endpoints: Vec<_> = endpoints.collect();

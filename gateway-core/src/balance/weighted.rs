@@ -1,6 +1,6 @@
 //! Weighted random choice.
 
-/// Weights from which an index is picked at random, in proportion to its weight.
+/// A list of weights. An index of the list is picked at random, in proportion to its weight.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Weights {
     /// Sum of the weights up to and including each index.
@@ -23,7 +23,8 @@ impl Weights {
         self.sums.last().copied().unwrap_or(0)
     }
 
-    /// Index whose range of the summed weights contains `point`, which must be below [`total`](Self::total).
+    /// Index whose range contains `point`. The ranges of all indices follow each other from 0 to
+    /// [`total`](Self::total), and each is as long as the weight. `point` must be below the total.
     pub fn index_of(&self, point: u64) -> usize {
         self.sums.partition_point(|sum| *sum <= point)
     }

@@ -75,8 +75,8 @@ fn local_shares<'a>(
         true => 1.0,
         false => (capacity(local) / even).min(1.0),
     };
-    // Requests beyond the capacity of the own zone are sent to zones whose gateways do not use all of their
-    // capacity.
+    // Requests beyond the capacity of the own zone are sent to other zones, in which the gateways do not use
+    // the whole capacity.
     let spare = |count: usize| (capacity(count) - even).max(0.0);
     let spare_sum: f64 = counts.values().map(|count| spare(*count)).sum();
     let applied = f64::from(rule.percent.min(100)) / 100.0;
@@ -93,8 +93,8 @@ fn local_shares<'a>(
 }
 
 impl EndpointSet {
-    /// The set with weights that give each zone its share, for a gateway in zone `own`. Endpoints of a zone
-    /// whose share is zero are removed. `None` if zones have no effect.
+    /// A copy of the set with weights that give each zone its share of the requests of a gateway in zone
+    /// `own`. Endpoints of a zone whose share is zero are removed. `None` if zones have no effect.
     pub(super) fn by_zone(&self, rule: &ZoneBalancing, own: Option<&str>) -> Option<Self> {
         let mut counts = ZoneCounts::new();
         let mut sums: BTreeMap<&str, f64> = BTreeMap::new();

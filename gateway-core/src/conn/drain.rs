@@ -119,8 +119,8 @@ impl Drain {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for [`Self::start`], then for [`Self::grace`]. Until then, the first bytes of a connection may
-    /// still arrive.
+    /// Waits for [`Self::start`], then for the time [`Self::grace`], during which the first bytes of a
+    /// connection may still arrive.
     pub(crate) async fn overdue(&self) {
         self.started().await;
         tokio::time::sleep(self.grace()).await;

@@ -5,8 +5,8 @@
 //!                                             └─ ja4 ─> t13d1516h2_8daaf6152771_e5627efa2ab1
 //! ```
 //!
-//! Values of GREASE (RFC 8701) are left out: clients choose them at random. A client can send any ClientHello,
-//! so a fingerprint proves nothing about it.
+//! GREASE values (RFC 8701) are omitted, because clients choose them at random. A client can send any
+//! ClientHello, so a fingerprint proves nothing about the client.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ use sha2::Sha256;
 use super::client_hello::{HelloError, Reader, message};
 use crate::http::settings::FingerprintSettings;
 
-/// Types of the extensions that fingerprints read.
+/// Types of the ClientHello extensions from which fingerprints are computed.
 const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;
 const POINT_FORMATS: u16 = 11;
@@ -24,7 +24,7 @@ const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 
-/// Fingerprints of a client's TLS. `None`: not configured.
+/// Fingerprints of the ClientHello of a client. `None`: the fingerprint is not configured.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsFingerprints {
     /// JA3, 32 hexadecimal digits.
@@ -34,8 +34,8 @@ pub struct TlsFingerprints {
 }
 
 impl TlsFingerprints {
-    /// The fingerprints of the ClientHello at the start of `bytes`, which may span several records. `None`: none is
-    /// configured, or the ClientHello is malformed.
+    /// The fingerprints of the ClientHello at the start of `bytes`, which may span several records. `None`:
+    /// no fingerprint is configured, or the ClientHello is malformed.
     pub fn of(bytes: &[u8], settings: FingerprintSettings) -> Option<Self> {
         if settings == FingerprintSettings::default() {
             return None;
@@ -48,7 +48,8 @@ impl TlsFingerprints {
     }
 }
 
-/// The parts of a ClientHello that fingerprints contain, without GREASE, in the client's order.
+/// The parts of a ClientHello from which fingerprints are computed, without GREASE values, in the client's
+/// order.
 #[derive(Debug, Default)]
 struct OfferedTls {
     version: u16,
@@ -58,7 +59,7 @@ struct OfferedTls {
     formats: Vec<u8>,
     signatures: Vec<u16>,
     versions: Vec<u16>,
-    /// First protocol of ALPN.
+    /// First protocol that the client offers by ALPN. Empty: none.
     protocol: Vec<u8>,
 }
 
@@ -141,7 +142,7 @@ impl OfferedTls {
         )))
     }
 
-    /// The fingerprint by the specification of FoxIO.
+    /// The JA4 fingerprint, as specified by FoxIO.
     fn ja4(&self) -> String {
         let version = self.versions.iter().max().copied();
         let version = match version.unwrap_or(self.version) {
@@ -181,20 +182,20 @@ impl OfferedTls {
     }
 }
 
-/// The 16-bit numbers of a list, without GREASE.
+/// The 16-bit numbers of a list, without GREASE values.
 fn numbers(bytes: &[u8]) -> Vec<u16> {
     let (pairs, _) = bytes.as_chunks();
     let numbers = pairs.iter().map(|pair| u16::from_be_bytes(*pair));
     numbers.filter(|number| !is_grease(*number)).collect()
 }
 
-/// Whether a value is one of GREASE: `0x0a0a`, `0x1a1a` to `0xfafa`.
+/// Whether a value is a GREASE value: `0x0a0a`, `0x1a1a` and so on up to `0xfafa`.
 fn is_grease(value: u16) -> bool {
     value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
 }
 
-/// The first and the last character of a protocol name; if one of them is not alphanumeric, those of its hexadecimal
-/// form.
+/// The first and the last character of a protocol name. If one of these characters is not alphanumeric, the
+/// first and the last digit of the hexadecimal form of the name.
 fn ends(protocol: &[u8]) -> [char; 2] {
     let (Some(first), Some(last)) = (protocol.first(), protocol.last()) else {
         return ['0', '0'];
@@ -230,7 +231,7 @@ fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-/// The first 12 digits of SHA-256; zeros for an empty text.
+/// The first 12 hexadecimal digits of the SHA-256 hash of `text`. For an empty text, 12 zeros.
 fn short_hash(text: &str) -> String {
     match text {
         "" => "0".repeat(12),

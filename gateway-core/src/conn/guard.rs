@@ -30,8 +30,8 @@ impl ConnectionGuard {
         }
     }
 
-    /// Counts the connection in `counter`, the number of open connections of its listener. Returns
-    /// `false` without counting it if `limit` is reached.
+    /// Counts the connection in `counter`, the number of open connections of its listener. If `limit` is
+    /// reached, returns `false` and does not count the connection.
     #[must_use]
     pub fn admit(&mut self, counter: &Arc<AtomicU64>, limit: Option<u64>) -> bool {
         if counter.fetch_add(1, Ordering::Relaxed) >= limit.unwrap_or(u64::MAX) {

@@ -31,7 +31,7 @@ pub struct ConnInfo {
     /// Cached header value of a client address, usually the address of the peer. It is cached because most
     /// requests of a connection have the same client address.
     pub(crate) client_header: OnceLock<(IpAddr, HeaderValue)>,
-    /// Requests in flight by rule. Set when a request shares the connection with other requests (HTTP/2).
+    /// Requests in flight by rule. Empty until a request shares the connection with other requests (HTTP/2).
     requests: OnceLock<Arc<ConnectionRequests>>,
 }
 

@@ -62,7 +62,7 @@ impl Preamble {
     }
 }
 
-/// Whether `bytes`, the first bytes of a connection, identify its HTTP version. `false` if they are an
+/// Whether `bytes`, the first bytes of a connection, identify its HTTP version. `false` if the bytes are an
 /// incomplete HTTP/2 preface.
 pub(crate) fn identifies_protocol(bytes: &[u8]) -> bool {
     bytes.starts_with(PREFACE) || !PREFACE.starts_with(bytes)

@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pin_project! {
-    /// Connection that first returns a prefix and then its own bytes. After the prefix has been read, a read
-    /// costs one additional comparison.
+    /// Connection from which a prefix is read first, and then the bytes of the underlying connection. After
+    /// the prefix has been read, a read costs one additional comparison.
     #[derive(Debug)]
     pub struct Prefixed<Io> {
         prefix: Bytes,

@@ -32,12 +32,13 @@ use crate::proxy_protocol::{Addresses, Error, Invalid, Tlvs, decode};
 /// Maximum length of a version 2 header after its fixed part, in bytes. This is the maximum value of the
 /// length field.
 const LIMIT: u16 = u16::MAX;
-/// Maximum buffer growth per read, in bytes. It limits the memory that a false length field can occupy.
+/// Maximum buffer growth per read, in bytes. The limit prevents a false length field from occupying much
+/// memory.
 const MORE: usize = 4096;
-/// Size of the first read, in bytes. Most headers and the data that follows them fit.
+/// Size of the first read, in bytes. It is sufficient for most headers and the data that follows them.
 const FIRST_READ: usize = 512;
 
-/// The PROXY header of a connection, and the bytes read with it.
+/// The PROXY header of a connection, and the bytes that were read together with the header.
 #[derive(Clone, Debug)]
 pub struct ProxyPreamble {
     /// Addresses that replace those of the TCP connection. `None`: the addresses of the TCP connection are
@@ -45,7 +46,7 @@ pub struct ProxyPreamble {
     pub addresses: Option<Addresses>,
     /// The header as received. Empty if there was none.
     pub header: Bytes,
-    /// Bytes that were read with the header and follow it.
+    /// Bytes that follow the header and were read together with it.
     pub rest: Bytes,
 }
 
@@ -268,8 +269,8 @@ impl ProxyListener {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
                         Err(error) => {
-                            // The usual cause is too many open files. An immediate retry would fail again and
-                            // use processor time.
+                            // The usual cause of the error is that the process has too many open files. An
+                            // immediate retry would fail again and use processor time.
                             tracing::warn!(%error, "accepting a connection failed");
                             sleep(Duration::from_millis(100)).await;
                         }

@@ -54,6 +54,6 @@ pub(crate) struct DatagramConfig {
 pub(crate) struct DatagramAssignment {
     pub(crate) socket: std::net::UdpSocket,
     pub(crate) config: Arc<ArcSwap<DatagramConfig>>,
-    /// Closes the socket and its sessions.
+    /// Token whose cancellation closes the socket and its sessions.
     pub(crate) stop: CancellationToken,
 }

@@ -15,9 +15,9 @@ use nix::sys::resource::{Resource, getrlimit};
 pub(super) struct SessionQuota {
     open: AtomicUsize,
     sockets: AtomicUsize,
-    /// Number of sessions in the shared part, which every socket may use.
+    /// Number of sessions in the part of the quota that all sockets share.
     shared: usize,
-    /// Number of sessions in the other part, which is divided equally among the sockets.
+    /// Number of sessions in the part of the quota that is divided equally among the sockets.
     divided: usize,
 }
 
@@ -39,7 +39,7 @@ impl SessionQuota {
         })
     }
 
-    /// The quota of the process. It follows from the limit of file descriptors.
+    /// The quota of the process, which follows from the limit of file descriptors.
     pub(super) fn of_process() -> Arc<Self> {
         static QUOTA: LazyLock<Arc<SessionQuota>> = LazyLock::new(|| {
             let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
@@ -66,7 +66,7 @@ impl SocketQuota {
         let quota = &self.0;
         let own = quota.divided / quota.sockets.load(Relaxed).max(1);
         let permit = QuotaPermit(quota.clone());
-        // Incremented even if no permit is returned: dropping the permit decrements it.
+        // The counter is incremented even if no permit is returned, because dropping `permit` decrements it.
         let before = quota.open.fetch_add(1, Relaxed);
         (before < quota.shared || sessions < own).then_some(permit)
     }

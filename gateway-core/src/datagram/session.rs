@@ -23,7 +23,7 @@ use crate::traffic::SessionPermit;
 /// Maximum number of replies forwarded before the task yields.
 const REPLIES_PER_POLL: usize = 32;
 
-/// Maximum idle timeout. It prevents overflows when durations are added to instants.
+/// Maximum idle timeout. The limit prevents overflows when durations are added to instants.
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(86400 * 365);
 
 /// The endpoint's side of a session.
@@ -129,15 +129,16 @@ impl DatagramSession {
     }
 }
 
-/// A session, with the task that forwards its replies and with its record. The table of a socket owns it.
+/// A session, the task that forwards its replies, and its record. The session table of a socket owns this
+/// value.
 pub(super) struct ClientSession {
     pub(super) session: Arc<DatagramSession>,
     replies: AbortHandle,
     record: StreamRecord,
     observer: Arc<dyn Observer>,
     port: u16,
-    /// Stored here and not in `session`, because the reply task may hold `session` for a short time after the
-    /// session has ended.
+    /// The permits are stored here and not in `session`, because the reply task may hold `session` for a
+    /// short time after the session has ended.
     _permits: (SessionPermit, QuotaPermit),
 }
 

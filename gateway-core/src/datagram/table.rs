@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// An entry of a [`SessionTable`].
 pub(super) trait Expiring {
-    /// Time at which the entry expires if it is not used again. It never decreases.
+    /// Time at which the entry expires if it is not used again. The time never decreases.
     fn expires_at(&self) -> Instant;
 }
 
@@ -96,7 +96,7 @@ impl<K: Copy + Eq + Hash, S: Expiring> SessionTable<K, S> {
         }
     }
 
-    /// The session whose check is next, if its check time satisfies `condition`.
+    /// The key of the session whose check is next, if the time of the check satisfies `condition`.
     fn first(&self, condition: impl FnOnce(Instant) -> bool) -> Option<K> {
         let ((check, _), key) = self.by_check.first_key_value()?;
         condition(*check).then_some(*key)

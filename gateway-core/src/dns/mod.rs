@@ -41,7 +41,7 @@ pub(crate) struct HostFollower {
     task: AbortHandle,
 }
 
-/// The cluster of a backend that is configured by host names. Backends with equal hosts share it.
+/// The cluster of a backend that is configured by host names. Backends with equal hosts share one cluster.
 pub(crate) fn cluster(live: &Live, backend: &Backend, settings: DnsSettings) -> Arc<Cluster> {
     let hosts: Box<[DnsHost]> = backend.hosts.as_slice().into();
     let key: (BackendId, Box<[DnsHost]>, DnsSettings) = (backend.id.clone(), hosts, settings);

@@ -125,8 +125,8 @@ impl Resolver {
         }
     }
 
-    /// The client of the name servers. It is created with the first lookup. If the configuration of the
-    /// system cannot be read, the next lookup tries again.
+    /// The DNS client for addresses of `family`, which is created with the first lookup. If the configuration
+    /// of the system cannot be read, the next lookup tries again.
     fn lookups(&self, family: DnsFamily) -> Result<&TokioResolver, LookupError> {
         let (at, strategy) = match family {
             DnsFamily::Ipv4 => (0, LookupIpStrategy::Ipv4Only),

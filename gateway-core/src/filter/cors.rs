@@ -47,7 +47,7 @@ pub type CorsLayer = HeadPolicyLayer<Cors>;
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// CORS permissions of other origins. Default: none.
+/// Permissions of other origins. Default: no origin is allowed.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Cors {
     /// Allowed origins.
@@ -70,8 +70,8 @@ pub struct Cors {
     pub as_envoy: bool,
     /// Whether responses have the CORS fields that ingress-nginx would send. Default: `false`. If true, every
     /// response to an allowed origin has all CORS fields and no `Vary`. `OPTIONS` requests from an allowed
-    /// origin receive 204; those from other origins are forwarded. `*` also allows requests without an
-    /// origin.
+    /// origin receive 204; `OPTIONS` requests from other origins are forwarded. `*` also allows requests
+    /// without an origin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub every_response: bool,
 }
@@ -132,7 +132,8 @@ impl Allowed {
 }
 
 impl Cors {
-    /// Decides on a request from its head.
+    /// Decides how a request with this head is treated: whether it is a preflight, and which CORS fields its
+    /// response receives.
     pub fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
         let origin = headers.get(ORIGIN).filter(|origin| !origin.is_empty());
         if self.every_response {

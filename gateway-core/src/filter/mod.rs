@@ -43,7 +43,8 @@ pub enum PathEdit {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
-    /// The filter replaces a prefix, but the rule has no prefix match or the path does not match it.
+    /// The filter replaces a prefix, but the rule has no prefix match, or the path does not start with the
+    /// prefix.
     #[error("no prefix to replace")]
     NoPrefix,
     /// A configured value is invalid in the URL or the header field.

@@ -55,8 +55,8 @@ impl Redirect {
     /// Returns the status and the value of `Location`, an absolute URL.
     ///
     /// # Errors
-    /// [`FilterError`] if the filter replaces a prefix that the rule did not match, or a configured value is invalid
-    /// in a header field or in its part of the URL.
+    /// [`FilterError`] if the filter replaces a prefix that the rule did not match, or if a configured value
+    /// is invalid in a header field or in the URL.
     pub fn location(
         &self,
         facts: RedirectFacts<'_>,

@@ -13,8 +13,8 @@ use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
 /// Redirects requests whose path is below a prefix, and passes all other requests to the inner service.
 ///
-/// If a [`SanitizeLayer`](crate::http::SanitizeLayer) is in front, it determines the authority of a request.
-/// Otherwise the authority is read from `:authority` or `Host`.
+/// The authority of a request is that which a [`SanitizeLayer`](crate::http::SanitizeLayer) in front has
+/// determined. Without a `SanitizeLayer`, the authority is read from `:authority` or `Host`.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};
@@ -69,8 +69,8 @@ impl RedirectLayer {
         self
     }
 
-    /// Sets the scheme of requests to `https`. If the listener port is 80, it changes to 443;
-    /// [`port`](Self::port) sets any other port.
+    /// Sets the scheme of requests to `https`. If the port is 80, it is changed to 443; [`port`](Self::port)
+    /// sets any other port.
     pub fn https(mut self) -> Self {
         self.scheme = "https";
         if self.port == 80 {

@@ -66,7 +66,7 @@ enum Part {
 }
 
 impl Format {
-    /// Parses a text of any length, such as a body, in which a `%` that starts no operator is literal.
+    /// Parses a text of any length, such as a body. A `%` that starts no operator is literal.
     ///
     /// # Errors
     /// [`FormatError`] names the operator that is not supported.
@@ -74,7 +74,7 @@ impl Format {
         parse::escaped(text).parse()
     }
 
-    /// The text, if it has no operators.
+    /// The text of the format, if the format has no operators.
     pub fn literal(&self) -> Option<&str> {
         match &*self.parts {
             [] => Some(""),
@@ -99,14 +99,14 @@ impl Format {
         }
     }
 
-    /// The value for one request. `None` if it is empty.
+    /// The value for one request. `None` if the value is empty.
     pub fn text(&self, context: &FormatContext<'_>) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         self.write(context, &mut out);
         (!out.is_empty()).then_some(out)
     }
 
-    /// The value for one request as a header value. `None` if it is empty or not valid in a header.
+    /// The value for one request as a header value. `None` if the value is empty, or not valid in a header.
     pub fn header_value(&self, context: &FormatContext<'_>) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(bytes::Bytes::from(self.text(context)?)).ok()
     }

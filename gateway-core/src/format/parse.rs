@@ -74,7 +74,8 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     Ok(parts)
 }
 
-/// The text with `%%` for each `%` that starts no operator. Names of one or two characters are text, as in `%2F%20`.
+/// The text, in which each `%` that starts no operator is doubled. An operator name has at least three
+/// characters, so the `%` in `%2F%20` are literal.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut rest = text;

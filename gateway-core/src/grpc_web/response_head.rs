@@ -44,8 +44,8 @@ pub(super) fn translate(response: &mut PolicyResponse<'_>, encoding: WebEncoding
     headers.insert(CONTENT_TYPE, encoding.media_type());
 }
 
-/// The part of a body that arrived together with its head, such as the body of a local reply. Does not wait
-/// for the rest of a body.
+/// The part of a body that arrived together with its head, such as the body of a local reply. This function
+/// does not wait for the rest of the body.
 fn available_text(mut body: Body) -> Bytes {
     let mut context = Context::from_waker(Waker::noop());
     match Pin::new(&mut body).poll_frame(&mut context) {

@@ -47,7 +47,7 @@ impl TextDecoder {
         Ok(())
     }
 
-    /// Whether the text so far ends with a complete group of four characters.
+    /// Whether the text that has been decoded ends with a complete group of four characters.
     pub fn is_complete(&self) -> bool {
         self.length == 0
     }

@@ -26,7 +26,7 @@ pub(super) trait Transcoder {
     /// The reply to an invalid body. Later calls begin a new body.
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<Option<Frame<Bytes>>, LocalReply>;
 
-    /// Whether the translation of all data so far has been returned.
+    /// Whether all data that has been passed to [`Self::data`] has been translated and returned.
     fn is_complete(&self) -> bool;
 }
 

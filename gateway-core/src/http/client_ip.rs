@@ -186,7 +186,7 @@ fn is_blank(line: &HeaderValue) -> bool {
     line.as_bytes().trim_ascii().is_empty()
 }
 
-/// Parses the address of a client. Whitespace around it is ignored.
+/// Parses the address of a client. Whitespace around the address is ignored.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = entry.trim_ascii();
     if entry.len() > LONGEST {

@@ -93,7 +93,7 @@ pub(crate) fn apply_named(
     conn: &ConnInfo,
     settings: &ListenerSettings,
 ) -> Result<(), Error> {
-    // One reallocation suffices for the fields added here and those added before the request is sent.
+    // One reallocation suffices for all fields that are added here and later, before the request is sent.
     headers.reserve(ADDED);
     let rule = &settings.client_ip;
     let edge = *rule == ClientIpRule::Peer;
@@ -209,7 +209,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>
     Some(all)
 }
 
-/// Sets the request ID. As in Envoy, the response does not contain it.
+/// Sets the request ID. As in Envoy, the response does not contain the ID.
 fn request_id(headers: &mut HeaderMap, mode: RequestIdMode, edge: bool) {
     let fresh = match mode {
         RequestIdMode::Generate => edge || !has_id(headers),

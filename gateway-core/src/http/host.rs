@@ -63,7 +63,8 @@ impl Authority {
     /// in HTTP/2) takes precedence over `Host` (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     ///
     /// # Errors
-    /// [`BadAuthority`] if both are absent; also in the cases of [`parse`](Self::parse).
+    /// [`BadAuthority`] if both the authority and `Host` are absent, and in the cases of
+    /// [`parse`](Self::parse).
     pub fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, BadAuthority> {
         match uri.authority() {
             Some(authority) => {

@@ -5,8 +5,8 @@ use http::request;
 
 use crate::LocalReply;
 
-/// Defect of a request that hyper has accepted. The scan of the received bytes adds it as an extension of the
-/// request.
+/// Defect of a request that hyper has accepted. The scan of the received bytes adds the defect as an
+/// extension of the request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LenientParse {
     /// The target has a fragment (RFC 9112, section 3.2).

@@ -132,7 +132,7 @@ fn unescape_slashes(path: &str, action: EscapedSlashes) -> Result<(String, bool)
     Ok((out, found))
 }
 
-/// Decodes unreserved characters, encodes invalid ones, and replaces `\` by `/`.
+/// Decodes the escapes of unreserved characters, encodes invalid characters, and replaces `\` by `/`.
 fn recode(path: &[u8]) -> Result<String, BadPath> {
     let mut out = String::with_capacity(path.len());
     // Number of bytes since the last `%` that begins no escape. If one of the next two bytes were decoded to
@@ -223,7 +223,8 @@ fn merge_slashes(path: &mut String) {
     });
 }
 
-/// Relative reference to `path` on the same host. `//` at its start would refer to another host.
+/// Relative reference to `path` on the same host. If the reference began with `//`, it would refer to another
+/// host.
 fn relative(path: String, query: &str) -> String {
     let guard = if path.starts_with("//") && path != "//" {
         "/."

@@ -16,8 +16,8 @@ const MESSAGE: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Whether header edits ignore the field. They ignore fields that frame the message, are hop-by-hop (RFC
-/// 9110, section 7.6.1), or select the route.
+/// Whether header edits leave the field unchanged. This applies to fields that frame the message, are
+/// hop-by-hop (RFC 9110, section 7.6.1), or select the route.
 ///
 /// ```
 /// use http::header::{CONNECTION, SERVER};

@@ -25,7 +25,8 @@ pub struct ListenerSettings {
     pub http2: Http2Settings,
     /// Connection limits.
     pub limits: ConnectionLimits,
-    /// Health check path: the gateway returns 200, or 503 while it drains, before routing. Default: none.
+    /// Path of health checks. The gateway itself replies to requests for this path, before routing: 200, or
+    /// 503 while it drains. Default: none.
     pub health_check_path: Option<String>,
     /// Whether 404 is returned if no rule of the most specific matching hostname matches, as in Envoy.
     /// Default: false; as Gateway API requires, the rules of less specific hostnames are tried.

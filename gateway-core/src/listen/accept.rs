@@ -41,7 +41,7 @@ struct TlsConnection {
     listener: Arc<ListenerConfig>,
 }
 
-/// A ClientHello to which no response has been sent, with its listener.
+/// A ClientHello to which no response has been sent, and the listener that it selects.
 enum ClientHello {
     /// The gateway terminates TLS.
     Terminate(Box<tls::Hello<Prefixed<Stream>>>),
@@ -77,7 +77,8 @@ struct PendingConnection<H> {
     deadline: Instant,
     /// Addresses of the connection. They are final once the PROXY header has been read.
     addrs: ConnectionAddrs,
-    /// Known once the ClientHello is read.
+    /// Fingerprints of the ClientHello. `None` until the ClientHello has been read, or if no fingerprint is
+    /// configured.
     fingerprints: Option<Arc<TlsFingerprints>>,
 }
 
@@ -165,8 +166,8 @@ async fn establish<H: Handler>(
     };
     match &config.protocol {
         PortProtocol::Plain(listener) => connection.establish_plain(stream, listener).await,
-        // Boxed, because these futures are large. The memory of a box is freed as soon as the future has
-        // completed; otherwise it would be occupied until the connection ends.
+        // These futures are boxed, because they are large. The memory of a box is freed as soon as the future
+        // has completed. Without the box, the memory would be occupied until the connection ends.
         PortProtocol::Tls(_) | PortProtocol::Mixed(_) => {
             pin_boxed_with(|| connection.establish_tls(stream)).await
         }
@@ -397,8 +398,8 @@ impl<H: Handler> PendingConnection<H> {
         }
     }
 
-    /// Sets the addresses. They are those of the PROXY header, or those of the socket if there is no header.
-    /// `None` if the client has closed the connection.
+    /// Sets the addresses of the connection: the addresses of the PROXY header or, without a header, the
+    /// addresses of the socket. `None` if the client has closed the connection.
     fn set_addrs(&mut self, stream: &TcpStream, addresses: Option<Addresses>) -> Option<()> {
         self.addrs = match addresses {
             Some(_) => self.addrs.replaced_by(addresses),
@@ -494,8 +495,8 @@ impl<H: Handler> PendingConnection<H> {
         }
     }
 
-    /// Waits for the configured delay before a connection over the limit is closed, so that its client does
-    /// not reconnect at once.
+    /// Waits for the configured delay before a connection over the limit is closed. The delay prevents the
+    /// client from reconnecting at once.
     async fn delay_close(self, listener: &ListenerConfig) {
         let delay = listener.settings.limits.close_delay.unwrap_or_default();
         tokio::select! {

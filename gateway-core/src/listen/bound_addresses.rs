@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 
-/// The addresses that this process has bound so far.
+/// The addresses that this process has bound since its start.
 #[derive(Debug, Default)]
 pub(crate) struct BoundAddresses {
     /// Whether other processes may listen on the same addresses.
@@ -29,9 +29,9 @@ impl BoundAddresses {
         }
     }
 
-    /// Checks that no other process has bound `address`. If `address` overlaps an address of this process, it
-    /// is not checked, because sockets of this process may still be open. An example is a listener that
-    /// changes from one address to all addresses.
+    /// Checks that no other process has bound `address`. An `address` that overlaps an address of this
+    /// process is not checked, because sockets of this process may still be open. An example is a listener
+    /// that changes from one address to all addresses.
     ///
     /// # Errors
     ///

@@ -11,11 +11,11 @@ use crate::http::settings::ListenerSettings;
 use crate::plan::{ListenerId, TcpSettings};
 use crate::stream::StreamTable;
 
-/// Configuration of a port. Each connection reads it once, when it is accepted.
+/// Configuration of a port. It is read once for each connection, when the connection is accepted.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
-    /// Index of the port in snapshots. It does not change while the port exists. The number of the port is no
-    /// suitable index, because two ports on different addresses may have the same number.
+    /// Index of the port in snapshots. It does not change while the port exists. The port number cannot be
+    /// the index, because two ports on different addresses may have the same number.
     pub slot: usize,
     /// Port number in the plan.
     pub port: u16,

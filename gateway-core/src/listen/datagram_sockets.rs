@@ -43,7 +43,7 @@ impl DatagramSockets {
         self
     }
 
-    /// Adds a socket of another process. It is used if the next plan contains `address`.
+    /// Adds a socket of another process. The socket is used if the next plan contains `address`.
     pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
         self.sockets.inherit(address, socket);
     }

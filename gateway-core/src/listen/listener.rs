@@ -90,7 +90,7 @@ const YIELDS_PER_IO_POLL: u32 = 8;
 pub(super) type ConfigSource = Arc<ArcSwap<ArcSwap<PortConfig>>>;
 
 /// Accepts and serves connections of `listener` on the current runtime until `drain` starts. Open connections
-/// continue after that; [`Drain::drained`] waits for their end.
+/// continue after the drain has started; [`Drain::drained`] waits for their end.
 ///
 /// `config` is read once per connection.
 pub fn serve_listener<H: Handler>(
@@ -196,8 +196,8 @@ impl<H: Handler> Port<H> {
     }
 }
 
-/// Lets other tasks run: tasks that are ready and, if `poll_io` is set, tasks for which the system has
-/// events.
+/// Lets other tasks of the thread run: tasks that are ready. If `poll_io` is set, also tasks for which the
+/// system has I/O events.
 async fn yield_to_others(poll_io: bool) {
     if poll_io {
         return tokio::task::yield_now().await;
@@ -227,7 +227,8 @@ async fn back_off(error: &io::Error, pause: Duration) -> Duration {
     (pause * 2).min(MAX_PAUSE)
 }
 
-/// Whether an error of accept(2) affects only one connection, which was closed while it was in the queue.
+/// Whether an error of accept(2) affects only one connection: the connection was closed while it was in the
+/// accept queue.
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

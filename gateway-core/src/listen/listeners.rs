@@ -56,7 +56,7 @@ impl Listeners {
         self
     }
 
-    /// Adds a listening socket of another process. It is used if the next plan contains `address`.
+    /// Adds a listening socket of another process. The socket is used if the next plan contains `address`.
     pub(crate) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
         self.sockets.inherit(address, socket);
     }
@@ -77,8 +77,8 @@ impl Listeners {
     }
 
     /// Opens sockets for new addresses, then closes the sockets of removed addresses and drains their
-    /// connections. Sockets of unchanged addresses stay open. They use the new configuration cell from the
-    /// next connection on.
+    /// connections. Sockets of unchanged addresses stay open. From the next connection on, these sockets use
+    /// the new configuration cell.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl ServedAddress {
     }
 }
 
-/// The configuration cell of each address. If several ports have the same address, it is bound once.
+/// The configuration cell of each address. If several ports have the same address, the address is bound once.
 fn by_address(ports: &[WantedPort]) -> BTreeMap<SocketAddr, &Arc<ArcSwap<PortConfig>>> {
     let each = ports.iter().flat_map(|(addresses, config)| {
         let port = config.load().port;

@@ -74,7 +74,7 @@ impl<S> SocketTable<S> {
         self.keeps_duplicates = keep;
     }
 
-    /// Adds a socket of another process. It is used if the next plan contains `address`.
+    /// Adds a socket of another process. The socket is used if the next plan contains `address`.
     pub(super) fn inherit(&mut self, address: SocketAddr, socket: OwnedFd) {
         // The address is recorded as bound, so that it is not checked by binding it: the other process has
         // bound it, so the check would fail.
@@ -199,7 +199,7 @@ fn local_address(socket: &impl AsFd) -> Option<SocketAddr> {
 }
 
 /// Duplicates the sockets of an address. If one duplication fails, returns no duplicates, because the next
-/// process must serve all accept queues of an address or none.
+/// process must serve either all accept queues of an address or none of them.
 fn duplicate_all<T: AsFd>(sockets: &[T], address: SocketAddr) -> Vec<OwnedFd> {
     let duplicates = sockets
         .iter()

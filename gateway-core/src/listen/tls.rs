@@ -19,7 +19,7 @@ use crate::conn::TlsFingerprints;
 pub(super) struct Hello<Io> {
     hello: acceptor::Hello<Io>,
     pub(super) listener: Arc<ListenerConfig>,
-    /// Fingerprints of the ClientHello, if the listener has them.
+    /// Fingerprints of the ClientHello. `None` if the settings of the listener configure no fingerprint.
     pub(super) fingerprints: Option<Arc<TlsFingerprints>>,
 }
 

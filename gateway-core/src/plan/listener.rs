@@ -12,7 +12,7 @@ use crate::http::settings::ListenerSettings;
 use crate::policy::NoPolicy;
 use crate::proxy_protocol::ProxyProtocol;
 
-/// A TCP socket. It is shared by all listeners with the same addresses and port.
+/// A TCP socket, which all listeners with the same addresses and port share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Port<P = NoPolicy> {
     /// Addresses to bind.
@@ -83,7 +83,7 @@ pub struct Listener<P = NoPolicy> {
     /// Name.
     pub id: ListenerId,
     /// Port of the listener in the Gateway. Redirects write this port. It differs from [`Port::port`] if the
-    /// port is mapped.
+    /// port in the Gateway is mapped to another port.
     pub port: u16,
     /// Hostnames that the listener accepts.
     pub hostname: NamePattern,
@@ -92,7 +92,7 @@ pub struct Listener<P = NoPolicy> {
     /// Settings of the ClientTrafficPolicy, or the defaults.
     pub settings: Arc<ListenerSettings>,
     /// Attached HTTPRoutes and GRPCRoutes, sorted by age, then by namespace and name. The oldest route is
-    /// first. If several routes have the same match, the first one applies.
+    /// first. If several routes have the same match, the first of them applies.
     pub routes: Vec<Arc<Route<P>>>,
     /// Attached TLSRoutes and TCPRoutes, sorted like `routes`: by age, then by namespace and name. Empty for
     /// HTTP and HTTPS listeners.

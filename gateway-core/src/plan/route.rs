@@ -104,8 +104,8 @@ pub struct Rule<P = NoPolicy> {
     pub index: usize,
     /// Name of the rule (`name`), if set.
     pub name: Option<String>,
-    /// Alternative matches. The rule applies if at least one of them holds. Never empty: a rule without
-    /// matches has the path prefix `/`.
+    /// Alternative matches. The rule applies if at least one match holds. Never empty: a rule without matches
+    /// has the path prefix `/`.
     pub matches: Vec<Match>,
     /// Effective policies, in the order of execution.
     pub policies: Vec<P>,
@@ -188,8 +188,8 @@ pub struct Traffic {
     pub zones: Option<ZoneBalancing>,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
-    /// Handling of CONNECT requests; `None`: CONNECT requests are rejected. If it is set, the rule matches
-    /// only CONNECT requests, which have an empty path. Default: `None`.
+    /// Handling of CONNECT requests; `None`: CONNECT requests are rejected. If this field is set, the rule
+    /// matches only CONNECT requests, which have an empty path. Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<ConnectMode>,
     /// Whether requests to a backend use the HTTP version of the client's request instead of the version that
@@ -267,8 +267,8 @@ pub struct Retry {
     pub base_interval: Duration,
     /// Maximum back-off; `None`: ten times the base interval. Default: `None`.
     pub max_interval: Option<Duration>,
-    /// Minimum back-off. If it is not 0, a random time of up to half of the maximum is added. Default: 0
-    /// (full jitter), as in Envoy.
+    /// Minimum back-off. If the minimum is not 0, a random time of up to half of the maximum is added to it.
+    /// Default: 0 (full jitter), as in Envoy.
     #[serde(default, skip_serializing_if = "Duration::is_zero")]
     pub min_interval: Duration,
     /// Timeout of each attempt; `None`: the rule's `attempt_timeout`. Default: `None`.

@@ -70,7 +70,7 @@ impl StreamAccess {
 pub struct DatagramPort {
     /// Addresses to bind.
     pub addresses: Vec<IpAddr>,
-    /// Port to bind. It differs from the port in the Gateway if the port is mapped.
+    /// Port to bind. It differs from the port in the Gateway if that port is mapped to another port.
     pub port: u16,
     /// Name of the listener.
     pub id: ListenerId,

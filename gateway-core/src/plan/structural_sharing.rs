@@ -9,9 +9,9 @@ use super::{Plan, Route, RouteId, Rule};
 type Done<P> = HashMap<usize, (Arc<Route<P>>, Arc<Route<P>>)>;
 
 impl<P: PartialEq> Plan<P> {
-    /// Replaces routes and rules by the equal ones of `before`. This does not change the value of the plan.
-    /// Sharing saves memory. In addition, a new snapshot reuses the parts that were built from shared routes
-    /// and rules.
+    /// Replaces routes and rules by equal routes and rules of `before`. This does not change the value of the
+    /// plan. Sharing saves memory. In addition, a new snapshot reuses the parts that were built from shared
+    /// routes and rules.
     pub fn share(&mut self, before: &Self) {
         let mut known: HashMap<&RouteId, Vec<&Arc<Route<P>>>> = HashMap::new();
         for route in before.routes() {

@@ -88,8 +88,8 @@ pub enum ProxyHeaderVersion {
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct OutlierDetection {
     /// Whether connection failures and timeouts are counted separately from responses (Envoy
-    /// `split_external_local_origin_errors`). If false, they are counted as responses with 503 and 504.
-    /// Default: false.
+    /// `split_external_local_origin_errors`). If false, connection failures are counted as responses with
+    /// 503, and timeouts as responses with 504. Default: false.
     pub split_local: bool,
     /// Interval between reviews. A review ends ejections and evaluates failure rates. Default: 3 s.
     pub interval: Duration,

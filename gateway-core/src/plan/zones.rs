@@ -23,9 +23,9 @@ pub struct LocalZone {
     pub min_endpoints: u32,
     /// Percentage of the requests to which the preference applies. Default: 100.
     pub percent: u32,
-    /// Minimum number of endpoints in the zone. If the zone has at least as many, all requests stay in the
-    /// zone, even if its endpoints then receive more requests than those of other zones. `None`: every
-    /// endpoint of the backend receives the same share. Default: `None`.
+    /// Minimum number of endpoints in the zone. If the zone has at least this number of endpoints, all
+    /// requests stay in the zone, even if its endpoints then receive more requests than the endpoints of
+    /// other zones. `None`: every endpoint of the backend receives the same share. Default: `None`.
     pub force: Option<u32>,
 }
 

@@ -11,7 +11,7 @@ use crate::{Body, HeaderList, LocalReply};
 /// Effects on the response that the request halves of policies have registered.
 ///
 /// The effects are applied in reverse order, both to responses of backends and to local replies. A policy
-/// that has not run has registered no effect, so local replies of earlier policies are not changed by it. An
+/// that has not run has registered no effect, so it does not change the local replies of earlier policies. An
 /// empty list allocates no memory.
 #[derive(Default)]
 pub struct ResponseEffects {
@@ -42,7 +42,7 @@ pub struct PolicyResponse<'a> {
     formatter: Formatter<'a>,
 }
 
-/// Evaluates formats, given a response.
+/// Function that evaluates a format for a response, which is given by its status and header fields.
 #[derive(Clone, Copy)]
 pub(crate) struct Formatter<'a>(
     pub(crate) &'a dyn Fn(&Format, (StatusCode, &HeaderMap)) -> Option<Vec<u8>>,
@@ -66,8 +66,8 @@ impl PolicyResponse<'_> {
         *self.response = reply.into_response(self.grpc);
     }
 
-    /// The text of a format for this response; `None`: empty. Values of the request require
-    /// [`PolicyRequest::keep_head`](super::PolicyRequest::keep_head).
+    /// The text of a format for this response. `None` if the text is empty. Operators for the request have a
+    /// value only if [`PolicyRequest::keep_head`](super::PolicyRequest::keep_head) was called.
     pub fn format(&self, format: &Format) -> Option<Vec<u8>> {
         let response = (self.response.status(), self.response.headers());
         (self.formatter.0)(format, response)
@@ -139,7 +139,8 @@ impl ResponseEffects {
         log
     }
 
-    /// Applies the effects on header fields in reverse order. Head policies have no other effects.
+    /// Applies the effects on header fields in reverse order. Other effects are ignored, because head
+    /// policies do not register them.
     pub(super) fn apply_to_headers(self, headers: &mut HeaderMap) {
         for effect in self.list.into_iter().rev() {
             match effect {

@@ -17,7 +17,8 @@ use http_body::Body as _;
 use crate::Body;
 use crate::trailers_body::TrailersBody;
 
-/// Names of the fields that policies have set in a request. Stored in the extensions of its head.
+/// Names of the fields that policies have set in a request. They are stored in the extensions of the request
+/// head.
 #[derive(Clone, Debug, Default)]
 pub struct FilledFields(Vec<HeaderName>);
 
@@ -39,7 +40,7 @@ impl FilledFields {
         }
     }
 
-    /// Sets a field. If `overwrite` is set, the value replaces that of the client. Otherwise, if the client
+    /// Sets a field. If `overwrite` is set, the value replaces the client's value. Otherwise, if the client
     /// has sent the field, its value is kept.
     pub fn set(head: &mut request::Parts, name: &HeaderName, value: &HeaderValue, overwrite: bool) {
         if overwrite {

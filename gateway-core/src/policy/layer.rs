@@ -19,8 +19,8 @@ use crate::{Body, LocalReply};
 
 /// Applies a [`BuiltPolicy`] in front of any HTTP service. Bodies are converted to [`Body`].
 ///
-/// `PolicyLayer::of_policies` applies the policies of a plan, such as those of a SecurityPolicy.
-/// [`HeadPolicyLayer`](super::HeadPolicyLayer) keeps the types of bodies, for head policies.
+/// `PolicyLayer::of_policies` applies the policies of a plan, such as those of a SecurityPolicy. For head
+/// policies, [`HeadPolicyLayer`](super::HeadPolicyLayer) is an alternative that keeps the types of bodies.
 #[derive(Clone, Debug)]
 pub struct PolicyLayer(pub(super) Arc<PolicyChain>);
 

@@ -105,8 +105,8 @@ pub trait HeadPolicy: Send + Sync + 'static {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply>;
 
     /// The reason why the policy currently answers every request with an error. `None` if the policy works.
-    /// The reason is a clause without a full stop and without a secret. Metrics and the admin endpoints use
-    /// it; requests do not call this method.
+    /// The reason is a clause without a full stop and without a secret. Metrics and the admin endpoints call
+    /// this method; requests do not.
     fn fault(&self) -> Option<String> {
         None
     }
@@ -125,8 +125,8 @@ pub trait BodyPolicy: Send + Sync + 'static {
 /// Result of a policy that waits.
 pub type PolicyFuture<'a> = Pin<Box<dyn Future<Output = Result<(), LocalReply>> + Send + 'a>>;
 
-/// Decides on a request after waiting for a service or for the body. This is the most general form: it
-/// includes the possibilities of the other forms.
+/// Decides on a request after waiting for a service or for the body. This form is the most general: a waiting
+/// policy can also do what the other forms can do.
 pub trait WaitingPolicy: Send + Sync + 'static {
     /// Request half, usually `Box::pin(async move { … })`. While the policy waits for the client, the time
     /// limits of the listener apply. The policy itself must limit the time of its calls.

@@ -186,7 +186,7 @@ fn slow_crc32c(bytes: &[u8], body: &[u8], mut at: usize) -> u32 {
     !register
 }
 
-/// Valid headers. A suffix of one of them can complete other headers.
+/// Valid headers. A suffix of such a header can complete an incomplete header.
 fn templates(begun: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = vec![b"PROXY UNKNOWN\r\n".to_vec()];
     all.push(b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\n".to_vec());
@@ -424,7 +424,8 @@ proptest! {
         prop_assert_eq!(found, tlvs);
     }
 
-    /// A prefix of a header is incomplete, or its result is of the same kind as that of the whole header.
+    /// A prefix of a header is incomplete, or its result is of the same kind as the result of the whole
+    /// header.
     #[test]
     fn no_cut_changes_the_answer(
         bytes in prop_oneof![damaged(any_line()), damaged(any_binary())],

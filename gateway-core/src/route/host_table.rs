@@ -55,8 +55,9 @@ impl<T> HostTable<T> {
             .into_iter()
             .map(|(entry, payload)| Draft::new(entry, payload))
             .collect();
-        // Groups entries by string, in the byte order that `Paths::build` requires, with the highest rank
-        // first. The sort is stable: entries of equal rank keep their order.
+        // The sort groups the entries by string, in the byte order that `Paths::build` requires. In each
+        // group, the entry with the highest rank is first. The sort is stable: entries of equal rank keep
+        // their order.
         drafts.sort_by(|a, b| {
             let way = a.way().cmp(&b.way());
             way.then_with(|| a.key.text.cmp(&b.key.text))
@@ -203,8 +204,8 @@ impl<'m, T> Draft<'m, T> {
         }
     }
 
-    /// Returns whether both entries belong to the same group: either they have the same path string, or both
-    /// are patterns.
+    /// Returns whether both entries belong to the same group. This is the case if they have the same path
+    /// string, or if both are patterns.
     fn is_neighbour(&self, other: &Self) -> bool {
         self.way() == other.way() && self.key.text == other.key.text
     }

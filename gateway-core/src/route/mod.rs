@@ -128,9 +128,9 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// Builds a table of `entries`. If several entries have the same match, the first one applies. Therefore
-    /// the caller must sort them by age of the route, name of the route, index of the rule and index of the
-    /// match.
+    /// Builds a table of `entries`. If several entries have the same match, the first of them applies.
+    /// Therefore the caller must sort the entries by age of the route, name of the route, index of the rule
+    /// and index of the match.
     pub fn build<'m>(entries: impl IntoIterator<Item = (NamePattern, &'m Match, T)>) -> Self {
         let mut hosts: HashMap<NamePattern, Vec<(&Match, T)>> = HashMap::new();
         for (hostname, entry, payload) in entries {

@@ -6,8 +6,8 @@ use regex::{Regex, RegexSet, SetMatches};
 
 use crate::route::matches::GrpcMethodMatch;
 
-/// Maximum number of different expressions that are matched one by one. If there are more, they are matched
-/// as a set.
+/// Maximum number of different expressions that are matched one by one. If there are more expressions, they
+/// are matched as a set.
 const FEW: usize = 8;
 
 /// A path match that must be evaluated for each path.
@@ -22,8 +22,8 @@ pub(super) enum PathPattern {
 /// Patterns in order of precedence.
 #[derive(Clone, Debug)]
 pub(super) struct Patterns {
-    /// Each pattern with the index of its expression in `set`. The index is unused for gRPC, and if there is
-    /// no set.
+    /// Each pattern with the index of its expression in `set`. For gRPC matches, and if there is no set, the
+    /// index is unused.
     patterns: Box<[(PathPattern, usize)]>,
     set: Option<RegexSet>,
 }

@@ -30,7 +30,7 @@ pub(super) struct PathRank {
     method_length: usize,
 }
 
-/// Path type of an entry. The least specific one is first.
+/// Path type of an entry. The least specific type is first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum PathKind {
     /// Path prefix.
@@ -123,7 +123,7 @@ impl<'m> PathKey<'m> {
 }
 
 impl Rank {
-    /// The rank of `entry`. Its path has the rank `path`.
+    /// The rank of `entry`. `path` is the rank of the path of the entry.
     pub(super) fn new(path: PathRank, entry: &Match) -> Self {
         Self {
             path,
@@ -145,7 +145,7 @@ fn exact<N>(conditions: &[NameMatch<N>]) -> usize {
         .count()
 }
 
-/// Returns whether `part` can be a gRPC service or method. If other strings were joined, the result could be
+/// Returns whether `part` can be a gRPC service or method. A path that is joined from other strings could be
 /// the path of another call.
 fn is_name(part: &str) -> bool {
     !part.is_empty() && !part.contains('/')

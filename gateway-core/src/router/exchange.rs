@@ -47,9 +47,9 @@ pub(crate) struct Exchange {
     ending: Ending,
     /// Whether the client requests an upgrade.
     switching: bool,
-    /// Whether a policy has set the response code details. They may be empty.
+    /// Whether a policy has set the response code details, which may be empty.
     details_set: bool,
-    /// The head of the forwarded request. `None` unless values of the response depend on it.
+    /// A copy of the head of the forwarded request. `None` unless values of the response depend on the head.
     forwarded: Option<Box<ForwardedHead>>,
 }
 
@@ -166,7 +166,7 @@ impl Exchange {
         }
     }
 
-    /// Stores a copy of the forwarded head, for values of the response that depend on it.
+    /// Stores a copy of the forwarded head, because values of the response depend on the head.
     pub(crate) fn keep_head(&mut self, head: &request::Parts) {
         self.forwarded = Some(Box::new(ForwardedHead {
             method: head.method.clone(),
@@ -176,8 +176,8 @@ impl Exchange {
         }));
     }
 
-    /// The input of command operators. Values of the request come from the stored copy of its head or,
-    /// without a copy, from `head`. Values of the response come from `response`.
+    /// The input of command operators. Values of the request are read from the stored copy of the request
+    /// head or, without a copy, from `head`. Values of the response come from `response`.
     pub(crate) fn format_context<'a>(
         &'a self,
         conn: &'a ConnInfo,

@@ -137,7 +137,8 @@ impl<'a> InboundRequest<'a> {
             }
             RouteOutcome::HealthCheck(sanitized) => {
                 drop(body);
-                // The future is boxed, because few requests are health checks and need memory for it.
+                // The future is boxed, so that requests that are not health checks, which are the majority,
+                // reserve no memory for it.
                 Err(Box::pin(self.context.health(sanitized, &self.exchange)).await)
             }
             RouteOutcome::Unrouted(_) => Err(Error::NoRoute.into()),

@@ -47,7 +47,8 @@ impl Progress {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// Number of frames that have been read. It increases while the client sends and the backend receives.
+    /// Number of frames that have been read. The number increases while the client sends and the backend
+    /// receives.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
@@ -57,8 +58,8 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Reads the part of a dropped body that has already been received, without waiting for more. If this
-    /// completes a small request, its connection can be reused.
+    /// Reads the part of a dropped body that has already been received, without waiting for more. If a small
+    /// request is complete afterwards, its connection can be reused.
     pub(crate) async fn drain_body(self: &Arc<Self>) {
         let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
         let Some(body) = rest else { return };

@@ -161,7 +161,7 @@ impl Drop for ResponseBody {
             && !self.body.is_end_stream()
             && exchange.entry.flags.is_empty()
             && exchange.entry.method != Some(http::Method::HEAD)
-            // Responses with these statuses have no body, so the codec does not read it.
+            // Responses with these statuses have no body, so the codec does not read the body to its end.
             && !matches!(exchange.entry.status, Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
         {
             if stream_task::is_expiring() {

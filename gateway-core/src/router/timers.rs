@@ -18,9 +18,9 @@ use crate::time_limits::{Expired, ExpiresAt, earliest};
 /// Time limits of one request and its response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StreamTimeouts {
-    /// Maximum time without progress. A rule may override the value of its listener.
+    /// Maximum time without progress. The value of a rule replaces that of the listener.
     pub(crate) idle: Option<Duration>,
-    /// Maximum time from the head of the request to its end.
+    /// Maximum time from the head of the request to the end of the request.
     pub(crate) request: Option<Duration>,
     /// Time at which the client's stream must have ended.
     pub(crate) deadline: Option<Instant>,
@@ -82,8 +82,8 @@ impl StreamTimeouts {
         }
     }
 
-    /// The time at which a tunnel must end, and the limit that ends it. `backend`: the deadline of the
-    /// backend's stream.
+    /// The time at which a tunnel must end, and the limit that expires at this time. `backend` is the
+    /// deadline of the backend's stream.
     pub(crate) fn tunnel_end(self, backend: Option<Instant>) -> Option<ExpiresAt> {
         earliest([
             self.deadline.map(|at| (at, Expired::ClientStream)),

@@ -22,7 +22,7 @@ pub(super) struct Activity {
     opened: Instant,
     state: Mutex<ConnectionState>,
     drain: Drain,
-    /// Counts the connection until its last part is dropped.
+    /// Counts the connection until the last reference to this `Activity` is dropped.
     _guard: ConnectionGuard,
 }
 
@@ -150,7 +150,7 @@ impl Activity {
         })
     }
 
-    /// Makes the next response the last one.
+    /// Makes the next response the last response of the connection.
     pub(super) fn make_last(&self) {
         self.state().make_last();
     }

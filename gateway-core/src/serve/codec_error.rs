@@ -70,7 +70,7 @@ pub(crate) enum CodecError {
 }
 
 impl CodecError {
-    /// The reply of Envoy to the same error.
+    /// The reply that Envoy sends for this error.
     pub(crate) fn reply(self) -> LocalReply {
         let status = match self {
             Self::BadRequest | Self::BadCharacters | Self::BadUrl => StatusCode::BAD_REQUEST,

@@ -43,7 +43,7 @@ enum End {
     Released,
 }
 
-/// hyper's codec with its stream and service.
+/// The codec of hyper with the stream and the service of the connection.
 type Connection<Io, H> = UpgradeableConnection<TokioIo<InstrumentedIo<Io>>, TrackedService<H>>;
 
 /// Serves HTTP/1. Returns the connection once it is idle; `None` if it was closed or upgraded.
@@ -110,8 +110,8 @@ where
     None
 }
 
-/// The stream of a codec that has ended, its unread bytes, and whether the codec has completed an upgrade.
-/// `None` if the stream belongs to a tunnel.
+/// Takes a codec that has ended apart. Returns the stream, the bytes that the codec has not read, and whether
+/// the codec has completed an upgrade. `None` if the stream belongs to a tunnel.
 fn into_parts<Io, H>(
     connection: Connection<Io, H>,
     activity: &Activity,

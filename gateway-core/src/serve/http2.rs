@@ -195,7 +195,8 @@ fn record<H: Handler>(
 /// Reports abuse that the codec detected and protocol errors of the client. Other errors only end the
 /// connection and are not reported.
 fn report(error: &hyper::Error, port: u16, observer: &dyn crate::observer::Observer) {
-    // The codec's error type is private. Its messages are those of RFC 9113, section 7.
+    // The codec's error type is private, so its message is compared. The messages are those of RFC 9113,
+    // section 7.
     let Some(cause) = error.source().filter(|_| !error.is_timeout()) else {
         return;
     };

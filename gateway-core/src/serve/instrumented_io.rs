@@ -20,7 +20,7 @@ use crate::coalesced_write;
 #[derive(Debug)]
 pub(super) struct InstrumentedIo<Io> {
     io: Io,
-    /// Bytes that the codec has not read: those received before the codec was created, or those after a
+    /// Bytes that the codec has not read. They were received before the codec was created, or they follow a
     /// request with an upgrade whose response is not known yet.
     prefix: Bytes,
     /// Bytes that the framer has changed and the codec has not read.
@@ -35,7 +35,7 @@ pub(super) struct InstrumentedIo<Io> {
     /// Whether the client has closed its side while a request is served. The end of the stream is hidden from
     /// the codec until the response is complete, because the codec would drop the request.
     end_withheld: bool,
-    /// Wakes the codec, which waits until it may read the bytes after a request with an upgrade.
+    /// Waker of the codec, which waits until it may read the bytes after a request with an upgrade.
     upgrade_waker: Option<Waker>,
 }
 
@@ -172,8 +172,8 @@ impl<Io> InstrumentedIo<Io> {
         accepted || ended
     }
 
-    /// Whether the end of the client's side must be hidden from the codec. This is the case if a request is
-    /// being answered and the client has sent it completely.
+    /// Whether the end of the client's side must be hidden from the codec. This is the case while a request
+    /// is being answered that the client has sent completely.
     fn withholds_end(&self) -> bool {
         let state = self.activity.state();
         self.is_http1()

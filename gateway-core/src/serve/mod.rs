@@ -65,8 +65,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// logs the request and applies late response edits. The connection is closed after the response, and
     /// framing fields of the response have no effect.
     ///
-    /// `recorded`: [`handle`](Self::handle) has received the request and was cancelled, so the request is in
-    /// the log already. `age`: time since the first byte of the request head.
+    /// `recorded`: whether [`handle`](Self::handle) has received the request and was cancelled. If so, the
+    /// access log already contains the request. `age`: time since the first byte of the request head.
     fn handle_codec_reply(
         &self,
         conn: &Arc<ConnInfo>,

@@ -59,7 +59,7 @@ enum State {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Part {
     /// In the method. `Some(n)`: the first `n` bytes of `CONNECT` have been received; `None`: the method is
-    /// another one.
+    /// not `CONNECT`.
     Method(Option<u8>),
     /// Before the path, in the scheme or authority. The value is the number of slashes so far; `None`: before
     /// the first byte of the target.
@@ -86,10 +86,11 @@ struct Head {
 /// Result of a scan of received bytes.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Framed {
-    /// Number of bytes that the codec may parse: those before a malformed chunk, those up to the end of a
-    /// request with an upgrade, or all.
+    /// Number of bytes that the codec may parse. These are all bytes, unless there is a malformed chunk or a
+    /// request with an upgrade: then only the bytes before the malformed chunk, or up to the end of the
+    /// request.
     pub(super) valid: usize,
-    /// Bytes that the codec parses instead of the valid ones, if the framer has changed some.
+    /// Bytes that the codec parses instead of the valid bytes. `None` if the framer has not changed any byte.
     pub(super) replacement: Option<Vec<u8>>,
     /// Index of the request whose invalid head hyper accepts, and the defect.
     pub(super) lenient: Option<(u64, LenientParse)>,
@@ -167,8 +168,8 @@ impl RequestFramer {
         framed
     }
 
-    /// Scans some of `bytes` and adds their number to `framed.valid`. If the framer changed them, returns the
-    /// changed bytes.
+    /// Scans some of `bytes` and adds their number to `framed.valid`. If the framer changed some of these
+    /// bytes, returns the changed bytes.
     fn step(&mut self, bytes: &[u8], framed: &mut Framed) -> Option<Vec<u8>> {
         let mut changed = None;
         framed.valid += match self.state {

@@ -20,7 +20,8 @@ use crate::Body;
 use crate::body::BoxError;
 use crate::conn::ConnInfo;
 
-/// The hyper service of one connection.
+/// The hyper service of one connection. It passes requests to the handler, and tracks each request until its
+/// response body is dropped.
 #[derive(Debug)]
 pub(super) struct TrackedService<H> {
     pub(super) handler: H,

@@ -46,16 +46,16 @@ pub(super) struct ConnectionState {
     /// Time at which the client closed its side of the connection, or at which bytes were last sent to the
     /// client after that. `None`: the client has not closed its side.
     pub(super) client_closed: Option<Micros>,
-    /// HTTP/1: the upgrade of the last request that contains one, unless its response accepts the upgrade.
-    /// The codec completes the upgrade when it ends, even if it was not accepted.
+    /// HTTP/1: the upgrade of the last request with an upgrade, unless the response accepts the upgrade. When
+    /// the codec ends, it completes the upgrade even if the upgrade was not accepted.
     pub(super) pending_upgrade: Option<OnUpgrade>,
     /// Defect of a head that the codec accepts, with the index of its request. No other defect
     /// follows, because the connection ends with this request.
     lenient: Option<(u64, LenientParse)>,
-    /// Number of requests so far.
+    /// Number of requests that the connection has received.
     requests: u64,
     max_requests: Option<u64>,
-    /// Whether the current response is the last one, regardless of `max_requests`.
+    /// Whether the current response is the last response of the connection, regardless of `max_requests`.
     last: bool,
     resets: ResetMonitor,
     has_control_frame_flood: bool,
@@ -102,7 +102,7 @@ pub(super) enum Output {
     /// No response: all responses are flushed. Further bytes are the codec's own, such as its error
     /// responses.
     Flushed,
-    /// A response, which may not be flushed completely.
+    /// A response, which is possibly not flushed completely yet.
     Response,
     /// A tunnel: the connection has been upgraded. This value is final.
     Tunnel,
@@ -125,7 +125,7 @@ pub(super) enum Shutdown {
 pub(super) enum CloseCause {
     /// The client abuses the protocol. The value names the abuse in events.
     Abuse(&'static str),
-    /// The current response is the last one.
+    /// The current response is the last response of the connection.
     LastResponse,
 }
 
@@ -328,12 +328,12 @@ impl ConnectionState {
         }
     }
 
-    /// Makes the next response the last one.
+    /// Makes the next response the last response of the connection.
     pub(super) fn make_last(&mut self) {
         self.last = true;
     }
 
-    /// Whether the current response is the last one.
+    /// Whether the current response is the last response of the connection.
     pub(super) fn is_last(&self) -> bool {
         self.last || self.max_requests.is_some_and(|max| self.requests >= max)
     }
@@ -354,7 +354,7 @@ impl ConnectionState {
         self.has_control_frame_flood = true;
     }
 
-    /// Number of requests so far.
+    /// Number of requests that the connection has received.
     pub(super) fn requests(&self) -> u64 {
         self.requests
     }

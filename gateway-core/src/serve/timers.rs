@@ -17,7 +17,8 @@ use crate::conn::preamble::PREFACE;
 use crate::http::settings::ListenerSettings;
 use crate::reusable_timer::ReusableTimer;
 
-/// Minimum timeout for the first byte. It is long because clients open connections before they need them.
+/// Minimum timeout for the first byte. The time is long because clients open connections before they need
+/// them.
 const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
 /// Maximum time for which a write may wait until the client accepts data.
 const WRITE: Duration = Duration::from_secs(30);
@@ -95,7 +96,7 @@ fn min_deadline(a: Option<Micros>, b: Option<Micros>) -> Option<Micros> {
     }
 }
 
-/// The earlier of two optional expiries; `a` if they are equal.
+/// The earlier of two optional expiries. If both are equal, `a`.
 fn first_expiry(
     a: Option<(Micros, Expiry)>,
     b: Option<(Micros, Expiry)>,

@@ -177,7 +177,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         table
     }
 
-    /// Returns the table of a hostname. If a table has already been built from the same routes, it is reused.
+    /// Returns the table of a hostname. A table that has been built from the same routes is reused.
     fn host(
         &mut self,
         hostname: &NamePattern,
@@ -325,7 +325,7 @@ fn with_rewrite<'a>(
     backends
 }
 
-/// Builds the table of a hostname from all rules of its routes, in their order.
+/// Builds the table of a hostname from all rules of `routes`, in the order of the routes and rules.
 fn host_table<P>(
     hostname: &NamePattern,
     rules: &[(&Arc<Rule<P>>, Arc<RuleSnapshot>)],
@@ -455,7 +455,7 @@ mod tests {
         let mut cache = BuildCache::default();
         let mut listed = Vec::new();
 
-        // The second plan reuses the rule of the first one.
+        // The second plan reuses the rule of the first plan.
         for routes in [vec![route.clone()], vec![route], Vec::new()] {
             for listener in &mut plan.ports[0].listeners {
                 listener.routes.clone_from(&routes);

@@ -44,7 +44,7 @@ impl Default for SnapshotHandle {
 }
 
 impl SnapshotHandle {
-    /// Makes `snapshot` the current one and returns the previous one.
+    /// Makes `snapshot` the current snapshot and returns the previous snapshot.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let before = self.snapshot.swap(snapshot);
         self.version.fetch_add(1, Ordering::Release);
@@ -56,7 +56,8 @@ impl SnapshotHandle {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The current snapshot. Intended for threads other than workers: no reference to it is cached.
+    /// The current snapshot. Intended for threads other than workers, because the thread caches no reference
+    /// to the snapshot.
     pub(super) fn load(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }

@@ -16,7 +16,7 @@ pub struct PolicyFault {
     pub route: Arc<RouteId>,
     /// Index of the rule in its route.
     pub rule: usize,
-    /// Position of the policy. It identifies the kind of the policy.
+    /// Stage of the policy, which identifies the kind of the policy.
     pub stage: Stage,
     /// The reason, as a clause without a full stop. It contains no secret.
     pub reason: String,

@@ -177,7 +177,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
 }
 
 /// The settings of connections, with the longest idle timeout. If the idle timeout of a rule exceeds that of
-/// its listener, the connection uses the longer one; the timer of each request enforces the exact value.
+/// its listener, the connection uses the timeout of the rule. The timer of each request enforces the exact
+/// value.
 fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<ListenerSettings> {
     let own = settings.timeouts.stream_idle;
     let routes = sharers.iter().flat_map(|listener| &listener.routes);

@@ -181,8 +181,8 @@ impl<'a> Forwarding<'a> {
         }
     }
 
-    /// Computes the hash of the request if its load balancer needs one. Returns the cookie for the response
-    /// if one was generated for the hash.
+    /// Computes the hash of the request if the load balancer needs a hash. If a cookie was generated for the
+    /// hash, returns the cookie for the response.
     fn compute_hash(&mut self) -> Option<HeaderValue> {
         if let Some(hashed) = self.picked.hashed.take() {
             self.hash = hashed.hash;
@@ -288,7 +288,7 @@ impl<'a> Forwarding<'a> {
             if _retry_permit.is_none() {
                 return self.finish_or_fail(result, permit, false, "UO");
             }
-            // From here on, the previous attempt receives no more of the body.
+            // From here on, the previous attempt receives no more frames of the body.
             source = replay.attempt();
             if let Ok(attempt) = result {
                 attempt.discard();
@@ -297,8 +297,8 @@ impl<'a> Forwarding<'a> {
         }
     }
 
-    /// Moves the request to the backends of the other priority if enough attempts failed on this one (Envoy's
-    /// retry priority `previous_priorities`).
+    /// Moves the request to the backends of the other priority if enough attempts failed with the current
+    /// priority (Envoy's retry priority `previous_priorities`).
     fn select_priority(&mut self, rule: &Retry, version: Version) {
         let due = rule
             .attempts_per_priority
@@ -424,7 +424,7 @@ impl<'a> Forwarding<'a> {
         })
     }
 
-    /// Picks an endpoint, preferably one that was not tried.
+    /// Picks an endpoint, preferably an endpoint that has not been tried.
     pub(super) fn pick(&self) -> Result<Arc<LiveEndpoint>, Error> {
         let pick = Pick {
             hash: self.hash,

@@ -198,7 +198,7 @@ struct SharedKey {
 }
 
 impl SharedKey {
-    /// The key of a rule; `None` if the rule needs its own instance.
+    /// The key of a rule; `None` if the rule needs its own instance of [`Backends`].
     fn of(traffic: &Arc<Traffic>, backends: &[WeightedBackend]) -> Option<Self> {
         let own = traffic.load_balancer == LoadBalancer::RoundRobin
             || traffic.outlier.is_some()
@@ -304,8 +304,8 @@ impl Backends {
     /// backendRef.
     ///
     /// # Errors
-    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is no backendRef, or the picked one
-    /// cannot be resolved.
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is no backendRef, or the picked
+    /// backendRef cannot be resolved.
     pub(super) fn pick(&self, hash: Option<u64>) -> Result<(usize, &BackendRoute), Error> {
         let fallback = self.fallback.as_ref().filter(|_| self.falls_back());
         let weights = fallback.map_or(&self.weights, |weights| &**weights);
@@ -377,7 +377,7 @@ impl Backends {
         self.backend_refs.get(index)?.route.as_ref()
     }
 
-    /// Picks an endpoint of a backend, preferably one that was not tried.
+    /// Picks an endpoint of a backend, preferably an endpoint that has not been tried.
     pub(super) fn endpoint(
         &self,
         route: &BackendRoute,

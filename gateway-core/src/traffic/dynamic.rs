@@ -69,7 +69,7 @@ pub(super) struct DynamicHost {
 }
 
 impl DynamicHosts {
-    /// Creates an empty set of hosts. `default_port`: port of requests whose authority has none.
+    /// Creates an empty set of hosts. `default_port` is the port of requests whose authority has no port.
     pub(super) fn new(
         targets: Arc<DynamicTargets>,
         (resolver, dns): (Arc<Resolver>, DnsSettings),

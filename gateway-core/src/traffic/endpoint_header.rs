@@ -11,7 +11,7 @@ use crate::text::Text;
 const MAX_ADDRESSES: usize = 10;
 
 /// The addresses in the first of `headers` that contains a valid address. Clients choose these addresses: the
-/// caller must use only those that are endpoints of the backend.
+/// caller must use only addresses of endpoints of the backend.
 pub(super) fn named(headers: &[Text<HeaderName>], head: &request::Parts) -> Vec<EndpointAddress> {
     let values = headers.iter().filter_map(|name| head.headers.get(&**name));
     let lists = values.filter_map(|value| value.to_str().ok()).map(decode);

@@ -24,8 +24,8 @@ use crate::plan::Filter;
 use crate::plan::{Backend, Destination, EndpointAddress, Traffic, WeightedBackend};
 use crate::proxy_protocol::Addresses;
 
-/// Forwards the requests of one rule. It is immutable; its breaker, clusters and pools are shared with the
-/// forwarders of earlier snapshots.
+/// Forwards the requests of one rule. A forwarder is immutable. Its breaker, clusters and pools are shared
+/// with the forwarders of earlier snapshots.
 #[derive(Debug)]
 pub struct Forwarder {
     pub(super) breaker: Arc<CircuitBreaker>,
@@ -160,8 +160,8 @@ impl Forwarder {
     /// hashing, equal keys pick the same backendRef.
     ///
     /// # Errors
-    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is no backendRef, or the picked one
-    /// cannot be resolved.
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is no backendRef, or the picked
+    /// backendRef cannot be resolved.
     pub fn pick(
         &self,
         client: Option<IpAddr>,

@@ -165,7 +165,8 @@ impl InternalClient {
             weight: 1,
             zone: None,
         });
-        // The endpoints outlive `clusters`: the client holds the cluster, which holds its endpoints.
+        // The endpoints outlive `clusters`, because the client holds a reference to the cluster that contains
+        // them.
         clusters.update(&Endpoints::from([(id, endpoints.collect())]));
         client
     }

@@ -1,9 +1,10 @@
 //! Detection of requests that return to this process, for backends whose endpoint is the host of each request.
 //!
-//! The host may be a name of the gateway itself, also behind a load balancer or an address translation that the gateway
-//! cannot recognise. Without detection, one such request would be forwarded until no file descriptor is left. Each
-//! forwarded request therefore has this process in its `CDN-Loop` field (RFC 8586), which intermediaries must keep. With
-//! several processes behind one address, the request ends when it reaches one of them for the second time.
+//! The host of a request may be a name of the gateway itself, possibly of a load balancer or address
+//! translation in front of the gateway, which the gateway cannot recognise. Without detection, one such
+//! request would be forwarded until no file descriptor is left. Therefore each forwarded request has an entry
+//! for this process in its `CDN-Loop` field (RFC 8586), which intermediaries must keep. If several processes
+//! share one address, the request is rejected when it reaches one of the processes for the second time.
 
 use std::sync::LazyLock;
 
@@ -13,16 +14,17 @@ use crate::error::Error;
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
-/// The entry of this process. The identifier is random, so that it discloses nothing.
+/// The `CDN-Loop` entry of this process. Its identifier is random, so that it discloses nothing about the
+/// process.
 static ENTRY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let entry = format!("towergate; id={:016x}", fastrand::u64(..));
     HeaderValue::try_from(entry).expect("the entry is visible ASCII")
 });
 
-/// Adds this process to the `CDN-Loop` field of a request.
+/// Adds the entry of this process to the `CDN-Loop` field of a request.
 ///
 /// # Errors
-/// [`Error::ForwardingLoop`] if the field already has it.
+/// [`Error::ForwardingLoop`] if the field already contains this entry.
 pub(super) fn mark(headers: &mut HeaderMap) -> Result<(), Error> {
     let entry = &*ENTRY;
     let mut lines = headers.get_all(CDN_LOOP).iter();

@@ -370,7 +370,7 @@ impl EjectionRecord {
         self.unhealthy || self.is_ejected()
     }
 
-    /// Advances the ejection by `intervals` review intervals. Returns whether it ends.
+    /// Advances the ejection by `intervals` review intervals. Returns whether the ejection ends.
     fn advance(&mut self, now: Instant, intervals: u64, base: Duration) -> bool {
         let Some(since) = self.ejected else {
             let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);
@@ -412,7 +412,8 @@ impl FailureRate {
     }
 }
 
-/// Counts a failure and returns whether it is the `limit`-th consecutive one; in that case the count restarts.
+/// Counts a failure. Returns whether this is the `limit`-th consecutive failure. If so, the count restarts at
+/// 0.
 fn is_nth(row: &AtomicU32, limit: u32) -> bool {
     let nth = limit > 0 && row.fetch_add(1, Relaxed) + 1 >= limit;
     if nth {

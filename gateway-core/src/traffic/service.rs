@@ -27,7 +27,7 @@ use crate::policy::FilledFields;
 /// the reply is that of [`Error::reply`].
 ///
 /// Redirects and prefix rewrites depend on the listener and on the match of a rule, which a service does not
-/// have: a request to a backendRef with one of these filters is answered with 500.
+/// have: therefore a request to a backendRef with one of these filters is answered with 500.
 ///
 /// The client address is the [`ClientIp`] in the request's extensions. Upgrades are not supported.
 ///
@@ -140,7 +140,7 @@ fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error>
     Ok(())
 }
 
-/// The authority of a request. If the sanitizer has processed the head, it is the authority that the
+/// The authority of a request. If the sanitizer has processed the head, the result is the authority that the
 /// sanitizer determined.
 fn authority_of(head: &request::Parts) -> Option<Authority> {
     match head.extensions.get::<Sanitized>() {

@@ -78,8 +78,8 @@ impl ResponseSource {
             }
             Self::Http2(incoming, ..) => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                // If a stream was reset with NO_ERROR or CANCEL, hyper ends its body as if it were complete
-                // (RFC 9113, section 8.1).
+                // If a stream was reset with NO_ERROR or CANCEL, hyper ends the response body as if the body
+                // were complete (RFC 9113, section 8.1).
                 if frame.is_none() && !incoming.is_end_stream() {
                     return Poll::Ready(Some(Err(BackendReset.into())));
                 }

@@ -78,8 +78,8 @@ impl Http2 {
         }))
     }
 
-    /// Returns whether the connection accepts new requests. It does not if it has ended, has received GOAWAY,
-    /// or has exceeded its maximum age or number of requests.
+    /// Returns whether the connection accepts new requests. A connection accepts no new requests if it has
+    /// ended, has received GOAWAY, or has exceeded its maximum age or number of requests.
     pub(super) fn is_open(&self, transport: &Transport) -> bool {
         let max_requests = transport.max_requests_per_connection;
         let max_age = transport.max_connection_duration;

@@ -73,9 +73,9 @@ impl HyperConnection {
         request: Request<Upload>,
     ) -> Result<Response<()>, (SendFailure, Option<Request<Upload>>)> {
         self.meter.reset();
-        // The driver is polled first and completes the response. Therefore the response's future needs no
-        // waker. The driver must run even if the task has used up its cooperative budget: otherwise the
-        // completion of the response would be missed.
+        // The driver is polled before the future of the response, and completes it. Therefore this future
+        // needs no waker. The driver must run even if the task has used up its cooperative budget: otherwise
+        // the completion of the response would be missed.
         let response = self.sender.try_send_request(request);
         let mut response = pin!(tokio::task::unconstrained(response));
         let result = std::future::poll_fn(|cx| {

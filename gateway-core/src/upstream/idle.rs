@@ -18,8 +18,8 @@ type IdleConnection = Box<Http1>;
 /// Connections of one worker.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// HTTP/1 connections: index 0 for those that the gateway's codec drives, 1 for those that hyper drives.
-    /// The most recently used connection is the last one of its list.
+    /// HTTP/1 connections: index 0 for connections that the gateway's codec drives, index 1 for connections
+    /// that hyper drives. The most recently used connection is the last one of its list.
     http1: [HashMap<EndpointAddress, Vec<IdleConnection>>; 2],
     http2: HashMap<EndpointAddress, Vec<Arc<Http2>>>,
     /// Locks for opening connections, so that concurrent requests share one new connection.
@@ -42,8 +42,8 @@ pub(super) struct ConnectOnce {
 }
 
 impl ConnectOnce {
-    /// Waits for the permission to open a connection. `None` if another request tried to open one in the
-    /// meantime and failed.
+    /// Waits for the permission to open a connection. `None` if another request tried to open a connection in
+    /// the meantime and failed.
     pub(super) async fn wait(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         let before = self.failures.load(Ordering::Relaxed);
         let guard = self.lock.lock().await;
@@ -57,7 +57,8 @@ impl ConnectOnce {
 }
 
 impl Connections {
-    /// Takes the most recently used connection to `address`. `hyper`: takes one that hyper drives.
+    /// Takes the most recently used connection to `address`. If `hyper` is set, takes a connection that hyper
+    /// drives.
     pub(super) fn take(
         &mut self,
         address: &EndpointAddress,
@@ -83,7 +84,7 @@ impl Connections {
         })
     }
 
-    /// Adds an idle connection and wakes a request that waits for one.
+    /// Adds an idle connection and wakes a request that waits for a connection.
     pub(super) fn put(&mut self, connection: IdleConnection) {
         let lists = &mut self.http1[usize::from(connection.uses_hyper())];
         let breaker = connection.breaker().clone();
@@ -130,7 +131,7 @@ impl Connections {
     }
 
     /// Removes connections that have ended or exceeded the idle timeout; `passed` is the time since the last
-    /// call. The caller must release the lock before it drops them.
+    /// call. Returns these connections. The caller must release the lock before it drops them.
     pub(super) fn sweep(
         &mut self,
         transport: &Transport,

@@ -377,8 +377,8 @@ const MAX_SWEEP: Duration = Duration::from_secs(1);
 
 /// Closes idle connections of a shard at intervals until none is left.
 ///
-/// If its runtime shuts down, the sweeper is dropped before it has finished, and the connections of the
-/// shard are closed: they cannot work without that runtime.
+/// If the runtime of the sweeper shuts down, the sweeper is dropped before it has finished. The connections
+/// of the shard are then closed, because they cannot work without this runtime.
 struct Sweeper {
     pool: Weak<Pool>,
     shard: usize,

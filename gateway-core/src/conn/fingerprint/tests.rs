@@ -43,7 +43,7 @@ fn hello(version: u16, suites: &[u16], extensions: &[(u16, Vec<u8>)], record: us
         .collect()
 }
 
-/// The ClientHello of Chrome 143, with the extensions in the order of one connection.
+/// The ClientHello of Chrome 143, with the extensions in the order that Chrome sent on one connection.
 fn chrome(record: usize) -> Vec<u8> {
     let suites = [
         0x3a3a, 4865, 4866, 4867, 49195, 49199, 49196, 49200, 52393, 52392, 49171, 49172, 156, 157,
@@ -83,7 +83,7 @@ fn a_browser_has_the_published_fingerprints_in_any_records() {
     }
 }
 
-/// The two examples of the authors of JA3.
+/// The cases are the two examples that the authors of JA3 published.
 #[test]
 fn old_clients_have_the_published_ja3() {
     let named = [

@@ -446,8 +446,8 @@ proptest! {
         prop_assert!(found.ip == ip(PEER) || entry);
     }
 
-    /// With a larger set of trusted networks, the client is further to the left. It is the peer if an entry
-    /// is invalid or more than 20 entries are trusted.
+    /// With a larger set of trusted networks, the detected client is the same entry or one further to the
+    /// left. The client is the peer if an entry is invalid or more than 20 entries are trusted.
     #[test]
     fn more_trust_never_moves_the_client_to_the_right(mut list in any_list(30)) {
         let mut seen = HashSet::new();

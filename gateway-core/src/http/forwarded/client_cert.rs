@@ -66,7 +66,7 @@ fn set(headers: &mut HeaderMap, line: Vec<u8>) {
     );
 }
 
-/// The element of one client. It consists of visible ASCII and spaces.
+/// The element of the header field for one client. It consists of visible ASCII and spaces.
 fn element(client: &ClientCertificate, details: XfccDetails) -> String {
     let mut text = String::with_capacity(128);
     for uri in client.server_uris() {

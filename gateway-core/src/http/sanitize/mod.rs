@@ -57,7 +57,8 @@ use super::upgrade::Upgrade;
 use crate::LocalReply;
 use crate::http::settings::ListenerSettings;
 
-/// Properties of a request that the sanitizer determined, including the content of fields that it removed.
+/// Properties of a request that the sanitizer determined, including the content of fields that the sanitizer
+/// removed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sanitized {
     /// Host and port of the request. Equal to its `Host` field.
@@ -70,7 +71,7 @@ pub struct Sanitized {
     pub version: Version,
 }
 
-/// Sanitizes the head of a request. `tls`: the request arrived over TLS.
+/// Sanitizes the head of a request. `tls`: whether the request arrived over TLS.
 ///
 /// This function must be called before early header edits are applied. In this order, a `Connection` field of
 /// the client cannot remove a field that an edit sets, and the underscore rule applies only to fields of the

@@ -86,7 +86,7 @@ fn bad_asterisk(method: &Method) -> LocalReply {
 }
 
 /// Reduces `Host` to exactly one valid field, and parses it. In HTTP/1 the authority of the target takes
-/// precedence over `Host` (RFC 9112, section 3.2.2); in HTTP/2 both must be equal.
+/// precedence over `Host` (RFC 9112, section 3.2.2); in HTTP/2 the authority and `Host` must be equal.
 pub(super) fn settle_authority(
     headers: &mut HeaderMap,
     target: Option<HeaderValue>,

@@ -40,8 +40,8 @@ fn pp_18_a_checksum_must_be_right() {
         }
     }
 
-    // The checksum covers the TLVs before and after it. Its own value is replaced by zeros for the
-    // calculation.
+    // The checksum covers the TLVs before and after the checksum TLV. For the calculation, the value of the
+    // checksum TLV is replaced by zeros.
     let tlvs = b"\x01\0\x02h2\x03\0\x04\0\0\0\0\x02\0\x06a.test";
     let mut around = v2(0x21, 0x11, &[&V4, tlvs]);
     let sum = crc32c::finish(crc32c::update(crc32c::START, &around));

@@ -343,7 +343,7 @@ async fn nothing_is_written_to_a_connection_without_a_client_hello() {
         assert_eq!(rest(&mut stream).await, "", "{bytes:?}");
     }
     for word in ["plain_http", "malformed_client_hello", "no_tls"] {
-        // The event follows the end of the connection, so the test waits for it.
+        // The event occurs after the end of the connection, so the test waits for the event.
         eventually(|| rig.log.count(word) == 1).await;
     }
 }

@@ -384,8 +384,8 @@ fn read_request(stream: &mut std::net::TcpStream) {
     }
 }
 
-/// Answers one request on each connection and resets it on a signal, then signals completion. It runs in a
-/// thread, so that the test can block its runtime meanwhile.
+/// A backend that answers one request on each connection, resets the connection on a signal, and then signals
+/// completion. The backend runs in a thread, so that the test can block its own runtime.
 fn resetting() -> (SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

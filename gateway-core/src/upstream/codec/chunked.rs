@@ -12,7 +12,7 @@ const MAX_SIZE_LINE: usize = 4 * 1024;
 /// Maximum size in bytes of the trailers.
 const MAX_TRAILERS: usize = 16 * 1024;
 
-/// Size in bytes below which a chunk is joined with the following ones, because every frame costs a write.
+/// Size in bytes below which a chunk is joined with the following chunks, because every frame costs a write.
 const SMALL: usize = 1024;
 /// Maximum size in bytes of a frame to which another chunk is joined.
 const JOINED: usize = 16 * 1024;
@@ -156,8 +156,8 @@ fn is_text(line: &[u8]) -> bool {
     line.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
 }
 
-/// Whether every line ends in CRLF. httparse accepts a bare LF, which is an error here, as in trailers from
-/// clients.
+/// Whether every line ends in CRLF. httparse accepts a bare LF. This module rejects it, as the gateway does
+/// in trailers from clients.
 fn has_crlf_only(lines: &[u8]) -> bool {
     let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
     lines.all(|line| line.ends_with(END_OF_CHUNK))

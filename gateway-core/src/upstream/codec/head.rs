@@ -67,8 +67,9 @@ impl Head {
         is_interim(self.parts.status)
     }
 
-    /// Applies [`hop_by_hop::response`] unless that would have no effect: the framing has been checked
-    /// already, so a response with an ordinary status and without hop-by-hop fields needs no change.
+    /// Applies [`hop_by_hop::response`] to the head, unless this call would have no effect: the framing has
+    /// been checked before, so a response with an ordinary status and without hop-by-hop fields needs no
+    /// change.
     ///
     /// # Errors
     /// [`Malformed`] if the response must not be forwarded.

@@ -50,8 +50,8 @@ const SMALL: usize = 8 * 1024;
 const LARGE: usize = 128 * 1024;
 /// Read size for a head, in bytes, in addition to the expected size of its body.
 const HEAD: usize = 4 * 1024;
-/// Additional read size in bytes, which is expected to remain unused: if a read fills its buffer, another
-/// read is required.
+/// Number of bytes by which the read size exceeds the expected size. If a read fills its buffer, another read
+/// is required, so these bytes are expected to remain unused.
 const SPARE: usize = 64;
 
 thread_local! {
@@ -145,7 +145,7 @@ impl Codec {
         }
     }
 
-    /// Starts a prepared request without sending any of it.
+    /// Starts a prepared request. No byte of the request is sent yet.
     pub(super) fn begin(&mut self, request: &Request<Upload>) {
         self.taken = false;
         self.received = 0;
@@ -347,8 +347,8 @@ impl Codec {
         };
         let read = if more > SMALL {
             let more = more.min(LARGE);
-            // The first read of a response reserves the full read size. Later frames use the rest of that
-            // memory, because each frame occupies its memory until the client has read it.
+            // The first read of a response reserves the full read size. Later reads use the rest of this
+            // memory. They reserve less, because a frame occupies its memory until the client has read it.
             let least = match self.receiving {
                 Receiving::Head => more,
                 _ => SMALL,

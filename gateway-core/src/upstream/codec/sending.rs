@@ -13,7 +13,7 @@ use super::chunked::{self, END_OF_CHUNK, LAST_CHUNK};
 use super::{Codec, Upload, head};
 use crate::upstream::failure::ClientBodyError;
 
-/// Size in bytes below which a frame of a request is written together with the following ones.
+/// Size in bytes below which a frame of a request is written together with the following frames.
 const SMALL_FRAME: usize = 512;
 /// State of the request.
 #[derive(Debug)]
@@ -29,8 +29,9 @@ pub(super) enum Sending {
 }
 
 impl Sending {
-    /// The state before the first byte of a prepared request is sent. The head determines the framing. If a
-    /// body without chunked coding has already ended, it was empty; this occurs when a request is sent again.
+    /// The state before the first byte of a prepared request is sent. The head determines the framing. A body
+    /// without chunked coding that has already ended was empty. This case occurs when a request is sent
+    /// again.
     pub(super) fn new(request: &Request<Upload>) -> Self {
         let (headers, body) = (request.headers(), request.body());
         if headers.contains_key(TRANSFER_ENCODING) {
