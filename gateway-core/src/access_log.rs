@@ -117,7 +117,7 @@ pub struct Entry {
     pub flags: Cow<'static, str>,
     /// Envoy's response code details.
     pub details: Cow<'static, str>,
-    /// Reason why the TLS handshake with the endpoint failed.
+    /// Reason why the TLS handshake with the endpoint failed. `None`: no handshake failed.
     pub upstream_failure: Option<Cow<'static, str>>,
     /// Size of the request body in bytes, or number of bytes received from the client.
     pub bytes_received: u64,
@@ -195,7 +195,7 @@ impl Entry {
     }
 }
 
-/// The name of a matched rule.
+/// The name of a matched rule, for access logs and metrics.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleName {
     /// Route.

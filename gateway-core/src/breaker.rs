@@ -140,8 +140,8 @@ impl CircuitBreaker {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Limit of retries. A budget is relative to the requests in flight, which include the request that is
-    /// retried.
+    /// Maximum number of retries in flight. A retry budget is relative to the requests in flight, which
+    /// include the request that is retried.
     fn retry_limit(&self) -> u32 {
         match &self.retry_budget {
             Some(budget) => {
@@ -192,7 +192,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Wakes one waiting request, because a connection has ended or become idle.
+    /// Wakes one waiting request. Must be called when a connection has ended or become idle.
     pub(crate) fn wake(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.freed.notify_one();
@@ -231,7 +231,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Slot {
-    /// The breaker that counts the connection.
+    /// The breaker whose limits count this connection.
     pub(crate) fn breaker(&self) -> &Arc<CircuitBreaker> {
         &self.permit.breaker
     }
@@ -242,8 +242,8 @@ impl Drop for Permit {
         if let Some(connection) = &self.connection {
             connection.end(self.breaker.key());
         }
-        // The ordering is sequentially consistent, as for the count of waiting requests, so that no waiting
-        // request is missed.
+        // The ordering is sequentially consistent, like the ordering of the count of waiting requests.
+        // Otherwise `wake` could miss a waiting request.
         self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::SeqCst);
         if self.resource == Resource::Connection {
             self.breaker.wake();

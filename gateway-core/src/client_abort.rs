@@ -28,8 +28,8 @@ pub(crate) enum ClientAbort {
 pub(crate) struct ClientReset;
 
 impl ClientAbort {
-    /// How the client aborted the request. `error` is the error of the request body. `None` if the error has
-    /// another cause.
+    /// The way in which the client aborted the request. `error` is the error of the request body. `None` if
+    /// the error has another cause.
     pub(crate) fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
         let causes = std::iter::successors(Some(error), |error| (*error).source());
         // If the error contains an [`Error`] of the gateway, the sources of that error concern the connection

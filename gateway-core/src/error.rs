@@ -21,8 +21,8 @@ use crate::plan::EndpointAddress;
 use crate::policy::RejectedBody;
 use crate::reset_reason::{ResetReason, connect_failure};
 
-/// The cause of a failed exchange, as reported by the HTTP codec. Only the message and the sources are
-/// public, because the codec is not part of the interface of this crate.
+/// The cause of a failed request, as reported by the HTTP codec. Only the message and the sources are public,
+/// because the codec is not part of the interface of this crate.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct CodecFailure(hyper::Error);
@@ -52,13 +52,13 @@ pub enum Error {
     /// The selected backendRef cannot be resolved.
     #[error("the backend reference is invalid")]
     InvalidBackend,
-    /// Like `InvalidBackend`, but another backend of the rule is usable.
+    /// As [`Self::InvalidBackend`], but another backend of the rule is usable.
     #[error("the backend reference is invalid")]
     InvalidShare,
     /// The backend has no endpoint.
     #[error("the backend has no endpoint")]
     NoEndpoint,
-    /// Like `NoEndpoint`, but another backend of the rule is usable.
+    /// As [`Self::NoEndpoint`], but another backend of the rule is usable.
     #[error("the backend has no endpoint")]
     EmptyShare,
     /// All endpoints are unhealthy, and the policy does not allow their use.
@@ -342,7 +342,7 @@ fn timeout_status(complete: bool) -> StatusCode {
     }
 }
 
-/// A reply with these response flags.
+/// Creates a local reply with the response flags `flag`.
 fn local(
     status: StatusCode,
     body: &'static str,

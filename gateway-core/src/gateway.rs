@@ -130,7 +130,7 @@ pub enum ApplyError {
     Listen(Vec<BindError>),
 }
 
-/// Effect of an address that cannot be bound.
+/// Effect on a plan of an address that cannot be bound.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum UnboundAddress {
     /// The plan is rejected.
@@ -152,12 +152,13 @@ pub struct Gateway {
     state: Mutex<State>,
 }
 
-/// State that changes with the plan, in addition to the snapshot.
+/// State of the gateway that each new plan changes, except the snapshot.
 #[derive(Default)]
 struct State {
     slots: Vec<Slot>,
     sockets: Option<(Workers, Listeners, DatagramSockets)>,
-    /// [`BuildCache`] of the plan in service.
+    /// [`BuildCache`] of the plan in service. It is erased to `dyn Any`, because its type depends on the
+    /// policies of the plan.
     parts: Option<Box<dyn Any + Send>>,
 }
 

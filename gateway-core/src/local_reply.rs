@@ -43,9 +43,9 @@ pub struct LocalReply {
     /// Header fields, except `content-length`. If there is a body, the default of `content-type` is
     /// `text/plain`.
     pub headers: HeaderList,
-    /// Envoy's response flags. Default: none.
+    /// Response flags for the access log, as in Envoy. Default: none.
     pub flag: &'static str,
-    /// Envoy's response code details.
+    /// Response code details for the access log, as in Envoy.
     pub details: Cow<'static, str>,
     /// `grpc-status` for gRPC clients. Default: the code that gRPC assigns to the HTTP status.
     pub grpc_status: Option<u16>,

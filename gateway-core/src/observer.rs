@@ -68,8 +68,8 @@ pub enum Event<'a> {
     Abuse(u16, &'static str),
     /// A request has completed, or the client has disconnected.
     Request(&'a ListenerId, &'a Entry),
-    /// A proxied TCP connection or a datagram session ended, or could not reach a backend. The route in the
-    /// entry identifies the kind.
+    /// A proxied TCP connection or a datagram session ended, or could not reach a backend. The kind of the
+    /// route in the entry distinguishes TCP, TLS and UDP.
     Stream(&'a ListenerId, &'a Entry),
     /// A datagram session started on this port.
     SessionOpened(u16),
@@ -77,7 +77,7 @@ pub enum Event<'a> {
     SessionClosed(u16),
     /// A datagram was dropped on this port. Contains the reason.
     DatagramDropped(u16, &'static str),
-    /// A connection to an endpoint was opened. Contains the time that this took.
+    /// A connection to an endpoint was opened. Contains the time that opening the connection took.
     UpstreamConnected(&'a BackendId, Duration),
     /// Opening a connection to an endpoint failed.
     UpstreamConnectFailed(&'a BackendId),

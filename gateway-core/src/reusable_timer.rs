@@ -52,8 +52,8 @@ impl ReusableTimer {
         if registered && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        // Polled without the cooperative budget: if the budget is used up, the timer would not register the
-        // waker.
+        // The timer is polled without the cooperative budget. If the budget were used up, the timer would not
+        // register the waker.
         let sleep = pin!(tokio::task::unconstrained(self.sleep.as_mut()));
         let fired = sleep.poll(cx);
         self.waker = fired.is_pending().then(|| cx.waker().clone());

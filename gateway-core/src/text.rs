@@ -129,7 +129,7 @@ where
 /// Condition on a string (Envoy Gateway `StringMatch`; Gateway API `Exact` and `RegularExpression`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum TextMatch {
-    /// The string equals this value. Upper and lower case differ.
+    /// The string equals this value. The comparison is case-sensitive.
     Exact(String),
     /// The string starts with this value.
     Prefix(String),

@@ -281,8 +281,8 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<NamePattern> {
         .collect()
 }
 
-/// Parses a name of a certificate. `None` for a lone asterisk, and for a string that no client can send as a
-/// server name.
+/// Parses a name in a certificate. Returns `None` if the name is a lone asterisk, or if no client can send it
+/// as a server name.
 fn name(text: &str) -> Option<NamePattern> {
     match text.to_ascii_lowercase().parse().ok()? {
         NamePattern::Any => None,

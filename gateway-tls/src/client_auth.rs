@@ -246,7 +246,7 @@ impl ClientCertVerifier for ClientVerifier {
         if self.mode.verifies() {
             return self.verify(end_entity, intermediates, now);
         }
-        // The chain is verified after the handshake, by `identify`.
+        // Only the conditions are checked here. `identify` verifies the chain after the handshake.
         self.conditions.check(end_entity)?;
         Ok(ClientCertVerified::assertion())
     }

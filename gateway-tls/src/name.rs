@@ -154,7 +154,8 @@ pub fn normalize_server_name(name: &str) -> Option<Cow<'_, str>> {
 /// A map keyed by [`NamePattern`]. A lookup by hostname finds the most specific pattern first.
 ///
 /// A lookup hashes each suffix of the host that is not longer than the longest pattern. The length of the
-/// longest pattern therefore limits the cost of a lookup, however long the name that a client sends is.
+/// longest pattern therefore limits the cost of a lookup, regardless of the length of the name that a client
+/// sends.
 #[derive(Clone, Debug)]
 pub struct NameMap<T> {
     exact: HashMap<String, T>,

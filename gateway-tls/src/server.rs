@@ -44,7 +44,7 @@ use crate::limits::TlsLimits;
 use crate::signature_schemes;
 use crate::sni::CertificateResolver;
 
-/// TLS settings of a listener. The defaults are Envoy Gateway's.
+/// TLS settings of a listener. The defaults are those of Envoy Gateway.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ServerTls {
     /// Certificates in the order of the listener's `certificateRefs`. If several certificates have the same
@@ -60,14 +60,15 @@ pub struct ServerTls {
     pub stateful_resumption: bool,
     /// Enables stateless session tickets.
     pub stateless_resumption: bool,
-    /// Reaction to a server name that no certificate covers.
+    /// Treatment of clients whose server name no certificate covers. Default: they receive the first
+    /// certificate.
     pub unknown_name: UnknownName,
     /// Requirements for client certificates. `None`: no client certificate is requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientAuth>,
 }
 
-/// Answer to a server name that no certificate covers.
+/// Treatment of clients whose server name no certificate covers.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum UnknownName {
@@ -201,7 +202,7 @@ impl ResumptionState {
         Self { sessions, ticketer }
     }
 
-    /// Returns the state with tickets from `ticketer`.
+    /// Returns this state, but with session tickets that `ticketer` creates.
     #[must_use]
     pub fn with_ticketer(self, ticketer: Arc<dyn ProducesTickets>) -> Self {
         Self {

@@ -89,7 +89,8 @@ impl VersionOneVerifier {
         })
     }
 
-    /// Whether the signature of the certificate verifies with `key`. `None`: the certificate is malformed.
+    /// Whether the signature of the certificate can be verified with the public key `key`. `None`: the
+    /// certificate is malformed.
     fn is_signed(
         &self,
         der: &[u8],

@@ -12,7 +12,7 @@ use crate::plan::{EndpointAddress, LoadBalancer, ZoneBalancing};
 /// Number of round-robin counters. Each group of workers has its own counter, on its own cache line.
 const SHARDS: usize = 16;
 
-/// Maximum number of picks with which a retry searches for an untried endpoint (Envoy
+/// Maximum number of random picks by which a retry searches for an endpoint that has not been tried (Envoy
 /// `host_selection_retry_max_attempts`).
 const OTHER_ATTEMPTS: usize = 5;
 
@@ -24,7 +24,7 @@ pub struct Balancer {
     slow_start: Option<Duration>,
     /// Round-robin counters. Empty for other rules, because the padded counters take a kilobyte.
     counters: Box<[RoundRobinCounter]>,
-    /// Load reports of the endpoints. `None` unless the rule is utilization.
+    /// Load reports of the endpoints. `None` unless the rule is [`LoadBalancer::Utilization`].
     loads: Option<Arc<EndpointLoads>>,
     /// Distribution of requests over zones. `None`: the zone of an endpoint has no effect.
     zones: Option<Box<ZoneRule>>,
@@ -95,7 +95,7 @@ impl Balancer {
     }
 
     /// Shares the load reports with other balancers of the same backend. Has no effect unless the rule is
-    /// utilization.
+    /// [`LoadBalancer::Utilization`].
     #[must_use]
     pub fn share_loads(mut self, shared: impl FnOnce() -> Arc<EndpointLoads>) -> Self {
         self.loads = self.loads.map(|_| shared());
@@ -116,7 +116,7 @@ impl Balancer {
         self
     }
 
-    /// Load reports of the endpoints. `None` unless the rule is utilization.
+    /// Load reports of the endpoints. `None` unless the rule is [`LoadBalancer::Utilization`].
     pub(crate) fn loads(&self) -> Option<&Arc<EndpointLoads>> {
         self.loads.as_ref()
     }
@@ -247,8 +247,8 @@ fn slow_start_share(age: Duration, window: Duration) -> f64 {
     (age.as_secs_f64() / window.as_secs_f64()).clamp(0.1, 1.0)
 }
 
-/// The less loaded of two random endpoints (power of two choices). Load and random choice account for the
-/// weights.
+/// Picks two random endpoints and returns the less loaded one (power of two choices). Both the random picks
+/// and the comparison of the loads account for the weights.
 fn less_loaded(endpoint_set: &EndpointSet) -> Option<usize> {
     let first = endpoint_set.pick_random()?;
     let mut second = endpoint_set.pick_random()?;
@@ -260,8 +260,9 @@ fn less_loaded(endpoint_set: &EndpointSet) -> Option<usize> {
         let active = u64::from(endpoint_set.endpoints()[mine].in_flight()) + 1;
         active * u64::from(endpoint_set.weight(other))
     };
-    // The second endpoint is taken only if the first has requests in flight: otherwise, an endpoint of lower
-    // weight would receive too many requests, because the second choice is always another endpoint.
+    // The second endpoint is returned only if the first endpoint has requests in flight. The two endpoints
+    // are always different, so without this condition an endpoint of lower weight would receive too many
+    // requests.
     Some(
         if load(second, first) < load(first, second)
             && endpoint_set.endpoints()[first].in_flight() > 0

@@ -31,7 +31,7 @@ const LARGEST: f64 = 65_536.0;
 #[derive(Debug)]
 pub struct EndpointLoads {
     settings: UtilizationBalancing,
-    /// Start of time measurement. Times are stored in milliseconds since this instant.
+    /// Instant from which all times in this struct are measured, in milliseconds.
     start: Instant,
     /// One entry for each endpoint that has sent a report. The map is copied when an endpoint sends its first
     /// report.
@@ -142,7 +142,7 @@ impl EndpointLoads {
         added
     }
 
-    /// The weights of the endpoints, in the order of the set.
+    /// Calculates the weights of the endpoints, in the order of the set.
     fn weigh(&self, endpoint_set: &EndpointSet) -> Weights {
         let loads = self.loads.load();
         let endpoints = endpoint_set.endpoints().iter();
@@ -156,7 +156,7 @@ impl EndpointLoads {
         let weights = within_zones(endpoint_set, weights.collect());
         let largest = weights.iter().copied().fold(0.0, f64::max);
         let scaled = weights.iter().map(|weight| {
-            // The result is between 1 and `LARGEST`.
+            // The cast is lossless, because the value is between 1 and `LARGEST`.
             (weight / largest * LARGEST).round().max(1.0) as u32
         });
         Weights::new(scaled)

@@ -121,7 +121,8 @@ impl LoadReport {
                         report.add(format!("{name}.{key}"), value.as_f64()?)?;
                     }
                 }
-                // The JSON of protobuf represents 64-bit integers as strings. These fields are not used.
+                // Values of other types are skipped. An example is a string: the JSON of protobuf represents
+                // 64-bit integers as strings, and no metric that is used here is an integer.
                 _ => {}
             }
         }

@@ -111,7 +111,7 @@ impl EndpointSet {
         let endpoint_shares: Vec<f64> = (0..self.endpoints().len()).map(share).collect();
         let largest = endpoint_shares.iter().copied().fold(0.0, f64::max);
         let weights = endpoint_shares.iter().map(|share| match *share > 0.0 {
-            // The result is between 1 and `LARGEST`.
+            // The cast is lossless, because the value is between 1 and `LARGEST`.
             true => (share / largest * LARGEST).round().max(1.0) as u32,
             false => 0,
         });

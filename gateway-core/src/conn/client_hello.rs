@@ -22,7 +22,7 @@ const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 /// Type of the `server_name` extension.
 const SERVER_NAME: u16 = 0;
-/// Type of a DNS hostname in the extension.
+/// Type of a DNS hostname in the `server_name` extension.
 const HOST_NAME: u8 = 0;
 
 /// Reason why no ClientHello was parsed.

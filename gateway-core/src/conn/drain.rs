@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// then, so this process need not exit soon.
 const HAND_OVER_GRACE: Duration = Duration::from_secs(5);
 
-/// Signal to stop serving. Also counts open connections.
+/// Signal that starts the graceful shutdown. It also counts open connections.
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Inner>);
 
@@ -106,8 +106,8 @@ impl Drain {
         self.0.tracker.len()
     }
 
-    /// Waits until all tokens are dropped, then returns `true`. Returns `false` if `deadline` is earlier.
-    /// Should be called after [`Self::start`].
+    /// Waits until all tokens are dropped, then returns `true`. Returns `false` if `deadline` is reached
+    /// before. Should be called after [`Self::start`].
     pub async fn drained(&self, deadline: Instant) -> bool {
         self.0.tracker.close();
         let ended = tokio::time::timeout_at(deadline, self.0.tracker.wait()).await;

@@ -108,7 +108,7 @@ pub async fn read<Io: AsyncRead + Unpin>(
     deadline: Instant,
 ) -> Result<ProxyPreamble, ProxyError> {
     let mut reading = pin!(read_untimed(io, mode));
-    // Most headers are available at once and need no timer.
+    // The header is first polled without a timer, because most headers are available at once.
     if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
         return read;
     }

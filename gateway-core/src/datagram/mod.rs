@@ -50,7 +50,7 @@ pub(crate) struct DatagramConfig {
     pub(crate) target: Option<StreamTarget>,
 }
 
-/// A UDP socket, assigned to a worker.
+/// A UDP socket that a worker must serve, with its configuration.
 pub(crate) struct DatagramAssignment {
     pub(crate) socket: std::net::UdpSocket,
     pub(crate) config: Arc<ArcSwap<DatagramConfig>>,

@@ -26,7 +26,7 @@ const REPLIES_PER_POLL: usize = 32;
 /// Maximum idle timeout. The limit prevents overflows when durations are added to instants.
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(86400 * 365);
 
-/// The endpoint's side of a session.
+/// The side of a session between the gateway and the endpoint.
 pub(super) struct DatagramSession {
     upstream: UdpSocket,
     node: Arc<LiveEndpoint>,

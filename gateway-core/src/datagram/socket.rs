@@ -71,7 +71,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
 }
 
 impl DatagramSocket {
-    /// Registers a socket that [`bind`] has opened with the current runtime.
+    /// Registers a socket, which [`bind`] has opened, with the current tokio runtime.
     pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket)?;
         let bound = socket.local_addr()?;

@@ -340,7 +340,8 @@ async fn an_endpoint_that_rejects_datagrams_is_replaced() {
     for _ in 0..10 {
         let client = rig.client().await;
         let mut answer = [0; 99];
-        // Datagrams are sent until the ICMP error has arrived.
+        // The client repeats its datagram, because the endpoint is replaced only after the ICMP error has
+        // arrived.
         let asking = async {
             loop {
                 client.send("x").await;

@@ -227,7 +227,7 @@ mod tests {
 
         assert_eq!(addresses(&cluster), ["192.0.2.1:80".parse().unwrap()]);
     }
-    /// Waits until a cluster has these addresses, in this order.
+    /// Waits until a cluster has the addresses in `expected`, in this order.
     async fn becomes(cluster: &Cluster, expected: &[&str]) {
         let expected: Vec<SocketAddr> = expected.iter().map(|text| text.parse().unwrap()).collect();
         while addresses(cluster) != expected {

@@ -34,7 +34,7 @@ pub struct ResolvedAddresses {
     pub ttl: Duration,
 }
 
-/// Reason why no addresses of a host are known.
+/// Reason why a lookup has returned no addresses.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {

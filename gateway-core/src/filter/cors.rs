@@ -54,7 +54,7 @@ pub struct Cors {
     pub origins: Vec<OriginPattern>,
     /// Whether cookies and other credentials are allowed. Default: `false`.
     pub credentials: bool,
-    /// Allowed methods. Browsers allow `GET`, `HEAD` and `POST` without permission.
+    /// Allowed methods. `GET`, `HEAD` and `POST` need not be listed, because browsers always allow them.
     pub methods: Allowed,
     /// Allowed request header fields.
     pub headers: Allowed,
@@ -119,7 +119,7 @@ impl Allowed {
         }
     }
 
-    /// Value of the field. With credentials, browsers treat `*` as a literal name. `*` is then replaced by
+    /// Value of the field. With credentials, browsers treat `*` as a literal name, so `*` is replaced by
     /// `asked`, the names that the client requested.
     fn value(&self, credentials: bool, asked: Option<HeaderValue>) -> Option<HeaderValue> {
         match self {

@@ -47,7 +47,7 @@ pub enum FilterError {
     /// prefix.
     #[error("no prefix to replace")]
     NoPrefix,
-    /// A configured value is invalid in the URL or the header field.
+    /// A configured value contains characters that are invalid in a URL or header field.
     #[error("the filter contains an invalid string")]
     InvalidText,
 }

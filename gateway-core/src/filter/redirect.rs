@@ -109,7 +109,8 @@ impl Redirect {
     fn push_path(&self, out: &mut String, facts: &RedirectFacts<'_>) -> Result<(), FilterError> {
         let path = facts.path.path();
         let mut query = facts.path.query();
-        // The fragment must be written after the query (RFC 3986, section 3).
+        // A fragment in the configured path is stored, because it must be written after the query (RFC 3986,
+        // section 3).
         let mut fragment = None;
         match &self.path {
             None => out.push_str(path),

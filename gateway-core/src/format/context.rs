@@ -17,7 +17,7 @@ pub struct FormatContext<'a> {
     pub response: Option<&'a HeaderMap>,
     /// The connection of the client.
     pub connection: Option<FormatConnection<'a>>,
-    /// The state of the exchange at this time.
+    /// The state of the exchange at the time of the evaluation.
     pub exchange: Option<FormatExchange<'a>>,
 }
 

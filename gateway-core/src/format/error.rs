@@ -10,7 +10,7 @@ pub enum FormatError {
     /// The arguments of an operator are invalid or not supported.
     #[error("arguments of command operator {0} are not supported")]
     Arguments(String),
-    /// A `%` does not begin an operator.
+    /// The string contains a `%` that does not begin an operator.
     #[error("{0:?} has a % that starts no command operator; write %% for a literal %")]
     Unfinished(String),
     /// The string is not a valid header value.

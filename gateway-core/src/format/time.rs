@@ -148,8 +148,8 @@ fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
     }
 }
 
-/// Year, month and day of a day since the Unix epoch (Gregorian calendar). Internally, years begin in March,
-/// so that the leap day is the last day of a year.
+/// Year, month and day (Gregorian calendar) of the day that is `days` days after the Unix epoch. The
+/// calculation uses years that begin in March, so that the leap day is the last day of a year.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

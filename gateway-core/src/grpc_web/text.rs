@@ -16,7 +16,7 @@ pub struct InvalidBase64;
 /// Decodes the base64 of a request. The text may be split into pieces of any size.
 #[derive(Clone, Debug, Default)]
 pub struct TextDecoder {
-    /// The characters of an incomplete group of four.
+    /// The characters of an incomplete group of four characters.
     started: [u8; 4],
     length: usize,
 }
@@ -67,7 +67,7 @@ fn decode_groups(groups: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidBase64> 
 /// the end of each frame, so that a client can decode it frame by frame.
 #[derive(Clone, Debug, Default)]
 pub struct TextEncoder {
-    /// The bytes of an incomplete group of three.
+    /// The bytes of an incomplete group of three bytes.
     started: [u8; 3],
     length: usize,
     /// The bytes of an incomplete head of a frame.

@@ -105,7 +105,7 @@ pub enum ClientIpRule {
 /// Maximum number of `X-Forwarded-For` entries that are searched, as in Envoy.
 const WALKED: usize = 20;
 
-/// Maximum length of an address, in bytes.
+/// Maximum length of an address in text form, in bytes.
 const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
 
 /// Result of [`find`].

@@ -233,7 +233,7 @@ fn has_id(headers: &HeaderMap) -> bool {
 /// A random UUID (RFC 9562, section 5.4).
 fn uuid(random: u128) -> HeaderValue {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    /// Offset of the two hex digits of each byte in the text.
+    /// For each byte of the UUID, the offset of its two hexadecimal digits in the text.
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = random & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let mut text = [b'-'; 36];
@@ -257,8 +257,8 @@ fn write_ip(ip: IpAddr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     &buffer[..IP_TEXT - unused]
 }
 
-/// Writes an IPv4 address. This is the most frequent case, and the standard library's formatting takes four
-/// times as long.
+/// Writes an IPv4 address. IPv4 addresses are the most frequent case, and formatting them with the standard
+/// library takes four times as long.
 fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     let mut len = 0;
     let mut push = |byte: u8| {

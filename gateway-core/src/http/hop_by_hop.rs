@@ -20,7 +20,7 @@ pub(crate) fn has_connection_fields(headers: &HeaderMap) -> bool {
     HeaderPresence::of(headers).has(HeaderPresence::HOP_BY_HOP)
 }
 
-/// Error: `Connection` names a field that clients must not remove.
+/// Error: `Connection` of a request names a field that a client must not remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadNomination {

@@ -19,7 +19,7 @@ pub(crate) enum LenientParse {
     LongFraming,
 }
 
-/// Rejects a request that was invalid as received.
+/// Rejects a request that had a defect as received, although hyper has accepted it.
 pub(crate) fn check(head: &request::Parts) -> Result<(), LocalReply> {
     Err(match head.extensions.get() {
         None => return Ok(()),

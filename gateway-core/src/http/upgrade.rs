@@ -15,7 +15,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// A request whose connection becomes a tunnel if the response permits it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Upgrade {
-    /// An upgrade to this protocol, as received.
+    /// An upgrade to a protocol. The value is the name of the protocol as received.
     Protocol(HeaderValue),
     /// The method CONNECT.
     Connect,
@@ -60,7 +60,7 @@ impl Upgrade {
                 HeaderValue::from_str(protocol).ok().map(Self::Protocol)
             }
             [_] if alone => Some(Self::Protocol(value)),
-            // There are several protocols, and no rule can allow the value `,`.
+            // The request names several protocols. The result is the protocol `,`, which no rule can allow.
             _ => Some(Self::Protocol(HeaderValue::from_static(","))),
         }
     }

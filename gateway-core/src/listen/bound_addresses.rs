@@ -44,8 +44,8 @@ impl BoundAddresses {
         }
         let socket = Socket::new(Domain::for_address(address), kind, None)?;
         if kind == Type::STREAM {
-            // With this option, binding fails only if a socket listens on the address, and not because of
-            // connections in TIME_WAIT.
+            // This option prevents connections in TIME_WAIT from making the bind fail. It then fails only if
+            // a socket listens on the address.
             socket.set_reuse_address(true)?;
         }
         if address.is_ipv6() {

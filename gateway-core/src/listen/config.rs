@@ -35,8 +35,9 @@ pub enum PortProtocol {
     /// address as SNI, matches only a listener without a hostname. If no listener matches, the connection is
     /// closed.
     Tls(NameMap<Arc<ListenerConfig>>),
-    /// As [`Self::Tls`], but the ClientHello is read before TLS starts: some listeners pass TLS through to the backend
-    /// and have no TLS configuration, or have fingerprints.
+    /// As [`Self::Tls`], but the ClientHello is read before TLS starts. This is necessary if a listener
+    /// passes TLS through to the backend, and therefore has no TLS configuration, or if fingerprints are
+    /// computed.
     Mixed(NameMap<Arc<ListenerConfig>>),
     /// Plain TCP.
     Tcp(Arc<ListenerConfig>),

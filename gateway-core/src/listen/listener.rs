@@ -81,8 +81,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause after accepting failed.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// Number of yields between two polls of the system for I/O readiness. Not every yield polls, because a poll
-/// costs a system call.
+/// Number of yields of the accept loop after which one yield also polls the system for I/O events. The other
+/// yields do not, because a poll costs a system call.
 const YIELDS_PER_IO_POLL: u32 = 8;
 
 /// Configuration of a port. The inner cell contains the current configuration; the outer cell allows the
@@ -214,7 +214,7 @@ async fn yield_to_others(poll_io: bool) {
     .await;
 }
 
-/// Pauses if the error would occur again at once. Returns the length of the next pause.
+/// Pauses after `error`, unless the error affects only one connection. Returns the length of the next pause.
 async fn back_off(error: &io::Error, pause: Duration) -> Duration {
     static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
     if concerns_one_connection(error) {

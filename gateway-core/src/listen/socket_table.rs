@@ -27,7 +27,7 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Bound sockets that no worker serves yet.
+/// Sockets that have been bound, by address. No worker serves them yet.
 pub(crate) struct BoundSockets<T>(pub(super) Vec<(SocketAddr, Vec<T>)>);
 
 /// Open sockets. The key is the desired address. Each address has a state of the type `S`.
@@ -46,7 +46,7 @@ struct OpenAddress<S> {
     /// Bound address. It differs from the desired address if the desired port is 0.
     bound: SocketAddr,
     state: S,
-    /// A second descriptor of each socket, for the next process.
+    /// A second descriptor of each socket, to be passed to the process that replaces this one.
     duplicates: Vec<OwnedFd>,
 }
 

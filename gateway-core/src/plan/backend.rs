@@ -110,7 +110,7 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// Name of a backend: a Service port, or an object of another kind.
+/// Name of a backend, which is the port of a Service or an object of another kind.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BackendId {
     /// Kind.

@@ -47,7 +47,8 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Platform service of Azure. Virtual machines trust this address.
+/// Platform service of Azure. It is not permitted, although its address is public, because virtual machines
+/// trust this address.
 const AZURE_PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 fn is_public_v4(address: Ipv4Addr) -> bool {

@@ -29,7 +29,8 @@ pub enum Filter {
     DirectResponse(DirectResponse),
     /// Sends a copy of the request to another backend.
     Mirror(Mirror),
-    /// Adds a credential to requests. Supported only in a backendRef; for a rule, credentials are a policy.
+    /// Adds a credential to requests. This filter is supported only in a backendRef; a rule adds credentials
+    /// by a policy.
     Credential(CredentialHeader),
     /// Replies to CORS preflights and adds the CORS fields to responses.
     Cors(Cors),

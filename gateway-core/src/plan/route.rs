@@ -149,7 +149,8 @@ impl<P> Rule<P> {
     }
 }
 
-/// Traffic settings between the gateway and the backends of a rule. The defaults are Envoy's.
+/// Settings of the traffic between the gateway and the backends of a rule: timeouts, retries, limits, load
+/// balancing and health checks. The defaults are Envoy's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Maximum time from the end of the request to the end of the response head; `None`: no limit. Default:
@@ -179,9 +180,9 @@ pub struct Traffic {
     /// Time after which a new endpoint receives its full share of the requests; `None`: immediately. Default:
     /// `None`.
     pub slow_start: Option<Duration>,
-    /// Headers that name the endpoint of a request. A value is `address:port`, or a list of these in order of
-    /// preference. The first header with a valid address is used. Addresses that are not endpoints of the
-    /// backends are ignored. Default: none.
+    /// Request headers that name the preferred endpoint. A value is `address:port`, or a list of such
+    /// addresses in order of preference. The first header with a valid address is used. Addresses that are
+    /// not endpoints of the backends are ignored. Default: none.
     pub endpoint_headers: Vec<Text<HeaderName>>,
     /// Distribution of the requests over zones; `None`: zones have no effect. Default: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,7 +204,8 @@ pub struct Traffic {
     pub outlier: Option<OutlierDetection>,
     /// Active health checks; `None`: disabled. Default: `None`.
     pub probe: Option<ActiveCheck>,
-    /// Percentage of healthy endpoints below which health is ignored. Default: 50, as in Envoy.
+    /// If the percentage of healthy endpoints is below this value, requests are sent to all endpoints,
+    /// regardless of their health. Default: 50, as in Envoy.
     pub panic_threshold: u32,
     /// Name of the rule in metrics, with the operators of [`Rule::stat_name`]. `None`: the rule has no name.
     /// Default: `None`.
@@ -334,7 +336,7 @@ pub struct Breaker {
     pub fair_requests: bool,
     /// Maximum number of retries in flight. Ignored if `retry_budget` is set.
     pub retries: u32,
-    /// Limit of retries relative to the requests in flight. Used instead of `retries`. Default: `None`.
+    /// Limit of retries relative to the requests in flight. It is used instead of `retries`. Default: `None`.
     pub retry_budget: Option<RetryBudget>,
     /// Maximum number of connections per endpoint; `None`: no limit. Default: `None`.
     pub connections_per_endpoint: Option<u32>,

@@ -67,7 +67,8 @@ pub struct BackendConnection {
     pub keepalive: Option<Keepalive>,
     /// Size of the socket buffers in bytes; `None`: the system default. Default: `None`.
     pub socket_buffer: Option<usize>,
-    /// Soft limit of the bytes buffered per connection and direction. Default: `None`.
+    /// Soft limit of the bytes that are buffered per connection and direction. `None`: the limits of the HTTP
+    /// codec. Default: `None`.
     pub buffer: Option<usize>,
     /// HTTP/2 settings, for HTTP/2 backends.
     pub http2: Http2Settings,

@@ -21,7 +21,7 @@ pub struct LocalZone {
     /// Minimum number of endpoints of the backend. If the backend has fewer endpoints, the zone is not
     /// preferred. Default: 6, as in Envoy.
     pub min_endpoints: u32,
-    /// Percentage of the requests to which the preference applies. Default: 100.
+    /// Percentage of the requests for which the zone of the gateway is preferred. Default: 100.
     pub percent: u32,
     /// Minimum number of endpoints in the zone. If the zone has at least this number of endpoints, all
     /// requests stay in the zone, even if its endpoints then receive more requests than the endpoints of

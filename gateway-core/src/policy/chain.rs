@@ -9,7 +9,7 @@ use crate::LocalReply;
 #[derive(Debug, Default)]
 pub(crate) struct PolicyChain(Box<[(Stage, BuiltPolicy)]>);
 
-/// Index of the next policy to run for a request.
+/// Position in a [`PolicyChain`]: the index of the next policy to run for a request.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ChainCursor(usize);
 

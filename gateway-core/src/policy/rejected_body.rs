@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::LocalReply;
 
-/// Error of a request body that a policy has wrapped. The client receives this reply, unless the response has
-/// begun.
+/// Error of a request body that a policy has wrapped. The error contains the local reply that the client
+/// receives, unless the response has begun.
 #[derive(Clone, Debug)]
 pub struct RejectedBody(pub LocalReply);
 

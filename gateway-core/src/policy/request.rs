@@ -25,7 +25,7 @@ pub struct RequestFacts<'a> {
     /// Detected client address. `None`: the address is unknown. A policy that needs the address must then
     /// fail closed.
     pub client: Option<IpAddr>,
-    /// HTTP version of the request as received. `None`: the version in the head applies.
+    /// HTTP version of the request as received. `None`: the version in the request head.
     pub version: Option<Version>,
     /// Connection: addresses, SNI, client certificate. `None`: unknown, because the policy runs in another
     /// server.
@@ -145,7 +145,7 @@ impl<'a> PolicyRequest<'a> {
         Self { body, request }
     }
 
-    /// Keeps the head of the forwarded request for formats of the response.
+    /// Makes the head of the forwarded request available to formats that are evaluated for the response.
     pub fn keep_head(&mut self) {
         self.request.effects.keep_head();
     }

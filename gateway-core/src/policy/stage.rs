@@ -64,7 +64,7 @@ pub enum Stage {
     LocalRateLimit,
     /// Limits requests per time, counted by a rate limit service.
     GlobalRateLimit,
-    /// Rejects requests while too few succeed.
+    /// Rejects a part of the requests while too few requests succeed.
     AdmissionControl,
     /// Limits bytes per time.
     BandwidthLimit,

@@ -17,7 +17,8 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// The conditions of `entry`. `None` if there are none. Boxed, because most entries have no conditions.
+    /// The conditions of `entry`. `None` if the entry has no conditions. The result is boxed, because most
+    /// entries have no conditions.
     pub(super) fn new(entry: &Match) -> Option<Box<Self>> {
         if entry.method.is_none()
             && entry.headers.is_empty()

@@ -28,7 +28,7 @@ pub struct HostTable<T> {
     hostname: NamePattern,
 }
 
-/// Ranges of the entries with rarely used path types.
+/// For the rarely used path types, the ranges of their entries.
 #[derive(Clone, Debug, Default)]
 struct Rare {
     services: HashMap<Box<str>, Range<usize>>,

@@ -34,7 +34,7 @@ impl Default for Match {
     }
 }
 
-/// Path condition. The normalised path is compared, without the query. Upper and lower case differ.
+/// Path condition. The normalised path is compared, without the query. The comparison is case-sensitive.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathMatch {
     /// The whole path.

@@ -41,7 +41,7 @@ pub(super) enum PathKind {
     GrpcMethod,
     /// Exact gRPC service without a method.
     GrpcService,
-    /// Whole path, or exact gRPC service and method.
+    /// Exact path, or exact gRPC service with an exact gRPC method.
     Exact,
 }
 

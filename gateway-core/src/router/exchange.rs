@@ -345,7 +345,7 @@ impl Exchange {
         }
     }
 
-    /// Replaces the path in the record.
+    /// Replaces the path in the access log entry.
     pub(crate) fn note_path(&mut self, path: String) {
         if self.logged {
             self.entry.path = path;
@@ -372,7 +372,7 @@ impl Exchange {
         failure.error
     }
 
-    /// Makes the exchange continue as a tunnel after the response.
+    /// Makes the exchange continue as a tunnel between `client` and `backend` after the response.
     pub(crate) fn join(&mut self, client: OnUpgrade, backend: Tunnel) {
         if let Ending::Response = self.ending {
             self.ending = Ending::Tunnel(UpgradedStreams { client, backend });

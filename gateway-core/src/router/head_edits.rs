@@ -16,7 +16,7 @@ use crate::traffic::SelectedBackend;
 use crate::{Body, Error, LocalReply};
 
 impl RequestContext<'_> {
-    /// Step 9: the redirect of the rule, if any.
+    /// Step 9: the local reply of the rule's redirect filter, if the rule has one.
     pub(super) fn redirect(
         &self,
         redirect: &Redirect,

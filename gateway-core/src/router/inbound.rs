@@ -50,7 +50,7 @@ enum RouteOutcome<'a> {
     Unrouted(SanitizedRequest),
     /// The request is a health check of the listener.
     HealthCheck(Sanitized),
-    /// A reply that does not depend on a rule. `None` once the reply has been returned.
+    /// A local reply that does not depend on a rule. `None` after the reply has been returned.
     Replied(Option<LocalReply>),
 }
 

@@ -25,7 +25,7 @@ use crate::http::trailers;
 /// Maximum number of bytes that are read from the rest of a request body. The rest is read so that the
 /// connection can serve further requests.
 const REST: usize = 64 * 1024;
-/// Number of times that the task yields without receiving a frame before draining a body stops.
+/// Draining a body stops after the task has yielded this number of times without receiving a frame.
 const TURNS: usize = 4;
 /// Time for which the rest of an HTTP/2 request is read and discarded after the response.
 const DISCARD: Duration = Duration::from_secs(1);

@@ -111,8 +111,8 @@ impl<'a> RequestContext<'a> {
                     Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await;
                 if let Err(reply) = waited {
                     drop(parts.body);
-                    // A small body has been received by now and is read. The rest of a longer body is not
-                    // read.
+                    // A small body has been received completely by now, so it is read. The rest of a longer
+                    // body is not read.
                     if !routed.clean.sanitized.expects_continue
                         && reply.status != StatusCode::PAYLOAD_TOO_LARGE
                     {
@@ -342,7 +342,7 @@ fn check_upgrade<'a>(
     sanitized: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
     match &sanitized.upgrade {
-        // A CONNECT request requires a rule for CONNECT.
+        // A CONNECT request is accepted only by a rule with the setting `connect`.
         Some(Upgrade::Connect) if found.payload.rule.traffic.connect.is_none() => {
             Err(Error::NoRoute)
         }

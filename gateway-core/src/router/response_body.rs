@@ -132,8 +132,8 @@ impl http_body::Body for ResponseBody {
                         self.fail(flags, details);
                     }
                 }
-                // The error is returned by the next poll, so that the codec first sends the earlier frames:
-                // the error ends the connection.
+                // The error is returned by the next poll, so that the codec first sends the frames before it.
+                // The error makes the codec close the connection.
                 self.broken = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -174,7 +174,7 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Envoy's flags and details for a body that is incomplete because of the endpoint.
+/// The response flags and details that Envoy uses for a body that is incomplete because of the endpoint.
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
     const MALFORMED: (&str, &str) = (
         "UPE",

@@ -167,7 +167,7 @@ impl ResponseTimer {
         self.since = None;
     }
 
-    /// Whether the time at which the stream must have ended has passed.
+    /// Whether the deadline of the client's stream has passed.
     pub(super) fn is_past_stream_end(&self) -> bool {
         self.stream_end.is_some_and(|end| end <= Instant::now())
     }

@@ -49,7 +49,7 @@ impl Activity {
 
     /// Locks the state.
     pub(super) fn state(&self) -> MutexGuard<'_, ConnectionState> {
-        // A poisoned lock is usable: a panic cannot leave the state inconsistent.
+        // A poisoned lock is used as usual, because a panic cannot leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -15,7 +15,7 @@ const MAX_DIGITS: u8 = 16;
 /// Position within a chunked body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ChunkScan {
-    /// In the digits of a chunk size.
+    /// Within the digits of a chunk size.
     Size {
         /// Number of digits so far.
         digits: u8,
@@ -126,7 +126,8 @@ impl ChunkScan {
     }
 }
 
-/// The position after `byte`, which follows `digits` digits.
+/// The position after `byte` in a size line. `digits` is the number of digits before `byte`, and `size` is
+/// their value.
 fn after_digit(digits: u8, size: u64, byte: u8) -> Result<ChunkScan, MalformedChunk> {
     match (char::from(byte).to_digit(16), byte) {
         (Some(digit), _) if digits < MAX_DIGITS => Ok(ChunkScan::Size {

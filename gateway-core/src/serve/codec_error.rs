@@ -51,7 +51,7 @@ pub(crate) enum CodecError {
     BadCharacters,
     /// The target is not a valid URL.
     BadUrl,
-    /// The version is not 1.1.
+    /// The HTTP version is not 1.1.
     LowVersion,
     /// The transfer coding is unknown.
     UnknownCoding,
@@ -90,7 +90,7 @@ impl CodecError {
             .with_flag("DPE")
     }
 
-    /// Envoy's response code details, also the label of the metric.
+    /// Response code details as in Envoy. They are also the label of the error in metrics.
     pub(crate) fn details(self) -> &'static str {
         match self {
             Self::BadRequest => "http1.codec_error",

@@ -65,8 +65,8 @@ where
     let (mut io, unread, is_upgraded) = into_parts(connection, &state.activity)?;
     let completed = matches!(end, End::Codec(Ok(())));
     if completed && is_upgraded {
-        // The codec shuts down the stream only if the connection is not upgraded. Errors are ignored, because
-        // the codec has ended.
+        // After an upgrade, the codec has not shut down the stream, so it is shut down here. Errors are
+        // ignored, because the connection has ended.
         let _ = tokio::time::timeout(LINGER, io.shutdown()).await;
     }
     // A lingering close is not necessary for a client that was idle or has closed its side, because such a
@@ -279,7 +279,7 @@ async fn complete_version<Io: AsyncRead + Unpin>(io: &mut Io, unread: Bytes) -> 
         }
         std::io::Result::Ok(())
     };
-    // After an error or timeout, the incomplete line is used.
+    // The result is ignored: after an error or timeout, the incomplete line is used.
     let _ = tokio::time::timeout(LINGER, read).await;
     line.into()
 }

@@ -113,7 +113,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, H> IdleConnection<Io, H> {
                 Poll::Ready(0) if self.received.is_empty() => {
                     return Poll::Ready(WakeReason::Close);
                 }
-                // The codec handles the end of the stream after the received bytes.
+                // The stream has ended. The codec is created anyway, to process the received bytes and the
+                // end of the stream.
                 Poll::Ready(0) => return Poll::Ready(WakeReason::Bytes),
                 Poll::Ready(_) if self.is_protocol_known() => {
                     return Poll::Ready(WakeReason::Bytes);

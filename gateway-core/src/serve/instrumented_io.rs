@@ -241,8 +241,9 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
             return Poll::Pending;
         }
         if received > 0 && buf.filled().len() == before {
-            // No byte is left: the received bytes begin with a defect, or follow a request with an upgrade.
-            // Returning no bytes would signal the end of the stream, so the next read decides.
+            // No byte may be passed to the codec: the received bytes begin with a defect, or follow a request
+            // with an upgrade. Returning no bytes would signal the end of the stream, so the stream is read
+            // again instead.
             return Pin::new(this).poll_read(cx, buf);
         }
         Poll::Ready(Ok(()))

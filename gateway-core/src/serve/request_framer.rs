@@ -23,7 +23,7 @@ const MAX_FIELD: usize = 128;
 /// Length of the longest name in [`Field::of`], in bytes.
 const MAX_NAME: usize = "transfer-encoding".len();
 
-/// Position within the requests of a connection.
+/// State machine that finds the heads and bodies of the requests of a connection.
 #[derive(Debug)]
 pub(super) struct RequestFramer {
     state: State,
@@ -97,7 +97,7 @@ pub(super) struct Framed {
 }
 
 impl RequestFramer {
-    /// Framer of a connection on which `heads` requests have been received.
+    /// Creates a framer for a connection on which `heads` request heads have been received before.
     pub(super) fn new(heads: u64) -> Self {
         Self {
             state: State::Start,

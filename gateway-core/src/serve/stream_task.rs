@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::reusable_timer::ReusableTimer;
 
-/// What the codec waits for after the latest poll of a stream.
+/// The side for which the codec waits after the latest poll of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Report {
     /// The side from the previous report, because the body was not polled.

@@ -41,7 +41,7 @@ const BUFFER_RELEASE: Duration = Duration::from_secs(1);
 /// Time limits in the phases of a connection, in microseconds. `None`: no limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct ConnectionTimeouts {
-    /// Number of bytes that must arrive within `first_bytes`: 1, or the 24 of the HTTP/2 preface.
+    /// Number of bytes that must arrive within `first_bytes`: 1, or 24, the length of the HTTP/2 preface.
     preamble_len: u64,
     first_bytes: Option<Micros>,
     head: Option<(Micros, Expiry)>,
@@ -330,7 +330,8 @@ mod tests {
         ConnectionTimeouts::http1(&ListenerSettings::default())
     }
 
-    /// State of a connection that received a byte and has been idle since 7 s, edited by `edit`.
+    /// State of a connection that has received a byte and became idle 7 s after it was opened. `edit` changes
+    /// the state.
     fn state(edit: impl FnOnce(&mut ConnectionState)) -> ConnectionState {
         let mut state = ConnectionState::new(None);
         state.received = 1;

@@ -108,7 +108,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         })
     }
 
-    /// The rules of this plan that have policies.
+    /// The built rules of this plan that have policies, for [`PolicyFaults`](super::PolicyFaults).
     fn guarded(&self) -> Box<[GuardedRule]> {
         let rules = self.now.rules();
         let guarded = rules.filter(|(rule, _)| !rule.policies.is_empty());

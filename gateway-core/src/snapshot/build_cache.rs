@@ -21,8 +21,8 @@ pub(crate) struct BuildCache<P> {
     rules: HashMap<usize, (Arc<Rule<P>>, Arc<RuleSnapshot>)>,
     /// Tables of hostnames. A hostname has one table for each different list of routes.
     hosts: HashMap<NamePattern, Vec<BuiltHost<P>>>,
-    /// Built TCP, TLS and UDP routes. The key consists of the name and of whether TLS is passed through. The
-    /// routes are compared by value, because there are few.
+    /// Built TCP, TLS and UDP routes. The key consists of the name of the route, and of the value that states
+    /// whether TLS is passed through. The routes are compared by value, because there are few.
     streams: HashMap<(Arc<RouteId>, bool), Vec<BuiltStream>>,
 }
 

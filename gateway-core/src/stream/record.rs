@@ -36,7 +36,7 @@ pub(crate) struct StreamRecord {
 }
 
 impl StreamRecord {
-    /// Creates a record with the addresses of the client connection.
+    /// Creates a record that contains the listener and the addresses of the client connection.
     pub(crate) fn new(
         log: Arc<dyn StreamLog>,
         listener: Arc<ListenerId>,

@@ -39,9 +39,9 @@ const MAX_UNSENT: u32 = 8;
 /// the steps, so that the futures of the steps stay small.
 pub(crate) struct Forwarding<'a> {
     pub(super) picked: SelectedBackend<'a>,
-    /// Connections with the protocol of the request.
+    /// Pool of connections with the protocol of the request.
     pub(super) pool: &'a Arc<Pool>,
-    /// Pool for this request only. Replaces `pool`.
+    /// Pool for this request only. If present, it is used instead of `pool`.
     pub(super) own_pool: Option<Arc<Pool>>,
     /// Host that the request names. `None` unless the backend is of type `DynamicResolver`, whose endpoint is
     /// this host.
@@ -232,8 +232,8 @@ impl<'a> Forwarding<'a> {
         match self.attempt(limit).await {
             Ok(attempt) => {
                 let rule = self.picked.forwarder.backends.traffic.retry.as_ref();
-                // As in Envoy, the flag is also set if the rule has 0 retries: the response would be retried,
-                // but no retry is left.
+                // As in Envoy, the flag `URX` is also set if the rule has 0 retries and the response meets a
+                // retry condition.
                 let exhausted =
                     rule.is_some_and(|rule| retry::on_response(&rule.on, &attempt.response.head));
                 Ok(self.finish(attempt, permit, if exhausted { "URX" } else { "" }))

@@ -51,12 +51,12 @@ pub(super) struct BackendRef {
     route: Option<BackendRoute>,
 }
 
-/// Data that a request needs to reach a backend.
+/// Everything that is needed to send a request to a backend: cluster, balancer, pools and outlier detector.
 #[derive(Debug)]
 pub(super) struct BackendRoute {
     pub(super) cluster: Arc<Cluster>,
     pub(super) balancer: Balancer,
-    /// Pool for the backend's own HTTP version.
+    /// Pool for the HTTP version that the backend is configured to use.
     pub(super) pool: Arc<Pool>,
     /// Pool for the other HTTP version. `None` unless the rule uses the client's HTTP version for its
     /// backends.

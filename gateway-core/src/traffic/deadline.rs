@@ -79,7 +79,8 @@ impl Deadline {
         .await
     }
 
-    /// The timeout that expires next, and when. Reads the clock only if `now` is `None` and a timeout starts.
+    /// The timeout that expires next, and the time at which it expires. Reads the clock only if `now` is
+    /// `None` and a timeout starts.
     fn next(
         &mut self,
         now: Option<Instant>,

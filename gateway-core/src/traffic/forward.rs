@@ -43,7 +43,7 @@ pub struct ForwardContext<'a> {
     pub envoy_headers: bool,
     /// Whether the case of header names is preserved (HTTP/1).
     pub preserve_header_case: bool,
-    /// Upgrade that the client requests, removed from the head.
+    /// Upgrade that the client requests. The fields of the upgrade have been removed from the request head.
     pub upgrade: Option<&'a Upgrade>,
     /// Connection of the client, for the PROXY header to the backend. `None`: the gateway itself sends the
     /// request.
@@ -83,7 +83,7 @@ pub struct Forwarded {
     pub response: Response<Body>,
     /// Endpoint that returned the response.
     pub endpoint: EndpointAddress,
-    /// Local address of the connection.
+    /// Local address of the connection to the endpoint.
     pub local: Option<SocketAddr>,
     /// Time from the start of the last attempt to the response head.
     pub upstream_time: Duration,
@@ -93,7 +93,7 @@ pub struct Forwarded {
     pub flags: &'static str,
     /// Cookie generated for consistent hashing, to be added to the response.
     pub set_cookie: Option<HeaderValue>,
-    /// Backend side of an upgrade; the status is 101.
+    /// Backend side of the tunnel, if the backend accepted an upgrade with status 101.
     pub upgrade: Option<Tunnel>,
 }
 

@@ -185,7 +185,7 @@ fn mirror_traffic(traffic: &Traffic) -> Traffic {
     }
 }
 
-/// A copy that is being sent.
+/// Data for sending one copy of a request to a mirror.
 struct MirrorRequest {
     target: Arc<MirrorTarget>,
     client: Option<std::net::IpAddr>,

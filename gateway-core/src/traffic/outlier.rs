@@ -47,7 +47,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct OutlierDetector {
     rule: OutlierDetection,
-    /// Percentage of healthy endpoints below which health is ignored.
+    /// If the percentage of healthy endpoints is below this value, health is ignored.
     panic: u32,
     /// Active health checks, if enabled.
     prober: Option<Prober>,
@@ -60,7 +60,7 @@ pub(super) struct OutlierDetector {
     records: Mutex<HashMap<EndpointAddress, EjectionRecord>>,
 }
 
-/// The endpoints at one point in time.
+/// The endpoints of a cluster and their health at one point in time.
 #[derive(Debug, Default)]
 pub(super) struct EndpointView {
     /// All endpoints.
@@ -101,7 +101,7 @@ struct Counts {
     connections: FailureRate,
 }
 
-/// Failures and requests of an interval.
+/// Numbers of failures and of requests in an interval.
 #[derive(Debug, Default)]
 struct FailureRate {
     all: AtomicU32,

@@ -23,9 +23,9 @@ pub(super) struct Prober {
 /// Results of the probes of an endpoint.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct ProbeHistory {
-    /// Current state; `None` before the first result.
+    /// Whether the endpoint is unhealthy. `None` before the first result.
     unhealthy: Option<bool>,
-    /// Number of consecutive results that contradict the state.
+    /// Number of consecutive results that contradict `unhealthy`.
     contradicting: u32,
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct DetachedConnection {
 impl DetachedConnection {
     /// Drives `connection` until its response has ended; then the connection is closed.
     pub(super) fn spawn(mut connection: Box<Http1>, mut upload: Upload) -> Self {
-        // With capacity 1, the backend is not read faster than the client.
+        // The capacity is 1, so that the gateway does not read from the backend faster than the client reads.
         let (sender, frames) = mpsc::channel(1);
         let mut sender = PollSender::new(sender);
         let left = connection.left();

@@ -31,7 +31,7 @@ impl std::error::Error for ClientBodyError {
 pub(crate) enum SendFailure {
     /// The request may have reached the endpoint.
     Sent(Error),
-    /// No byte was sent, because the connection had ended before. The request is unchanged.
+    /// No byte of the request was sent, because the connection had ended before. The request is unchanged.
     Unsent,
     /// A reused connection ended before it received a byte of the response. The request can be repeated
     /// safely (see [`is_repeatable`]) and is unchanged.

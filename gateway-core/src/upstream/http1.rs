@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::http::hop_by_hop;
 use crate::reusable_timer::ReusableTimer;
 
-/// A connection with the state that the pool needs.
+/// An HTTP/1 connection, with the state that the pool needs to decide about its reuse.
 pub(crate) struct Http1 {
     driver: Driver,
     opened: Instant,

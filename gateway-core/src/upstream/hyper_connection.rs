@@ -18,7 +18,7 @@ use crate::error::Error;
 
 /// Maximum size in bytes of a response head; also limits the interim responses before it.
 const MAX_HEAD: usize = 60 * 1024;
-/// Default size in bytes of each buffer (hyper's default).
+/// Default size of each buffer in bytes. It is the default of hyper.
 const BUFFER: usize = 8192 + 4096 * 100;
 
 /// Sender and driver of a connection. The task that uses the connection polls both.
@@ -155,7 +155,7 @@ impl HyperConnection {
         if frame.is_ready() {
             return frame;
         }
-        // If the driver has ended, the body ends or fails.
+        // The result is ignored, because the body ends or fails if the driver has ended.
         let _ = self.poll_driver(cx);
         self.poll_incoming()
     }

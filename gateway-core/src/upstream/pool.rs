@@ -32,7 +32,7 @@ const SHARDS: usize = 64;
 pub struct Pool {
     transport: Transport,
     tls: Option<Arc<Tls>>,
-    /// Bytes that are sent first on each connection. `None`: no such bytes.
+    /// The PROXY header that is sent first on each connection. `None`: no PROXY header is sent.
     preamble: Option<Bytes>,
     me: Weak<Self>,
     shards: Box<[Shard]>,
@@ -127,7 +127,7 @@ impl Pool {
         self.tls.as_deref()
     }
 
-    /// Bytes that are sent first on each connection.
+    /// The PROXY header that is sent first on each connection. Empty: no PROXY header is sent.
     pub(super) fn preamble(&self) -> &[u8] {
         self.preamble.as_deref().unwrap_or_default()
     }

@@ -67,7 +67,8 @@ fn lists_trailers(line: &HeaderValue) -> bool {
     items.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Sets Content-Length or Transfer-Encoding. The body determines the value, not the fields from the client.
+/// Sets Content-Length or Transfer-Encoding. The value follows from the body and not from the client's
+/// fields.
 fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
     let length = match request.body().is_end_stream() {
         true => Some(0),
@@ -84,7 +85,8 @@ fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }
-        // For methods without expected content, the length 0 is sent only if the client sent a length.
+        // If the method is not expected to have content, the length 0 is sent only if the client sent a
+        // `Content-Length`.
         Some(0) if !expected && !headers.contains_key(CONTENT_LENGTH) => {}
         Some(length) => set_length(headers, length),
     }

@@ -61,7 +61,7 @@ impl UploadProgress {
         self.end(DONE);
     }
 
-    /// Stops the upload, because the rest of the client's body is not needed.
+    /// Stops the upload. Must be called when the rest of the client's body is not needed.
     pub(crate) fn stop(&self) {
         self.end(STOPPED);
         self.sending.wake();

@@ -59,7 +59,7 @@ pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
 }
 
 /// Rejects values with leading or trailing whitespace (RFC 9113, section 8.2.1). The HTTP/1 parser removes
-/// this whitespace, so only HTTP/2 is affected.
+/// this whitespace, so the check affects only HTTP/2 requests.
 pub(super) fn check_padding(headers: &HeaderMap) -> Result<(), LocalReply> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| {

@@ -156,7 +156,7 @@ fn clean_connect(
     })
 }
 
-/// Checks that fields are valid and not too many.
+/// Checks that all fields are valid, and that their number does not exceed the limit.
 fn check_fields(
     head: &mut request::Parts,
     names: HeaderPresence,

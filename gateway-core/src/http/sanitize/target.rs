@@ -44,7 +44,7 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
     let path = match parts.path_and_query {
         Some(path) if path.as_str() == "*" => return Err(bad_asterisk(&head.method)),
         Some(path) if path.as_str().starts_with('/') => path,
-        // RFC 9113, section 8.3.1: `:path` begins with a slash.
+        // `:path` must begin with a slash (RFC 9113, section 8.3.1).
         Some(_) if is_multiplexed(head.version) => {
             return Err(LocalReply::malformed("http2.invalid.header.field"));
         }

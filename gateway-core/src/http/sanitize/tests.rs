@@ -209,7 +209,8 @@ fn requests_become_what_envoy_makes_of_them() {
     }
 }
 
-/// The exceptions in the table of the module documentation.
+/// Requests for which the result differs from Envoy's, as listed in the documentation of the module
+/// `sanitize`.
 #[rustfmt::skip]
 const STRICTER: &[(&str, &str, &str)] = &[
     ("plain", "GET / HTTP/1.1\nHost: a.test\nHost: b.test", "400 http.invalid_authority close"),

@@ -130,7 +130,7 @@ async fn paced_resets_are_detected() {
 
     while !connection.is_finished() && resets < 1000 {
         let never = sender.send_request(request("/never", ""));
-        // The time suffices for the stream to reach the handler.
+        // The timeout gives the stream enough time to reach the handler.
         let _ = tokio::time::timeout(Duration::from_millis(3), never).await;
         resets += 1;
     }

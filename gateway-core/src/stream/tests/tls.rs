@@ -111,7 +111,7 @@ fn client(name: &str, trusted: &[&Identity]) -> (Arc<ClientConfig>, ServerName<'
 }
 
 impl Rig {
-    /// Connects with TLS to `name`. The server must present exactly this certificate.
+    /// Connects with TLS to `name`. The server must present exactly the certificate of `identity`.
     async fn secure(&self, name: &str, identity: &Identity) -> TlsStream<TcpStream> {
         let (config, server) = client(name, &[identity]);
         let stream = self.connect().await;

@@ -158,7 +158,7 @@ async fn an_upload_continues_while_the_response_is_not_read() {
         .insert("x-early", "1".parse().unwrap());
 
     let forwarded = rig.forward(request).await.unwrap();
-    // The response body is not polled, and the whole upload is still sent.
+    // The whole upload must be sent although the response body is not polled.
     for _ in 0..100 {
         sender.send(Ok(vec![0u8; 1000].into())).unwrap();
     }

@@ -90,7 +90,7 @@ impl Decoder {
     /// caller must then call again.
     fn step(&mut self, bytes: &mut BytesMut) -> Result<Option<DecodedChunk>, Malformed> {
         match self.0 {
-            // httparse would accept an empty line as size 0.
+            // The line must begin with a digit, because httparse would accept an empty line as size 0.
             State::Size if bytes.first().is_some_and(|b| !b.is_ascii_hexdigit()) => Err(Malformed),
             State::Size => match httparse::parse_chunk_size(bytes) {
                 Ok(httparse::Status::Complete((len, size)))

@@ -55,7 +55,7 @@ pub(super) enum Framing {
 pub(super) struct Head {
     pub(super) parts: response::Parts,
     pub(super) framing: Framing,
-    /// Whether the backend keeps the connection open.
+    /// Whether the backend keeps the connection open after the response.
     pub(super) keep_alive: bool,
     /// Whether the head has hop-by-hop fields.
     hop_by_hop: bool,

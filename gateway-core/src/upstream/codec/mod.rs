@@ -193,7 +193,7 @@ impl Codec {
             {
                 return Poll::Ready(Ok(head));
             }
-            // The limit also applies to interim responses.
+            // The limit applies to the sum of all interim response heads and the final response head.
             if self.received > 2 * MAX_HEAD {
                 return Poll::Ready(Err(Error::Protocol(None)));
             }
