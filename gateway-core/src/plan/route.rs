@@ -309,6 +309,10 @@ pub struct RetryOn {
     /// No response head was received, because of a connect failure, refused stream, reset, protocol error or
     /// attempt timeout.
     pub reset: bool,
+    /// A failure that `reset` includes, if the method of the request is idempotent: the backend may have processed the
+    /// request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idempotent_reset: bool,
     /// A failure that `reset` includes, or any 5xx status.
     pub server_error: bool,
     /// A failure that `reset` includes, or the status 502, 503 or 504.

@@ -272,7 +272,7 @@ impl<'a> Forwarding<'a> {
             let result = self.attempt(limit).await;
             let retriable = match &result {
                 Ok(attempt) => retry::on_response(&rule.on, &attempt.response.head),
-                Err(error) => retry::on_error(&rule.on, error),
+                Err(error) => retry::on_error(&rule.on, &head.method, error),
             };
             _retry_permit = None;
             if !retriable {

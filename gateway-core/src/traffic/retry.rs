@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use http::response;
+use http::{Method, response};
 
 use crate::error::Error;
 use crate::plan::{Retry, RetryOn};
 
-/// Returns whether `error` is retried. Errors caused by the client or by a limit are never retried.
-pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
+/// Returns whether `error` of a request with `method` is retried. Errors caused by the client or by a limit are never retried.
+pub(super) fn on_error(on: &RetryOn, method: &Method, error: &Error) -> bool {
     let any = on.reset || on.server_error || on.gateway_error;
+    let any = any || (on.idempotent_reset && method.is_idempotent());
     match error {
         Error::Connect(..) | Error::ConnectTimeout(_) | Error::BackendTls(..) => {
             any || on.connect_failure
@@ -138,17 +139,31 @@ mod tests {
             (on(|o| o.connect_failure = true), [true, false, false]),
             (on(|o| o.refused_stream = true), [false, false, true]),
             (on(|o| o.reset = true), [true, true, true]),
+            (on(|o| o.idempotent_reset = true), [true, true, true]),
             (on(|o| o.server_error = true), [true, true, true]),
             (on(|o| o.gateway_error = true), [true, true, true]),
             (on(|o| o.conflict = true), [false, false, false]),
             (on(|o| o.statuses = vec![503]), [false, false, false]),
         ];
         for (on, expected) in rows {
-            let found = [&connect, &closed, &refused].map(|error| on_error(&on, error));
+            let found =
+                [&connect, &closed, &refused].map(|error| on_error(&on, &Method::PUT, error));
             assert_eq!(found, expected, "{on:?}");
-            assert!(!on_error(&on, &Error::Overflow));
-            assert!(!on_error(&on, &Error::RequestBody("".into())));
-            assert!(!on_error(&on, &Error::Timeout));
+            for error in [
+                Error::Overflow,
+                Error::RequestBody("".into()),
+                Error::Timeout,
+            ] {
+                assert!(!on_error(&on, &Method::PUT, &error));
+            }
+            let found =
+                [&connect, &closed, &refused].map(|error| on_error(&on, &Method::POST, error));
+            let expected = if on.idempotent_reset {
+                [false; 3]
+            } else {
+                expected
+            };
+            assert_eq!(found, expected, "{on:?}");
         }
     }
 

@@ -96,9 +96,7 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
             .ok_or_else(|| format!("retry.backoff {text:?} is not a duration"))
     });
     let defaults = Retry::default();
-    // Without codes, connection errors (GEP-1731) and the default statuses are retried.
-    let reset = statuses.is_empty();
-    if reset {
+    if statuses.is_empty() {
         statuses.clone_from(&defaults.on.statuses);
     }
     let backoff = backoff.transpose()?.unwrap_or(defaults.base_interval);
@@ -108,7 +106,8 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
             .unwrap_or(defaults.retries),
         attempts_per_priority: None,
         on: RetryOn {
-            reset,
+            // Regardless of the codes (GEP-1731).
+            idempotent_reset: true,
             statuses,
             ..defaults.on
         },
@@ -157,19 +156,19 @@ mod tests {
     }
 
     #[test]
-    fn retries_without_codes_are_for_connection_errors() {
+    fn codes_replace_the_default_status_and_not_the_connection_errors() {
         let any = traffic(json!(null), json!({})).unwrap().retry.unwrap();
         let codes = traffic(json!(null), json!({ "codes": [500], "attempts": 1 }));
         let codes = codes.unwrap().retry.unwrap();
 
         assert_eq!(
-            (any.retries, any.on.reset, any.on.statuses),
+            (any.retries, any.on.idempotent_reset, any.on.statuses),
             (2, true, vec![503])
         );
         assert_eq!(any.min_interval, Duration::from_millis(25));
         assert_eq!(
-            (codes.retries, codes.on.reset, codes.on.statuses),
-            (1, false, vec![500])
+            (codes.retries, codes.on.idempotent_reset, codes.on.statuses),
+            (1, true, vec![500])
         );
     }
 
