@@ -20,6 +20,8 @@ pub(crate) enum ClientAbort {
     /// The gateway reset the HTTP/2 stream, because the length of the body differs from its `content-length`
     /// (RFC 9113, section 8.1.1).
     Malformed,
+    /// The gateway ended the HTTP/2 connection because of an error of the client (RFC 9113, section 5.4.1).
+    ConnectionError,
 }
 
 /// Error of a request body: the client has reset the stream without an error code.
@@ -28,6 +30,13 @@ pub(crate) enum ClientAbort {
 pub(crate) struct ClientReset;
 
 impl ClientAbort {
+    const ALL: [Self; 4] = [
+        Self::Disconnected,
+        Self::StreamReset,
+        Self::Malformed,
+        Self::ConnectionError,
+    ];
+
     /// The way in which the client aborted the request. `error` is the error of the request body. `None` if
     /// the error has another cause.
     pub(crate) fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
@@ -48,6 +57,8 @@ impl ClientAbort {
                 Some(Self::StreamReset)
             } else if error.is_reset() && error.is_library() {
                 Some(Self::Malformed)
+            } else if error.is_go_away() && error.is_library() {
+                Some(Self::ConnectionError)
             } else if error.is_io() || error.is_go_away() && error.is_remote() {
                 Some(Self::Disconnected)
             } else {
@@ -71,12 +82,13 @@ impl ClientAbort {
             Self::Disconnected => ("DC", "downstream_remote_disconnect"),
             Self::StreamReset => ("DR", "http2.remote_reset"),
             Self::Malformed => ("DPE", "http2.remote_reset"),
+            Self::ConnectionError => ("DPE", "http2.protocol_error"),
         }
     }
 
     /// Whether `reply` is the reply for a client that has disconnected.
     pub(crate) fn is_reply(reply: &LocalReply) -> bool {
-        [Self::Disconnected, Self::StreamReset, Self::Malformed]
+        Self::ALL
             .iter()
             .any(|abort| abort.outcome() == (reply.flag, &*reply.details))
     }
@@ -118,11 +130,7 @@ mod tests {
 
     #[test]
     fn only_the_replies_to_clients_that_left_are_recognized() {
-        for abort in [
-            ClientAbort::Disconnected,
-            ClientAbort::StreamReset,
-            ClientAbort::Malformed,
-        ] {
+        for abort in ClientAbort::ALL {
             assert!(ClientAbort::is_reply(&abort.reply()));
         }
         let malformed = LocalReply::new(StatusCode::BAD_REQUEST, "http1.codec_error");
