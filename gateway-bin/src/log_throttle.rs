@@ -1,6 +1,6 @@
-//! Rate-limited log lines about misconfigurations. A header that a policy requires is missing or invalid, or
-//! a client uses HTTP/1.0. Clients only receive a closed connection, a 403 or a 426; the log line states the
-//! cause and the field to change.
+//! Rate-limited log lines about misconfigurations and abuse. A header that a policy requires is missing or
+//! invalid, or a client uses HTTP/1.0 or exceeds a limit of its connection. Clients only receive a closed
+//! connection, a 403 or a 426; the log line states the cause, and the field to change if there is one.
 //!
 //! Any client can cause these events, so each listener and reason is logged once in ten seconds. All workers
 //! report events, so the times of the last lines are atomics instead of values behind a lock.
@@ -40,6 +40,8 @@ enum Warning<'a> {
     OldVersion(&'a ListenerId),
     /// Requests of the listener lack the header with the client address.
     MissingClientAddress(&'a ListenerId),
+    /// A client of the port exceeds a limit that protects the gateway.
+    Abuse(u16, &'a str),
 }
 
 impl<O> LogThrottle<O> {
@@ -93,6 +95,7 @@ fn find<'a>(event: &Event<'a>) -> Option<Warning<'a>> {
         Event::Request(listener, entry) if entry.details == NO_CLIENT => {
             Some(Warning::MissingClientAddress(listener))
         }
+        Event::Abuse(port, which) => Some(Warning::Abuse(port, which)),
         _ => None,
     }
 }
@@ -125,6 +128,11 @@ fn log(warning: Warning<'_>) {
              is missing or is not an IP address, and `failClosed` is true; set the header on the load balancer, or \
              unset `failClosed`"
         ),
+        Warning::Abuse(port, which) => tracing::warn!(
+            port,
+            reason = which,
+            "connection closed: the client exceeds a limit of its connection, see `towergate_http_downstream_abuse`"
+        ),
     }
 }
 
@@ -150,6 +158,10 @@ mod tests {
         );
         assert_eq!(find(&Event::ProxyRejected(80, "closed")), None);
         assert_eq!(find(&Event::ConnectionOpened(80)), None);
+        assert_eq!(
+            find(&Event::Abuse(80, "control_frames")),
+            Some(Warning::Abuse(80, "control_frames"))
+        );
 
         let checksum = Event::ProxyRejected(80, "checksum");
         assert_eq!(

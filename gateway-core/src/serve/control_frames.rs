@@ -1,11 +1,13 @@
 //! Detection of clients that flood an HTTP/2 connection with frames without content (CVE-2019-9512, CVE-2019-9513,
 //! CVE-2019-9515, CVE-2019-9518).
 //!
-//! Some frames cost the gateway work but serve no request: PING, SETTINGS, PRIORITY, GOAWAY, frames of
-//! unknown types, and empty DATA that does not end a stream. Some of them also require a reply. This module
-//! counts them as bytes arrive and reads only the heads of frames; the codec checks everything else. The scan
-//! of the frame heads also detects incomplete request heads. WINDOW_UPDATE is not counted: a client sends it
-//! for every few kilobytes of a response, and it causes no reply.
+//! Some frames cost the gateway work but serve no request: PING, SETTINGS, PRIORITY, GOAWAY, RST_STREAM of
+//! streams that have ended, frames of unknown types, and empty DATA that does not end a stream. Some of them
+//! also require a reply. This module counts them as bytes arrive and reads only the heads of frames; the codec
+//! checks everything else. The scan of the frame heads also detects incomplete request heads.
+//!
+//! WINDOW_UPDATE has its own limit, because a client sends it for the responses that it receives: at most two
+//! for each DATA frame.
 
 use std::time::Duration;
 
@@ -18,8 +20,10 @@ const HEAD: usize = 9;
 /// each request.
 const MAX_FRAMES: u64 = 10_000;
 /// Number of counted frames that a client may send for each request, because clients send PRIORITY,
-/// PRIORITY_UPDATE or PING with requests.
+/// PRIORITY_UPDATE, PING or RST_STREAM with requests.
 const PER_REQUEST: u64 = 4;
+/// Bytes sent to the client per allowed WINDOW_UPDATE: half of a DATA frame with a single byte.
+const PER_WINDOW_UPDATE: u64 = 5;
 /// Window in which frames are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -27,7 +31,6 @@ const WINDOW: Duration = Duration::from_secs(10);
 mod kind {
     pub(super) const DATA: u8 = 0;
     pub(super) const HEADERS: u8 = 1;
-    pub(super) const RST_STREAM: u8 = 3;
     pub(super) const PUSH_PROMISE: u8 = 5;
     pub(super) const WINDOW_UPDATE: u8 = 8;
     pub(super) const CONTINUATION: u8 = 9;
@@ -46,14 +49,46 @@ pub(super) struct ControlFrameMonitor {
     head: [u8; HEAD],
     /// Number of bytes in `head` that have been received.
     known: usize,
-    window_start: Micros,
-    /// Counted frames in the current window.
-    counted: u64,
-    /// Requests in the current window.
-    requests: u64,
+    control: FrameLimit,
+    window_updates: FrameLimit,
+    /// Bytes sent to the client that do not allow a WINDOW_UPDATE yet.
+    sent: u64,
     /// `Some` if the current or last frame is HEADERS or CONTINUATION; the value is true if another
     /// CONTINUATION follows.
     fields: Option<bool>,
+}
+
+/// Limit of the frames of one class.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct FrameLimit {
+    window_start: Micros,
+    /// Frames in the current window.
+    counted: u64,
+    /// Frames allowed in the current window in addition to [`MAX_FRAMES`].
+    allowed: u64,
+}
+
+impl FrameLimit {
+    /// Counts a frame. Returns whether the limit is exceeded.
+    fn exceeds(&mut self, now: &impl Fn() -> Micros) -> bool {
+        if self.counted == 0 {
+            self.window_start = now();
+        }
+        self.counted += 1;
+        if self.counted <= MAX_FRAMES + self.allowed {
+            return false;
+        }
+        let at = now();
+        if at - self.window_start <= micros(WINDOW) {
+            return true;
+        }
+        *self = Self {
+            window_start: at,
+            counted: 1,
+            allowed: 0,
+        };
+        false
+    }
 }
 
 impl ControlFrameMonitor {
@@ -63,9 +98,9 @@ impl ControlFrameMonitor {
             skip: PREFACE.len(),
             head: [0; HEAD],
             known: 0,
-            window_start: 0,
-            counted: 0,
-            requests: 0,
+            control: FrameLimit::default(),
+            window_updates: FrameLimit::default(),
+            sent: 0,
             fields: None,
         }
     }
@@ -77,6 +112,13 @@ impl ControlFrameMonitor {
             || self
                 .fields
                 .is_some_and(|continues| continues || self.skip > 0)
+    }
+
+    /// Records bytes that were sent to the client.
+    pub(super) fn on_sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+        self.window_updates.allowed += self.sent / PER_WINDOW_UPDATE;
+        self.sent %= PER_WINDOW_UPDATE;
     }
 
     /// Scans received bytes. Returns whether the client exceeds the limit.
@@ -105,30 +147,16 @@ impl ControlFrameMonitor {
         self.fields =
             matches!(kind, kind::HEADERS | kind::CONTINUATION).then_some(flags & END_HEADERS == 0);
         match kind {
-            kind::HEADERS => self.requests += 1,
-            kind::DATA if self.skip > 0 || flags & END_STREAM != 0 => {}
-            kind::RST_STREAM | kind::PUSH_PROMISE | kind::WINDOW_UPDATE | kind::CONTINUATION => {}
-            _ => return self.on_counted(now),
+            kind::HEADERS => {
+                self.control.allowed += PER_REQUEST;
+                self.window_updates.allowed += PER_REQUEST;
+                false
+            }
+            kind::DATA if self.skip > 0 || flags & END_STREAM != 0 => false,
+            kind::PUSH_PROMISE | kind::CONTINUATION => false,
+            kind::WINDOW_UPDATE => self.window_updates.exceeds(now),
+            _ => self.control.exceeds(now),
         }
-        false
-    }
-
-    fn on_counted(&mut self, now: &impl Fn() -> Micros) -> bool {
-        if self.counted == 0 {
-            self.window_start = now();
-        }
-        self.counted += 1;
-        if self.counted <= MAX_FRAMES + PER_REQUEST * self.requests {
-            return false;
-        }
-        let at = now();
-        if at - self.window_start <= micros(WINDOW) {
-            return true;
-        }
-        self.window_start = at;
-        self.counted = 1;
-        self.requests = 0;
-        false
     }
 }
 
@@ -138,6 +166,7 @@ mod tests {
 
     use super::*;
 
+    const RST_STREAM: u8 = 3;
     const PING: u8 = 6;
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
@@ -167,7 +196,8 @@ mod tests {
             (kind::DATA, END_STREAM, 0, None),
             (kind::DATA, 0, 1, None),
             (kind::HEADERS, 5, 3, None),
-            (kind::WINDOW_UPDATE, 0, 4, None),
+            (kind::WINDOW_UPDATE, 0, 4, limit),
+            (RST_STREAM, 0, 4, limit),
         ] {
             let frame = frame(kind, flags, payload);
             assert_eq!(until_exceeded(&frame, 20_000, 0), expected, "{kind}");
@@ -189,8 +219,26 @@ mod tests {
         let mut bytes = frame(kind::HEADERS, 5, 3);
         bytes.extend(frame(0x10, 0, 4));
         bytes.extend(frame(PING, 0, 8));
+        bytes.extend(frame(RST_STREAM, 0, 4));
+        bytes.extend(frame(kind::WINDOW_UPDATE, 0, 4));
 
         assert_eq!(until_exceeded(&bytes, 50_000, 0), None);
+    }
+
+    #[test]
+    fn each_sent_byte_permits_window_updates_and_no_other_frames() {
+        let until_exceeded = |frame: &[u8]| {
+            let mut monitor = ControlFrameMonitor::new();
+            monitor.scan(PREFACE, || 0);
+            (1..=200_000).find(|_| {
+                // A DATA frame of one byte is received with two frames of the client.
+                monitor.on_sent(HEAD + 1);
+                monitor.scan(frame, || 0) || monitor.scan(frame, || 0)
+            })
+        };
+
+        assert_eq!(until_exceeded(&frame(kind::WINDOW_UPDATE, 0, 4)), None);
+        assert_eq!(until_exceeded(&frame(PING, 0, 8)), Some(5_001));
     }
 
     #[test]
@@ -237,8 +285,8 @@ mod tests {
                 }
             }
             prop_assert_eq!(
-                (whole.counted, whole.requests, whole.skip, whole.known),
-                (parts.counted, parts.requests, parts.skip, parts.known)
+                (whole.control, whole.window_updates, whole.skip, whole.known),
+                (parts.control, parts.window_updates, parts.skip, parts.known)
             );
         }
     }

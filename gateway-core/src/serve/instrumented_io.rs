@@ -151,6 +151,13 @@ impl<Io> InstrumentedIo<Io> {
         }
     }
 
+    fn on_written(&mut self, result: &Poll<io::Result<usize>>) {
+        if let (Some(monitor), Poll::Ready(Ok(sent))) = (&mut self.control_frames, result) {
+            monitor.on_sent(*sent);
+        }
+        self.activity.on_write(result.is_pending());
+    }
+
     /// Waits for the response to a request with an upgrade. If the response accepts the upgrade, the bytes
     /// that follow belong to a tunnel; otherwise they begin the next request.
     fn poll_upgrade(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -262,7 +269,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
             return Poll::Ready(Ok(buf.len()));
         }
         let result = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.activity.on_write(result.is_pending());
+        this.on_written(&result);
         result
     }
 
@@ -277,7 +284,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         let result = coalesced_write::poll_write(Pin::new(&mut this.io), cx, bufs);
-        this.activity.on_write(result.is_pending());
+        this.on_written(&result);
         result
     }
 

@@ -166,11 +166,14 @@ async fn a_flood_of_control_frames_ends_the_connection() {
     for frame in [
         &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8][..], // PING
         &[0, 0, 0, 4, 0, 0, 0, 0, 0],                             // SETTINGS
+        &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1],                 // WINDOW_UPDATE of 1
+        &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8],                 // RST_STREAM of a complete stream
     ] {
         let rig = Rig::plain(|_| {}).await;
         let client = rig.connect().await;
         let mut bytes = crate::conn::preamble::PREFACE.to_vec();
         bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
+        bytes.extend_from_slice(&[0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84]); // GET /
         bytes.extend(frame.repeat(20_000));
         let (mut read, mut write) = tokio::io::split(client.0);
 
