@@ -68,6 +68,17 @@ impl NamePattern {
         }
     }
 
+    /// Whether the pattern matches each name that `other` matches.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Any) => false,
+            (_, Self::Exact(name)) => self.matches(name),
+            (Self::Exact(_), Self::Wildcard(_)) => false,
+            (Self::Wildcard(own), Self::Wildcard(suffix)) => own == suffix || self.matches(suffix),
+        }
+    }
+
     /// The pattern that matches the names that both patterns match, or `None` if no name matches both.
     pub fn intersect(&self, other: &Self) -> Option<Self> {
         match (self, other) {
@@ -317,6 +328,13 @@ mod tests {
             NamePattern::Exact(_) => (2, 0),
             NamePattern::Wildcard(suffix) => (1, suffix.len()),
             NamePattern::Any => (0, 0),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_covers_those_that_are_their_own_intersection(a in any_pattern(), b in any_pattern()) {
+            prop_assert_eq!(a.covers(&b), a.intersect(&b).as_ref() == Some(&b));
         }
     }
 

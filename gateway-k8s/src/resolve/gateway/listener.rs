@@ -41,8 +41,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) certificates: Vec<Arc<Certificate>>,
     /// Validation of client certificates, from `spec.tls.frontend` of the Gateway.
     pub(crate) clients: Option<ClientAuth>,
-    /// Hostnames of other listeners of the port.
-    pub(crate) neighbours: Vec<NamePattern>,
+    /// Other listeners of the port whose hostnames are parts of this one, the most specific first.
+    pub(crate) nested: Vec<ListenerIndex>,
     /// Number of attached routes.
     pub(crate) attached: usize,
     /// Whether the listener is checked for conflicts.
@@ -98,7 +98,7 @@ impl<'a> ListenerState<'a> {
             hostname: NamePattern::Any,
             certificates: Vec::new(),
             clients: None,
-            neighbours: Vec::new(),
+            nested: Vec::new(),
             attached: 0,
             valid: true,
             sound: true,

@@ -34,6 +34,7 @@ pub use process::process_parameters;
 pub(super) use protocol::{ListenerProtocol, ProtocolFamily};
 pub(super) use set::ListenerSetState;
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -47,7 +48,7 @@ use self::finding::report_listener;
 use self::frontend::Frontend;
 use self::listener::ListenerList;
 use self::owner::Owner;
-use super::indexed::{GatewayIndex, Indexed, ListenerSetIndex};
+use super::indexed::{GatewayIndex, Indexed, ListenerIndex, ListenerSetIndex};
 use super::object_index::{ObjectIndex, by_age};
 use super::report::{Report, Subject};
 use crate::api::ENVOY_GROUP;
@@ -171,7 +172,7 @@ impl<'a> GatewayState<'a> {
             listener.finish();
         }
         overlap::check(&mut state.listeners);
-        state.meet_neighbours();
+        state.find_nested();
         state.report(report, &subject);
         state
     }
@@ -299,20 +300,44 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Sets `neighbours` of each listener: the hostnames of the other listeners on its port.
-    fn meet_neighbours(&mut self) {
-        let named = self.listeners.iter().enumerate();
-        let named = named.filter(|(_, listener)| listener.hostname != NamePattern::Any);
-        let names: Vec<(usize, i32, NamePattern)> = named
-            .map(|(at, listener)| (at, listener.spec.port, listener.hostname.clone()))
+    /// Sets `nested` of each listener.
+    fn find_nested(&mut self) {
+        let nested: Vec<_> = self
+            .listeners
+            .indices()
+            .map(|at| self.nested_in(at))
             .collect();
-        for (at, listener) in self.listeners.iter_mut().enumerate() {
-            let port = listener.spec.port;
-            let others = names
-                .iter()
-                .filter(|(other, of, _)| *other != at && *of == port);
-            listener.neighbours = others.map(|(.., name)| name.clone()).collect();
+        for (listener, nested) in self.listeners.iter_mut().zip(nested) {
+            listener.nested = nested;
         }
+    }
+
+    fn nested_in(&self, at: ListenerIndex) -> Vec<ListenerIndex> {
+        let own = &self.listeners[at];
+        let is_nested = |index: &ListenerIndex| {
+            let other = &self.listeners[*index];
+            *index != at
+                && other.spec.port == own.spec.port
+                && other.hostname != NamePattern::Any
+                && own.hostname.covers(&other.hostname)
+        };
+        let mut nested: Vec<_> = self.listeners.indices().filter(is_nested).collect();
+        nested.sort_by_key(|index| Reverse(self.listeners[*index].hostname.specificity()));
+        nested
+    }
+
+    /// The listener to which all requests for `host` go instead of the listener `at`, because its hostname is more
+    /// specific. As in Envoy Gateway, it need not be valid if its hostname is `host` itself.
+    pub(crate) fn server_instead_of(
+        &self,
+        at: ListenerIndex,
+        host: &NamePattern,
+    ) -> Option<ListenerIndex> {
+        let own = &self.listeners[at];
+        own.nested.iter().copied().find(|index| {
+            let other = &self.listeners[*index];
+            other.hostname == *host || (other.is_valid() && other.hostname.covers(host))
+        })
     }
 
     /// The status, after routes are attached.

@@ -27,10 +27,36 @@ pub(crate) struct Attachment {
     pub(crate) set: Option<ListenerSetIndex>,
     /// Listeners that accept the route, with the common hostnames.
     pub(crate) listeners: Vec<(ListenerIndex, Vec<NamePattern>)>,
+    /// Hostnames whose requests go to a more specific listener than the one that the parentRef selects.
+    pub(crate) shadowed: Vec<ShadowedHostname>,
     /// The parentRef as written. In a cluster, the API server has set group and kind.
     pub(crate) parent: ParentReference,
     /// Conditions of the route for this parent.
     pub(crate) conditions: Conditions<RouteReason>,
+}
+
+/// A hostname of a route that a more specific listener of the port serves.
+#[derive(Debug)]
+pub(crate) struct ShadowedHostname {
+    /// Index in `spec.hostnames`.
+    pub(crate) index: usize,
+    /// The hostname that the route and the less specific listener have in common.
+    pub(crate) host: NamePattern,
+    /// The more specific listener.
+    pub(crate) server: ListenerIndex,
+}
+
+impl ShadowedHostname {
+    /// Describes it; `None` if the more specific listener is invalid and serves no requests.
+    pub(crate) fn message(&self, gateway: &GatewayState<'_>) -> Option<String> {
+        let server = &gateway.listeners[self.server];
+        server.is_valid().then(|| {
+            format!(
+                "requests for {} are served by listener {:?}, whose hostname {} is more specific",
+                self.host, server.spec.name, server.hostname
+            )
+        })
+    }
 }
 
 /// Attaches a route to its parents. Unknown parents are skipped: they may belong to another controller.
@@ -84,6 +110,7 @@ impl Attachment {
             gateway,
             set,
             listeners: Vec::new(),
+            shadowed: Vec::new(),
             parent: parent.clone(),
             conditions: Conditions::default(),
         }
@@ -125,10 +152,16 @@ impl Attachment {
                     && listener.allowed.takes(namespace, &labels)
             })
             .collect();
-        let listeners = allowed
-            .iter()
-            .map(|i| (*i, hosts(gateway, *i, route.hostnames())));
-        self.listeners = listeners.filter(|(_, hosts)| !hosts.is_empty()).collect();
+        for listener in &allowed {
+            let hosts = self.hosts(gateway, *listener, route.hostnames());
+            if !hosts.is_empty() {
+                self.listeners.push((*listener, hosts));
+            }
+        }
+        let shadowed = self.shadowed.iter().find_map(|one| one.message(gateway));
+        let no_hostname = shadowed
+            .as_deref()
+            .unwrap_or("the route and the listeners have no hostname in common");
         let (reason, message) = match (
             named.is_empty(),
             allowed.is_empty(),
@@ -145,10 +178,7 @@ impl Attachment {
                 RouteReason::NotAllowedByListeners,
                 "no listener accepts routes of this kind from this namespace",
             ),
-            (.., true) => (
-                RouteReason::NoMatchingListenerHostname,
-                "the route and the listeners have no hostname in common",
-            ),
+            (.., true) => (RouteReason::NoMatchingListenerHostname, no_hostname),
             _ => {
                 self.conditions.set(
                     ConditionType::Accepted,
@@ -167,6 +197,36 @@ impl Attachment {
         let place = (self.set, &*named);
         let (code, help) = unattached(reason, gateway, place, (namespace, known));
         report.error(code, &route.subject(), field, message, help);
+    }
+
+    /// The hostnames of a route on a listener, without those that more specific listeners of the port serve.
+    fn hosts(
+        &mut self,
+        gateway: &GatewayState<'_>,
+        at: ListenerIndex,
+        hostnames: &[String],
+    ) -> Vec<NamePattern> {
+        let listener = &gateway.listeners[at];
+        if hostnames.is_empty() {
+            return vec![listener.hostname.clone()];
+        }
+        let mut hosts = Vec::new();
+        for (index, text) in hostnames.iter().enumerate() {
+            let pattern = text.parse::<NamePattern>().ok();
+            let shared = pattern.and_then(|pattern| pattern.intersect(&listener.hostname));
+            let Some(host) = shared.filter(|shared| !hosts.contains(shared)) else {
+                continue;
+            };
+            match gateway.server_instead_of(at, &host) {
+                None => hosts.push(host),
+                Some(server) => self.shadowed.push(ShadowedHostname {
+                    index,
+                    host,
+                    server,
+                }),
+            }
+        }
+        hosts
     }
 
     /// Whether the parentRef selects this listener.
@@ -247,25 +307,4 @@ pub(crate) fn written_hostnames(
         true => Vec::new(),
         false => written,
     }
-}
-
-/// The hostnames of a route on a listener, without the hostnames of other listeners on the port.
-fn hosts(gateway: &GatewayState<'_>, at: ListenerIndex, hostnames: &[String]) -> Vec<NamePattern> {
-    let listener = &gateway.listeners[at];
-    if hostnames.is_empty() {
-        return vec![listener.hostname.clone()];
-    }
-    let mut hosts = Vec::new();
-    for pattern in hostnames
-        .iter()
-        .filter_map(|name| name.parse::<NamePattern>().ok())
-    {
-        if let Some(shared) = pattern.intersect(&listener.hostname)
-            && !listener.neighbours.contains(&shared)
-            && !hosts.contains(&shared)
-        {
-            hosts.push(shared);
-        }
-    }
-    hosts
 }
