@@ -162,7 +162,12 @@ fn source_ranges_and_header_fields_of_global_snippets_become_settings() {
         ("server-snippet", "add_header X-Srv 1;"),
     ]);
 
-    assert_eq!(settings.deny, ["192.0.2.1/32"]);
+    let denied: Vec<_> = settings
+        .access_rules
+        .iter()
+        .map(|rule| &rule.network)
+        .collect();
+    assert_eq!(denied, ["192.0.2.1/32"]);
     let field = ("X-Srv".to_owned(), "1".to_owned());
     assert_eq!(settings.response_headers, [field]);
     assert_eq!(settings.denied, None);
@@ -171,7 +176,7 @@ fn source_ranges_and_header_fields_of_global_snippets_become_settings() {
 #[test]
 fn a_guard_of_a_global_snippet_without_an_equivalent_closes_all_paths() {
     for (key, text) in [
-        ("server-snippet", "if ($http_x_bad) { return 403; }"),
+        ("server-snippet", "if ($bad_client) { return 403; }"),
         ("location-snippet", "access_by_lua_file /etc/guard.lua;"),
         ("http-snippet", "include /etc/nginx/blocked.conf;"),
         ("http-snippet", "auth_basic private;"),

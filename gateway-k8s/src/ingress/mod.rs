@@ -43,9 +43,11 @@ mod controller;
 mod controller_input_tests;
 #[cfg(test)]
 mod default_backend_tests;
+pub mod deny_rules;
 mod findings;
 #[cfg(test)]
 mod guard_tests;
+mod host_settings;
 pub mod input;
 mod known_differences;
 pub mod model;
@@ -58,6 +60,8 @@ pub mod replay;
 pub mod report;
 pub mod servers;
 pub mod settings;
+#[cfg(test)]
+mod snippet_tests;
 mod table;
 mod translate;
 pub mod value;

@@ -92,6 +92,9 @@ pub struct Server {
     pub passthrough: Option<usize>,
     /// Name that redirects to the host.
     pub redirect_from: Option<String>,
+    /// The `server-snippet` of the Ingresses of the host, which apply to all of its paths. ingress-nginx applies only
+    /// that of the oldest Ingress.
+    pub snippets: Vec<Arc<IngressSettings>>,
     /// Whether all names come from `server-alias`, where a wildcard matches several labels.
     pub is_alias: bool,
 }
@@ -487,6 +490,11 @@ fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
                 continue;
             };
             let server = &mut built.servers[*position];
+            if let Some(snippet) = &settings.of_server
+                && !server.snippets.iter().any(|known| **known == **snippet)
+            {
+                server.snippets.push(Arc::new((**snippet).clone()));
+            }
             for alias in &settings.aliases {
                 if taken.insert(alias.clone()) {
                     server.aliases.push(alias.clone());

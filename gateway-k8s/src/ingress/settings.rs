@@ -1,5 +1,6 @@
 //! The settings in the annotations of one Ingress.
 
+use super::deny_rules::DenyRule;
 use super::value::UrlParts;
 use crate::objects::ObjectKey;
 
@@ -73,8 +74,15 @@ pub struct IngressSettings {
     pub passthrough: bool,
     /// Header fields that are removed from requests to the backend, from snippets.
     pub removed_request_headers: Vec<String>,
-    /// Locations that a `server-snippet` adds to the host.
+    /// Redirects of single paths, from snippets.
     pub locations: Vec<SnippetLocation>,
+    /// Requests that snippets reject.
+    pub deny_rules: Vec<DenyRule>,
+    /// `allow` and `deny` of snippets, the first match of which applies. They follow `deny`. nginx ignores them if
+    /// `allow` is not empty, because the list of the annotation ends with `deny all`.
+    pub access_rules: Vec<AccessRule>,
+    /// `server-snippet`, which applies to all paths of its hosts.
+    pub of_server: Option<Box<IngressSettings>>,
     /// The setting because of which requests to the Ingress's locations receive an error and no backend is
     /// called.
     pub denied: Option<String>,
@@ -106,9 +114,15 @@ impl IngressSettings {
                 of.match_subject.clone(),
                 of.limits.clone(),
                 of.denied.clone(),
+                (of.deny_rules.clone(), of.access_rules.clone()),
             )
         };
         guards(self) == guards(other)
+    }
+
+    /// Whether the Ingress has source ranges, of annotations or snippets.
+    pub(crate) fn has_source_ranges(&self) -> bool {
+        !self.allow.is_empty() || !self.deny.is_empty() || !self.access_rules.is_empty()
     }
 
     /// Status that the locations of the Ingress return without calling a backend. `None`: the backend is
@@ -134,7 +148,7 @@ pub struct Redirect {
     pub keeps_query: bool,
 }
 
-/// A location of a `server-snippet`.
+/// A redirect of some paths, from a snippet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SnippetLocation {
     /// Path, or regular expression.
@@ -143,17 +157,17 @@ pub struct SnippetLocation {
     pub exact: bool,
     /// Whether the path is a regular expression.
     pub regex: bool,
-    /// Action of the location.
-    pub action: SnippetAction,
+    /// The redirect.
+    pub redirect: Redirect,
 }
 
-/// Action of a location of a `server-snippet`.
+/// `allow` or `deny` of a snippet.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SnippetAction {
-    /// Redirects.
-    Redirect(Redirect),
-    /// Rejects every request.
-    Reject,
+pub struct AccessRule {
+    /// Whether clients of the network are allowed.
+    pub allow: bool,
+    /// The network.
+    pub network: String,
 }
 
 /// Basic authentication.

@@ -46,7 +46,7 @@ pub(super) fn verdict(migration: &Migration, setting: &str) -> (MigrationOutcome
 pub(super) const SAME: MigrationOutcome = MigrationOutcome::Same;
 pub(super) const DIFFERS: MigrationOutcome = MigrationOutcome::SameWithADifference;
 pub(super) const DECIDE: MigrationOutcome = MigrationOutcome::NeedsADecision;
-const NEVER: MigrationOutcome = MigrationOutcome::Impossible;
+pub(super) const NEVER: MigrationOutcome = MigrationOutcome::Impossible;
 
 #[test]
 fn a_key_is_judged_by_its_value_and_by_the_keys_beside_it() {

@@ -4,7 +4,8 @@
 //! 500.
 
 use super::AnnotationReader;
-use super::snippets::{ANY, apply, is_guard, shorten};
+use super::directives::may_reject;
+use super::snippets::{ANY, Applied, Leftovers, apply};
 use crate::ingress::controller::ControllerConfig;
 use crate::ingress::input::{Ingress, Manifests};
 use crate::ingress::nginx_conf::{Directive, parse};
@@ -25,10 +26,8 @@ const OTHER_BLOCKS: [&str; 6] = ["geo", "map", "server", "split_clients", "types
 /// The settings of a snippet, and the directives that cannot be translated.
 struct GlobalSnippet {
     settings: IngressSettings,
-    /// The directives that cannot be translated, each with its line.
-    left: Vec<String>,
-    /// Whether one of the directives in `left` may reject requests.
-    guards: bool,
+    /// The directives without an equivalent.
+    left: Leftovers,
 }
 
 /// Adds the settings of the ConfigMap to those of an Ingress, which take precedence.
@@ -58,15 +57,14 @@ pub(crate) fn finding(
     text: &str,
 ) -> Finding {
     let snippet = global_snippet(config, manifests, name, text);
-    if snippet.left.is_empty() {
+    if snippet.left.lines.is_empty() {
         let text = "its directives are filters and policies of the routes of all Ingresses; other requests, such as those to unknown hosts, do not have them";
-        return Finding::differs(text, &[Aspect::ResponseHeaders, Aspect::RequestHeaders]);
+        return match snippet.settings.deny_rules.is_empty() {
+            true => Finding::differs(text, &[Aspect::ResponseHeaders, Aspect::RequestHeaders]),
+            false => Finding::differs(format!("{text}. Requests that it rejects return 403"), ANY),
+        };
     }
-    let mut text = format!("not translated: {}", snippet.left.join("; "));
-    if snippet.guards {
-        text.push_str(". These may reject requests, so the paths of all Ingresses return 500 until they are replaced by a SecurityPolicy");
-    }
-    Finding::impossible(text, ANY)
+    Finding::impossible(snippet.left.text("the paths of all Ingresses"), ANY)
 }
 
 fn global_snippet(
@@ -77,52 +75,41 @@ fn global_snippet(
 ) -> GlobalSnippet {
     let ingress = Ingress::default();
     let mut reader = AnnotationReader::empty(&ingress, config, manifests);
-    let mut left = Vec::new();
-    let mut guards = false;
+    let mut left = Leftovers::default();
     match parse(text) {
         Ok(directives) => {
             for directive in &directives {
-                if !apply(&mut reader, true, directive) {
-                    guards |= is_guard_of(name, directive);
-                    left.push(format!(
-                        "line {}: `{}`",
-                        directive.line,
-                        shorten(&directive.text)
-                    ));
+                let applied = apply(&mut reader, true, directive);
+                if applied != Applied::Translated {
+                    let guards = applied == Applied::Left && is_guard_of(name, directive);
+                    left.add(directive, directive.line, guards);
                 }
             }
         }
         Err(line) => {
-            left.push(format!("line {line} cannot be read"));
-            guards = true;
+            left.lines.push(format!("line {line} cannot be read"));
+            left.guards = true;
         }
     }
     let mut settings = reader.settings;
-    if guards {
+    if left.guards {
         settings.denied = Some(format!("{OF_CONFIG_MAP}{name}"));
     }
-    GlobalSnippet {
-        settings,
-        left,
-        guards,
-    }
+    GlobalSnippet { settings, left }
 }
 
 fn is_guard_of(name: &str, directive: &Directive) -> bool {
     let other = name == "http-snippet" && OTHER_BLOCKS.contains(&directive.name.as_str());
-    !other && is_guard(directive)
+    !other && may_reject(directive)
 }
 
-/// Adds the settings of a snippet. If a location has its own source ranges, nginx ignores those of the server
-/// and of the whole configuration.
-fn add(settings: &mut IngressSettings, global: IngressSettings, name: &str) {
-    let has_lists = !settings.allow.is_empty() || !settings.deny.is_empty();
-    if name == "location-snippet" || !has_lists {
-        if settings.allow.is_empty() {
-            settings.allow = global.allow;
-        }
-        settings.deny.extend(global.deny);
+/// Adds the settings of a snippet. nginx ignores the source ranges of servers and of the whole configuration in a
+/// location that has its own.
+pub(crate) fn add(settings: &mut IngressSettings, global: IngressSettings, name: &str) {
+    if name == "location-snippet" || !settings.has_source_ranges() {
+        settings.access_rules.extend(global.access_rules);
     }
+    settings.deny_rules.extend(global.deny_rules);
     if settings.denied.is_none() {
         settings.denied = global.denied;
     }
@@ -160,7 +147,7 @@ fn block_cidrs(reader: &mut AnnotationReader<'_>) {
     let Some(text) = reader.config.text("block-cidrs") else {
         return;
     };
-    if !settings.allow.is_empty() || !settings.deny.is_empty() {
+    if settings.has_source_ranges() {
         return;
     }
     match networks(text) {

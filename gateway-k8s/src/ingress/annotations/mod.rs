@@ -13,6 +13,7 @@ pub(crate) mod backend;
 mod canary;
 mod client_cert;
 mod cors;
+mod directives;
 mod effect;
 pub(crate) mod errors;
 pub(crate) mod external_auth;

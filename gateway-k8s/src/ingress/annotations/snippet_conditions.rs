@@ -1,17 +1,36 @@
 //! Directives of snippets that apply to some paths only: `rewrite` with a redirect, and `if` on the path.
 
 use super::AnnotationReader;
-use super::snippets::{redirect, reply_of_block};
+use super::directives::may_reject;
+use super::snippets::{Applied, deny, redirect, redirect_of_block, rejection_of_block};
+use crate::ingress::deny_rules::{DenyRule, PartTest, RequestCondition};
 use crate::ingress::nginx_conf::Directive;
-use crate::ingress::settings::{Redirect, SnippetAction, SnippetLocation};
+use crate::ingress::settings::{Redirect, SnippetLocation};
 
 /// Characters of regular expressions.
 const OPERATORS: &[char] = &[
     '.', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\', '^', '$',
 ];
 
-/// Reads `rewrite ^/a$ /b redirect`: a redirect of one path. The query of the request is kept, as in nginx.
+/// `rewrite ^/a$ /b redirect`: a redirect of one path. Its query is kept, as by nginx. Without an equivalent, the paths
+/// that match are rejected.
 pub(super) fn rewrite(
+    reader: &mut AnnotationReader<'_>,
+    of_server: bool,
+    [pattern, to, flag]: [&str; 3],
+) -> Applied {
+    if redirect_of_one_path(reader, of_server, [pattern, to, flag]) {
+        return Applied::Translated;
+    }
+    let rule = DenyRule::of_path(PartTest::Matches(pattern.to_owned()), None);
+    if rule.cel().is_none() {
+        return Applied::Left;
+    }
+    reader.settings.deny_rules.push(rule);
+    Applied::Rejected
+}
+
+fn redirect_of_one_path(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,
     [pattern, to, flag]: [&str; 3],
@@ -38,47 +57,77 @@ pub(super) fn rewrite(
     let Some(found) = redirect(&code.to_string(), &to) else {
         return false;
     };
-    let action = SnippetAction::Redirect(Redirect {
+    let found = Redirect {
         keeps_query: true,
         ..found
-    });
-    add(reader, &path, action);
+    };
+    add(reader, &path, found);
     true
 }
 
-/// Reads `if ($uri = /a) { return ...; }`: a reply for one path.
+/// `if`: a redirect of one path, or a condition on requests that are rejected.
 pub(super) fn condition(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,
     directive: &Directive,
-) -> bool {
-    let text = directive.args.join(" ");
-    let inner = text
-        .strip_prefix('(')
-        .and_then(|rest| rest.strip_suffix(')'));
-    let words: Vec<&str> = inner.unwrap_or_default().split_whitespace().collect();
-    let path = match words[..] {
-        ["$uri" | "$request_uri", "=", path] if !path.contains(['$', '?']) => Some(path.to_owned()),
-        ["$uri" | "$request_uri", "~", pattern] => one_path(pattern).map(|(path, _)| path),
-        _ => None,
-    };
+) -> Applied {
+    let words = words(&directive.args);
     let block = directive.block.as_deref().unwrap_or_default();
-    let (Some(path), Some(action)) = (path, reply_of_block(block)) else {
-        return false;
-    };
-    if !path.starts_with('/') || !of_server && !has_path(reader, &path) {
-        return false;
+    if let Some(redirect) = redirect_of_block(block)
+        && let Some(path) = path_of(&words)
+        && path.starts_with('/')
+        && (of_server || has_path(reader, &path))
+    {
+        add(reader, &path, redirect);
+        return Applied::Translated;
     }
-    add(reader, &path, action);
-    true
+    if !block.iter().any(may_reject) {
+        return Applied::Left;
+    }
+    let Some(condition) = RequestCondition::parse(&words) else {
+        return Applied::Left;
+    };
+    let status = rejection_of_block(block);
+    deny(reader, vec![condition], status);
+    match status {
+        Some(_) => Applied::Translated,
+        None => Applied::Rejected,
+    }
 }
 
-fn add(reader: &mut AnnotationReader<'_>, path: &str, action: SnippetAction) {
+/// The words of a condition, without its parentheses.
+fn words(args: &[String]) -> Vec<&str> {
+    let mut words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let Some(first) = words.first_mut() {
+        *first = first.strip_prefix('(').unwrap_or(first);
+    }
+    if let Some(last) = words.last_mut() {
+        *last = last.strip_suffix(')').unwrap_or(last);
+    }
+    // A parenthesis beside a quoted word is a word of its own.
+    let from = usize::from(args.first().is_some_and(|first| first == "("));
+    let to =
+        words.len() - usize::from(args.len() > 1 && args.last().is_some_and(|last| last == ")"));
+    words.get(from..to).unwrap_or_default().to_vec()
+}
+
+/// The only path that a condition names.
+fn path_of(words: &[&str]) -> Option<String> {
+    match words {
+        ["$uri" | "$request_uri", "=", path] if !path.contains(['$', '?']) => {
+            Some((*path).to_owned())
+        }
+        ["$uri" | "$request_uri", "~", pattern] => one_path(pattern).map(|(path, _)| path),
+        _ => None,
+    }
+}
+
+fn add(reader: &mut AnnotationReader<'_>, path: &str, redirect: Redirect) {
     reader.settings.locations.push(SnippetLocation {
         path: path.to_owned(),
         exact: true,
         regex: false,
-        action,
+        redirect,
     });
 }
 

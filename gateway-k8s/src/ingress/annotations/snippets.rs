@@ -3,10 +3,12 @@
 //! Header edits, redirects, source ranges, timeouts and sizes are translated to settings. The verdict quotes
 //! all other directives with their lines. If one of these is a guard, the paths of the Ingress return 500.
 
+use super::directives::may_reject;
 use super::snippet_conditions;
 use super::{AnnotationReader, global_snippets};
+use crate::ingress::deny_rules::{DenyRule, PartTest, RequestCondition, RequestPart};
 use crate::ingress::nginx_conf::{Directive, parse};
-use crate::ingress::settings::{Redirect, SnippetAction, SnippetLocation};
+use crate::ingress::settings::{AccessRule, Redirect, SnippetLocation};
 use crate::ingress::table::Risk;
 use crate::ingress::value::{networks, size, url};
 use crate::ingress::verdict::{Aspect, Finding};
@@ -70,6 +72,58 @@ const OF_THE_GATEWAY: [(&str, &[&str]); 9] = [
     ("x-request-id", &["$req_id", "$request_id"]),
 ];
 
+/// What became of a directive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Applied {
+    /// It is a setting, or has no effect.
+    Translated,
+    /// It has no equivalent. The requests that it covers return 403.
+    Rejected,
+    /// It has no equivalent.
+    Left,
+}
+
+impl Applied {
+    pub(super) fn if_translated(translated: bool) -> Self {
+        match translated {
+            true => Self::Translated,
+            false => Self::Left,
+        }
+    }
+}
+
+/// The directives of a snippet that have no equivalent.
+#[derive(Default)]
+pub(super) struct Leftovers {
+    /// Directives with their lines.
+    pub(super) lines: Vec<String>,
+    /// Whether one of them may reject any request.
+    pub(super) guards: bool,
+    /// Whether the requests that one of them covers return 403.
+    rejects: bool,
+}
+
+impl Leftovers {
+    pub(super) fn add(&mut self, directive: &Directive, line: usize, guards: bool) {
+        self.guards |= guards;
+        let text = shorten(&directive.text);
+        self.lines.push(format!("line {line}: `{text}`"));
+    }
+
+    /// The directives, and what becomes of the requests. `paths` are those of the snippet.
+    pub(super) fn text(&self, paths: &str) -> String {
+        let mut text = format!("not translated: {}", self.lines.join("; "));
+        if self.guards {
+            text.push_str(&format!(
+                ". These may reject requests, so {paths} return 500. Replace them by a SecurityPolicy, or remove them from the snippet to serve the paths without them"
+            ));
+        } else if self.rejects {
+            text.push_str(". The requests that a location or an `if` covers return 403; other requests are served");
+        }
+        text
+    }
+}
+
 pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let allowed = reader.config.bool("allow-snippet-annotations", false)
         && reader.config.risk_level() >= Risk::Critical;
@@ -80,17 +134,47 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
     }
     if allowed {
-        for name in ["configuration-snippet", "server-snippet"] {
-            if let Some(text) = reader.text(name) {
-                snippet(reader, name, text);
-            }
+        if let Some(text) = reader.text("configuration-snippet") {
+            snippet(reader, "configuration-snippet", text);
         }
-        if reader.has("auth-snippet") && reader.has("auth-url") {
-            let text = "requests to the authentication server cannot be edited";
-            reader.found("auth-snippet", Finding::impossible(text, ANY));
+        if let Some(text) = reader.text("server-snippet") {
+            server_snippet(reader, text);
         }
+        auth_snippet(reader);
     }
     global_snippets::read(reader);
+}
+
+/// `server-snippet`: its settings apply to the host.
+fn server_snippet(reader: &mut AnnotationReader<'_>, text: &str) {
+    let own = std::mem::take(&mut reader.settings);
+    snippet(reader, "server-snippet", text);
+    let of_server = std::mem::replace(&mut reader.settings, own);
+    let settings = &mut reader.settings;
+    if of_server.dropped.is_some() {
+        settings.dropped.clone_from(&of_server.dropped);
+    }
+    if settings.denied.is_none() {
+        settings.denied.clone_from(&of_server.denied);
+    }
+    settings.of_server = Some(Box::new(of_server));
+}
+
+/// `auth-snippet`: directives for requests to the authentication server.
+fn auth_snippet(reader: &mut AnnotationReader<'_>) {
+    let Some(text) = reader.text("auth-snippet") else {
+        return;
+    };
+    if !reader.has("auth-url") {
+        return;
+    }
+    let guards = parse(text).map_or(true, |directives| directives.iter().any(may_reject));
+    let mut why = "requests to the authentication server cannot be edited".to_owned();
+    if guards {
+        reader.settings.denied = Some("auth-snippet".to_owned());
+        why.push_str(". A directive may reject requests, so the paths return 500: let the authentication server decide, and remove the directive");
+    }
+    reader.found("auth-snippet", Finding::impossible(why, ANY));
 }
 
 fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
@@ -107,37 +191,37 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
             return;
         }
     };
-    let mut left = Vec::new();
+    let mut left = Leftovers::default();
     for directive in &directives {
-        if !apply(reader, name == "server-snippet", directive) {
-            left.push(directive);
+        let applied = apply(reader, name == "server-snippet", directive);
+        if applied != Applied::Translated {
+            let guards = applied == Applied::Left && may_reject(directive);
+            left.rejects |= applied == Applied::Rejected;
+            left.add(directive, first + directive.line - 1, guards);
         }
     }
-    if left.is_empty() {
-        let text = "its directives are filters and policies of the routes";
-        reader.found(
-            name,
-            Finding::differs(text, &[Aspect::ResponseHeaders, Aspect::RequestHeaders]),
-        );
+    if left.lines.is_empty() {
+        let finding = match reader.settings.deny_rules.is_empty() {
+            true => Finding::differs(
+                "its directives are filters and policies of the routes",
+                &[Aspect::ResponseHeaders, Aspect::RequestHeaders],
+            ),
+            false => Finding::differs(
+                "its directives are filters and policies of the routes. Requests that it rejects return 403, after a redirect to HTTPS",
+                ANY,
+            ),
+        };
+        reader.found(name, finding);
         return;
     }
-    let guards = left.iter().any(|directive| is_guard(directive));
-    let lines: Vec<String> = left
-        .iter()
-        .map(|directive| {
-            format!(
-                "line {}: `{}`",
-                first + directive.line - 1,
-                shorten(&directive.text)
-            )
-        })
-        .collect();
-    let mut text = format!("not translated: {}", lines.join("; "));
-    if guards {
+    if left.guards {
         reader.settings.denied = Some(name.to_owned());
-        text.push_str(". These guard requests, so the paths return 500 until they are replaced by a SecurityPolicy");
     }
-    reader.found(name, Finding::impossible(text, ANY));
+    let paths = match name {
+        "server-snippet" => "all paths of the host",
+        _ => "the paths",
+    };
+    reader.found(name, Finding::impossible(left.text(paths), ANY));
 }
 
 pub(super) fn shorten(text: &str) -> String {
@@ -147,29 +231,38 @@ pub(super) fn shorten(text: &str) -> String {
     }
 }
 
-/// Whether a directive may reject requests.
-pub(super) fn is_guard(directive: &Directive) -> bool {
-    let rejects = |code: &String| code.starts_with(['4', '5', '$']);
-    let own = match directive.name.as_str() {
-        // The content of an `include` is unknown, so it may contain guards.
-        "deny" | "allow" | "auth_request" | "auth_basic" | "satisfy" | "limit_except"
-        | "limit_req" | "include" | "internal" | "ssl_verify_client" => true,
-        "return" => directive.args.first().is_some_and(rejects),
-        _ => directive.name.contains("_by_lua") || directive.name.starts_with("modsecurity"),
-    };
-    own || directive.block.iter().flatten().any(is_guard)
-}
-
-/// Converts a directive of a `server-snippet` or of a `configuration-snippet` to a setting. Returns `false`
-/// if the directive has no equivalent.
+/// Converts a directive of a `server-snippet` or of a `configuration-snippet` to settings.
 pub(super) fn apply(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,
     directive: &Directive,
-) -> bool {
+) -> Applied {
     let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
-    let settings = &mut reader.settings;
+    let block = directive.block.as_deref().unwrap_or_default();
     match (directive.name.as_str(), &args[..]) {
+        ("return", _) => reply(reader, &args),
+        ("rewrite", [pattern, to, flag]) => {
+            snippet_conditions::rewrite(reader, of_server, [*pattern, *to, *flag])
+        }
+        ("if", _) => snippet_conditions::condition(reader, of_server, directive),
+        ("location", path) => location(reader, path, block),
+        ("limit_except", methods) => limit_except(reader, methods, block),
+        ("try_files", files) if is_status(files.last()) => {
+            // No file exists for a path that a backend serves.
+            deny(reader, Vec::new(), Some(404));
+            Applied::Translated
+        }
+        ("allow" | "deny", [network]) => {
+            Applied::if_translated(access(reader, directive.name == "allow", network))
+        }
+        _ => Applied::if_translated(edit(reader, directive, &args)),
+    }
+}
+
+/// Converts a directive about header fields, timeouts and sizes. Returns `false` if that is not possible.
+fn edit(reader: &mut AnnotationReader<'_>, directive: &Directive, args: &[&str]) -> bool {
+    let settings = &mut reader.settings;
+    match (directive.name.as_str(), args) {
         (name, _) if HOUSEKEEPING.contains(&name) => true,
         ("add_header", [name, value] | [name, value, "always"]) => {
             set(&mut settings.response_headers, name, value)
@@ -186,19 +279,24 @@ pub(super) fn apply(
         ("more_clear_headers", names) => names
             .iter()
             .all(|name| hide(&mut settings.hidden_headers, name.trim_end_matches(':'))),
-        ("proxy_hide_header", [name]) => hide(&mut settings.hidden_headers, name),
-        ("proxy_set_header", [name, value]) => request_header(reader, name, value),
-        ("more_set_input_headers", fields) => fields.iter().all(|field| {
-            let field = field.split_once(':');
-            field.is_some_and(|(name, value)| request_header(reader, name.trim(), value.trim()))
+        ("more_clear_input_headers", names) => names.iter().all(|name| {
+            hide(
+                &mut settings.removed_request_headers,
+                name.trim_end_matches(':'),
+            )
         }),
-        ("allow", ["all"]) => true,
-        ("allow", [network]) => add_network(&mut settings.allow, network),
-        ("deny", ["all"]) if !settings.allow.is_empty() => true,
-        ("deny", ["all"]) => {
-            add_network(&mut settings.deny, "0.0.0.0/0") && add_network(&mut settings.deny, "::/0")
+        ("proxy_hide_header", [name]) => hide(&mut settings.hidden_headers, name),
+        ("proxy_set_header" | "grpc_set_header", [name, value]) => {
+            request_header(reader, name, value)
         }
-        ("deny", [network]) => add_network(&mut settings.deny, network),
+        ("more_set_input_headers", fields) => fields
+            .iter()
+            .filter_map(|field| field.split_once(':'))
+            .map(|(name, value)| request_header(reader, name.trim(), value.trim()))
+            .fold(
+                fields.iter().all(|field| field.contains(':')),
+                |all, one| all && one,
+            ),
         ("client_max_body_size", [text]) => {
             settings.proxy.body_size = size(text);
             settings.proxy.body_size.is_some()
@@ -212,22 +310,70 @@ pub(super) fn apply(
             settings.proxy.connect_timeout = seconds(text);
             settings.proxy.connect_timeout.is_some()
         }
-        ("return", [code, to]) => match redirect(code, to) {
-            Some(redirect) => {
-                settings.redirect = Some(redirect);
-                true
-            }
-            None => false,
-        },
-        ("rewrite", [pattern, to, flag]) => {
-            snippet_conditions::rewrite(reader, of_server, [*pattern, *to, *flag])
-        }
-        ("if", _) => snippet_conditions::condition(reader, of_server, directive),
-        ("location", path) => {
-            location(reader, path, directive.block.as_deref().unwrap_or_default())
-        }
         _ => false,
     }
+}
+
+/// `return` for all requests.
+fn reply(reader: &mut AnnotationReader<'_>, args: &[&str]) -> Applied {
+    if let [code, to] | [to @ code] = args
+        && let Some(redirect) = redirect(if code == to { "302" } else { code }, to)
+    {
+        reader.settings.redirect = Some(redirect);
+        return Applied::Translated;
+    }
+    let status = args.first().and_then(|code| rejection(code));
+    deny(reader, Vec::new(), status);
+    match status {
+        Some(_) => Applied::Translated,
+        None => Applied::Rejected,
+    }
+}
+
+/// `limit_except`: other methods than those that it names are denied.
+fn limit_except(
+    reader: &mut AnnotationReader<'_>,
+    methods: &[&str],
+    block: &[Directive],
+) -> Applied {
+    let mut methods: Vec<&str> = methods.to_vec();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    let condition = RequestCondition {
+        part: RequestPart::Method,
+        test: PartTest::Matches(format!("^(?:{})$", methods.join("|"))),
+        negated: true,
+    };
+    let denies = matches!(block, [one] if one.name == "deny" && one.args == ["all"]);
+    deny(reader, vec![condition], denies.then_some(403));
+    match denies {
+        true => Applied::Translated,
+        false => Applied::Rejected,
+    }
+}
+
+/// Adds a rule that rejects requests.
+pub(super) fn deny(
+    reader: &mut AnnotationReader<'_>,
+    conditions: Vec<RequestCondition>,
+    status: Option<u16>,
+) {
+    reader.settings.deny_rules.push(DenyRule {
+        conditions,
+        status,
+        below_paths: false,
+    });
+}
+
+fn is_status(file: Option<&&str>) -> bool {
+    file.and_then(|file| file.strip_prefix('='))
+        .is_some_and(|code| rejection(code).is_some())
+}
+
+/// A status that rejects a request. `None`: another status, or a variable.
+fn rejection(code: &str) -> Option<u16> {
+    code.parse().ok().filter(|code| (400..600).contains(code))
 }
 
 fn set(fields: &mut Vec<(String, String)>, name: &str, value: &str) -> bool {
@@ -273,21 +419,33 @@ fn request_header(reader: &mut AnnotationReader<'_>, name: &str, value: &str) ->
     ) {
         return false;
     }
-    match value {
-        "" => hide(&mut reader.settings.removed_request_headers, name),
-        value => set(&mut reader.settings.request_headers, name, value),
+    let settings = &mut reader.settings;
+    if value.is_empty() {
+        return hide(&mut settings.removed_request_headers, name);
     }
+    let is_set = set(&mut settings.request_headers, name, value);
+    if !is_set {
+        // The backend must not take the client's own field for that of nginx.
+        hide(&mut settings.removed_request_headers, name);
+    }
+    is_set
 }
 
-fn add_network(list: &mut Vec<String>, text: &str) -> bool {
-    let Ok(found) = networks(text) else {
+/// `allow` and `deny`.
+fn access(reader: &mut AnnotationReader<'_>, allow: bool, network: &str) -> bool {
+    let found = match network {
+        "all" => Ok(vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()]),
+        one => networks(one),
+    };
+    let Ok(found) = found else {
         return false;
     };
-    for network in found {
-        if !list.contains(&network) {
-            list.push(network);
-        }
-    }
+    let rules = &mut reader.settings.access_rules;
+    rules.extend(
+        found
+            .into_iter()
+            .map(|network| AccessRule { allow, network }),
+    );
     true
 }
 
@@ -325,41 +483,66 @@ pub(super) fn redirect(code: &str, to: &str) -> Option<Redirect> {
     })
 }
 
-/// The action of a block that only redirects or rejects every request.
-pub(super) fn reply_of_block(block: &[Directive]) -> Option<SnippetAction> {
-    let [directive] = block else {
+/// The status of a block that only rejects requests.
+pub(super) fn rejection_of_block(block: &[Directive]) -> Option<u16> {
+    let mut effective = block.iter().filter(|one| may_reject(one));
+    let (first, None) = (effective.next()?, effective.next()) else {
         return None;
     };
-    let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
-    match (directive.name.as_str(), &args[..]) {
-        ("return", [code, to]) => redirect(code, to).map(SnippetAction::Redirect),
-        ("return", ["403" | "404" | "444" | "401"]) | ("deny", ["all"]) => {
-            Some(SnippetAction::Reject)
-        }
+    match (first.name.as_str(), &first.args[..]) {
+        ("return", [code, ..]) => rejection(code),
+        ("deny", [all]) if all == "all" => Some(403),
         _ => None,
     }
 }
 
-/// Adds a location whose block only redirects or rejects every request.
-fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive]) -> bool {
+/// The redirect of a block that is one redirect.
+pub(super) fn redirect_of_block(block: &[Directive]) -> Option<Redirect> {
+    let [directive] = block else {
+        return None;
+    };
+    match (directive.name.as_str(), &directive.args[..]) {
+        ("return", [code, to]) => redirect(code, to),
+        _ => None,
+    }
+}
+
+/// A location. nginx serves its requests by its block alone, so without an equivalent they are rejected.
+fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive]) -> Applied {
+    let below_paths = path.len() == 1;
     let (path, exact, regex) = match path {
         ["=", path] => ((*path).to_owned(), true, false),
         ["~", path] => ((*path).to_owned(), false, true),
         ["~*", path] => (format!("(?i){path}"), false, true),
         ["^~", path] | [path] => ((*path).to_owned(), false, false),
-        _ => return false,
+        _ => return Applied::Left,
     };
     if !regex && !path.starts_with('/') {
-        return false;
+        return Applied::Left;
     }
-    let Some(action) = reply_of_block(block) else {
-        return false;
+    if let Some(redirect) = redirect_of_block(block) {
+        reader.settings.locations.push(SnippetLocation {
+            path,
+            exact,
+            regex,
+            redirect,
+        });
+        return Applied::Translated;
+    }
+    let status = rejection_of_block(block);
+    let test = match (exact, regex) {
+        (true, _) => PartTest::Equals(path),
+        (_, true) => PartTest::Matches(path),
+        _ => PartTest::StartsWith(path),
     };
-    reader.settings.locations.push(SnippetLocation {
-        path,
-        exact,
-        regex,
-        action,
-    });
-    true
+    let mut rule = DenyRule::of_path(test, status);
+    rule.below_paths = below_paths;
+    if rule.cel().is_none() {
+        return Applied::Left;
+    }
+    reader.settings.deny_rules.push(rule);
+    match status {
+        Some(_) => Applied::Translated,
+        None => Applied::Rejected,
+    }
 }

@@ -1,8 +1,10 @@
 //! What an exchange shows besides its status and its backend.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{AuthCall, IngressNginx, ModelAnswer, ModelRequest, Server, host_name};
+use crate::ingress::settings::{IngressSettings, SnippetLocation};
 
 /// The field of `hsts`.
 const HSTS: &str = "strict-transport-security";
@@ -27,7 +29,7 @@ impl IngressNginx<'_> {
     /// if a backend responds.
     pub fn effects(&self, request: &ModelRequest, answer: &ModelAnswer) -> ModelEffects {
         let auth_call = self.auth_call(request);
-        let (ModelAnswer::Proxy { .. }, Some(settings)) = (answer, self.settings_of(request))
+        let (ModelAnswer::Proxy { .. }, Some(settings)) = (answer, self.all_settings_of(request))
         else {
             return ModelEffects {
                 auth_call,
@@ -59,9 +61,9 @@ impl IngressNginx<'_> {
 
     /// Paths to which a `location` or an `if` of a snippet replies.
     pub(crate) fn snippet_paths<'s>(&'s self, server: &Server) -> impl Iterator<Item = &'s str> {
-        let ingresses = server.ingresses().into_iter();
-        let locations = ingresses.flat_map(|one| &self.servers.ingresses[one].settings.locations);
-        let paths = locations.filter(|location| !location.regex);
+        let paths = self
+            .redirects_of_snippets(server)
+            .filter(|location| !location.regex);
         paths.map(|location| location.path.as_str())
     }
 
@@ -81,14 +83,32 @@ impl IngressNginx<'_> {
         let Some(server) = self.server_of(request) else {
             return false;
         };
-        let ingresses = server.ingresses().into_iter();
-        let mut locations =
-            ingresses.flat_map(|one| &self.servers.ingresses[one].settings.locations);
+        let mut locations = self.redirects_of_snippets(server);
         locations.any(|location| match (location.regex, location.exact) {
             (true, _) => regex::Regex::new(&location.path).is_ok_and(|regex| regex.is_match(&uri)),
             (false, true) => location.path == uri,
             (false, false) => uri.starts_with(&location.path),
         })
+    }
+
+    /// The redirects in the snippets of a server's Ingresses.
+    fn redirects_of_snippets<'s>(
+        &'s self,
+        server: &Server,
+    ) -> impl Iterator<Item = &'s SnippetLocation> {
+        let ingresses = server.ingresses().into_iter();
+        let settings = ingresses.map(|index| &self.servers.ingresses[index].settings);
+        settings.flat_map(|settings| {
+            let of_server = settings.of_server.as_deref().into_iter();
+            let of_server = of_server.flat_map(|settings| &settings.locations);
+            settings.locations.iter().chain(of_server)
+        })
+    }
+
+    /// The settings that apply to a request, with those of its host.
+    fn all_settings_of(&self, request: &ModelRequest) -> Option<Arc<IngressSettings>> {
+        let (server, location) = (self.server_of(request)?, self.location_of(request)?);
+        self.servers.settings_on(server, location)
     }
 
     /// The server of a request.

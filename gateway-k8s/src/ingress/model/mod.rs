@@ -7,6 +7,7 @@
 //! Not modelled: rate limits, which depend on earlier requests; the responses of authentication servers and
 //! backends; retries, compression, and error pages.
 
+mod access;
 mod effects;
 mod exchange;
 mod external_auth;
@@ -14,13 +15,11 @@ mod location;
 mod placing;
 mod uri;
 
-use std::net::IpAddr;
-
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use ipnet::IpNet;
 use towergate_policy::basic_auth::{Credentials, Users};
 
+use self::access::{in_range, rejection};
 pub use self::effects::ModelEffects;
 pub use self::exchange::{ModelAnswer, ModelCertificate, ModelRequest};
 pub use self::external_auth::AuthCall;
@@ -186,8 +185,14 @@ impl<'a> IngressNginx<'a> {
         name: &str,
         query: Option<&str>,
     ) -> ModelAnswer {
-        let default = IngressSettings::default();
-        let settings = self.servers.settings(location).unwrap_or(&default);
+        let settings = self
+            .servers
+            .settings_on(server, location)
+            .unwrap_or_default();
+        let settings = &*settings;
+        if let Some(status) = rejection(settings, request, (server, uri)) {
+            return ModelAnswer::reply(status);
+        }
         if let Some(redirect) = &settings.redirect
             && !(location.catch_all && server.host.is_empty())
         {
@@ -493,20 +498,12 @@ fn is_host(host: &str) -> bool {
 }
 
 /// The host of a `Host` field: lower case, without port and trailing dot.
-fn host_name(host: &str) -> String {
+pub(crate) fn host_name(host: &str) -> String {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-fn in_range(client: IpAddr, settings: &IngressSettings) -> bool {
-    let has = |networks: &[String]| {
-        let mut networks = networks.iter().filter_map(|n| n.parse::<IpNet>().ok());
-        networks.any(|network| network.contains(&client))
-    };
-    !has(&settings.deny) && (settings.allow.is_empty() || has(&settings.allow))
 }
 
 /// Whether a request has method OPTIONS and an allowed origin. With `*`, every origin is allowed.

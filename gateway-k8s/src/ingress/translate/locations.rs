@@ -13,7 +13,7 @@ use super::routes::{Listeners, TranslatedRule};
 use super::{ANSWER, Translator};
 use crate::ingress::annotations::global_snippets;
 use crate::ingress::servers::{Location, Server, listed_paths};
-use crate::ingress::settings::{BackendProtocol, IngressSettings, SnippetAction};
+use crate::ingress::settings::{BackendProtocol, IngressSettings};
 use crate::ingress::verdict::Finding;
 use crate::objects::ObjectKey;
 
@@ -71,7 +71,7 @@ impl Translator<'_> {
         let source = LocationSource {
             ingress,
             key: self.servers.ingresses[ingress].ingress.key.clone(),
-            settings: self.resolved_settings(server, ingress),
+            settings: self.resolved_settings(server, (location, ingress)),
             comments: self.comments(ingress),
         };
         self.namespaces.insert(source.key.namespace.clone());
@@ -193,7 +193,7 @@ impl Translator<'_> {
         draft.add_with(listeners, kind, policies, rules);
     }
 
-    /// Adds the locations of `server-snippet`, which precede the redirect to HTTPS and have no policies.
+    /// Redirects of snippets, which precede the redirect to HTTPS and have no policies.
     pub(super) fn snippet_locations(&mut self, server: &Server, drafts: &mut Vec<RouteDraft>) {
         let mut ingresses: Vec<usize> = server.locations.iter().filter_map(|l| l.ingress).collect();
         ingresses.sort_unstable();
@@ -201,7 +201,11 @@ impl Translator<'_> {
         for ingress in ingresses {
             let read = self.servers.ingresses[ingress].clone();
             let comments = self.comments(ingress);
-            for location in &read.settings.locations {
+            let of_server = read.settings.of_server.as_deref();
+            let of_server = of_server
+                .into_iter()
+                .flat_map(|settings| &settings.locations);
+            for location in read.settings.locations.iter().chain(of_server) {
                 let path = match (location.regex, location.exact) {
                     (true, _) => {
                         json!({"type": "RegularExpression", "value": format!(".*(?:{}).*", location.path)})
@@ -210,19 +214,9 @@ impl Translator<'_> {
                     (false, false) => json!({"type": "PathPrefix", "value": location.path}),
                 };
                 let matching = json!({"path": path});
-                let rule = match &location.action {
-                    SnippetAction::Redirect(redirect) => TranslatedRule::redirect(
-                        matching,
-                        redirect_target(&redirect.to, redirect.code),
-                    ),
-                    // A rule without backends returns 500.
-                    SnippetAction::Reject => TranslatedRule {
-                        matches: vec![matching],
-                        filters: Vec::new(),
-                        backends: Vec::new(),
-                        session: None,
-                    },
-                };
+                let redirect = &location.redirect;
+                let target = redirect_target(&redirect.to, redirect.code);
+                let rule = TranslatedRule::redirect(matching, target);
                 Draft {
                     namespace: &read.ingress.key.namespace,
                     ingress: &read.ingress.key.name,
@@ -344,8 +338,8 @@ fn is_guarded(settings: &IngressSettings) -> bool {
     settings.basic_auth.is_some()
         || settings.external_auth.is_some()
         || settings.cors.is_some()
-        || !settings.allow.is_empty()
-        || !settings.deny.is_empty()
+        || settings.has_source_ranges()
+        || !settings.deny_rules.is_empty()
         || settings.limits.per_second + settings.limits.per_minute > 0
         || settings.denied.is_some()
 }

@@ -19,7 +19,7 @@ pub(crate) fn path_match(location: &Location, regex: bool) -> Value {
 
 /// Percent-encodes the characters of a path that are not allowed in a match. Requests contain these
 /// characters in the same form, because only unreserved characters are decoded before paths are matched.
-fn encoded(path: &str) -> String {
+pub(crate) fn encoded(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut text = String::with_capacity(path.len());
     for (at, byte) in bytes.iter().enumerate() {

@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub(super) use self::matches::encoded;
 use super::annotations;
 use super::controller::ControllerConfig;
 use super::input::{Ingress, Manifests, Written};

@@ -15,13 +15,16 @@ use crate::ingress::value::UrlParts;
 use crate::ingress::verdict::Finding;
 
 impl Translator<'_> {
-    /// The settings of an Ingress for a host, with the address of `auth-url`.
+    /// The settings of a location of an Ingress, with those of its host and the address of `auth-url`.
     pub(super) fn resolved_settings(
         &mut self,
         server: &Server,
-        ingress: usize,
+        (location, ingress): (&Location, usize),
     ) -> Arc<IngressSettings> {
-        let settings = Arc::clone(&self.servers.ingresses[ingress].settings);
+        let settings = self
+            .servers
+            .settings_on(server, location)
+            .unwrap_or_default();
         let Some(auth) = settings.external_auth.as_ref().filter(|auth| auth.own_host) else {
             return settings;
         };
@@ -87,7 +90,7 @@ impl Translator<'_> {
 
     /// Whether the settings of a location change neither requests nor responses.
     fn is_transparent(&self, server: &Server, location: &Location) -> bool {
-        let Some(settings) = self.servers.settings(location) else {
+        let Some(settings) = self.servers.settings_on(server, location) else {
             return false;
         };
         let rewrite = settings.rewrite.as_ref();
@@ -101,8 +104,8 @@ impl Translator<'_> {
             && settings.basic_auth.is_none()
             && !settings.digest_auth
             && settings.match_subject.is_none()
-            && settings.allow.is_empty()
-            && settings.deny.is_empty()
+            && settings.deny_rules.is_empty()
+            && !settings.has_source_ranges()
             && settings.limits.per_second + settings.limits.per_minute == 0
             && settings.backend.protocol == BackendProtocol::Http
             && settings.backend.vhost.is_none()

@@ -15,7 +15,7 @@ use super::Translator;
 use super::backends::ENVOY;
 use super::locations::LocationSource;
 use crate::ingress::settings::{
-    BasicAuth, ExternalAuthSettings, HashInput, IngressSettings, Limits, ProxySettings,
+    AccessRule, BasicAuth, ExternalAuthSettings, HashInput, IngressSettings, Limits, ProxySettings,
 };
 use crate::ingress::value::duration;
 use crate::objects::ObjectKey;
@@ -225,6 +225,11 @@ fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annot
 
 fn authorization(settings: &IngressSettings) -> Option<Value> {
     let mut rules = Vec::new();
+    for rule in &settings.deny_rules {
+        // Without an expression, every request is rejected.
+        let cel = rule.cel().unwrap_or_else(|| "true".to_owned());
+        rules.push(json!({"action": "Deny", "cel": cel}));
+    }
     if let Some(pattern) = &settings.match_subject {
         let known = format!("connection.subject_peer_certificate.matches('{pattern}')");
         let cel = format!("!(connection.mtls && {known})");
@@ -235,6 +240,13 @@ fn authorization(settings: &IngressSettings) -> Option<Value> {
     }
     if !settings.allow.is_empty() {
         rules.push(json!({"action": "Allow", "principal": {"clientCIDRs": settings.allow}}));
+    } else {
+        let equal = |a: &AccessRule, b: &AccessRule| a.allow == b.allow;
+        for group in settings.access_rules.chunk_by(equal) {
+            let action = if group[0].allow { "Allow" } else { "Deny" };
+            let networks: Vec<&str> = group.iter().map(|rule| rule.network.as_str()).collect();
+            rules.push(json!({"action": action, "principal": {"clientCIDRs": networks}}));
+        }
     }
     let default = if settings.allow.is_empty() {
         "Allow"
