@@ -153,8 +153,7 @@ fn a_server_snippet_guards_the_paths_of_other_ingresses_of_the_host() {
                 let rule = expected
                     .strip_prefix("Deny ")
                     .unwrap_or("\"statusCode\":500");
-                object.kind != "HTTPRoute"
-                    && text.contains(&rule.replace('"', "\"").replace(' ', " "))
+                object.kind != "HTTPRoute" && text.contains(rule)
             })
             .map(|object| object.key.namespace.as_str())
             .collect();
@@ -233,6 +232,64 @@ fn the_subject_of_client_certificates_is_compared_on_all_paths_of_the_host() {
     let policies = policies.filter(|one| one.kind == "SecurityPolicy");
     let namespaces: Vec<_> = policies.map(|one| one.key.namespace.clone()).collect();
     assert_eq!(namespaces, ["blog", "shop"]);
+}
+
+#[test]
+fn blocked_referers_and_user_agents_of_the_config_map_are_rejected_on_all_paths() {
+    let agent = "'user-agent' in request.headers && request.headers['user-agent']";
+    for (entry, expected) in [
+        (
+            "curl/8.1",
+            format!("Deny ({agent}.matches('(?i)^curl/8\\\\.1$'))"),
+        ),
+        ("~^Bot", format!("Deny ({agent}.matches('^Bot'))")),
+        ("~*bot", format!("Deny ({agent}.matches('(?i)bot'))")),
+        ("~*(?!a)b", "500".to_owned()),
+    ] {
+        let keys = config(&[("block-user-agents", &format!("x, {entry}"))]);
+
+        let found = protection(&migrate(&format!("{keys}{}", ingress("web", &[], "/"))));
+        assert!(found.contains(&expected), "{entry}: {found:?}");
+    }
+    let keys = config(&[("block-referers", "~*spam\\.test")]);
+    let mut manifests = Manifests::default();
+    manifests.add("in.yaml", &format!("{keys}{}", ingress("web", &[], "/")));
+    let nginx = IngressNginx::new(&manifests, &[]);
+    let rejected = nginx.answer(&request("/", &[("referer", "http://SPAM.test/")]));
+    let served = nginx.answer(&request("/", &[("referer", "http://ham.test/")]));
+    assert!(matches!(rejected, ModelAnswer::Reply { status: 403, .. }));
+    assert!(matches!(served, ModelAnswer::Proxy { .. }));
+}
+
+#[test]
+fn modsecurity_that_rejects_requests_closes_the_paths() {
+    for (annotations, keys, closes) in [
+        (&[("enable-modsecurity", "true")][..], &[][..], false),
+        (
+            &[
+                ("enable-modsecurity", "true"),
+                ("modsecurity-snippet", "SecRuleEngine On"),
+            ],
+            &[],
+            true,
+        ),
+        (&[("modsecurity-snippet", "SecRuleEngine On")], &[], false),
+        (
+            &[],
+            &[
+                ("enable-modsecurity", "true"),
+                ("modsecurity-snippet", "SecRuleEngine On"),
+            ],
+            true,
+        ),
+    ] {
+        let mut keys = keys.to_vec();
+        keys.extend(PERMITTED);
+        let text = format!("{}{}", config(&keys), ingress("web", annotations, "/"));
+
+        let closed = protection(&migrate(&text)).contains(&"500".to_owned());
+        assert_eq!(closed, closes, "{annotations:?} {keys:?}");
+    }
 }
 
 fn request(target: &str, headers: &[(&str, &str)]) -> ModelRequest {

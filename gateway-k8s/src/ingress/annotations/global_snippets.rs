@@ -3,9 +3,9 @@
 //! The directives are translated like those of annotations. If a guard has no equivalent, all paths return
 //! 500.
 
-use super::AnnotationReader;
 use super::directives::may_reject;
 use super::snippets::{ANY, Applied, Leftovers, apply};
+use super::{AnnotationReader, blocked_clients};
 use crate::ingress::controller::ControllerConfig;
 use crate::ingress::input::{Ingress, Manifests};
 use crate::ingress::nginx_conf::{Directive, parse};
@@ -39,6 +39,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
     }
     block_cidrs(reader);
+    blocked_clients::add(&mut reader.settings, reader.config);
 }
 
 /// The settings of a location that belongs to no Ingress.

@@ -10,6 +10,7 @@
 mod access;
 mod affinity;
 pub(crate) mod backend;
+pub(crate) mod blocked_clients;
 mod canary;
 mod client_cert;
 mod cors;
@@ -26,6 +27,7 @@ pub(crate) mod proxy;
 mod redirects;
 mod snippet_conditions;
 mod snippets;
+pub(crate) mod waf;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +81,7 @@ pub(crate) fn read(
     mirror::read(&mut reader);
     errors::read(&mut reader);
     client_cert::read(&mut reader);
+    waf::read(&mut reader);
     snippets::read(&mut reader);
     reader.finish()
 }

@@ -1,7 +1,7 @@
 //! Keys and flags whose verdict depends on their value, on other keys, or on objects.
 
-use super::ConfigValue;
-use crate::ingress::annotations::{backend, errors, global_snippets, proxy};
+use super::{ConfigValue, WAF_TEXT};
+use crate::ingress::annotations::{backend, blocked_clients, errors, global_snippets, proxy, waf};
 use crate::ingress::controller::object_key;
 use crate::ingress::value::{boolean, networks};
 use crate::ingress::verdict::Aspect::{Body, Calls, RequestHeaders, ResponseHeaders, Status, Tls};
@@ -190,6 +190,17 @@ pub(super) fn blocked_networks(value: &ConfigValue<'_>) -> Finding {
             &[Status, Calls, Body, ResponseHeaders],
         ),
     }
+}
+
+/// The verdict on `block-referers` and `block-user-agents`.
+pub(super) fn blocked_clients(value: &ConfigValue<'_>) -> Finding {
+    blocked_clients::finding(value.name, value.text)
+}
+
+/// The verdict on `modsecurity-snippet`.
+pub(super) fn modsecurity(value: &ConfigValue<'_>) -> Finding {
+    let closes = waf::finding(value.config, value.text);
+    closes.unwrap_or_else(|| Finding::impossible(WAF_TEXT, &[Status]))
 }
 
 /// The verdict on `location-snippet`, `server-snippet` and `http-snippet`.

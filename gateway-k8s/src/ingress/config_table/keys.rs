@@ -31,20 +31,8 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
         Same("applied when annotations are read"),
     ),
     ("block-cidrs", By(by_value::blocked_networks)),
-    (
-        "block-referers",
-        Never(
-            "write a SecurityPolicy with a header rule",
-            &[Status, Calls, Body],
-        ),
-    ),
-    (
-        "block-user-agents",
-        Never(
-            "write a SecurityPolicy with a header rule",
-            &[Status, Calls, Body],
-        ),
-    ),
+    ("block-referers", By(by_value::blocked_clients)),
+    ("block-user-agents", By(by_value::blocked_clients)),
     ("body-size", NGINX),
     ("brotli-level", By(by_value::of_brotli)),
     ("brotli-min-length", By(by_value::of_brotli)),
@@ -193,7 +181,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("map-hash-bucket-size", NGINX),
     ("max-worker-connections", NGINX),
     ("max-worker-open-files", NGINX),
-    ("modsecurity-snippet", WAF),
+    ("modsecurity-snippet", By(by_value::modsecurity)),
     ("nginx-status-ipv4-whitelist", NGINX),
     ("nginx-status-ipv6-whitelist", NGINX),
     (

@@ -84,10 +84,8 @@ const GEOIP: ConfigRow = Never(
     "nginx variables and headers of a GeoIP database: to allow or deny by location, use SecurityPolicy `authorization` with `clientIPGeoLocations`",
     &[RequestHeaders],
 );
-const WAF: ConfigRow = Never(
-    "ModSecurity is not supported: put a web application firewall in front",
-    &[Status],
-);
+const WAF_TEXT: &str = "ModSecurity is not supported: put a web application firewall in front";
+const WAF: ConfigRow = Never(WAF_TEXT, &[Status]);
 
 /// Looks up a key.
 pub(crate) fn key(name: &str) -> Option<&'static ConfigRow> {
