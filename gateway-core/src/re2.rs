@@ -6,6 +6,7 @@
 //!
 //! | RE2 | `regex` crate |
 //! |---|---|
+//! | `\d`, `\s`, `\w`, `\b`: ASCII | `[0-9]`, …, `(?-u:\b)`; otherwise those of Unicode |
 //! | `\Q...\E`: literal text | each character escaped |
 //! | `\012`: an octal number | `\x{A}` |
 //! | `\<`, `\>`: literal | without `\`; otherwise boundaries of words |
@@ -21,7 +22,7 @@
 //! | `a{1001}`, `(?x)`, `\u0041`: invalid | rejected |
 //! | `[[:foo:]]`: invalid | rejected; otherwise a class of characters |
 //!
-//! Remaining differences: `\d`, `\w`, `\s` and `\b` are those of Unicode, and `\C` is rejected.
+//! Remaining difference: `\C` is rejected.
 
 /// Maximum count of a repetition in RE2.
 const MAX_REPEAT: u32 = 1000;
@@ -130,6 +131,13 @@ fn push_escape<'e>(out: &mut String, text: &'e str) -> Result<&'e str, Defect> {
     };
     let left = &text[first.len_utf8()..];
     match first {
+        'd' => out.push_str("[0-9]"),
+        'D' => out.push_str("[^0-9]"),
+        's' => out.push_str(r"[\t\n\f\r ]"),
+        'S' => out.push_str(r"[^\t\n\f\r ]"),
+        'w' => out.push_str("[0-9A-Za-z_]"),
+        'W' => out.push_str("[^0-9A-Za-z_]"),
+        'b' | 'B' => out.push_str(&format!(r"(?-u:\{first})")),
         'p' | 'P' => return Ok(push_property(out, first == 'P', left)),
         '0'..='7' => return push_octal(out, text),
         'u' | 'U' => return Err("an escape that RE2 does not have"),
@@ -178,7 +186,7 @@ fn push_property<'e>(out: &mut String, negated: bool, text: &'e str) -> &'e str 
     };
     match (name, negated) {
         ("Cs", false) => out.push_str("[a&&b]"),
-        ("Cs", true) => out.push_str(r"[\s\S]"),
+        ("Cs", true) => out.push_str(r"[a[^a]]"),
         (name, false) => out.push_str(&format!("\\p{{{name}}}")),
         (name, true) => out.push_str(&format!("\\P{{{name}}}")),
     }
@@ -339,12 +347,40 @@ mod tests {
             (r"\101[\102]\0?", "AB", "A1"),
             (r"\<a\>", "<a>", "a"),
             (r"a\b{b}", "a{b}", "ab"),
+            (r"\w+", "aZ_9", "é"),
+            (r"\W", "é", "a"),
+            (r"\d", "1", "١"),
+            (r"\D", "١", "1"),
+            (r"\s", "\t", "\u{b}"),
+            (r"\S", "\u{a0}", "\r"),
+            (r"[^\w/]+", "é", "a"),
+            (r"[\W\d]+", "é1", "a"),
+            (r"a\bé", "aé", "a"),
+            (r".\Bé", "éé", "a"),
+            (r"(?i)\w", "\u{212a}", "é"),
             ("(?)a{1000}?", &*"a".repeat(1000), "a"),
         ] {
             let matcher = TextMatch::regex(expression).unwrap();
 
             assert!(matcher.matches(yes), "{expression} {yes}");
             assert!(!matcher.matches(no), "{expression} {no}");
+        }
+    }
+
+    #[test]
+    fn large_counts_fit_into_the_maximum_size() {
+        for expression in [
+            r"/users/\w{1,64}",
+            r"[\w.-]{1,255}",
+            r"/d/\w{32}/\w{32}",
+            r"\w{1,1000}",
+            r"\d{1,1000}",
+            r"[^/]{1,1000}",
+            ".{1,1000}",
+            r"\S{1,1000}",
+            r"(?i)[a-z0-9._%+-]{1,64}@[a-z0-9.-]{1,255}",
+        ] {
+            assert!(TextMatch::regex(expression).is_ok(), "{expression}");
         }
     }
 

@@ -140,8 +140,8 @@ pub enum TextMatch {
 }
 
 impl TextMatch {
-    /// Compiles an expression in RE2's syntax, and anchors it. Maximum compiled size: 1 MiB. There are two
-    /// differences from RE2: `\d`, `\w`, `\s` and `\b` are those of Unicode, and `\C` is invalid.
+    /// Compiles an expression in RE2's syntax, and anchors it. Maximum compiled size: 2 MiB. There is one
+    /// difference from RE2: `\C` is invalid.
     ///
     /// # Errors
     /// Fails if the expression is invalid or exceeds the maximum size.
@@ -151,7 +151,7 @@ impl TextMatch {
         let expression = re2::translate(expression)?;
         Regex::new(&expression)?;
         let anchored = regex::RegexBuilder::new(&format!("^(?:{expression})$"))
-            .size_limit(1 << 20)
+            .size_limit(2 << 20)
             .build()?;
         Ok(Self::Regex(anchored.into()))
     }

@@ -59,7 +59,7 @@ impl FromStr for AccessExpression {
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
         Ok(Self {
-            compiled: Arc::new(Expression::compile(text, &REQUEST)?),
+            compiled: Arc::new(Expression::compile(text, &REQUEST)?.compile_patterns()?),
             text: text.into(),
         })
     }

@@ -443,6 +443,18 @@ fn attributes_that_are_not_supported_are_named() {
     }
 }
 
+/// A pattern that matches nothing would open a rule that denies.
+#[test]
+fn a_condition_with_an_invalid_pattern_is_rejected() {
+    for pattern in ["(", "(?x)a", "a**", r"\u0061", "a{1001}"] {
+        let text = format!("request.path.matches(r'{pattern}')");
+
+        let error = text.parse::<AccessExpression>().unwrap_err().to_string();
+
+        assert!(error.starts_with("invalid regular expression"), "{error}");
+    }
+}
+
 proptest! {
     /// The first rule that matches decides. If no rule matches, the default decides.
     #[test]

@@ -52,6 +52,28 @@ impl Expression {
 }
 
 impl Expression {
+    /// Compiles the patterns of `matches`, which are otherwise compiled when they are first used. Without this call, an
+    /// invalid pattern matches nothing.
+    ///
+    /// # Errors
+    /// If a pattern is invalid.
+    pub fn compile_patterns(self) -> Result<Self, ExpressionError> {
+        let mut invalid = None;
+        self.root.visit(&mut |node| {
+            if let Node::Matches(_, pattern) = node
+                && let Some(error) = pattern.error()
+            {
+                invalid.get_or_insert_with(|| {
+                    format!("invalid regular expression {:?}: {error}", pattern.text())
+                });
+            }
+        });
+        match invalid {
+            Some(message) => Err(ExpressionError { offset: 0, message }),
+            None => Ok(self),
+        }
+    }
+
     /// The string literals of the expression, and the names of fields of attributes, such as `x` in `a.b.x`.
     pub fn literals(&self) -> Vec<&str> {
         let mut texts = Vec::new();

@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::Regex;
 use serde::Deserialize;
+use towergate_core::plan::TextMatch;
 
-/// A regular expression in Go's syntax (RE2), compiled when it is first needed.
-///
-/// Classes such as `\w` and case folding are those of ASCII, as in Go.
+/// A regular expression in the syntax of RE2, compiled when it is first needed. The API server compiles the patterns of
+/// schemas and of CEL expressions with Go's `regexp`, Envoy those of CEL expressions with RE2; both have this syntax.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]
 pub struct Pattern {
@@ -34,7 +34,7 @@ impl Pattern {
     /// closed.
     pub fn is_match(&self, text: &str) -> bool {
         let compiled = self.compiled().as_ref();
-        compiled.is_ok_and(|regex| regex.is_match(text.as_bytes()))
+        compiled.is_ok_and(|regex| regex.is_match(text))
     }
 
     /// The error of a pattern that does not compile.
@@ -43,8 +43,7 @@ impl Pattern {
     }
 
     fn compiled(&self) -> &Result<Regex, regex::Error> {
-        self.compiled
-            .get_or_init(|| RegexBuilder::new(&self.text).unicode(false).build())
+        self.compiled.get_or_init(|| TextMatch::search(&self.text))
     }
 }
 
@@ -53,15 +52,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_and_case_folding_are_those_of_ascii() {
-        let word = Pattern::from(r"^[\w-]+\d?$".to_owned());
-        let service = Pattern::from(r"^(?i)\.?[a-z_]+$".to_owned());
+    fn patterns_have_the_syntax_of_re2() {
+        for (pattern, matching, other) in [
+            (r"^[\w-]+\d?$", "a-B_9", "é"),
+            (r"^[\w-.]+$", "a-.b", "a/b"),
+            ("^[a&&b]$", "&", "c"),
+            ("^[a~~b]$", "~", "c"),
+            ("^a{,2}$", "a{,2}", "aa"),
+            ("^{id}$", "{id}", "id"),
+            ("^(?P<n>a)(?P<n>b)$", "ab", "a"),
+            (r"^\Qa.b\E$", "a.b", "axb"),
+            (r"^\<a$", "<a", "a"),
+            (r"^\141$", "a", "b"),
+            ("^[[]$", "[", "a"),
+            (r"^\pL+$", "é", "1"),
+            ("^.$", "é", "ab"),
+            (r"^[^a]$", "é", "a"),
+            ("(?i)^É$", "é", "e"),
+            (r"^\xe9$", "é", "e"),
+            (r"^\p{Greek}$", "α", "a"),
+        ] {
+            let compiled = Pattern::from(pattern.to_owned());
 
-        assert!(word.is_match("a-B_9"));
-        assert!(!word.is_match("é"));
-        assert!(service.is_match("Foo"));
-        // U+212A, the sign of Kelvin, folds to `k` in Unicode.
-        assert!(!service.is_match("\u{212a}"));
+            assert!(compiled.is_match(matching), "{pattern}");
+            assert!(!compiled.is_match(other), "{pattern}");
+        }
     }
 
     #[test]

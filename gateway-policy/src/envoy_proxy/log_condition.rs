@@ -57,7 +57,7 @@ impl FromStr for LogCondition {
     type Err = ExpressionError;
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
-        let expression = Expression::compile(text, &ENTRY)?;
+        let expression = Expression::compile(text, &ENTRY)?.compile_patterns()?;
         // Any literal that is a valid field name is treated as one. Surplus names only add fields that no
         // condition reads.
         let literals = expression.literals();
