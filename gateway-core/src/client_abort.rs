@@ -1,7 +1,8 @@
 //! Clients that disconnect before their request is complete.
 //!
-//! If a request body ends in an error, the body is malformed or the client has disconnected. If the client
-//! has disconnected, the access log entry of the request has no status, as in Envoy.
+//! If a request body ends in an error, either the body is malformed or the client has disconnected. This
+//! module distinguishes the two cases. If the client has disconnected, the access log entry of the request
+//! has no status, as in Envoy.
 
 use std::error::Error as StdError;
 use std::io;

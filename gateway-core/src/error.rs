@@ -8,8 +8,8 @@
 //! assert_eq!(reply.flag, "NR");
 //! ```
 //!
-//! [`Error::reply`] is the table for HTTP, [`Error::stream_outcome`] the table for TCP, TLS passthrough and
-//! UDP. Both are exhaustive: a new variant compiles only if both have a row for it.
+//! [`Error::reply`] defines the reply for HTTP, [`Error::stream_outcome`] the log details for TCP, TLS
+//! passthrough and UDP. Both functions match exhaustively, so a new variant must be added to both.
 
 use std::borrow::Cow;
 

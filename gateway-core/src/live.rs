@@ -1,4 +1,4 @@
-//! State that is kept across configuration changes. The key of an instance is the value of its parameters.
+//! State that is kept across configuration changes. The parameters of an instance are its key.
 
 use std::any::{Any, TypeId};
 use std::convert::Infallible;

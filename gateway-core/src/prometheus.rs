@@ -2,7 +2,7 @@
 //!
 //! The data plane and the controller write their metrics with [`TextWriter`]. The crate `prometheus-client`
 //! is not used, because it writes OpenMetrics, which appends `_total` to the name of every counter. Envoy's
-//! names do not have this suffix, and dashboards for Envoy must remain usable.
+//! names do not have this suffix, and dashboards for Envoy must be usable with the gateway.
 //!
 //! ```
 //! use towergate_core::prometheus::{Labels, MetricType, TextWriter};

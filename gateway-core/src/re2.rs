@@ -22,7 +22,7 @@
 //! | `a{1001}`, `(?x)`, `\u0041`: invalid | rejected |
 //! | `[[:foo:]]`: invalid | rejected; otherwise a class of characters |
 //!
-//! Remaining difference: `\C` is rejected.
+//! One difference remains: `\C` is rejected.
 
 /// Maximum count of a repetition in RE2.
 const MAX_REPEAT: u32 = 1000;

@@ -1,4 +1,4 @@
-//! Addresses that a client can have.
+//! Normalises addresses of clients and rejects addresses that no client can have.
 
 use std::net::{IpAddr, Ipv4Addr};
 

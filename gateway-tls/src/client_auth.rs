@@ -15,11 +15,11 @@
 //! possession of the key of its certificate.
 //!
 //! A resumed session carries the certificate of its first handshake, without a new proof. The certificate is
-//! therefore verified again: the client is rejected if the certificate has expired since, or if its CA is no
-//! longer trusted.
+//! therefore verified again: the client is rejected if its certificate has expired, or if the CA of the
+//! certificate is not trusted at this time.
 //!
-//! Several CA certificates may have the same subject and serial number. They are tried in turn until one
-//! verifies the signature.
+//! Several CA certificates may have the same subject and serial number. These certificates are tried in turn
+//! until one of them verifies the signature.
 //!
 //! Certificates of X.509 version 1 are accepted directly below a CA (see `version_one`), unless revocation
 //! lists are configured, because the lists are not applied to these certificates.

@@ -1,4 +1,5 @@
-//! Conditions on client certificates in addition to their CA: hashes and subject alternative names.
+//! Conditions on the hashes and subject alternative names of client certificates. They apply in addition to
+//! the verification of the chain.
 //!
 //! ```text
 //! ClientConditions (settings) --build--> ConditionChecker --check(certificate)--> Ok, or a rejected certificate

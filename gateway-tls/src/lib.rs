@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`name`] | | hostname patterns of Gateway API, and maps keyed by them |
 //! | `server`, `certificate`, `client_auth`, `client_conditions`, `revocation`, `ciphers` | per listener | [`ServerTls`]: versions, ciphers, ALPN, session resumption, certificates, verification of clients |
-//! | `sni`, `acceptor`, `listener`, `peer` | per handshake | certificate by SNI, within a deadline; identity of the client |
+//! | `sni`, `acceptor`, `listener`, `peer` | per handshake | handshake with a time limit, certificate selection by SNI, identity of the client |
 //! | `client`, `connector` | per backend | `ClientTls`: verification of the server, client certificate |
 //!
 //! Settings are plain data; `build` converts them to a configuration of rustls. The crypto provider is an

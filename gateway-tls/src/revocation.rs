@@ -2,8 +2,8 @@
 //!
 //! As in Envoy, a certificate is rejected if no valid list of its issuer is configured, because its
 //! revocation status is unknown. A list must be complete, direct and of version 2, and must have `nextUpdate`
-//! and extensions, as RFC 5280 requires. `openssl ca -gencrl` adds the extensions if its configuration has
-//! `crl_extensions`.
+//! and extensions, as RFC 5280 requires. `openssl ca -gencrl` adds the extensions if the OpenSSL
+//! configuration file sets `crl_extensions`.
 
 use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,10 @@
 //! TLS settings of a listener, and the rustls configuration built from them.
 //!
 //! A change of certificates builds a new configuration. The state for session resumption must survive this
-//! change. It must never be shared with another listener or other settings, because a client that one
-//! listener has admitted may not meet the requirements of another. The state is therefore a separate value,
-//! [`ResumptionState`]. The caller stores the state in a map whose key consists of the name of the listener
-//! and the result of [`ServerTls::without_certificates`].
+//! change. The state must never be shared with another listener or other settings, because a client that one
+//! listener has admitted may not meet the requirements of another listener. The state is therefore a separate
+//! value, [`ResumptionState`]. The caller stores the state in a map whose key consists of the name of the
+//! listener and the result of [`ServerTls::without_certificates`].
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Certificate selection by server name (SNI).
 //!
-//! The certificate is one of the listener's, and is selected as in Envoy:
+//! One of the listener's certificates is selected as in Envoy:
 //!
 //! | server name | certificate |
 //! |---|---|

@@ -2,8 +2,8 @@
 //!
 //! `openssl req -x509` issues self-signed certificates with `CA:TRUE`, and some appliances present such a
 //! certificate. webpki rejects a CA certificate that a server presents as its own certificate. If the same
-//! certificate, byte for byte, is configured as a trusted CA, its key is already trusted. Only its validity
-//! period, its purpose and its names are then verified.
+//! certificate, byte for byte, is configured as a trusted CA, its key is already trusted. In this case only
+//! the validity period, the purpose and the names of the certificate are verified.
 
 use rustls::{CertificateError, Error};
 use rustls_pki_types::{CertificateDer, UnixTime};

@@ -1,4 +1,4 @@
-//! The clusters of a process. Their keys are the IDs of backends.
+//! The clusters of a process, stored in a map with the IDs of the backends as keys.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

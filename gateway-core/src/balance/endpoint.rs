@@ -1,4 +1,4 @@
-//! One endpoint of a backend, with the number of its requests.
+//! One endpoint of a backend, with the number of its requests in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Keys of consistent hashing, and the cookie that keeps a client on its endpoint.
+//! Keys of consistent hashing, and the generated cookie that binds a client to an endpoint.
 
 use std::fmt::Write;
 use std::net::IpAddr;

@@ -6,8 +6,8 @@
 //!
 //! A [`Cluster`] contains the current endpoints of one backend. Its [`EndpointSet`] is replaced as a whole
 //! while requests are served. The replacement is independent of the plan: endpoints may arrive before or
-//! after the snapshot that uses them. A [`LiveEndpoint`] is one address. Its request counter is kept as long
-//! as the address is listed.
+//! after the snapshot that uses them. A [`LiveEndpoint`] is one address. The request counter of an endpoint
+//! is kept as long as its address is listed.
 //!
 //! ```
 //! use towergate_core::balance::{Balancer, Clusters, Pick};

@@ -1,4 +1,4 @@
-//! Shares of zones in the requests of a backend.
+//! Distribution of the requests to a backend over zones.
 //!
 //! The shares are converted to weights of endpoints, so that they apply to every load balancing algorithm.
 //!

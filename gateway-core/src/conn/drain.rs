@@ -4,7 +4,7 @@
 //! two steps, so that load balancers can remove the gateway before connections are closed:
 //!
 //! 1. [`Drain::leave`]: health checks return 503. Nothing else changes.
-//! 2. [`Drain::start`]: no connection is accepted any more, and idle connections are closed. Responses to
+//! 2. [`Drain::start`]: no further connection is accepted, and idle connections are closed. Responses to
 //!    requests in flight contain `Connection: close` or follow a GOAWAY. Tunnels continue.
 //!
 //! [`Drain::drained`] waits until all connections are closed. Each port has a [`Drain::child`], which can be

@@ -1,4 +1,4 @@
-//! Fingerprints of ClientHellos, which identify the TLS library of a client: JA3 and JA4.
+//! JA3 and JA4 fingerprints of ClientHellos. A fingerprint identifies the TLS library of a client.
 //!
 //! ```text
 //! records of the ClientHello ──> OfferedTls ──┬─ ja3 ─> MD5 of versions, suites, extensions, groups, formats

@@ -1,4 +1,4 @@
-//! Accounting of open connections.
+//! Counts open connections, for metrics, the drain and connection limits.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A connection whose first bytes have been read already.
+//! A connection whose first bytes have been read for inspection, and are read again by its user.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

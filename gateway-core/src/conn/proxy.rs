@@ -2,8 +2,8 @@
 //!
 //! The gateway uses [`read`]. Programs that embed the gateway use [`ProxyAcceptor`], which has two additional
 //! safeguards: only trusted senders may send a header, and there is always a time limit. The protocol
-//! requires both, but Envoy Gateway does not offer them. [`ProxyListener`] accepts connections with a
-//! [`ProxyAcceptor`]. [`ConnectionAddrsLayer`](super::ConnectionAddrsLayer) adds the addresses of a
+//! requires both safeguards, but Envoy Gateway does not offer them. [`ProxyListener`] accepts connections
+//! with a [`ProxyAcceptor`]. [`ConnectionAddrsLayer`](super::ConnectionAddrsLayer) adds the addresses of a
 //! connection to its requests.
 //!
 //! No byte is written or forwarded before the header is complete and valid. Only one header is parsed. A

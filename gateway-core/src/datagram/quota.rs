@@ -1,9 +1,9 @@
 //! Limit on the number of sessions in the process.
 //!
-//! Each session uses a file descriptor. Half of the process's limit is reserved for connections. Of the other
-//! half, three quarters are shared by all sockets on a first-come, first-served basis. One quarter is divided
-//! equally among the sockets. Therefore forged clients on one port cannot exclude the clients of another
-//! port, even if the socket of the other port has no session to evict.
+//! Each session uses a file descriptor. Half of the process's limit of file descriptors is reserved for
+//! connections. Of the other half, three quarters are shared by all sockets on a first-come, first-served
+//! basis. One quarter is divided equally among the sockets. Therefore forged clients on one port cannot
+//! exclude the clients of another port, even if the socket of the other port has no session to evict.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};

@@ -1,8 +1,8 @@
 //! Sessions, indexed by client and by expiry.
 //!
 //! Each session records the time of its last use. The table schedules a check of the session for the earliest
-//! time at which it may have expired. If the session was used in the meantime, the check is scheduled again.
-//! Therefore a datagram of a known client costs only one lookup.
+//! time at which the session can have expired. If the session was used in the meantime, the check is
+//! scheduled again. Therefore a datagram of a known client costs only one lookup.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;

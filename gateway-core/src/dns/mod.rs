@@ -6,11 +6,12 @@
 //!                   └──── next lookup when the first answer expires
 //! ```
 //!
-//! Each set of hosts has one task, which ends when no rule uses its [`Cluster`] any more. Lookups take place
-//! outside the request path. Only requests that arrive before the first answer wait for a lookup.
+//! Each set of hosts has one task, which ends when the last rule that uses its [`Cluster`] is removed.
+//! Lookups take place outside the request path. Only requests that arrive before the first answer wait for a
+//! lookup.
 //!
-//! If a lookup fails, the latest addresses are kept. They are removed if the answer is that the name does not
-//! exist or has no address.
+//! If a lookup fails, the latest addresses are kept. The addresses are removed if the name server answers
+//! that the name does not exist or has no address.
 
 mod hosts;
 mod resolver;

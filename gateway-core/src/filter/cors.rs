@@ -1,9 +1,9 @@
 //! Cross-origin resource sharing (Gateway API `HTTPCORSFilter`, GEP-1767; the CORS protocol of the Fetch
 //! standard).
 //!
-//! A browser sends a preflight before a cross-origin request, and also checks the response to the request
-//! itself. The gateway replies to preflights. It forwards all other requests, regardless of their origin, and
-//! adds the CORS fields to the responses. The browser enforces the permissions.
+//! A browser sends a preflight request before a cross-origin request, and also checks the response to the
+//! cross-origin request. The gateway replies to preflights. It forwards all other requests, regardless of
+//! their origin, and adds the CORS fields to their responses. The browser enforces the permissions.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method};

@@ -1,7 +1,7 @@
 //! Route filters. They modify a request or a response, or reply to the request.
 //!
-//! A filter is a value with a pure function. Filters run after policies, so authorization checks the request
-//! before it is rewritten.
+//! A filter is a value with a pure function. Filters run after policies, so authorization policies check the
+//! request before a filter rewrites it.
 
 pub mod cors;
 mod credential;

@@ -3,8 +3,8 @@
 //! A prefix consists of whole path elements: `/a/` is equivalent to `/a`, and neither matches `/ab`. The
 //! result has no empty element: if `/b/` replaces `/a`, the path `/a/x` becomes `/b/x`, both in rewrites and
 //! in redirects. If the path equals the prefix, a trailing slash of the replacement is handled as in Envoy
-//! Gateway: a rewrite changes `/a` to `/b`, a redirect changes it to `/b/`. For the prefix `/`, both keep the
-//! slash: `/` becomes `/b/`.
+//! Gateway: a rewrite changes `/a` to `/b`, a redirect changes it to `/b/`. For the prefix `/`, both rewrites
+//! and redirects keep the slash: `/` becomes `/b/`.
 //!
 //! For the prefix `/`, Envoy Gateway inserts no slash after the replacement: if `/app` replaces `/`, the path
 //! `/x` becomes `/appx`, so a client can leave the intended subtree. This module returns `/app/x`, both for

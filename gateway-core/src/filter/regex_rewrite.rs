@@ -1,4 +1,5 @@
-//! Rewrites by regular expression, by header field and by endpoint (Envoy Gateway `HTTPRouteFilter.urlRewrite`).
+//! Rewrites of the path by a regular expression, and of the host by a regular expression, a header field or
+//! the endpoint (Envoy Gateway `HTTPRouteFilter.urlRewrite`).
 
 use std::fmt;
 use std::str::FromStr;

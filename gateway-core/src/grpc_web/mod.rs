@@ -11,7 +11,7 @@
 //!
 //! A response that is not gRPC, such as a local reply or an error of a proxy before the backend, is
 //! translated as in Envoy: `grpc-status` in the head follows from the HTTP status, and `grpc-message`
-//! contains the text.
+//! contains the text of the response body.
 //!
 //! [`GrpcWeb`] is a body policy. With [`PolicyLayer`](crate::policy::PolicyLayer), it can be used as a Layer
 //! in any server. The gateway translates a request after the policies of the rule have run, so these policies

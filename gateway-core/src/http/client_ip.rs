@@ -14,17 +14,17 @@
 //!
 //! All lines of `X-Forwarded-For` form one list. An entry is an IP address with optional whitespace around
 //! it, without port, brackets, quotes or prefix length. An unspecified, multicast or broadcast address is
-//! invalid, because no client can have it. An empty line contains no entry (RFC 9110, section 5.6.1.2); an
-//! empty entry between commas counts as an entry, as in Envoy. Clients control the leftmost entries. The
-//! search therefore starts at the right and stops at the first invalid entry. `TrustedNetworks` examines at
-//! most 20 entries, as in Envoy.
+//! invalid, because no client can have this address. An empty line contains no entry (RFC 9110, section
+//! 5.6.1.2); an empty entry between commas counts as an entry, as in Envoy. Clients control the leftmost
+//! entries. The search therefore starts at the right and stops at the first invalid entry. `TrustedNetworks`
+//! examines at most 20 entries, as in Envoy.
 //!
 //! Two Envoy behaviours are kept for compatibility:
 //!
 //! - An IPv4-mapped IPv6 address matches no IPv4 network and is returned unchanged. Deny lists must compare
 //!   [`ClientIp::canonical`].
-//! - Only the first line of a custom header that is not empty counts. The trusted proxy must replace the header, not append
-//!   a line.
+//! - Of a custom header, only the first line that is not empty counts. The trusted proxy must replace the
+//!   header, not append a line.
 //!
 //! Unlike in Envoy, an address with a zone (`fe80::1%eth0`) is invalid: a zone is meaningful only on the host
 //! that added it.

@@ -1,4 +1,4 @@
-//! Fields about the client for backends: `X-Forwarded-*`, `x-envoy-*`, `X-Request-Id`.
+//! Header fields that inform backends about the client: `X-Forwarded-*`, `x-envoy-*`, `X-Request-Id`.
 //!
 //! A listener is at the *edge* if its client IP rule is [`ClientIpRule::Peer`]: no proxy in front of it is
 //! trusted, and fields from the client are overwritten. Behind a trusted proxy, received fields are kept.
@@ -13,10 +13,10 @@
 //! | `x-envoy-*` that control an Envoy | removed | removed |
 //! | `x-envoy-*` of tracing and rewrites | removed | kept |
 //!
-//! Behind a proxy, Envoy forwards `X-Envoy-External-Address` even if a client forged it; the gateway removes
-//! it by default. An empty `X-Request-Id` counts as missing. `X-Forwarded-Host`, `X-Forwarded-Port`,
-//! `Forwarded` and `X-Real-IP` carry unverified values of the client and are forwarded as received, as in
-//! Envoy.
+//! Behind a proxy, Envoy forwards `X-Envoy-External-Address` even if a client forged it. By default, the
+//! gateway removes this field. An empty `X-Request-Id` counts as missing. `X-Forwarded-Host`,
+//! `X-Forwarded-Port`, `Forwarded` and `X-Real-IP` carry unverified values of the client and are forwarded as
+//! received, as in Envoy.
 
 mod client_cert;
 

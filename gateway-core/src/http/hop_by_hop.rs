@@ -1,9 +1,9 @@
 //! Removal of hop-by-hop fields (RFC 9110, section 7.6.1), and validation of backend responses.
 //!
 //! As in Envoy, requests lose `Connection` and the fields that it names, `Keep-Alive`, `Proxy-Connection`,
-//! `Transfer-Encoding`, and every value of `TE` other than `trailers`. Responses lose the same fields, but
-//! keep `TE` and the fields that `Connection` names. Framing fields are not copied: the framing is written
-//! anew for the other connection. `Content-Length` is kept as one decimal number.
+//! `Transfer-Encoding`, and every value of `TE` other than `trailers`. Responses lose these fields too, but
+//! keep `TE` and the fields that `Connection` names. Framing fields are not copied, because each connection
+//! has its own framing. `Content-Length` is kept as one decimal number.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};

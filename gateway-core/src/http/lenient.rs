@@ -1,4 +1,4 @@
-//! Rejection of invalid requests that hyper has accepted.
+//! Rejection of invalid requests that hyper accepts.
 
 use http::StatusCode;
 use http::request;

@@ -8,7 +8,7 @@
 //! 3. `.` and `..` segments are resolved (RFC 3986, section 5.2.4);
 //! 4. consecutive slashes are merged. A path that consists of slashes only becomes `//`, as in Envoy.
 //!
-//! The query is unchanged. Normalisation is idempotent. Two rules are stricter than Envoy's:
+//! The query is unchanged. Normalisation is idempotent. Two rules are stricter than those of Envoy:
 //!
 //! - An escaped hex digit directly after an invalid escape is not decoded. Envoy decodes `%%34%31` to `%41`,
 //!   which a second decoder would decode again.

@@ -1,4 +1,4 @@
-//! Header fields that configuration and services must not set.
+//! Header fields that neither the configuration nor external services may set.
 
 use http::HeaderName;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};

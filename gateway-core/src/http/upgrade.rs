@@ -1,8 +1,9 @@
 //! Upgrade requests (RFC 9110, section 7.8), and CONNECT (section 9.3.6).
 //!
 //! [`Upgrade::take`] removes the upgrade request from a head. The matched rule accepts or rejects the
-//! upgrade. [`Upgrade::restore`] adds an accepted upgrade in canonical form. A backend receives no unchecked
-//! upgrade. An upgrade to `h2c` is always removed: a client could use it to bypass all rules.
+//! upgrade. [`Upgrade::restore`] adds an accepted upgrade in canonical form. A backend therefore receives
+//! only upgrades that the rule accepts. An upgrade to `h2c` is always removed: a client could use it to
+//! bypass all rules.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

@@ -2,8 +2,8 @@
 //!
 //! Every worker has its own accept queue (`SO_REUSEPORT`). When the last descriptor of a socket is closed,
 //! the connections in its queue are reset, and so are connections whose handshake completes at that moment.
-//! If a process serves the sockets of its predecessor, and opens none of its own, no queue is closed and no
-//! connection is reset.
+//! If a process serves the sockets of the process that it replaces, and opens no sockets of its own, no queue
+//! is closed and no connection is reset.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -8,7 +8,7 @@
 //!
 //! This is the top layer of the connection path. It depends on [`conn`](crate::conn),
 //! [`serve`](crate::serve), [`stream`](crate::stream) and `datagram`. None of these modules depends on this
-//! layer or on the protocol of another one.
+//! layer, and none depends on the protocol that another of them serves.
 //!
 //! Each worker has its own socket for each address (`SO_REUSEPORT`), so a connection stays on one worker from
 //! accept to close. [`serve_listener`] needs no workers and serves connections on any tokio runtime. The

@@ -2,7 +2,7 @@
 //!
 //! [`Listeners`](super::Listeners) (TCP) and [`DatagramSockets`](super::DatagramSockets) (UDP) each have a
 //! table, which they adapt to the plan. All new addresses are bound before any of them is served. Therefore a
-//! plan with an address that cannot be bound can be rejected without a change.
+//! plan with an address that cannot be bound can be rejected before any socket has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,9 +1,9 @@
-//! The configuration of a data plane as plain data. References are resolved, values are parsed, and rules are
-//! in order.
+//! The configuration of a data plane as plain data. All references are resolved, all values are parsed, and
+//! all rules are sorted.
 //!
-//! `resolve` builds a [`Plan`] from Kubernetes objects, and a controller sends it to its data planes. A plan
-//! contains values only: it can be compared, printed and serialized. A data plane builds a
-//! [`Snapshot`](crate::snapshot::Snapshot) from it and serves traffic with that snapshot.
+//! `resolve` builds a [`Plan`] from Kubernetes objects, and a controller sends the plan to its data planes. A
+//! plan contains values only: it can be compared, printed and serialized. A data plane builds a
+//! [`Snapshot`](crate::snapshot::Snapshot) from the plan, and serves traffic with this snapshot.
 //!
 //! ```text
 //! Plan

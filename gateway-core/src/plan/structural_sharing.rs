@@ -1,4 +1,4 @@
-//! Reuse of routes and rules of the previous plan that are equal to those of a new plan.
+//! Replaces routes and rules of a new plan by equal routes and rules of the previous plan.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Builds the policies that a snapshot runs from the policies of a plan.
+//! Builds policies that can run from the policies of a plan, which are plain data.
 
 use std::fmt::Debug;
 use std::sync::Arc;

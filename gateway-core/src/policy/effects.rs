@@ -1,4 +1,4 @@
-//! The response halves of policies: effects on the response.
+//! The response halves of policies, which are effects on the response.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! Header fields whose values policies set, so that a backend can trust them.
+//! Header fields whose values are set by policies. This module removes forged values, so that a backend can
+//! trust these fields.
 //!
 //! A client can forge such a field in three places:
 //!

@@ -1,4 +1,4 @@
-//! The order of policies.
+//! The order in which the policies of a rule run.
 
 use serde::{Deserialize, Serialize};
 

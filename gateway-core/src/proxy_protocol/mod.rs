@@ -12,8 +12,9 @@
 //!
 //! If no further bytes can complete the received bytes to a valid header, the result is [`Error::Invalid`]
 //! immediately, so the caller does not have to wait for a timeout. The body of a version 2 header is the
-//! exception: its length is known and bounded, and the specification forbids a receiver to parse addresses
-//! before the whole block is received.
+//! exception: for an incomplete body, the result is always [`Error::Incomplete`]. The length of the body is
+//! known and bounded, and the specification forbids a receiver to parse addresses before the whole block is
+//! received.
 //!
 //! ```
 //! use towergate_core::proxy_protocol::{DEFAULT_LIMIT, Error, decode};
@@ -26,8 +27,8 @@
 //! assert_eq!(decode(b"GET / HTTP/1.1", DEFAULT_LIMIT), Err(Error::Absent));
 //! ```
 //!
-//! The specification is HAProxy's `proxy-protocol.txt`. The decoder is stricter than Envoy, except for
-//! IPv4-mapped addresses, which it converts:
+//! The specification is HAProxy's `proxy-protocol.txt`. The decoder is stricter than Envoy, except that it
+//! converts IPv4-mapped addresses to IPv4:
 //!
 //! | input | Envoy | this module | reason |
 //! |---|---|---|---|

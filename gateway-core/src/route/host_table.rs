@@ -1,9 +1,9 @@
 //! The entries of one hostname, looked up by path.
 //!
 //! All entries are in one slice, grouped by path. In each group, the entry with the highest precedence is
-//! first. The other fields contain ranges of this slice. A lookup tries path types from the most to the least
-//! specific, and prefixes from the longest to the shortest. The result is the first entry whose other
-//! conditions hold.
+//! first. The other fields of [`HostTable`] contain ranges of this slice. A lookup tries path types from the
+//! most to the least specific, and prefixes from the longest to the shortest. The result is the first entry
+//! that also fulfils the conditions on method, header fields and query.
 
 use std::cmp::Reverse;
 use std::ops::Range;

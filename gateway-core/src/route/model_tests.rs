@@ -1,5 +1,5 @@
-//! Compares the table with a reference implementation that scans all entries and has one line per step of the
-//! precedence.
+//! Compares the route table with a reference implementation, which scans all entries and has one line for
+//! each criterion of the precedence.
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Lookup cases: results that were recorded from Envoy, and cases of Gateway API.
+//! Lookups in route tables. The expected results were recorded from Envoy, or are specified by Gateway API.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The record of a request. It is written when the response ends.
+//! The record of a request for the access log and metrics. It is written when the response ends.
 //!
 //! An [`Exchange`] begins with the request head and ends with the response body. It writes to the access
 //! log and to the observer exactly once, even if the client disconnects early.

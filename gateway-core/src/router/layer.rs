@@ -1,4 +1,4 @@
-//! The gateway inside another HTTP server.
+//! The gateway as a Layer or service inside another HTTP server.
 //!
 //! ```text
 //! request ──GatewayService──> a rule of the port matches ──> proxied

@@ -1,9 +1,9 @@
-//! The state of a connection, shared by the parts that serve it.
+//! The state of a connection, shared by all parts that serve the connection.
 //!
 //! The instrumented stream, the service, the requests and the timers of a connection share one [`Activity`].
 //! On a worker, all of them run on one thread. With a multi-threaded runtime, the streams of an HTTP/2
-//! connection may run on other threads than the connection, so a mutex protects the state. On a worker the
-//! mutex is uncontended: locking costs some 20 instructions, a few times per request.
+//! connection may run on other threads than the connection, so a mutex protects the state. On a worker, the
+//! mutex is uncontended: each lock costs about 20 instructions, and a request needs a few locks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

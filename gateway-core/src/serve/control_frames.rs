@@ -3,8 +3,9 @@
 //!
 //! Some frames cost the gateway work but serve no request: PING, SETTINGS, PRIORITY, GOAWAY, RST_STREAM of
 //! streams that have ended, frames of unknown types, and empty DATA that does not end a stream. Some of them
-//! also require a reply. This module counts them as bytes arrive and reads only the heads of frames; the codec
-//! checks everything else. The scan of the frame heads also detects incomplete request heads.
+//! also require a reply. This module counts these frames while bytes arrive. It reads only the heads of
+//! frames; the codec checks everything else. The scan of the frame heads also detects incomplete request
+//! heads.
 //!
 //! WINDOW_UPDATE has its own limit, because a client sends it for the responses that it receives: at most two
 //! for each DATA frame.

@@ -1,4 +1,5 @@
-//! The byte stream of a served connection, with its events recorded in the [`Activity`].
+//! The byte stream of a served connection. It records reads, writes and closes in the [`Activity`] of the
+//! connection.
 
 use std::io;
 use std::pin::Pin;

@@ -13,7 +13,7 @@
 //! the drain.
 //!
 //! Only the handler can determine whether a body is complete and why it stalls. The timers of this module are
-//! a fallback: they only end connections whose client certainly caused the delay.
+//! a fallback: they end a connection only if the client certainly caused the delay.
 
 mod activity;
 mod chunk_scan;

@@ -2,8 +2,8 @@
 //!
 //! [`next_expiry`] computes from the [`ConnectionState`] and the [`ConnectionTimeouts`] when the connection
 //! must end, and why. [`Timers`] waits for that time with a single timer. This timer is reset only when it
-//! fires, or when a deadline is earlier than the time for which the timer is set ([`ReusableTimer`]).
-//! Requests within their limits do not change the timer.
+//! fires, or when a deadline is earlier than the time for which the timer is set ([`ReusableTimer`]). A
+//! request that stays within its limits does not change the timer.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};

@@ -2,7 +2,7 @@
 //!
 //! Plans share unchanged parts ([`Plan::share`](crate::Plan::share)), so a rule at the same address is
 //! unchanged. Each entry holds a reference to its part of the plan, so that the address is not reused for
-//! another part. If listeners of one plan have a common part, it is built once.
+//! another part. A part that several listeners of one plan share is built once.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 //! needs no buffer. If the other side does not accept all bytes, the rest is stored, and reading pauses until
 //! the rest is written.
 //!
-//! The end of one direction is forwarded while the other direction continues (half-close). A connection
-//! that fails is distinguished from one that is closed, so that the caller can forward the reset.
+//! The end of one direction is forwarded while the other direction continues (half-close). The result states
+//! whether a connection failed or was closed normally, so that the caller can forward a failure as a reset.
 
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A connection without a route or an available endpoint is closed before any byte is written to it.
-//! Configuration changes do not affect an open connection: it is open until both sides have closed it.
+//! Configuration changes do not affect an open connection: an open connection stays open until both sides
+//! have closed it.
 
 pub(crate) mod copy;
 mod proxy;

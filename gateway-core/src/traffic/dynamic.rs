@@ -6,13 +6,13 @@
 //!                                                  403 if none is permitted
 //! ```
 //!
-//! A host has its own cluster, pool and outlier detector, so that connections of one host never carry
-//! requests for another. A host is looked up when a request needs it and the last answer has expired.
+//! A host has its own cluster, pool and outlier detector, so that connections to one host never carry
+//! requests for another host. A host is looked up when a request needs it and the last answer has expired.
 //! Permission depends on the addresses and not on the name, so another spelling of a name or an address does
 //! not change the result.
 //!
-//! Clients choose the hosts, so their number is limited: a new host evicts the least recently used
-//! one. Names without a permitted address are not stored.
+//! Clients choose the hosts, so the number of stored hosts is limited: a new host evicts the least recently
+//! used host. Names without a permitted address are not stored.
 
 use std::fmt;
 use std::net::IpAddr;

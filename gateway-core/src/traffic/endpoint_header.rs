@@ -1,4 +1,4 @@
-//! Endpoints that a header of the request names (`loadBalancer.endpointOverride`).
+//! Reads the preferred endpoints of a request from its header fields (`loadBalancer.endpointOverride`).
 
 use std::net::SocketAddr;
 

@@ -5,9 +5,9 @@
 //!             └────> mirror task ──────────> mirror ──> response discarded
 //! ```
 //!
-//! A copy has the head of the forwarded request and the body as the backend reads it. A separate
-//! task sends it once, with the timeouts, breaker limits and pools of the rule, and reports the
-//! result to the observer only. The request never waits for a mirror:
+//! A copy has the head of the forwarded request and the body as the backend reads it. A separate task sends
+//! the copy once, with the timeouts, breaker limits and pools of the rule, and reports the result to the
+//! observer only. The request never waits for a mirror:
 //!
 //! - Up to [`MIRROR_BUFFER`] bytes are buffered for a mirror. If the mirror falls further behind, the copy is
 //!   aborted and its connection is closed.

@@ -5,10 +5,10 @@
 //! pick    ──view────>     └───────────── ejection time has passed ──────────────> returned
 //! ```
 //!
-//! An [`OutlierDetector`] belongs to one backend of one rule. It is kept over configuration changes as long
-//! as its parameters are equal. Only a [`Prober`] uses tasks: ejections are reviewed by the first pick after
-//! each interval. Requests only read an [`EndpointView`], which is replaced as a whole when the endpoints or
-//! their health change.
+//! An [`OutlierDetector`] belongs to one backend of one rule. It is kept across configuration changes as long
+//! as its parameters do not change. Only a [`Prober`] uses tasks: ejections are reviewed by the first pick
+//! after each interval. Requests only read an [`EndpointView`], which is replaced as a whole when the
+//! endpoints or their health change.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! Retry decisions and back-off, as in Envoy. Pure functions.
+//! Pure functions that decide whether a request is retried, and after which back-off, as in Envoy.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! An HTTP/1 connection that a separate task drives: the upload continues while the client reads the response
-//! slowly or not at all.
+//! An HTTP/1 connection that a separate task drives, so that the upload continues while the client reads the
+//! response slowly or not at all.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};

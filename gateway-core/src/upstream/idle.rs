@@ -1,4 +1,4 @@
-//! Idle and shared connections of one worker.
+//! The connections of one worker: idle HTTP/1 connections and shared HTTP/2 connections.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};

@@ -1,4 +1,5 @@
-//! Prepares a request head for the wire. Framing is rebuilt, never copied (RFC 9112, section 6).
+//! Prepares a request head for the connection to a backend. The framing fields are set anew and never copied
+//! from the client's request (RFC 9112, section 6).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};

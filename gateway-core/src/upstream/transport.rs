@@ -1,4 +1,4 @@
-//! Settings that determine which connections can be shared.
+//! Settings of connections to a backend. Rules with equal settings share connections.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tests with ClientHellos of rustls, of a minimal encoder, and with malformed ones.
+//! Tests with ClientHellos from rustls and from a minimal encoder, and with malformed ClientHellos.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Tests of client IP detection: first Envoy's recorded results, then invariants.
+//! Tests of client IP detection: comparisons with results that were recorded from Envoy, then invariants.
 
 use std::collections::HashSet;
 use std::convert::Infallible;

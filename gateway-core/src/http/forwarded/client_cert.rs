@@ -1,4 +1,4 @@
-//! `X-Forwarded-Client-Cert`: the client certificate for backends, in Envoy's format.
+//! `X-Forwarded-Client-Cert`: informs backends about the client certificate, in Envoy's format.
 //!
 //! ```text
 //! By=<URI of our certificate>;Hash=<SHA-256>;Cert="…";Chain="…";Subject="…";URI=…;DNS=…
@@ -6,7 +6,7 @@
 //!
 //! `By` is repeated for each URI of the server certificate. `URI` and `DNS` are repeated for each name of the
 //! client certificate. If the client certificate has no URI, one empty `URI` is written. Each proxy appends
-//! an element after a comma.
+//! one such element, separated by a comma.
 //!
 //! | mode | verified client certificate | no verified client certificate |
 //! |---|---|---|

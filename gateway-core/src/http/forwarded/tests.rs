@@ -1,4 +1,4 @@
-//! Tests of forwarded fields against Envoy's recorded results.
+//! Tests that compare the forwarded fields with results that were recorded from Envoy.
 
 use std::net::SocketAddr;
 

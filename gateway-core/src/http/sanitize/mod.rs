@@ -1,14 +1,14 @@
 //! Sanitizing of request heads: ambiguous requests are rejected, all others are normalised.
 //!
-//! [`request()`] performs the checks that hyper leaves to its user. A sanitized request has, in every HTTP
+//! [`request()`] performs the checks that hyper does not perform. A sanitized request has, in every HTTP
 //! version:
 //!
 //! - a known method, and a target of path and query only, with a normalised path (see
 //!   [`path`](mod@super::path));
 //! - exactly one valid `Host`, also available as an [`Authority`] for route matching;
 //! - no hop-by-hop field of the client's connection (see [`hop_by_hop`]), no `Upgrade` and no `Expect`.
-//!   `Content-Length` is one decimal number. It does not frame the forwarded message, whose framing is
-//!   written anew.
+//!   `Content-Length` is one decimal number. It does not frame the forwarded message, because the connection
+//!   to the backend has its own framing.
 //!
 //! The behaviour is Envoy's, as recorded, with these exceptions:
 //!

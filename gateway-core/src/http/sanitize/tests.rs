@@ -1,4 +1,4 @@
-//! Tests of sanitizing whole request heads, against Envoy's recorded results.
+//! Tests that sanitize whole request heads and compare the results with those recorded from Envoy.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, LOCATION};
 use http::{HeaderName, HeaderValue, Uri};

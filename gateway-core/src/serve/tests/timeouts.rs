@@ -1,5 +1,5 @@
-//! Time limits over real sockets. Limits are short, and upper bounds are generous. A lower bound is checked
-//! by an earlier event that must have occurred.
+//! Time limits over real sockets. The configured limits are short. Upper bounds are checked with a generous
+//! tolerance. A lower bound is checked by an event that must occur before the limit expires.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! Backends whose endpoint is the host of each request. Names are those of the hosts file or literal addresses.
+//! Backends whose endpoint is the host of each request. The hosts are names in the hosts file, or literal
+//! addresses.
 
 use super::backend::Backend;
 use super::*;

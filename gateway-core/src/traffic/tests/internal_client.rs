@@ -1,4 +1,4 @@
-//! Calls of the gateway itself, to real servers on loopback.
+//! Calls that the gateway itself makes, to real servers on loopback.
 
 use h2::server;
 use http::HeaderMap;
