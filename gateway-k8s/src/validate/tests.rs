@@ -245,3 +245,46 @@ fn policies_have_rules_between_fields() {
         ["spec: either targetRef or targetRefs must be used"]
     );
 }
+
+#[test]
+fn an_envoy_proxy_holds_to_the_rules_of_its_definition() {
+    let proxy = |spec: &str| {
+        let text = format!("spec: {spec}");
+        found("EnvoyProxy", "gateway.envoyproxy.io/v1alpha1", &text)
+    };
+
+    assert_eq!(
+        proxy(
+            "{provider: {type: Kubernetes, kubernetes: {envoyDeployment: {replicas: 2, container: {env: [{name: A, value: b}]}}}}}"
+        ),
+        [""; 0]
+    );
+    for (spec, message) in [
+        (
+            "{provider: {type: Nomad}}",
+            "spec.provider.type: Unsupported value: \"Nomad\"",
+        ),
+        (
+            "{provider: {type: Kubernetes, kubernetes: {envoyService: {type: ClusterIP, loadBalancerIP: 192.0.2.1}}}}",
+            "loadBalancerIP can only be set for LoadBalancer type",
+        ),
+        (
+            "{provider: {type: Kubernetes, kubernetes: {envoyDeployment: {}, envoyDaemonSet: {}}}}",
+            "only one of envoyDeployment or envoyDaemonSet can be specified",
+        ),
+        (
+            "{provider: {type: Kubernetes, kubernetes: {envoyDeployment: {container: {env: [{value: b}]}}}}}",
+            "env[0].name: Required value",
+        ),
+        (
+            "{telemetry: {accessLog: {settings: [{sinks: [{type: File}]}]}}}",
+            "If AccessLogSink type is File, file field needs to be set.",
+        ),
+    ] {
+        let found = proxy(spec);
+        assert!(
+            found.iter().any(|one| one.contains(message)),
+            "{spec}: {found:?}"
+        );
+    }
+}

@@ -22,6 +22,7 @@ import (
 // envoyKinds are the kinds of Envoy Gateway that Towergate supports.
 var envoyKinds = map[string]bool{
 	"Backend":              true,
+	"EnvoyProxy":           true,
 	"BackendTrafficPolicy": true,
 	"ClientTrafficPolicy":  true,
 	"HTTPRouteFilter":      true,
