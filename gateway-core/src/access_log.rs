@@ -152,7 +152,7 @@ pub struct Entry {
     /// TLS of the client connection. `None` if the connection does not use TLS, or if the backend terminates
     /// TLS.
     pub tls: Option<LoggedTls>,
-    /// Fingerprints of the ClientHello. `None`: not configured for the listener.
+    /// Fingerprints of the ClientHello. `None`: the listener configures no fingerprint.
     pub fingerprints: Option<Arc<TlsFingerprints>>,
     /// Values of the header fields that [`AccessLog::fields`] lists. `None` if it lists no field.
     pub fields: Option<Box<LoggedValues>>,

@@ -21,7 +21,8 @@ pub(crate) enum ClientAbort {
     /// The gateway reset the HTTP/2 stream, because the length of the body differs from its `content-length`
     /// (RFC 9113, section 8.1.1).
     Malformed,
-    /// The gateway ended the HTTP/2 connection because of an error of the client (RFC 9113, section 5.4.1).
+    /// The gateway ended the HTTP/2 connection because of a connection error that the client caused (RFC
+    /// 9113, section 5.4.1).
     ConnectionError,
 }
 

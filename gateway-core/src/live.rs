@@ -19,7 +19,7 @@ pub struct Live {
 type Known<K, V> = HashMap<K, Weak<V>>;
 
 impl Live {
-    /// Returns the instance for `key`. If there is none, `make` creates it.
+    /// Returns the instance for `key`. If there is no instance, `make` creates it.
     pub fn share<K, V>(&self, key: K, make: impl FnOnce(&K) -> Arc<V>) -> Arc<V>
     where
         K: Eq + Hash + Send + 'static,
@@ -29,7 +29,7 @@ impl Live {
         shared.unwrap_or_else(|never| match never {})
     }
 
-    /// Returns the instance for `key`. If there is none, `make` creates it.
+    /// Returns the instance for `key`. If there is no instance, `make` creates it.
     ///
     /// # Errors
     /// The error of `make`. The next call tries again.

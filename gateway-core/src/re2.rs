@@ -6,7 +6,7 @@
 //!
 //! | RE2 | `regex` crate |
 //! |---|---|
-//! | `\d`, `\s`, `\w`, `\b`: ASCII | `[0-9]`, …, `(?-u:\b)`; otherwise those of Unicode |
+//! | `\d`, `\s`, `\w`, `\b`: ASCII | `[0-9]`, …, `(?-u:\b)`; otherwise Unicode classes |
 //! | `\Q...\E`: literal text | each character escaped |
 //! | `\012`: an octal number | `\x{A}` |
 //! | `\<`, `\>`: literal | without `\`; otherwise boundaries of words |

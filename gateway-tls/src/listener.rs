@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::acceptor::{AcceptError, Choice, Negotiated, TlsStream, accept};
 use crate::client_auth::ClientVerifier;
 
-/// The result of a handshake: the stream and what was negotiated, or the error.
+/// The result of a handshake: the stream and the negotiated parameters, or the error.
 type Shaken = Result<(TlsStream<TcpStream>, Negotiated), AcceptError>;
 
 /// Accepts TLS connections.

@@ -68,7 +68,7 @@ impl NamePattern {
         }
     }
 
-    /// Whether the pattern matches each name that `other` matches.
+    /// Whether the pattern matches every name that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) => true,

@@ -41,7 +41,7 @@ pub(crate) fn without_headers(pem: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(text)
 }
 
-/// The place of a line in PEM text.
+/// The part of PEM text to which a line belongs.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Place {
     /// Between sections, or within the base64 of a section.
@@ -53,7 +53,7 @@ enum Place {
 }
 
 impl Place {
-    /// Returns the place of `line`. `self` is the place of the line before `line`.
+    /// Returns the part to which `line` belongs. `self` is the part of the line before `line`.
     fn next(self, line: &[u8]) -> Self {
         let continues = line.starts_with(b" ") || line.starts_with(b"\t");
         match self {

@@ -125,7 +125,8 @@ impl OfferedTls {
         Ok(())
     }
 
-    /// MD5 of `version,suites,extensions,groups,formats` in decimal numbers.
+    /// The JA3 fingerprint: the MD5 hash of `version,suites,extensions,groups,formats`, each in decimal
+    /// numbers.
     fn ja3(&self) -> String {
         let lists = [
             joined(&self.suites, "-", decimal),

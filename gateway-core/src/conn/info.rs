@@ -26,7 +26,7 @@ pub struct ConnInfo {
     pub port: u16,
     /// Result of the TLS handshake. `None` on a port without TLS.
     pub tls: Option<Negotiated>,
-    /// Fingerprints of the ClientHello; `None`: not configured for the listener.
+    /// Fingerprints of the ClientHello. `None`: the listener configures no fingerprint.
     pub fingerprints: Option<Arc<TlsFingerprints>>,
     /// Cached header value of a client address, usually the address of the peer. It is cached because most
     /// requests of a connection have the same client address.

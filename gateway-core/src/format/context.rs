@@ -43,11 +43,11 @@ pub struct FormatConnection<'a> {
     pub local: SocketAddr,
     /// Detected client address. Its port is 0 if the address comes from a header field.
     pub client: SocketAddr,
-    /// TLS of the connection. `None`: the connection does not use TLS.
+    /// TLS parameters of the connection. `None`: the connection does not use TLS.
     pub tls: Option<FormatTls<'a>>,
 }
 
-/// TLS of a client connection.
+/// TLS parameters of a client connection.
 #[derive(Clone, Copy, Debug)]
 pub struct FormatTls<'a> {
     /// Server name (SNI).
@@ -59,7 +59,7 @@ pub struct FormatTls<'a> {
     /// Verified certificate of the client. `None`: no certificate was verified.
     #[cfg(feature = "gateway")]
     pub client: Option<&'a towergate_tls::ClientCertificate>,
-    /// Fingerprints of the ClientHello. `None`: not configured for the listener.
+    /// Fingerprints of the ClientHello. `None`: the listener configures no fingerprint.
     #[cfg(feature = "gateway")]
     pub fingerprints: Option<&'a crate::conn::TlsFingerprints>,
 }

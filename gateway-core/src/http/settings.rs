@@ -37,7 +37,7 @@ pub struct ListenerSettings {
     /// Whether gRPC-Web is translated to gRPC. Default: `None`; gRPC-Web is translated if a GRPCRoute is
     /// attached to the listener.
     pub translate_grpc_web: Option<bool>,
-    /// Fingerprints of the ClientHello. Default: none.
+    /// Fingerprints of the ClientHello that are computed. Default: none.
     #[serde(default)]
     pub fingerprints: FingerprintSettings,
 }
@@ -45,9 +45,9 @@ pub struct ListenerSettings {
 /// Fingerprints of the ClientHello that are computed for each connection (ClientTrafficPolicy `tls.fingerprints`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct FingerprintSettings {
-    /// JA3. Default: false.
+    /// Whether the JA3 fingerprint is computed. Default: false.
     pub ja3: bool,
-    /// JA4. Default: false.
+    /// Whether the JA4 fingerprint is computed. Default: false.
     pub ja4: bool,
 }
 

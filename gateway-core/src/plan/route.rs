@@ -309,8 +309,8 @@ pub struct RetryOn {
     /// No response head was received, because of a connect failure, refused stream, reset, protocol error or
     /// attempt timeout.
     pub reset: bool,
-    /// A failure that `reset` includes, if the method of the request is idempotent: the backend may have processed the
-    /// request.
+    /// A failure that `reset` includes, if the method of the request is idempotent. Other requests are not
+    /// retried, because the backend may have processed them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idempotent_reset: bool,
     /// A failure that `reset` includes, or any 5xx status.

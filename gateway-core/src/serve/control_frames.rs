@@ -23,7 +23,8 @@ const MAX_FRAMES: u64 = 10_000;
 /// Number of counted frames that a client may send for each request, because clients send PRIORITY,
 /// PRIORITY_UPDATE, PING or RST_STREAM with requests.
 const PER_REQUEST: u64 = 4;
-/// Bytes sent to the client per allowed WINDOW_UPDATE: half of a DATA frame with a single byte.
+/// Number of bytes that must be sent to the client for each WINDOW_UPDATE that the client may send. This is
+/// half the size of a DATA frame with a single byte, so each DATA frame allows at least two.
 const PER_WINDOW_UPDATE: u64 = 5;
 /// Window in which frames are counted.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -52,20 +53,21 @@ pub(super) struct ControlFrameMonitor {
     known: usize,
     control: FrameLimit,
     window_updates: FrameLimit,
-    /// Bytes sent to the client that do not allow a WINDOW_UPDATE yet.
+    /// Number of bytes sent to the client for which no WINDOW_UPDATE has been allowed yet. Less than
+    /// [`PER_WINDOW_UPDATE`].
     sent: u64,
     /// `Some` if the current or last frame is HEADERS or CONTINUATION; the value is true if another
     /// CONTINUATION follows.
     fields: Option<bool>,
 }
 
-/// Limit of the frames of one class.
+/// Counter and limit of one class of frames: control frames, or WINDOW_UPDATE.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct FrameLimit {
     window_start: Micros,
-    /// Frames in the current window.
+    /// Number of frames that were received in the current window.
     counted: u64,
-    /// Frames allowed in the current window in addition to [`MAX_FRAMES`].
+    /// Number of frames that are allowed in the current window, in addition to [`MAX_FRAMES`].
     allowed: u64,
 }
 
@@ -232,7 +234,7 @@ mod tests {
             let mut monitor = ControlFrameMonitor::new();
             monitor.scan(PREFACE, || 0);
             (1..=200_000).find(|_| {
-                // A DATA frame of one byte is received with two frames of the client.
+                // For each DATA frame of one byte, the client sends two frames.
                 monitor.on_sent(HEAD + 1);
                 monitor.scan(frame, || 0) || monitor.scan(frame, || 0)
             })

@@ -338,7 +338,8 @@ mod tests {
     use super::*;
     use crate::conn::{ConnectionGuard, Drain};
 
-    /// Accepts all bytes, and flushes them if `flushes` is set, like a TLS stream.
+    /// A stream that buffers written bytes, like a TLS stream: writes always succeed, and a flush succeeds
+    /// only if `flushes` is set.
     struct BufferedStream {
         flushes: bool,
     }

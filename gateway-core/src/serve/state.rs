@@ -77,7 +77,7 @@ pub(super) enum Phase {
     },
     /// Requests are being answered.
     Serving {
-        /// Number of requests.
+        /// Number of requests that are being answered.
         requests: u32,
         /// The request body, if parts of it are certainly missing.
         body: Option<IncompleteBody>,

@@ -46,8 +46,9 @@ impl Deadline {
         }
     }
 
-    /// Runs `work`, which starts at `now`, until the timeout `attempt` or the request timeout expires. Both start
-    /// when `upload` is complete. `timer` is created if it is `None`, and can be reused afterwards.
+    /// Runs `work`, which starts at `now`, until the timeout `attempt` or the request timeout expires. Both
+    /// timeouts start when `upload` is complete. `timer` is created if it is `None`, and can be reused
+    /// afterwards.
     ///
     /// # Errors
     /// The timeout that expired, or the error of `work`.
