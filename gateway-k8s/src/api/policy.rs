@@ -54,6 +54,8 @@ pub struct EnvoyExtensionPolicySpec {
     pub target_refs: Option<Vec<TargetRef>>,
     /// Further targets, selected by labels.
     pub target_selectors: Option<Vec<TargetSelector>>,
+    /// How the policy is merged with a less specific one. Without this field, it replaces the other.
+    pub merge_type: Option<String>,
 }
 
 /// Target of an EnvoyPatchPolicy.

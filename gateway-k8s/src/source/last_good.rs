@@ -92,7 +92,17 @@ pub fn read_again(
 
 /// Whether a diagnostic reports an object that was not decoded, or only in part.
 fn refuses(diagnostic: &Diagnostic) -> bool {
-    diagnostic.severity == Severity::Error
+    diagnostic.severity == Severity::Error && !is_extension_policy(diagnostic)
+}
+
+/// Whether the diagnostic says that a policy extends Envoy itself. Such a policy was read. An earlier version, which may
+/// fail open, must not replace one that must not.
+fn is_extension_policy(diagnostic: &Diagnostic) -> bool {
+    let extends = matches!(
+        &*diagnostic.kind,
+        "EnvoyExtensionPolicy" | "EnvoyPatchPolicy"
+    );
+    extends && diagnostic.code == FindingCode::UnsupportedKind
 }
 
 /// Whether a diagnostic applies to an object of the file `origin`, to that file, or to a folder above it.
@@ -239,6 +249,24 @@ mod tests {
             now.diagnostics[0].message,
             "the field `spec.rules[0].matches[0].pth` is not known: its last good version stays in service"
         );
+    }
+
+    #[test]
+    fn an_extension_policy_that_fails_open_does_not_replace_one_that_fails_closed() {
+        let policy = |extension: &str| {
+            format!(
+                "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {{name: a}}\n\
+                 spec: {{targetRefs: [{{kind: HTTPRoute, name: r}}], {extension}}}\n"
+            )
+        };
+        let open = policy("extProc: [{failOpen: true}]");
+        let last = load(&[("a", &open)]).objects;
+        let mut loaded = load(&[("a", &policy("lua: [{type: Inline, inline: x}]"))]);
+
+        assert_eq!(keep_last_good(&last, &mut loaded), []);
+
+        let now = loaded.objects.extension_policies.values().next().unwrap();
+        assert!(!now.unreadable_fields.is_empty());
     }
 
     #[test]

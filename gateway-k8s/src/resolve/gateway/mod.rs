@@ -30,6 +30,7 @@ pub use address::every_address;
 pub(super) use class::{class_statuses, is_ours};
 pub(super) use listener::{AllowedNamespaces, ListenerState};
 pub use parameters::gateway_parameters;
+pub(super) use parameters::merges_gateways;
 pub use process::process_parameters;
 pub(super) use protocol::{ListenerProtocol, ProtocolFamily};
 pub(super) use set::ListenerSetState;

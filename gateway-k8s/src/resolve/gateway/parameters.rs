@@ -102,6 +102,13 @@ fn of_class<'a>(
         .transpose()
 }
 
+/// Whether the GatewayClass merges its Gateways. Only then can an EnvoyPatchPolicy target the class.
+pub(in super::super) fn merges_gateways(objects: &Objects, class: &str) -> bool {
+    let class = objects.gateway_classes.get(&ObjectKey::new("", class));
+    let proxy = class.and_then(|class| of_class(objects, class).ok().flatten());
+    proxy.is_some_and(|proxy| proxy.spec.merge_gateways == Some(true))
+}
+
 fn find<'a>(
     objects: &'a Objects,
     group: &str,

@@ -1,7 +1,8 @@
 //! EnvoyExtensionPolicy and EnvoyPatchPolicy: not supported, so that their targets fail closed.
 //!
 //! An object is valid only if all of its extensions may fail open. A valid object has no effect, except that
-//! it replaces a less specific one.
+//! it replaces a less specific one, unless it is merged with it: then the extensions of both must permit that requests
+//! pass.
 
 use towergate_policy::FieldError;
 use towergate_policy::check::FieldRemarks;
@@ -13,7 +14,7 @@ use super::effective::RoutePolicySpec;
 use crate::api::policy::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 
 macro_rules! unsupported {
-    ($spec:ident = $kind:literal) => {
+    ($spec:ident = $kind:literal, merges: $merges:expr) => {
         impl RoutePolicySpec for $spec {
             const KIND: &'static str = $kind;
             type Effect = ();
@@ -27,7 +28,8 @@ macro_rules! unsupported {
             }
 
             fn merges(&self) -> bool {
-                false
+                let merges: fn(&Self) -> bool = $merges;
+                merges(self)
             }
 
             fn merged(&self, _parent: &Self, _namespace: &str) -> Result<Self, FieldError> {
@@ -48,5 +50,7 @@ macro_rules! unsupported {
     };
 }
 
-unsupported!(EnvoyExtensionPolicySpec = "EnvoyExtensionPolicy");
-unsupported!(EnvoyPatchPolicySpec = "EnvoyPatchPolicy");
+unsupported!(EnvoyExtensionPolicySpec = "EnvoyExtensionPolicy", merges: |spec| {
+    !matches!(spec.merge_type.as_deref(), None | Some("Replace"))
+});
+unsupported!(EnvoyPatchPolicySpec = "EnvoyPatchPolicy", merges: |_| false);

@@ -15,7 +15,7 @@ use towergate_policy::common::{
 };
 
 use super::super::creation_time::CreationTime;
-use super::super::gateway::Gateways;
+use super::super::gateway::{Gateways, merges_gateways};
 use super::super::grant::{From, To};
 use super::super::indexed::{GatewayIndex, ListenerSetIndex, RouteIndex};
 use super::super::object_index::ObjectIndex;
@@ -177,8 +177,9 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             let key = ObjectKey::new(namespace, name);
             return Some(self.place(kind, &key, section).into_iter().collect());
         }
-        // An EnvoyPatchPolicy may target all Gateways of a class.
-        let of_class = target.kind.as_deref() == Some("GatewayClass");
+        // An EnvoyPatchPolicy may target all Gateways of a class that merges them.
+        let is_class = target.kind.as_deref() == Some("GatewayClass");
+        let of_class = is_class && merges_gateways(self.index.objects, name);
         let same_name = self.all().filter(|object| {
             let same_kind = kind.is_none_or(|kind| object.kind == kind);
             let same = object.meta.name == name && same_kind && is_in(object.meta, namespace);
@@ -188,7 +189,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             .map(|object| object.place.within(section))
             .collect();
         // A GatewayClass without Gateways belongs to another controller.
-        (!places.is_empty() || of_class).then_some(places)
+        (!places.is_empty() || is_class).then_some(places)
     }
 
     /// Every object in a namespace that can be a target.
