@@ -385,8 +385,8 @@ impl Gateway {
         self.handle.version()
     }
 
-    /// Lists the policies of the plan in service that cannot be enforced. The list is current at each call of
-    /// [`PolicyFaults::list`].
+    /// For the plan in service, lists the policies that cannot be enforced. Each call of
+    /// [`PolicyFaults::list`] returns the current list.
     pub fn policy_faults(&self) -> PolicyFaults {
         PolicyFaults::new(self.handle.clone())
     }

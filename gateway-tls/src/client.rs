@@ -134,7 +134,7 @@ impl ClientTls {
         Ok(names)
     }
 
-    /// Parses [`ClientTls::server_name`], the name of the backend to connect to.
+    /// Parses the field `server_name`, the name of the backend to connect to.
     ///
     /// # Errors
     /// [`TlsError::ServerName`] if it is neither a DNS name nor an IP address.

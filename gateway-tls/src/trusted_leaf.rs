@@ -30,7 +30,7 @@ impl TrustedLeaves {
         Self(sections.into_iter().flatten().filter(own).collect())
     }
 
-    /// Whether no CA certificate is self-issued.
+    /// Whether the list is empty, because no CA certificate is self-issued.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -167,8 +167,8 @@ impl Resolver {
     }
 }
 
-/// Whether an address belongs to this machine or to one of its links, such as the metadata service
-/// of a cloud.
+/// Whether an address is a loopback, link-local or unspecified address. The metadata service of a cloud has a
+/// link-local address.
 pub fn is_local(address: IpAddr) -> bool {
     let address = address.to_canonical();
     address.is_loopback()

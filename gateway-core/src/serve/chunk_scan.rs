@@ -34,7 +34,7 @@ pub(super) enum ChunkScan {
     DataLf,
     /// In a line of the trailers.
     Trailers {
-        /// Whether the line has a byte before its end.
+        /// Whether the line contains a byte other than its line end.
         filled: bool,
         /// Whether the last byte is a CR.
         cr: bool,

@@ -22,7 +22,7 @@ pub struct PolicyFault {
     pub reason: String,
 }
 
-/// Access to the policies of a running [`Gateway`](crate::Gateway) that cannot be enforced.
+/// For a running [`Gateway`](crate::Gateway), lists the policies that cannot be enforced.
 #[derive(Clone, Debug)]
 pub struct PolicyFaults(Arc<SnapshotHandle>);
 

@@ -18,8 +18,8 @@ fn reporting(utilization: f64, in_trailer: bool) -> Vec<Vec<Step>> {
     vec![vec![Step::Send(response.into_bytes())]]
 }
 
-/// Of 400 requests, the number that the first of two endpoints receives. The second endpoint reports 9 times
-/// the utilization.
+/// Of 400 requests, the number that the first of two endpoints receives. The second endpoint reports nine
+/// times the utilization of the first endpoint.
 async fn share_of_first(in_trailer: bool) -> usize {
     fastrand::seed(3);
     let first = Backend::start(reporting(0.1, in_trailer)).await;
