@@ -38,7 +38,7 @@ struct ReceiveBuffers {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Peer {
     pub(super) client: SocketAddr,
-    /// `None` if the socket is bound to a single address.
+    /// Local address to which the datagram was sent. `None` if the socket is bound to a single address.
     local: Option<IpAddr>,
 }
 

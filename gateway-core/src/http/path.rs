@@ -92,7 +92,8 @@ fn is_encoded(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
-/// Fast check. `true`: the path is normalised. `false`: only a full normalisation can tell.
+/// Fast check. `true`: the path is normalised. `false`: a full normalisation is required, because the path is
+/// possibly not normalised.
 fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
     let mut before = 0;
     path.iter().all(|&byte| {

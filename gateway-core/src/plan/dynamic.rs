@@ -57,13 +57,13 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         // (link-local, which includes the metadata services of clouds).
         [0 | 10 | 127, ..] | [169, 254, ..] | [192, 168, ..] => true,
         [172, second, ..] => (16..32).contains(&second),
-        // Shared address space (RFC 6598).
+        // Shared address space behind carrier-grade NAT (RFC 6598).
         [100, second, ..] => (64..128).contains(&second),
-        // Protocol assignments, documentation, 6to4 relays.
+        // Blocks for protocol assignments, documentation and 6to4 relays.
         [192, 0, 0 | 2, _] | [192, 88, 99, _] => true,
         // Benchmarks, documentation.
         [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => true,
-        // Multicast, reserved, broadcast.
+        // Multicast, reserved and broadcast addresses.
         [first, ..] => first >= 224,
     };
     !reserved && address != AZURE_PLATFORM

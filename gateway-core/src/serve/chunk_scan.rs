@@ -17,7 +17,7 @@ const MAX_DIGITS: u8 = 16;
 pub(super) enum ChunkScan {
     /// Within the digits of a chunk size.
     Size {
-        /// Number of digits so far.
+        /// Number of digits that have been scanned.
         digits: u8,
         /// Value of the digits.
         size: u64,

@@ -61,8 +61,8 @@ enum Part {
     /// In the method. `Some(n)`: the first `n` bytes of `CONNECT` have been received; `None`: the method is
     /// not `CONNECT`.
     Method(Option<u8>),
-    /// Before the path, in the scheme or authority. The value is the number of slashes so far; `None`: before
-    /// the first byte of the target.
+    /// Before the path, in the scheme or authority. The value is the number of slashes that have been
+    /// scanned; `None`: before the first byte of the target.
     Authority(Option<u8>),
     Path,
     Query,

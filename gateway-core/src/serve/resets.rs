@@ -18,9 +18,9 @@ pub(super) const PREMATURE: Duration = Duration::from_secs(1);
 pub(super) struct ResetMonitor {
     /// Start of the current window.
     window_start: Micros,
-    /// Premature resets in the current window.
+    /// Number of premature resets in the current window.
     resets: u64,
-    /// Requests of the connection before the current window.
+    /// Number of requests of the connection before the current window.
     requests_before: u64,
     abusive: bool,
 }

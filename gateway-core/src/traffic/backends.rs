@@ -47,7 +47,7 @@ pub(super) struct BackendRef {
     weight: u32,
     filters: Box<[Filter]>,
     mirrors: Mirrors,
-    /// `None` if the reference cannot be resolved.
+    /// Route to the backend. `None` if the reference cannot be resolved.
     route: Option<BackendRoute>,
 }
 

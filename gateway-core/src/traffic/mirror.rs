@@ -249,7 +249,7 @@ struct Tee {
 /// Sender of a copied body.
 struct CopySender {
     frames: UnboundedSender<CopyFrame>,
-    /// Bytes buffered for the mirror.
+    /// Number of bytes that are buffered for the mirror.
     buffered: Arc<AtomicUsize>,
     _read: DropGuard,
 }
