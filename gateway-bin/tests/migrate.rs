@@ -323,6 +323,19 @@ spec:
 }
 
 #[test]
+fn a_host_with_client_certificates_does_not_affect_the_proof_of_others() {
+    let folder = Folder::new();
+    let input = input("client-certificates");
+    let other = TWO_HOSTS.replace("rules:", "tls: [{hosts: [shop.test, blog.test]}]\n  rules:");
+    folder.write("in.yaml", &other);
+
+    let (text, code) = migrate(&[&input, folder.path().to_str().unwrap(), "--prove"]);
+
+    assert!(text.contains(" 0 different"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
 fn ingresses_of_another_class_only_are_a_warning_that_names_it() {
     let folder = Folder::new();
     folder.write(

@@ -139,6 +139,11 @@ impl ControllerConfig {
         }
     }
 
+    /// The only namespace whose Ingresses the controller serves (`--watch-namespace`).
+    pub(crate) fn watched_namespace(&self) -> Option<&str> {
+        self.flag("watch-namespace").filter(|name| !name.is_empty())
+    }
+
     /// Whether a flag is set to true.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.flag(name).and_then(boolean).unwrap_or(false)

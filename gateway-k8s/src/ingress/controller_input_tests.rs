@@ -104,6 +104,70 @@ defaultBackend: {enabled: true}
     let found = verdict(&migration, "defaultBackend").expect("a verdict");
     assert_eq!(found.outcome, MigrationOutcome::NeedsADecision);
     assert_eq!(found.place.line, 3);
+    let expected = "name: ingress-nginx-defaultbackend";
+    assert!(
+        written(&migration).contains(expected),
+        "{}",
+        written(&migration)
+    );
+}
+
+#[test]
+fn the_default_backend_of_a_release_serves_the_hosts_without_an_ingress() {
+    let release = |name: &str, values: &str| {
+        format!(
+            "
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {{name: {name}, namespace: edge}}
+spec:
+  chart: {{spec: {{chart: ingress-nginx}}}}
+  values: {{controller: {{config: {{}}}}, defaultBackend: {{enabled: true{values}}}}}
+"
+        )
+    };
+    for (name, values, service) in [
+        ("ingress-nginx", "", "ingress-nginx-defaultbackend"),
+        ("web", ", name: pages", "web-ingress-nginx-pages"),
+    ] {
+        let migration = migrate(&[INGRESS, &release(name, values)]);
+
+        assert!(verdict(&migration, "defaultBackend").is_none());
+        let found = verdict(&migration, "--default-backend-service").expect("a verdict");
+        assert_eq!(found.value, format!("edge/{service}"));
+        let routes = &migration.objects.files()["edge.yaml"];
+        assert!(routes.contains(&format!("name: {service}")), "{routes}");
+    }
+}
+
+#[test]
+fn the_scope_of_the_chart_selects_the_namespace() {
+    let values = |scope: &str| format!("controller: {{config: {{}}, scope: {{{scope}}}}}\n");
+    for (scope, served, outcome) in [
+        (
+            "enabled: true, namespace: shop",
+            1,
+            Some(MigrationOutcome::Same),
+        ),
+        (
+            "enabled: true, namespace: blog",
+            0,
+            Some(MigrationOutcome::Same),
+        ),
+        ("enabled: false, namespace: blog", 1, None),
+    ] {
+        let migration = migrate(&[INGRESS, &values(scope)]);
+
+        assert_eq!(migration.served.len(), served, "{scope}");
+        let found = verdict(&migration, "--watch-namespace").map(|one| one.outcome);
+        assert_eq!(found, outcome, "{scope}");
+    }
+    let unknown = migrate(&[INGRESS, &values("enabled: true, namespace: ''")]);
+    let found = verdict(&unknown, "scope").map(|one| one.outcome);
+    assert_eq!(
+        (unknown.served.len(), found),
+        (1, Some(MigrationOutcome::NeedsADecision))
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     (
         "default-backend-service",
         Differs(
-            "a route for all hosts that no Ingress names; requests for other paths of a host get 404 unless its oldest Ingress has no rule for `/`",
+            "a route for all hosts that no Ingress names, and a rule for the paths of a host that no rule names. While its Service has no endpoints, clients receive 503; ingress-nginx returns 404",
             &[Status, Calls, Body, ResponseHeaders],
         ),
     ),
@@ -111,10 +111,7 @@ pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     ),
     (
         "watch-namespace",
-        Decide(
-            "Ingresses of all namespaces are translated: pass only those of the watched namespace",
-            &[],
-        ),
+        Same("Ingresses of other namespaces are not translated; ingress-nginx ignores them"),
     ),
     (
         "watch-namespace-selector",

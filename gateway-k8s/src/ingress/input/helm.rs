@@ -40,6 +40,9 @@ const OWN_KEYS: [&str; 6] = [
     "watchIngressWithoutClass",
 ];
 
+/// Flag with the Service of the default backend.
+const DEFAULT_BACKEND: &str = "default-backend-service";
+
 /// A release of the chart.
 #[derive(Clone, Debug)]
 pub(super) struct ChartRelease {
@@ -47,6 +50,8 @@ pub(super) struct ChartRelease {
     object: String,
     /// Namespace of the controller.
     namespace: String,
+    /// Name of the release. `None`: unknown, as is the namespace.
+    name: Option<String>,
 }
 
 impl ChartRelease {
@@ -55,7 +60,28 @@ impl ChartRelease {
         Self {
             object: "Helm values".to_owned(),
             namespace: CHART.to_owned(),
+            name: None,
         }
+    }
+
+    /// The Service of the default backend, as the chart names it. If the release is unknown, it has the name of the
+    /// chart.
+    fn default_backend(&self, values: &Node) -> ObjectKey {
+        let text = |node: &Node, field: &str| {
+            let text = node.field(field).and_then(|value| value.text());
+            text.filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let release = self.name.as_deref().unwrap_or(CHART);
+        let chart = text(values, "nameOverride").unwrap_or_else(|| CHART.to_owned());
+        let prefix =
+            text(values, "fullnameOverride").unwrap_or_else(|| match release.contains(&chart) {
+                true => release.to_owned(),
+                false => format!("{release}-{chart}"),
+            });
+        let backend = values.field("defaultBackend");
+        let suffix = backend.and_then(|backend| text(backend, "name"));
+        let suffix = suffix.unwrap_or_else(|| "defaultbackend".to_owned());
+        ObjectKey::new(&*self.namespace, format!("{prefix}-{suffix}"))
     }
 }
 
@@ -126,9 +152,16 @@ impl Reader<'_> {
         };
         let namespace =
             texts(&["targetNamespace"]).or_else(|| texts(&["destination", "namespace"]));
+        let named = texts(&["releaseName"]).or_else(|| texts(&["source", "helm", "releaseName"]));
+        // Flux adds the target namespace to the name of an object in another namespace.
+        let name = match (kind, texts(&["targetNamespace"])) {
+            ("HelmRelease", Some(target)) => format!("{target}-{}", key.name),
+            _ => key.name.clone(),
+        };
         let release = ChartRelease {
             object: format!("{kind} {key}"),
             namespace: namespace.unwrap_or_else(|| key.namespace.clone()),
+            name: Some(named.unwrap_or(name)),
         };
         match kind {
             "HelmRelease" => {
@@ -224,12 +257,27 @@ impl Reader<'_> {
             into.helm_config = Some(combined(earlier, self.data(config)));
         }
         self.chart_class(into, controller);
+        let mut flags = BTreeMap::new();
         if let Some(backend) = values.field("defaultBackend")
             && backend.field("enabled").is_some_and(is_true)
         {
-            self.unread(into, values, "defaultBackend", release);
+            let service = release.default_backend(values).to_string();
+            flags.insert(DEFAULT_BACKEND.to_owned(), self.one(&service, backend));
+            if release.name.is_none() {
+                self.unread(into, values, "defaultBackend", release);
+            }
         }
-        let mut flags = self.chart_flags(controller);
+        if let Some(scope) = controller.field("scope")
+            && scope.field("enabled").is_some_and(is_true)
+            && release.name.is_none()
+            && scope
+                .field("namespace")
+                .and_then(|name| name.text())
+                .is_none_or(str::is_empty)
+        {
+            self.unread(into, controller, "scope", release);
+        }
+        flags.extend(self.chart_flags(controller, release));
         flags.extend(self.chart_ports(into, values, release));
         // These arguments follow the flags of the chart, so they take precedence.
         for (name, mut written) in self.written(controller.field("extraArgs")) {
@@ -322,7 +370,7 @@ impl Reader<'_> {
     }
 
     /// Flags that the chart derives from keys of `controller`.
-    fn chart_flags(&self, controller: &Node) -> BTreeMap<String, Written> {
+    fn chart_flags(&self, controller: &Node, release: &ChartRelease) -> BTreeMap<String, Written> {
         let mut flags = BTreeMap::new();
         for (key, flag) in [
             ("watchIngressWithoutClass", "watch-ingress-without-class"),
@@ -356,7 +404,8 @@ impl Reader<'_> {
             let (flag, value) = match scope.field("enabled").is_some_and(is_true) {
                 true => (
                     "watch-namespace",
-                    Some(text("namespace").unwrap_or("$(POD_NAMESPACE)")),
+                    // `render` reports a namespace that is unknown.
+                    text("namespace").or(release.name.as_deref().map(|_| &*release.namespace)),
                 ),
                 false => ("watch-namespace-selector", text("namespaceSelector")),
             };

@@ -3,9 +3,11 @@
 //! Every document is decoded separately, with the line of each annotation and key. Objects of kinds
 //! that the translation does not use are ignored.
 
+mod error;
 mod helm;
 mod ingress_spec;
 mod removal;
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,6 +18,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub use self::error::{InputError, InputErrorKind};
 pub use self::ingress_spec::{
     IngressBackend, IngressHttp, IngressPath, IngressPort, IngressRule, IngressService,
     IngressSpec, IngressTls,
@@ -192,39 +195,6 @@ pub struct Manifests {
     pub errors: Vec<InputError>,
     /// Places of the Ingresses by name.
     ingress_places: BTreeMap<ObjectKey, SourcePlace>,
-}
-
-/// The kind of error in a document.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum InputErrorKind {
-    /// The document is not YAML.
-    Document,
-    /// A field of an Ingress has an invalid value.
-    InvalidIngress,
-    /// An earlier document defines the same Ingress.
-    DuplicateIngress,
-}
-
-/// A document that cannot be used.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct InputError {
-    /// The kind of error.
-    pub kind: InputErrorKind,
-    /// Place of the document.
-    pub place: SourcePlace,
-    /// The error.
-    pub message: String,
-}
-
-impl InputError {
-    /// An error in an Ingress or IngressClass.
-    fn of_ingress(place: SourcePlace, message: String) -> Self {
-        Self {
-            kind: InputErrorKind::InvalidIngress,
-            place,
-            message,
-        }
-    }
 }
 
 /// Annotation that makes an IngressClass the default.

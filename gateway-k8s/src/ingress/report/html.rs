@@ -63,14 +63,21 @@ pub fn html(migration: &Migration, proofs: &[ProofReport]) -> String {
         );
     }
     out.push_str("</p>\n");
+    for (number, report) in proofs.iter().enumerate() {
+        let (title, summary) = (escape(&report.title), escape(&report.summary()));
+        let _ = writeln!(
+            out,
+            "<p><a href=\"#proof-{number}\">{title}</a>: {summary}.</p>"
+        );
+    }
     for outcome in MigrationOutcome::ALL.into_iter().rev() {
         let title = outcome.title();
         let title = title[..1].to_uppercase() + &title[1..];
         let of_outcome = groups(migration, |one| one.is_setting() && one.outcome == outcome);
         section(&mut out, outcome.as_str(), &title, of_outcome);
     }
-    for report in proofs {
-        proof(&mut out, report);
+    for (number, report) in proofs.iter().enumerate() {
+        proof(&mut out, number, report);
     }
     objects(&mut out, migration);
     let defaults = groups(migration, |one| !one.is_setting());
@@ -91,7 +98,7 @@ fn section(out: &mut String, id: &str, title: &str, groups: Groups<'_>) {
         let _ = write!(
             out,
             "<tr><td><code>{}</code></td><td>{}",
-            escape(setting),
+            breakable(setting),
             marked(text)
         );
         let example = verdicts.iter().find_map(|verdict| verdict.example.as_ref());
@@ -138,10 +145,10 @@ fn places(out: &mut String, verdicts: &[&MigrationVerdict]) {
     out.push_str("</ul>");
 }
 
-fn proof(out: &mut String, report: &ProofReport) {
+fn proof(out: &mut String, number: usize, report: &ProofReport) {
     let _ = writeln!(
         out,
-        "<h2>{}</h2>\n<p>{}.</p>\n<ul>",
+        "<h2 id=\"proof-{number}\">{}</h2>\n<p>{}.</p>\n<ul>",
         escape(&report.title),
         escape(&report.summary())
     );
@@ -209,6 +216,11 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
+/// Escapes the name of a setting. Lines may break after its prefix.
+fn breakable(name: &str) -> String {
+    escape(name).replace('/', "/<wbr>")
+}
+
 /// Escapes a string, and renders parts in backticks as code.
 fn marked(text: &str) -> String {
     let mut out = String::new();
@@ -226,6 +238,21 @@ fn marked(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_begins_with_the_results_of_its_proofs() {
+        let mut report = ProofReport::new("Proof");
+        report.compared = 2;
+
+        let page = html(&Migration::default(), &[report]);
+
+        let link = "<p><a href=\"#proof-0\">Proof</a>: 2 requests compared: 2 equal";
+        assert!(
+            page.contains(link) && page.contains("<h2 id=\"proof-0\">"),
+            "{page}"
+        );
+        assert_eq!(breakable("a.io/b-c"), "a.io/<wbr>b-c");
+    }
 
     #[test]
     fn text_of_manifests_cannot_become_markup() {

@@ -120,9 +120,13 @@ impl Translator<'_> {
         if let Some(port) = found {
             return port.port;
         }
+        let port = match backend.port.as_str() {
+            "" => "a port".to_owned(),
+            name => format!("port `{name}`"),
+        };
         let text = format!(
-            "the files do not define port `{}` of Service {}; 80 is used: set the port number",
-            backend.port, backend.service
+            "the files do not define {port} of Service {}; 80 is used: set the port number",
+            backend.service
         );
         self.field_of(
             ingress,

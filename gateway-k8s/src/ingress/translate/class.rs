@@ -14,6 +14,13 @@ pub(super) fn select(
     manifests: &Manifests,
     config: &ControllerConfig,
 ) -> Result<(), Finding> {
+    if let Some(watched) = config.watched_namespace()
+        && watched != ingress.key.namespace
+    {
+        return Err(Finding::same(format!(
+            "the controller watches namespace `{watched}` only (`--watch-namespace`): ingress-nginx ignores the Ingress, and so does the translation"
+        )));
+    }
     let annotation = ingress.annotations.get(ANNOTATION);
     let annotation = annotation.map(|written| written.text.as_str());
     let annotation = annotation.filter(|name| !name.is_empty());
@@ -193,6 +200,16 @@ mod tests {
 
             let expected: BTreeSet<&str> = expected.iter().copied().collect();
             assert_eq!(served(&migration), expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_controller_that_watches_one_namespace_ignores_the_ingresses_of_others() {
+        for (namespace, number) in [("a", 3), ("b", 0), ("", 3)] {
+            let flag = format!("watch-namespace={namespace}");
+            let migration = migration(CLASSES, None, &[&flag]);
+
+            assert_eq!(served(&migration).len(), number, "{namespace}");
         }
     }
 

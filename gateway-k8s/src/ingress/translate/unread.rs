@@ -17,8 +17,17 @@ impl Translator<'_> {
     pub(crate) fn settings_that_are_not_read(&mut self) {
         for unread in &self.manifests.unread {
             let finding = match unread.field.as_str() {
+                "scope" => Finding::decision(
+                    "the controller watches its own namespace only, which the values do not name, so the Ingresses of all namespaces are translated: pass --nginx-flag watch-namespace=NAMESPACE",
+                    &[],
+                ),
                 "defaultBackend" => Finding::decision(
-                    "the name of its Service depends on the release: pass --nginx-flag default-backend-service=NAMESPACE/NAME",
+                    format!(
+                        "its Service is `{}` if the release has the name and the namespace `ingress-nginx`: for another release, pass --nginx-flag default-backend-service=NAMESPACE/NAME",
+                        self.config
+                            .flag("default-backend-service")
+                            .unwrap_or_default()
+                    ),
                     &[Aspect::Status, Aspect::Calls, Aspect::Body],
                 ),
                 _ => Finding::impossible(
