@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use towergate_k8s::ObjectKey;
 
+use crate::ingresses::ImpossibleSetting;
 use crate::kinds;
 use crate::lease::Leads;
 use crate::watch::{Pause, resource};
@@ -31,8 +32,20 @@ pub(crate) struct IngressWrites {
     /// change makes the writer apply the Gateway again, so that a Gateway that was deleted or edited is restored.
     pub(crate) observed: Option<(String, i64)>,
     /// Settings that cannot be served, by Ingress.
-    pub(crate) impossible: BTreeMap<ObjectKey, Vec<String>>,
+    pub(crate) impossible: BTreeMap<IngressId, Vec<ImpossibleSetting>>,
 }
+
+/// An Ingress. One that was deleted and created again differs.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct IngressId {
+    /// Namespace and name.
+    pub(crate) key: ObjectKey,
+    /// `metadata.uid`.
+    pub(crate) uid: String,
+}
+
+/// Settings for which an Event was written.
+type WrittenEvents = HashSet<(IngressId, ImpossibleSetting)>;
 
 /// Writes each value of `wanted` until its sender is dropped.
 pub(crate) async fn run(
@@ -44,14 +57,13 @@ pub(crate) async fn run(
         controller: "towergate-controller".to_owned(),
         instance: std::env::var("HOSTNAME").ok(),
     };
-    let recorder = Recorder::new(client.clone(), reporter);
     let mut pause = Pause::default();
     let mut told = HashSet::new();
     loop {
         let writes = wanted.borrow_and_update().clone();
         let wait = match leads.now() {
             false => None,
-            true => match write(&client, &recorder, &writes, &mut told).await {
+            true => match write(&client, &reporter, &writes, &mut told).await {
                 Ok(()) => {
                     pause = Pause::default();
                     None
@@ -78,40 +90,58 @@ async fn becomes_leader(leads: &mut Leads) {
     }
 }
 
+/// Writes the Gateway and the Events that are not written yet. An Event that cannot be written, for example because its
+/// namespace is being deleted, does not prevent the others.
 async fn write(
     client: &Client,
-    recorder: &Recorder,
+    reporter: &Reporter,
     writes: &IngressWrites,
-    told: &mut HashSet<(ObjectKey, String)>,
+    told: &mut WrittenEvents,
 ) -> kube::Result<()> {
     if let Some(gateway) = &writes.gateway {
         apply(client, gateway).await?;
     }
     forget(told, writes);
-    for (ingress, texts) in &writes.impossible {
-        for text in texts {
-            if told.contains(&(ingress.clone(), text.clone())) {
+    let mut result = Ok(());
+    for (ingress, settings) in &writes.impossible {
+        for setting in settings {
+            let entry = (ingress.clone(), setting.clone());
+            if told.contains(&entry) {
                 continue;
             }
-            let about = ObjectReference {
-                api_version: Some("networking.k8s.io/v1".to_owned()),
-                kind: Some("Ingress".to_owned()),
-                name: Some(ingress.name.clone()),
-                namespace: Some(ingress.namespace.clone()),
-                ..ObjectReference::default()
-            };
-            recorder.publish(&event(text), &about).await?;
-            told.insert((ingress.clone(), text.clone()));
+            // A recorder counts Events with the same reason and object as one. Each setting has its own Event, and
+            // `told` prevents repetitions.
+            let recorder = Recorder::new(client.clone(), reporter.clone());
+            let about = reference(ingress, &setting.field);
+            match recorder.publish(&event(&setting.text), &about).await {
+                Ok(()) => {
+                    told.insert(entry);
+                }
+                Err(error) => result = Err(error),
+            }
         }
     }
-    Ok(())
+    result
 }
 
-/// Removes Events about settings that no longer exist, which limits the size of the set.
-fn forget(told: &mut HashSet<(ObjectKey, String)>, writes: &IngressWrites) {
-    told.retain(|(ingress, text)| {
-        let texts = writes.impossible.get(ingress);
-        texts.is_some_and(|texts| texts.contains(text))
+/// The object of an Event. `kubectl describe` finds Events by the UID.
+fn reference(ingress: &IngressId, field: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("networking.k8s.io/v1".to_owned()),
+        kind: Some("Ingress".to_owned()),
+        name: Some(ingress.key.name.clone()),
+        namespace: Some(ingress.key.namespace.clone()),
+        uid: Some(ingress.uid.clone()).filter(|uid| !uid.is_empty()),
+        field_path: Some(field.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Forgets Events about settings that no longer exist, which bounds the size of the set.
+fn forget(told: &mut WrittenEvents, writes: &IngressWrites) {
+    told.retain(|(ingress, setting)| {
+        let settings = writes.impossible.get(ingress);
+        settings.is_some_and(|settings| settings.contains(setting))
     });
 }
 
@@ -150,16 +180,37 @@ mod tests {
 
     #[test]
     fn events_about_removed_settings_are_forgotten() {
-        let event = |name: &str| (ObjectKey::new("shop", name), "text".to_owned());
-        let mut told = HashSet::from([event("a"), event("b")]);
+        let id = |name: &str, uid: &str| IngressId {
+            key: ObjectKey::new("shop", name),
+            uid: uid.to_owned(),
+        };
+        let setting = ImpossibleSetting {
+            field: "spec.rules".to_owned(),
+            text: "text".to_owned(),
+        };
+        let event = |name: &str, uid: &str| (id(name, uid), setting.clone());
+        let mut told = HashSet::from([event("a", "1"), event("b", "1"), event("b", "2")]);
         let writes = IngressWrites {
-            impossible: BTreeMap::from([(ObjectKey::new("shop", "b"), vec!["text".to_owned()])]),
+            impossible: BTreeMap::from([(id("b", "2"), vec![setting.clone()])]),
             ..IngressWrites::default()
         };
 
         forget(&mut told, &writes);
 
-        assert_eq!(told, HashSet::from([event("b")]));
+        assert_eq!(told, HashSet::from([event("b", "2")]));
+    }
+
+    #[test]
+    fn an_event_is_about_a_field_of_one_ingress() {
+        let ingress = IngressId {
+            key: ObjectKey::new("shop", "web"),
+            uid: "f1".to_owned(),
+        };
+
+        let reference = reference(&ingress, "spec.rules");
+
+        assert_eq!(reference.uid.as_deref(), Some("f1"));
+        assert_eq!(reference.field_path.as_deref(), Some("spec.rules"));
     }
 
     #[test]

@@ -13,9 +13,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
+use towergate_k8s::ingress::verdict::SettingKind;
 use towergate_k8s::ingress::{
     Manifests, MigrateOptions, Migration, MigrationOutcome, MigrationVerdict, OutputObject,
     findings, translate,
@@ -48,6 +50,15 @@ pub(crate) struct IngressOptions {
     pub(crate) gateway: ObjectKey,
     /// GatewayClass of the Gateway.
     pub(crate) gateway_class: String,
+}
+
+/// A setting of an Ingress that cannot be served unchanged.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct ImpossibleSetting {
+    /// Path of the field.
+    pub(crate) field: String,
+    /// Name of the setting, and the reason.
+    pub(crate) text: String,
 }
 
 /// The objects that the translation reads, and its last result.
@@ -109,8 +120,9 @@ impl Ingresses {
         let text = object.map(relevant);
         let hash = text.as_deref().map(hash_of);
         let at = (kind, key.clone());
-        let changed = self.hashes.get(&at).copied() != hash;
+        let mut changed = self.hashes.get(&at).copied() != hash;
         if changed {
+            let was_read = self.manifests.may_read(kind, key);
             let file = format!("{kind} {key}");
             self.manifests.remove(&file, kind, key);
             if let Some(text) = &text {
@@ -120,6 +132,7 @@ impl Ingresses {
                 Some(hash) => self.hashes.insert(at, hash),
                 None => self.hashes.remove(&at),
             };
+            changed = was_read || self.manifests.may_read(kind, key);
         }
         self.stale |= changed;
         changed || shadows
@@ -134,7 +147,13 @@ impl Ingresses {
         if !std::mem::take(&mut self.stale) {
             return None;
         }
-        let migration = self.migration();
+        let migration = catch_unwind(AssertUnwindSafe(|| self.migration()));
+        let Ok(migration) = migration else {
+            tracing::error!(
+                "the translation of Ingresses panicked; the last one stays in service until the next change"
+            );
+            return None;
+        };
         let mut new = NewTranslation::default();
         let mut old = std::mem::take(&mut self.translated);
         self.gateway = None;
@@ -225,16 +244,23 @@ impl Ingresses {
     }
 
     /// Settings that cannot be served unchanged, by Ingress.
-    pub(crate) fn impossible(&self) -> BTreeMap<ObjectKey, Vec<String>> {
-        let mut by_ingress: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
+    pub(crate) fn impossible(&self) -> BTreeMap<ObjectKey, Vec<ImpossibleSetting>> {
+        let mut by_ingress: BTreeMap<ObjectKey, Vec<ImpossibleSetting>> = BTreeMap::new();
         for verdict in &self.verdicts {
             let name = verdict.object.strip_prefix("Ingress ");
             let key = name.and_then(|name| name.split_once('/'));
             if let (Some((namespace, name)), MigrationOutcome::Impossible) = (key, verdict.outcome)
             {
                 let texts = by_ingress.entry(ObjectKey::new(namespace, name));
-                let text = format!("{}: {}", verdict.setting, verdict.text);
-                texts.or_default().push(text);
+                texts.or_default().push(ImpossibleSetting {
+                    field: match verdict.kind {
+                        SettingKind::Annotation => {
+                            format!("metadata.annotations[{}]", verdict.setting)
+                        }
+                        _ => verdict.setting.clone(),
+                    },
+                    text: format!("{}: {}", verdict.setting, verdict.text),
+                });
             }
         }
         by_ingress
@@ -334,6 +360,11 @@ mod tests {
             },
             "status": {"version": version},
         })
+    }
+
+    fn named(mut object: Value, name: &str) -> Value {
+        object["metadata"]["name"] = name.into();
+        object
     }
 
     fn nothing(_: &str, _: &ObjectKey) -> bool {
@@ -439,9 +470,30 @@ mod tests {
         let told = ingresses.impossible();
 
         let texts = &told[&key("web")];
-        assert!(texts[0].contains("backend-protocol"), "{texts:?}");
+        assert!(texts[0].text.contains("backend-protocol"), "{texts:?}");
+        let field = "metadata.annotations[nginx.ingress.kubernetes.io/backend-protocol]";
+        assert_eq!(texts[0].field, field);
         let count = ingresses.outcomes().map(|(_, count)| count).sum::<usize>();
         assert!(count >= 1);
+    }
+
+    #[test]
+    fn a_change_of_an_object_that_no_ingress_names_is_no_change() {
+        let mut ingresses = ingresses();
+        let headers = json!({"nginx.ingress.kubernetes.io/custom-headers": "shop/headers"});
+        ingresses.note("Ingress", &key("web"), Some(&ingress("1", headers)));
+        let map = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "shop"}, "data": {"X-A": value}});
+        for name in ["leader", "headers"] {
+            ingresses.note("ConfigMap", &key(name), Some(&named(map("1"), name)));
+        }
+        ingresses.translate(nothing);
+
+        for (name, expected) in [("leader", false), ("headers", true)] {
+            let changed = ingresses.note("ConfigMap", &key(name), Some(&named(map("2"), name)));
+
+            assert_eq!(changed, expected, "{name}");
+            assert_eq!(ingresses.translate(nothing).is_some(), expected, "{name}");
+        }
     }
 
     #[test]

@@ -16,12 +16,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use towergate_k8s::status::StatusKey;
-use towergate_k8s::{Resolution, ResolveOptions, Statuses, resolve};
+use towergate_k8s::{ObjectKey, Resolution, ResolveOptions, Statuses, resolve};
 
 use crate::address_pool::Role;
 use crate::debounce::Debounce;
 use crate::diagnostics_log::DiagnosticsLog;
-use crate::ingress_writer::IngressWrites;
+use crate::ingress_writer::{IngressId, IngressWrites};
 use crate::ingresses::{IngressOptions, Ingresses, load_balancer};
 use crate::metrics::Metrics;
 use crate::object_cache::{Change, ObjectCache};
@@ -238,6 +238,16 @@ impl Reconciler {
         tracing::debug!(took = ?began.elapsed(), leads, "resolved");
     }
 
+    /// The Ingress as its Events name it.
+    fn ingress_id(&self, key: ObjectKey) -> IngressId {
+        let observed = self.world.observed("Ingress", &key);
+        let uid = observed.map(|ingress| ingress.uid.clone());
+        IngressId {
+            key,
+            uid: uid.unwrap_or_default(),
+        }
+    }
+
     /// Passes the Gateway and the Events of Ingresses to their writer.
     fn tell_ingresses(&self, writes: &watch::Sender<IngressWrites>) {
         let Some(ingresses) = self.world.ingresses() else {
@@ -250,7 +260,11 @@ impl Reconciler {
         let new = IngressWrites {
             gateway: ingresses.gateway().cloned(),
             observed: observed.map(|gateway| (gateway.uid.clone(), gateway.generation)),
-            impossible: ingresses.impossible(),
+            impossible: ingresses
+                .impossible()
+                .into_iter()
+                .map(|(key, settings)| (self.ingress_id(key), settings))
+                .collect(),
         };
         writes.send_if_modified(|known| {
             let changed = *known != new;
