@@ -42,11 +42,12 @@ pub struct PolicyResponse<'a> {
     formatter: Formatter<'a>,
 }
 
-/// Function that evaluates a format for a response, which is given by its status and header fields.
+/// Evaluates a format for a response, which is given by its status and header fields.
+type Evaluate<'a> = dyn Fn(&Format, (StatusCode, &HeaderMap)) -> Option<Vec<u8>> + 'a;
+
+/// Function that evaluates a format for a response.
 #[derive(Clone, Copy)]
-pub(crate) struct Formatter<'a>(
-    pub(crate) &'a dyn Fn(&Format, (StatusCode, &HeaderMap)) -> Option<Vec<u8>>,
-);
+pub(crate) struct Formatter<'a>(pub(crate) &'a Evaluate<'a>);
 
 /// Changes of the access log that policies have requested.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
