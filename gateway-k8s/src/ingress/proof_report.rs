@@ -412,14 +412,19 @@ pub fn explain(
     };
     let object = format!("Ingress {ingress}");
     let aspects = difference.aspects.clone();
+    let settings = nginx.settings_of(request);
+    // The setting that closes the path.
+    let cause = settings.and_then(|settings| settings.denied.as_deref());
+    let is_closed = found.status == 500 && found.backend.is_none();
     let related = verdicts.iter_mut().filter(|verdict| {
         let name = verdict.setting.rsplit('/').next().unwrap_or_default();
         verdict.object == object
             && verdict.outcome != MigrationOutcome::Same
-            && EXPLAINING.contains(&name)
-            && aspects
-                .iter()
-                .all(|aspect| verdict.affects.contains(aspect))
+            && (is_closed && cause == Some(name)
+                || EXPLAINING.contains(&name)
+                    && aspects
+                        .iter()
+                        .all(|aspect| verdict.affects.contains(aspect)))
     });
     for verdict in related {
         let scheme = if request.https { "https" } else { "http" };
