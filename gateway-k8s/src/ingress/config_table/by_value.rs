@@ -246,6 +246,32 @@ pub(super) fn added_headers(value: &ConfigValue<'_>) -> Finding {
     }
 }
 
+/// The verdict on `proxy-set-headers`.
+pub(super) fn set_headers(value: &ConfigValue<'_>) -> Finding {
+    let key = object_key(value.text, "ingress-nginx");
+    let Some(fields) = value.manifests.config_maps.get(&key) else {
+        return Finding::decision(
+            format!("ConfigMap {key} is not among the files: its header fields are not translated"),
+            &[RequestHeaders],
+        );
+    };
+    let dynamic = fields
+        .values
+        .iter()
+        .filter(|(_, field)| field.text.contains('$'));
+    let dynamic: Vec<_> = dynamic.map(|(name, _)| format!("`{name}`")).collect();
+    match dynamic.is_empty() {
+        true => Finding::same("ClientTrafficPolicy `earlyRequestHeaders`, on every request"),
+        false => Finding::decision(
+            format!(
+                "ClientTrafficPolicy `earlyRequestHeaders`; {}, whose values have variables, are removed from requests: set them in a RequestHeaderModifier",
+                dynamic.join(", ")
+            ),
+            &[RequestHeaders],
+        ),
+    }
+}
+
 /// The verdict on `configmap`.
 pub(super) fn config_map(value: &ConfigValue<'_>) -> Finding {
     match value.config.object.starts_with("ConfigMap ") {

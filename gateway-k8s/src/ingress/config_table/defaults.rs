@@ -52,10 +52,7 @@ pub(crate) fn defaults(facts: &DefaultFacts<'_>) -> Vec<(&'static str, Finding)>
 
 fn forwarded_for(config: &ControllerConfig) -> (&'static str, Finding) {
     let text = match (AddressSource::of(config), config.replaces_forwarded_for()) {
-        (AddressSource::Peer, _) => {
-            "the gateway appends the client's address to the field; ingress-nginx replaces it and passes the client's own field as `X-Original-Forwarded-For`"
-        }
-        (_, true) => {
+        (AddressSource::Peer, _) | (_, true) => {
             "backends receive the client's address alone, as from ingress-nginx; ingress-nginx also passes the client's own field as `X-Original-Forwarded-For`"
         }
         (_, false) => {

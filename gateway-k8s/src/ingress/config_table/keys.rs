@@ -265,13 +265,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     ("proxy-request-buffering", By(by_value::request_buffering)),
     ("proxy-send-timeout", By(by_value::idle_timeout)),
-    (
-        "proxy-set-headers",
-        Never(
-            "write the fields as a RequestHeaderModifier of the routes, or as `earlyRequestHeaders` of the ClientTrafficPolicy",
-            &[RequestHeaders, Calls],
-        ),
-    ),
+    ("proxy-set-headers", By(by_value::set_headers)),
     ("proxy-ssl-location-only", NGINX),
     ("proxy-stream-next-upstream", NGINX),
     ("proxy-stream-next-upstream-timeout", NGINX),

@@ -29,8 +29,20 @@ fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
 /// Header field that reports to the backend that the client has a valid certificate. If a host verifies
 /// certificates, clients cannot set the field.
 const CLIENT_VERIFY: &str = "ssl-client-verify";
+/// Header fields that ingress-nginx replaces or removes for every backend.
+const OWN_FIELDS: [&str; 3] = [
+    "Proxy",
+    "X-Original-Forwarded-For",
+    "X-Original-Forwarded-Host",
+];
 /// Secret with the certificate for clients without a known server name.
 const DEFAULT_CERTIFICATE: &str = "default-certificate";
+
+/// The value of a header field for `earlyRequestHeaders`. `None`: it is empty, or has variables of nginx.
+fn literal_value(nginx: &str) -> Option<String> {
+    let literal = !nginx.is_empty() && !nginx.contains('$');
+    literal.then(|| nginx.replace('%', "%%"))
+}
 
 /// The target of a ClientTrafficPolicy.
 struct ListenerTarget {
@@ -241,7 +253,10 @@ impl Translator<'_> {
             .iter()
             .any(|server| server.client_cert.is_some());
         if verifies && client_cert.is_none_or(|client| client.optional) {
-            spec["headers"]["earlyRequestHeaders"]["remove"] = json!([CLIENT_VERIFY]);
+            let removed = spec["headers"]["earlyRequestHeaders"]["remove"].as_array_mut();
+            removed
+                .into_iter()
+                .for_each(|removed| removed.push(json!(CLIENT_VERIFY)));
         }
         // nginx compares decoded paths, so `/admin%2Fx` must match the rules of `/admin`.
         spec["path"] = json!({"escapedSlashesAction": "UnescapeAndForward"});
@@ -329,14 +344,29 @@ impl Translator<'_> {
             // The client address of the proxy is trusted; its scheme is not.
             set.push(json!({"name": "X-Forwarded-Proto", "value": scheme}));
         }
-        let early = json!({"set": set});
+        let mut removed: Vec<String> = OWN_FIELDS.map(str::to_owned).to_vec();
+        if matches!(
+            AddressSource::of(config),
+            AddressSource::Peer | AddressSource::ProxyProtocol
+        ) {
+            // The gateway adds the address of the client, which is then the only one.
+            removed.push("X-Forwarded-For".to_owned());
+        }
+        for (name, value) in self.config_map_fields("proxy-set-headers") {
+            match literal_value(&value) {
+                Some(value) => set.push(json!({"name": name, "value": value})),
+                // A client must not set a field that ingress-nginx removes or replaces.
+                None => removed.push(name),
+            }
+        }
+        let early = json!({"set": set, "remove": removed});
         headers.insert("earlyRequestHeaders".to_owned(), early);
         let mut late = Map::new();
         let mut set = Vec::new();
         if scheme == "https" && config.bool("hsts", true) {
             set.push(json!({"name": "Strict-Transport-Security", "value": self.hsts()}));
         }
-        for (name, value) in self.added_headers() {
+        for (name, value) in self.config_map_fields("add-headers") {
             set.push(json!({"name": name, "value": value}));
         }
         if !set.is_empty() {
@@ -365,9 +395,9 @@ impl Translator<'_> {
         value
     }
 
-    /// `add-headers`: a ConfigMap with header fields of every response.
-    fn added_headers(&self) -> Vec<(String, String)> {
-        let Some(name) = self.config.text("add-headers") else {
+    /// The header fields in the ConfigMap that the setting `key` names.
+    fn config_map_fields(&self, key: &str) -> Vec<(String, String)> {
+        let Some(name) = self.config.text(key) else {
             return Vec::new();
         };
         let key = crate::ingress::controller::object_key(name, "ingress-nginx");
