@@ -135,7 +135,9 @@ impl Place<'_> {
                     .unwrap_or_default()
             }
             Self::Query(parameter) => parameter.find(head).unwrap_or_default().into_owned(),
-            Self::Client => client.map(|client| client.to_string()).unwrap_or_default(),
+            Self::Client => client
+                .map(|client| client.to_canonical().to_string())
+                .unwrap_or_default(),
         }
     }
 }

@@ -79,7 +79,10 @@ impl Limiter {
         client: Option<IpAddr>,
         now: u64,
     ) -> Result<HeaderList, LocalReply> {
-        let exempt = |client| self.exempt.iter().any(|network| network.contains(&client));
+        let exempt = |client: IpAddr| {
+            let client = client.to_canonical();
+            self.exempt.iter().any(|network| network.contains(&client))
+        };
         if client.is_some_and(exempt) {
             return Ok(Vec::new());
         }

@@ -129,9 +129,15 @@ impl HeaderRule {
     fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
         let mut lines = head.headers.get_all(&*self.name).iter();
         match &self.test {
-            ValueTest::Is { value, invert } => {
-                lines.any(|line| value.matches(&text(line))) != *invert
+            // A client that adds a line must not leave the limit: any line matches, also an inverted test.
+            ValueTest::Is {
+                value,
+                invert: true,
+            } => {
+                let is_absent = !head.headers.contains_key(&*self.name);
+                is_absent || lines.any(|line| !value.matches(&text(line)))
             }
+            ValueTest::Is { value, .. } => lines.any(|line| value.matches(&text(line))),
             ValueTest::Distinct => {
                 let mut found = false;
                 for line in lines {
@@ -183,6 +189,7 @@ impl PathRule {
 
 impl SourceRule {
     fn matches(&self, client: Option<IpAddr>, key: &mut impl Hasher) -> bool {
+        let client = client.map(|client| client.to_canonical());
         if self.distinct {
             client.hash(key);
         }
@@ -254,7 +261,37 @@ mod tests {
         let head = head("GET", "/", &[("x-user", "two"), ("x-user", "one")]);
 
         assert!(key(&header(is("one", false)), &head).is_some());
-        assert!(key(&header(is("one", true)), &head).is_none());
+    }
+
+    #[test]
+    fn another_line_does_not_hide_a_value_from_an_inverted_condition() {
+        let others = header(is("admin", true));
+
+        for (lines, matches) in [
+            (&["admin"][..], false),
+            (&["admin", "admin"], false),
+            (&["a"], true),
+            (&["a", "admin"], true),
+            (&["admin", "a"], true),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|line| ("x-user", *line)).collect();
+
+            let found = key(&others, &head("GET", "/", &lines));
+
+            assert_eq!(found.is_some(), matches, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_that_of_its_client() {
+        let in_network = source("192.0.2.0/24", true, false);
+        let outside = source("192.0.2.0/24", false, true);
+
+        let plain = key(&in_network, &from("192.0.2.1"));
+
+        assert!(plain.is_some());
+        assert_eq!(key(&in_network, &from("::ffff:192.0.2.1")), plain);
+        assert!(key(&outside, &from("::ffff:192.0.2.1")).is_none());
     }
 
     #[test]
