@@ -71,6 +71,20 @@ impl SchemaViolation {
     }
 }
 
+/// Whether a field without a value is an error. The API server fills in a default before it validates.
+fn is_required(limits: &[FieldLimit]) -> bool {
+    let has_default = |limit: &FieldLimit| {
+        matches!(
+            limit,
+            FieldLimit::DefaultText(_) | FieldLimit::DefaultNumber(_) | FieldLimit::DefaultFlag(_)
+        )
+    };
+    let required = limits
+        .iter()
+        .any(|limit| matches!(limit, FieldLimit::Required));
+    required && !limits.iter().any(has_default)
+}
+
 /// Patterns of the schemas, each with a string that matches it.
 const EXAMPLES: &[(&str, &str)] = &[
     (crate::common::CIDR, "192.0.2.0/24"),
@@ -243,7 +257,7 @@ impl Report {
                 }
                 value.check(report);
             }
-            None if limits.iter().any(|l| matches!(l, FieldLimit::Required)) => {
+            None if is_required(limits) => {
                 report.violation(REQUIRED);
             }
             None => {}

@@ -183,5 +183,7 @@ mod tests {
             ["spec.matches[0].cookies: should have at least 1 items"]
         );
         assert!(violations(r#"{"matches": []}"#).is_empty());
+        let defaulted = r#"{"directResponse": {"body": {"inline": "later"}}}"#;
+        assert!(violations(defaulted).is_empty());
     }
 }
