@@ -304,25 +304,56 @@ impl AppliedLog {
         conditions.map_err(|error| self.ignored.push(error)).ok()
     }
 
-    /// The format of a setting. `None` if the access log cannot write it.
+    /// The format of a setting; `None`: the default format. Operators that are not supported become `-`: the default
+    /// format may contain what the setting omits on purpose, such as the query of a URL.
     fn format(&mut self, path: &str, format: &Value) -> Option<String> {
         let text = match (&format["text"], &format["json"]) {
             (Value::String(text), Value::Null) => text.trim_end_matches('\n').to_owned(),
             (Value::Null, json @ Value::Object(_)) => json.to_string(),
             _ => return None,
         };
-        if !text.contains('%') {
-            self.ignored.push(format!("{path}.format (no operator)"));
-            return None;
-        }
         match text.parse::<LogLine>() {
             Ok(_) => Some(text),
             Err(error) => {
                 self.ignored.push(format!("{path}.format ({error})"));
-                None
+                Some(supported_part(&text, &format["json"]))
             }
         }
     }
+}
+
+/// The format without what is not supported: operators become `-`, members of `json` that are not strings are
+/// removed.
+fn supported_part(text: &str, json: &Value) -> String {
+    let Some(members) = json.as_object() else {
+        return replace_unsupported(text);
+    };
+    let strings = members.iter().filter_map(|(name, value)| {
+        let text = replace_unsupported(value.as_str()?);
+        Some((name.clone(), Value::String(text)))
+    });
+    Value::Object(strings.collect()).to_string()
+}
+
+/// Replaces each operator that is not supported by `-`.
+fn replace_unsupported(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let Some((operator, after)) = after.split_once('%') else {
+            // An operator without an end.
+            out.push('-');
+            return out;
+        };
+        match operator.is_empty() || parse_operator(operator).is_ok() {
+            true => out.extend(["%", operator, "%"]),
+            false => out.push('-'),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 #[cfg(test)]
@@ -422,7 +453,30 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_operator_leaves_the_default_format() {
+    fn what_is_not_supported_does_not_widen_the_format() {
+        for (text, expected) in [
+            (
+                "%REQ_WITHOUT_QUERY(:PATH)% %RESPONSE_CODE%",
+                "- %RESPONSE_CODE%",
+            ),
+            ("100%% %UNKNOWN%", "100%% -"),
+            ("%RESPONSE_CODE% %UNCLOSED", "%RESPONSE_CODE% -"),
+        ] {
+            let replaced = replace_unsupported(text);
+
+            assert_eq!(replaced, expected);
+            assert!(replaced.parse::<LogLine>().is_ok());
+        }
+        let json = json!({"a": "%UNKNOWN%", "b": {"c": "%PROTOCOL%"}, "d": "%PROTOCOL%"});
+
+        let part = supported_part("", &json);
+
+        assert_eq!(part, r#"{"a":"-","d":"%PROTOCOL%"}"#);
+        assert!(part.parse::<LogLine>().is_ok());
+    }
+
+    #[test]
+    fn an_unknown_operator_is_named_and_replaced() {
         let log: EnvoyProxyAccessLog = serde_json::from_value(json!({ "settings": [{
             "format": { "type": "JSON", "json": { "a": "%UNKNOWN%" } },
             "sinks": [{ "type": "File", "file": { "path": "/var/log/a" } }],
@@ -431,7 +485,8 @@ mod tests {
 
         let applied = AppliedLog::of(&log);
 
-        assert_eq!(applied.file.and_then(|file| file.format), None);
+        let format = applied.file.and_then(|file| file.format);
+        assert_eq!(format.as_deref(), Some(r#"{"a":"-"}"#));
         assert!(
             applied.ignored[0].contains("%UNKNOWN%"),
             "{:?}",
