@@ -7,7 +7,7 @@ use crate::ingress::verdict::SourcePlace;
 pub enum InputErrorKind {
     /// The document is not YAML.
     Document,
-    /// A field of an Ingress has an invalid value.
+    /// A field of an Ingress or ConfigMap has an invalid value.
     InvalidIngress,
     /// An earlier document defines the same Ingress.
     DuplicateIngress,
@@ -25,7 +25,7 @@ pub struct InputError {
 }
 
 impl InputError {
-    /// An error in an Ingress or IngressClass.
+    /// An error in an Ingress, IngressClass or ConfigMap.
     pub(super) fn of_ingress(place: SourcePlace, message: String) -> Self {
         Self {
             kind: InputErrorKind::InvalidIngress,

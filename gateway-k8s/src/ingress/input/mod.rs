@@ -6,6 +6,7 @@
 mod error;
 mod helm;
 mod ingress_spec;
+mod not_a_text;
 mod removal;
 mod uses;
 
@@ -15,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use serde::Deserialize;
+use serde::{Deserialize, de};
 use serde_json::{Map, Value};
 
 pub use self::error::{InputError, InputErrorKind};
@@ -25,6 +26,7 @@ pub use self::ingress_spec::{
 };
 
 use self::helm::ChartRelease;
+use self::not_a_text::not_a_text;
 use super::verdict::SourcePlace;
 use crate::decode::{Node, NodeValue, parse_tree, scalar, split_documents};
 use crate::objects::ObjectKey;
@@ -332,6 +334,13 @@ impl Reader<'_> {
             }
             ("discovery.k8s.io", "EndpointSlice") => endpoints(into, &value, namespace),
             ("", "ConfigMap") => {
+                let data = node.field("data");
+                if let Some(field) = data.and_then(|data| not_a_text("data", data)) {
+                    let message =
+                        format!("ConfigMap {namespace}/{name}: `{field}` must be a string");
+                    into.errors.push(InputError::of_ingress(place, message));
+                    return;
+                }
                 let data = Data {
                     values: self.written(node.field("data")),
                     labels: texts(&meta["labels"]),
@@ -379,11 +388,15 @@ impl Reader<'_> {
             spec => serde_json::from_value(spec.clone())?,
         };
         let meta = node.field("metadata");
+        let annotations = meta.and_then(|meta| meta.field("annotations"));
+        if let Some(field) = annotations.and_then(|map| not_a_text("metadata.annotations", map)) {
+            return Err(de::Error::custom(format!("`{field}` must be a string")));
+        }
         let created = value["metadata"]["creationTimestamp"].as_str();
         Ok(Ingress {
             key,
             created: created.unwrap_or_default().to_owned(),
-            annotations: self.written(meta.and_then(|meta| meta.field("annotations"))),
+            annotations: self.written(annotations),
             spec,
             file: Arc::clone(self.file),
             line: self.line(node),

@@ -268,10 +268,11 @@ fn response_header_filter(settings: &IngressSettings) -> Option<Value> {
     Some(json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": edits}))
 }
 
-fn named_values(fields: &[(String, String)]) -> Vec<Value> {
+/// Header fields with literal values, in which a percent sign is not the start of a command operator.
+pub(super) fn named_values(fields: &[(String, String)]) -> Vec<Value> {
     let fields = fields.iter();
     fields
-        .map(|(name, value)| json!({"name": name, "value": value}))
+        .map(|(name, value)| json!({"name": name, "value": value.replace('%', "%%")}))
         .collect()
 }
 
@@ -285,4 +286,21 @@ fn header_edits(set: Vec<Value>, removed: Vec<String>) -> Option<Map<String, Val
         edits.insert("remove".to_owned(), removed.into());
     }
     (!edits.is_empty()).then_some(edits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percent_sign_of_a_value_begins_no_operator() {
+        let fields = [("X-A".to_owned(), "100% %REQ(a)%".to_owned())];
+
+        let values = named_values(&fields);
+
+        assert_eq!(
+            values,
+            [json!({"name": "X-A", "value": "100%% %%REQ(a)%%"})]
+        );
+    }
 }

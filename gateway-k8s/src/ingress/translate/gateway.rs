@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUEST_BODY};
 
+use super::backend_rules::named_values;
 use super::policies::{quantity, response_overrides, retry};
 use super::{ACCESS_LABEL, Translator};
 use crate::ingress::config_table::AddressSource;
@@ -366,9 +367,7 @@ impl Translator<'_> {
         if scheme == "https" && config.bool("hsts", true) {
             set.push(json!({"name": "Strict-Transport-Security", "value": self.hsts()}));
         }
-        for (name, value) in self.config_map_fields("add-headers") {
-            set.push(json!({"name": name, "value": value}));
-        }
+        set.extend(named_values(&self.config_map_fields("add-headers")));
         if !set.is_empty() {
             late.insert("set".to_owned(), json!(set));
         }
