@@ -74,13 +74,19 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     )))
 }
 
-/// Checks that all documents are YAML. Those that are not may contain restrictions, so nothing is translated.
+/// Checks that all documents are YAML, and all values of ConfigMaps strings. Others may contain restrictions, so
+/// nothing is translated.
 ///
 /// # Errors
-/// If a document is not YAML.
+/// If a document is not YAML, or a value of a ConfigMap is not a string.
 pub(crate) fn check_readable(manifests: &Manifests) -> Result<(), Failure> {
     let errors = manifests.errors.iter();
-    let errors = errors.filter(|error| error.kind == InputErrorKind::Document);
+    let errors = errors.filter(|error| {
+        matches!(
+            error.kind,
+            InputErrorKind::Document | InputErrorKind::InvalidConfigMap
+        )
+    });
     let texts = errors.map(|error| {
         let place = &error.place;
         format!("{}:{}: {}", place.file, place.line, error.message)

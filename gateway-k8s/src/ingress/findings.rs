@@ -56,6 +56,9 @@ fn unusable(manifests: &Manifests) -> impl Iterator<Item = Diagnostic> {
             InputErrorKind::InvalidIngress => {
                 "correct the field; until then the Ingress is not served"
             }
+            InputErrorKind::InvalidConfigMap => {
+                "correct the value; until then the settings of the ConfigMap have no effect"
+            }
             InputErrorKind::DuplicateIngress => {
                 "delete this definition or the first one, or give one of them another name"
             }

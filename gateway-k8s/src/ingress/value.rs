@@ -133,6 +133,11 @@ pub(crate) fn url(text: &str) -> Option<UrlParts> {
     })
 }
 
+/// A text as the value of a header field in which `%` begins a command operator.
+pub(crate) fn literal(text: &str) -> String {
+    text.replace('%', "%%")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

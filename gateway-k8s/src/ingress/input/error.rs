@@ -7,8 +7,10 @@ use crate::ingress::verdict::SourcePlace;
 pub enum InputErrorKind {
     /// The document is not YAML.
     Document,
-    /// A field of an Ingress or ConfigMap has an invalid value.
+    /// A field of an Ingress or IngressClass has an invalid value.
     InvalidIngress,
+    /// A value in the data of a ConfigMap is not a string.
+    InvalidConfigMap,
     /// An earlier document defines the same Ingress.
     DuplicateIngress,
 }
@@ -25,7 +27,7 @@ pub struct InputError {
 }
 
 impl InputError {
-    /// An error in an Ingress, IngressClass or ConfigMap.
+    /// An error in an Ingress or IngressClass.
     pub(super) fn of_ingress(place: SourcePlace, message: String) -> Self {
         Self {
             kind: InputErrorKind::InvalidIngress,

@@ -338,7 +338,12 @@ impl Reader<'_> {
                 if let Some(field) = data.and_then(|data| not_a_text("data", data)) {
                     let message =
                         format!("ConfigMap {namespace}/{name}: `{field}` must be a string");
-                    into.errors.push(InputError::of_ingress(place, message));
+                    let kind = InputErrorKind::InvalidConfigMap;
+                    into.errors.push(InputError {
+                        kind,
+                        place,
+                        message,
+                    });
                     return;
                 }
                 let data = Data {

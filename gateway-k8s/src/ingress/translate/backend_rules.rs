@@ -10,7 +10,7 @@ use super::matches::{Taker, canary_matches, path_match, rewrite};
 use super::routes::TranslatedRule;
 use crate::ingress::servers::{BackendPort, CanaryBackend, Location, Server};
 use crate::ingress::settings::{ClientCert, IngressSettings};
-use crate::ingress::value::{UrlParts, duration};
+use crate::ingress::value::{UrlParts, duration, literal};
 
 impl Translator<'_> {
     /// The rules that forward to the backend of a location.
@@ -96,7 +96,7 @@ impl Translator<'_> {
         let mut set: Vec<Value> = named_values(&settings.request_headers);
         let mut removed = settings.removed_request_headers.clone();
         if let Some(prefix) = &settings.forwarded_prefix {
-            set.push(json!({"name": "X-Forwarded-Prefix", "value": prefix}));
+            set.push(json!({"name": "X-Forwarded-Prefix", "value": literal(prefix)}));
         }
         if self.config.replaces_forwarded_for() {
             let client = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%";
@@ -272,7 +272,7 @@ fn response_header_filter(settings: &IngressSettings) -> Option<Value> {
 pub(super) fn named_values(fields: &[(String, String)]) -> Vec<Value> {
     let fields = fields.iter();
     fields
-        .map(|(name, value)| json!({"name": name, "value": value.replace('%', "%%")}))
+        .map(|(name, value)| json!({"name": name, "value": literal(value)}))
         .collect()
 }
 

@@ -11,7 +11,7 @@ use super::{ACCESS_LABEL, Translator};
 use crate::ingress::config_table::AddressSource;
 use crate::ingress::servers::Server;
 use crate::ingress::settings::ProxySettings;
-use crate::ingress::value::{duration, list, size};
+use crate::ingress::value::{duration, list, literal, size};
 use crate::objects::ObjectKey;
 
 /// Request header fields that ingress-nginx sets, by listener.
@@ -41,8 +41,8 @@ const DEFAULT_CERTIFICATE: &str = "default-certificate";
 
 /// The value of a header field for `earlyRequestHeaders`. `None`: it is empty, or has variables of nginx.
 fn literal_value(nginx: &str) -> Option<String> {
-    let literal = !nginx.is_empty() && !nginx.contains('$');
-    literal.then(|| nginx.replace('%', "%%"))
+    let is_literal = !nginx.is_empty() && !nginx.contains('$');
+    is_literal.then(|| literal(nginx))
 }
 
 /// The target of a ClientTrafficPolicy.

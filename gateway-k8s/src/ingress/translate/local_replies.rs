@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Translator;
 use super::backends::ENVOY;
 use super::routes::{Listeners, TranslatedRule};
+use crate::ingress::value::literal;
 
 /// The target of a redirect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,9 +29,9 @@ impl RedirectAddress<'_> {
     /// command operator.
     fn location(self, scheme: &str) -> String {
         match self {
-            Self::Absolute(address) => address.replace('%', "%%"),
+            Self::Absolute(address) => literal(address),
             Self::Path(path) => {
-                let path = path.replace('%', "%%");
+                let path = literal(path);
                 format!("{scheme}://%REQ(:AUTHORITY)%{path}")
             }
             Self::Host(host) => {
