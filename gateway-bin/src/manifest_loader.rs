@@ -202,13 +202,14 @@ impl ManifestLoader {
     }
 }
 
-/// Removes a violation of a schema if resolution reports an error of the same field, which is more specific.
+/// Removes a violation of a schema if resolution reports the missing port of the same backendRef: it names the effect,
+/// which is smaller than that of other violations.
 fn remove_restated(diagnostics: &mut Vec<Diagnostic>) {
     let is_violation = |d: &Diagnostic| d.code == FindingCode::SchemaViolation;
     let field = |d: &Diagnostic| (d.kind.clone(), d.object.clone(), d.field.clone());
     let specific: HashSet<_> = diagnostics
         .iter()
-        .filter(|d| d.severity == Severity::Error && !is_violation(d) && !d.field.is_empty())
+        .filter(|d| d.code == FindingCode::BackendPort)
         .map(field)
         .collect();
     diagnostics.retain(|d| !is_violation(d) || !specific.contains(&field(d)));

@@ -5,7 +5,15 @@ import "strings"
 // explained returns whether a difference is intended. docs/validation.md has a row for each
 // intended difference.
 func explained(one *variant) bool {
-	return one.server.refused && !one.towergate.refused && isSessionOf16(one.server.reason)
+	isExplained := isSessionOf16(one.server.reason) || isUnknownInPodSettings(one)
+	return one.server.refused && !one.towergate.refused && isExplained
+}
+
+// isUnknownInPodSettings returns whether the difference is an unknown field in the settings of an
+// EnvoyProxy that have types of Kubernetes, such as volumes. These settings are copied as they are.
+func isUnknownInPodSettings(one *variant) bool {
+	return one.kind == "EnvoyProxy" &&
+		strings.Contains(one.server.reason, `unknown field "spec.provider.kubernetes.`)
 }
 
 // isSessionOf16 returns whether the difference is due to the fields of sessionPersistence in

@@ -50,6 +50,7 @@ var valid = map[string]string{
 	"ReferenceGrant": `{"from":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","namespace":"n"}],"to":[{"group":"","kind":"Service"}]}`,
 	"BackendTLSPolicy": `{"targetRefs":[{"group":"","kind":"Service","name":"s"}],
 		"validation":{"hostname":"example.com","wellKnownCACertificates":"System"}}`,
+	"EnvoyProxy":           `{"logging":{"level":{"default":"warn"}}}`,
 	"Backend":              `{"endpoints":[{"fqdn":{"hostname":"a.example.com","port":80}}]}`,
 	"HTTPRouteFilter":      `{"directResponse":{"statusCode":200,"body":{"type":"Inline","inline":"ok"}}}`,
 	"ClientTrafficPolicy":  `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}]}`,
@@ -58,7 +59,9 @@ var valid = map[string]string{
 }
 
 // envoyKinds are the other kinds of Envoy Gateway.
-var envoyKinds = map[string]bool{"Backend": true, "HTTPRouteFilter": true, "SecurityPolicy": true}
+var envoyKinds = map[string]bool{
+	"Backend": true, "EnvoyProxy": true, "HTTPRouteFilter": true, "SecurityPolicy": true,
+}
 
 // generate returns the valid object of each kind and at most limit variants of it.
 func generate(c *catalog, limit int, seed uint64) ([]*variant, error) {
