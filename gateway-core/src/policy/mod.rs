@@ -74,6 +74,7 @@ mod stage;
 
 #[cfg(feature = "gateway")]
 pub use build::{BuildContext, NoPolicy, PolicyError, RoutePolicy};
+#[cfg(feature = "gateway")]
 pub(crate) use effects::Formatter;
 pub use effects::{PolicyResponse, ResponseEffects, ResponseLog};
 pub use filled_fields::FilledFields;
