@@ -147,7 +147,7 @@ pub enum FieldClass {
 pub struct Deprecated {
     /// Path of the field, starting with `spec`.
     pub field: String,
-    /// Path of the field that replaces it.
+    /// Path of the field that replaces the deprecated field.
     pub instead: String,
 }
 

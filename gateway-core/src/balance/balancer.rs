@@ -225,8 +225,8 @@ impl Balancer {
 }
 
 impl ZoneRule {
-    /// A copy of the set with weights that follow from the shares of zones. The copy is cached until the set
-    /// changes.
+    /// A copy of the set, weighted so that each zone receives its share of the requests. The copy is cached until
+    /// the set changes.
     fn weigh(&self, endpoint_set: &Arc<EndpointSet>) -> Arc<EndpointSet> {
         if let Some(known) = &*self.weighted.load()
             && Arc::ptr_eq(&known.0, endpoint_set)

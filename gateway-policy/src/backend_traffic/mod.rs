@@ -5,9 +5,9 @@
 //!                                           └─────traffic───> TrafficConfig: values of the plan, or a FieldError
 //! ```
 //!
-//! Each section of the spec has one file with its declaration and, if it is supported, its conversion. A
-//! policy with a field that is not supported is rejected as a whole, with a message that names the field,
-//! unless ignoring the field weakens no protection: see [`FieldClass`](crate::check::FieldClass).
+//! Each section of the spec has one file with its declaration and, if it is supported, its conversion. An
+//! unsupported field is ignored with a warning if this is safe; otherwise the whole policy is rejected with a
+//! message that names the field. [`FieldClass`](crate::check::FieldClass) defines what is safe.
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;

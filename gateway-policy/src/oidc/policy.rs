@@ -505,8 +505,8 @@ impl WaitingPolicy for OidcPolicy {
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
         Box::pin(async move {
             let admitted = self.admit(request).await;
-            // The body of a request that is not forwarded is not read, as in Envoy, so the connection is
-            // closed.
+            // As in Envoy, the gateway replies without reading the request body. If the body is not empty, the
+            // connection cannot be reused and is closed.
             admitted.map_err(|reply| match request.body.is_end_stream() {
                 true => reply,
                 false => reply.closing(),

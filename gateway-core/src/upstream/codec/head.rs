@@ -67,9 +67,8 @@ impl Head {
         is_interim(self.parts.status)
     }
 
-    /// Applies [`hop_by_hop::response`] to the head, unless this call would have no effect: the framing has
-    /// been checked before, so a response with an ordinary status and without hop-by-hop fields needs no
-    /// change.
+    /// Applies [`hop_by_hop::response`] to a head that has hop-by-hop fields, or whose status is 204 or outside
+    /// 200 to 599. Other heads need no change: their framing has been checked before.
     ///
     /// # Errors
     /// [`Malformed`] if the response must not be forwarded.

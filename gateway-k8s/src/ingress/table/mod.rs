@@ -19,7 +19,7 @@ pub(crate) enum Risk {
 }
 
 impl Risk {
-    /// Parses a risk in the ConfigMap.
+    /// Parses the value of `annotations-risk-level` in the ConfigMap of ingress-nginx. `None`: unknown level.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "Low" => Self::Low,

@@ -69,7 +69,7 @@ impl Translator<'_> {
         };
         if is_redirected || !self.is_transparent(server, location) {
             return Err(format!(
-                "the path `{path}` of the host has settings, such as authentication or a rewrite, that also apply to calls of the authentication server"
+                "the path `{path}` of the host has settings, such as authentication or a rewrite, that would also change the requests to the authentication server"
             ));
         }
         let service = &backend.service;

@@ -66,7 +66,7 @@ impl<S> Default for Attached<'_, S> {
 pub(crate) struct InForce<'a, S> {
     pub(crate) policy: &'a Object<S>,
     pub(crate) parent: Option<&'a Object<S>>,
-    /// Whether the policy applies only because its targets cannot be read.
+    /// Whether the targets of the policy cannot be read. Every place that it may target then fails closed.
     pub(super) closed: bool,
 }
 
