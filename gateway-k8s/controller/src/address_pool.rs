@@ -61,8 +61,8 @@ impl Pool {
         }
     }
 
-    /// Assigns addresses to all Gateways, oldest first. Returns the addresses by `namespace/name`, without an
-    /// entry for Gateways that have none.
+    /// Assigns addresses to all Gateways, oldest first. Returns the addresses by `namespace/name`. A Gateway
+    /// without an address has no entry.
     pub(crate) fn assign(&mut self, claims: &[Claim], role: Role) -> BTreeMap<String, Vec<IpAddr>> {
         let before = std::mem::take(&mut self.given);
         let mut taken = HashSet::new();
@@ -70,8 +70,8 @@ impl Pool {
         let held = |claim: &Claim| before.get(&claim.uid).cloned().unwrap_or_default();
         let reported = |claim: &Claim| claim.reported.clone();
         let wanted = |claim: &Claim| claim.wanted.iter().copied().flatten().collect();
-        // A leader uses its own assignment. After a start it has none, and uses the addresses in the
-        // statuses.
+        // A leader uses its own assignment. Directly after its start it has no assignment and uses the
+        // addresses in the statuses of Gateways.
         let mut holders: HashMap<IpAddr, &str> = HashMap::new();
         if role == Role::Leader {
             let known = claims.iter().map(|claim| (claim, held(claim)));
@@ -90,8 +90,8 @@ impl Pool {
             Role::Follower => &[&reported, &held],
         };
         for step in steps {
-            // A Gateway that receives its requested address releases its previous one, which another Gateway
-            // may request.
+            // A Gateway that receives its requested address releases its previous address. The loop repeats,
+            // because another Gateway may have requested the released address.
             let mut goes_on = true;
             while std::mem::take(&mut goes_on) {
                 for claim in claims {
@@ -164,7 +164,7 @@ fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
     }
 }
 
-/// Parses a network, or an address as a network of one.
+/// Parses a network in CIDR notation. An address without a prefix length is a network of one address.
 ///
 /// # Errors
 /// If the text is neither.

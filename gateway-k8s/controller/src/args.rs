@@ -97,11 +97,11 @@ pub(crate) struct Args {
     /// access restriction that cannot be translated returns 500, and an Event on its Ingress reports it.
     #[arg(long, value_name = "NAME")]
     pub(crate) ingress_class: Option<String>,
-    /// Gateway of the Ingresses, which this controller creates and updates. Its namespace must exist. Default: the
-    /// namespace of the Lease, and the name of the class.
+    /// Gateway that serves the Ingresses. This controller creates and updates the Gateway. Its namespace must
+    /// exist. Default: the namespace of the Lease, and the name of the class.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_object_name, requires = "ingress_class")]
     pub(crate) ingress_gateway: Option<ObjectKey>,
-    /// GatewayClass of the Gateway of the Ingresses.
+    /// GatewayClass of the Gateway that serves the Ingresses.
     #[arg(
         long,
         value_name = "NAME",

@@ -23,8 +23,8 @@ use crate::watch::Pause;
 const PERIOD: Duration = Duration::from_secs(30);
 /// Time limit of reading the Secret and, if necessary, writing it.
 const LOOK: Duration = Duration::from_secs(10);
-/// Time after a renewal for which the server presents a certificate of the previous CA. At its end, all data
-/// planes trust the new CA.
+/// Time after a renewal for which the server presents a certificate of the previous CA. After this time, all
+/// data planes trust the new CA.
 const SPREAD: Duration = Duration::from_secs(600);
 /// Keys in the data of the Secret.
 const CERTIFICATES: &str = "ca.crt";
@@ -137,8 +137,8 @@ impl Trust {
             self.kept = kept;
             self.changed = Some(now);
             if self.authority.trusts(&self.own, now) {
-                // The server accepts clients with certificates of either CA. Its own certificate stays that
-                // of the previous CA, which all clients trust.
+                // The server accepts client certificates of the previous and of the new CA. Its own
+                // certificate remains signed by the previous CA, because all clients trust the previous CA.
                 self.own.authorities.clone_from(&self.kept.certificates);
                 self.tls.replace(&self.own)?;
             }

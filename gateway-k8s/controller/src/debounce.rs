@@ -1,4 +1,5 @@
-//! Debounces changes. A burst ends after a quiet time, but at most a fixed time after its first change.
+//! Groups changes that arrive shortly after one another into a burst. A burst ends after 60 ms without a
+//! change, or 1 s after its first change, whichever is earlier.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The self-signed certificate of translated Ingresses, for clients without a known server name.
+//! The self-signed certificate of translated Ingresses, for clients that send no server name or an unknown
+//! one.
 //!
 //! Like ingress-nginx, this process creates one at startup. No client can verify the certificate: it only
 //! lets clients that do not verify it complete the handshake.

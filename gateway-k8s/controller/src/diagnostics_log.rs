@@ -13,7 +13,7 @@ const MAX_LINES: usize = 50;
 pub(crate) struct DiagnosticsLog(BTreeSet<Diagnostic>);
 
 impl DiagnosticsLog {
-    /// Logs new diagnostics. `diagnostics` are all current ones.
+    /// Logs each of the current `diagnostics` that was not among those of the previous call.
     pub(crate) fn log_new<'a>(&mut self, diagnostics: impl Iterator<Item = &'a Diagnostic>) {
         let now: BTreeSet<Diagnostic> = diagnostics.cloned().collect();
         let new: Vec<_> = now.difference(&self.0).collect();

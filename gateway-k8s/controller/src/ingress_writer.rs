@@ -28,14 +28,15 @@ const MAX_NOTE: usize = 1024;
 pub(crate) struct IngressWrites {
     /// The Gateway of the Ingresses.
     pub(crate) gateway: Option<Value>,
-    /// `metadata.uid` and `metadata.generation` of the Gateway in the cluster. `None`: the Gateway does not exist. A
-    /// change makes the writer apply the Gateway again, so that a Gateway that was deleted or edited is restored.
+    /// `metadata.uid` and `metadata.generation` of the Gateway in the cluster. `None`: the Gateway does not
+    /// exist. A change of these values makes the writer apply the Gateway again, which restores a deleted or
+    /// edited Gateway.
     pub(crate) observed: Option<(String, i64)>,
     /// Settings that cannot be served, by Ingress.
     pub(crate) impossible: BTreeMap<IngressId, Vec<ImpossibleSetting>>,
 }
 
-/// An Ingress. One that was deleted and created again differs.
+/// The identity of an Ingress. An Ingress that was deleted and created again has another identity.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct IngressId {
     /// Namespace and name.
@@ -124,7 +125,7 @@ async fn write(
     result
 }
 
-/// The object of an Event. `kubectl describe` finds Events by the UID.
+/// The reference from an Event to its Ingress. `kubectl describe` finds Events by the UID in this reference.
 fn reference(ingress: &IngressId, field: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some("networking.k8s.io/v1".to_owned()),

@@ -55,7 +55,7 @@ pub(crate) struct IngressOptions {
 /// A setting of an Ingress that cannot be served unchanged.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ImpossibleSetting {
-    /// Path of the field.
+    /// Path of the field that contains the setting.
     pub(crate) field: String,
     /// Name of the setting, and the reason.
     pub(crate) text: String,
@@ -67,7 +67,7 @@ pub(crate) struct Ingresses {
     options: IngressOptions,
     /// The parts of the objects that the translation reads.
     manifests: Manifests,
-    /// Hashes of these parts, by kind and name.
+    /// Hashes of the parts in `manifests`, by kind and name.
     hashes: BTreeMap<(&'static str, ObjectKey), u64>,
     /// Whether an object changed since the last translation.
     stale: bool,
@@ -111,7 +111,8 @@ impl Ingresses {
     /// change.
     pub(crate) fn note(&mut self, kind: &str, key: &ObjectKey, object: Option<&Value>) -> bool {
         let in_memory = self.translated.get_mut(&(kind.to_owned(), key.clone()));
-        // If the object already takes precedence, a new version of it does not change the result.
+        // If the API server already had the object, a new version of the object does not change its
+        // precedence.
         let shadows = in_memory.is_some_and(|hash| hash.take().is_some() || object.is_none());
         self.stale |= shadows;
         let Some(kind) = READ.into_iter().find(|read| *read == kind) else {
@@ -232,7 +233,7 @@ impl Ingresses {
         &self.findings
     }
 
-    /// Number of verdicts by outcome.
+    /// Number of settings of Ingresses by outcome of their translation.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (MigrationOutcome, usize)> {
         MigrationOutcome::ALL.into_iter().map(|outcome| {
             let settings = self.verdicts.iter().filter(|one| one.is_setting());
@@ -267,7 +268,7 @@ impl Ingresses {
     }
 }
 
-/// The status of an Ingress whose Gateway has a status: `loadBalancer` with its addresses.
+/// The status of an Ingress: `loadBalancer` with the addresses in the status of its Gateway.
 pub(crate) fn load_balancer(gateway_status: &Value) -> Value {
     let addresses = gateway_status["addresses"].as_array().into_iter().flatten();
     let entries: Vec<Value> = addresses

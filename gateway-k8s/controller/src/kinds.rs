@@ -55,15 +55,15 @@ impl Kind {
         self.group == NETWORKING
     }
 
-    /// Whether objects of the kind only add routes or listeners, so that resolving without them is safe.
-    /// Without the objects of any other kind, everything would be out of service, or routes would be served
-    /// without a policy.
+    /// Whether objects of the kind only add routes or listeners. Resolving without objects of such a kind is
+    /// safe. Resolving without objects of another kind would take everything out of service, or serve routes
+    /// without their policies.
     pub(crate) fn adds(&self) -> bool {
         self.name.ends_with("Route") || self.name == "ListenerSet"
     }
 }
 
-/// The kind of this name.
+/// The kind with this name.
 #[cfg(test)]
 pub(crate) fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)

@@ -102,7 +102,7 @@ impl Metrics {
             .store(gateways as u64, Ordering::Relaxed);
     }
 
-    /// Sets the number of settings of Ingresses with an outcome of the translation.
+    /// Sets the number of settings of Ingresses whose translation has this outcome.
     pub(crate) fn count_ingress_settings(&self, outcome: &'static str, settings: usize) {
         let counts = self.ingress_settings.lock();
         let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
@@ -182,7 +182,7 @@ impl Metrics {
         }
     }
 
-    /// Empty unless Ingresses are served.
+    /// Renders the metrics of Ingresses. Renders nothing if no Ingresses are served.
     fn render_ingresses(&self, page: &mut Page) {
         let counts = self.ingress_settings.lock();
         let counts = counts.unwrap_or_else(PoisonError::into_inner);

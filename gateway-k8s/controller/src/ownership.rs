@@ -28,8 +28,8 @@ pub(crate) fn gateways<'a>(
     ours
 }
 
-/// Gateways whose GatewayClass does not exist, as `namespace/name`. Their objects are kept: they may belong
-/// to any controller.
+/// Gateways whose GatewayClass does not exist, as `namespace/name`. The objects of these Gateways are kept,
+/// because the Gateways may belong to any controller.
 pub(crate) fn classless(world: &ObjectCache) -> BTreeSet<String> {
     let objects = world.objects();
     let is_classless = |gateway: &&Object<GatewaySpec>| {

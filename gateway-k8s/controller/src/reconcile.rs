@@ -238,7 +238,7 @@ impl Reconciler {
         tracing::debug!(took = ?began.elapsed(), leads, "resolved");
     }
 
-    /// The Ingress as its Events name it.
+    /// The identity of an Ingress, to which its Events refer.
     fn ingress_id(&self, key: ObjectKey) -> IngressId {
         let observed = self.world.observed("Ingress", &key);
         let uid = observed.map(|ingress| ingress.uid.clone());

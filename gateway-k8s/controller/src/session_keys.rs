@@ -89,7 +89,8 @@ mod tests {
 
     use super::*;
 
-    /// Calls of [`find_or_make`], with the bodies of creations, at an API server that replies with these statuses.
+    /// Calls [`find_or_make`] with an API server that replies to `GET` and `POST` with the given statuses.
+    /// Returns the result, and the requests with their bodies.
     async fn calls(get: u16, create: u16) -> (Result<(), Failure>, Vec<(Method, Value)>) {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let seen = calls.clone();

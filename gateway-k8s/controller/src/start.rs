@@ -66,7 +66,7 @@ impl Running {
             let _ = writes.await;
         }
         drop(self.end);
-        // After a timeout, other controllers can lead only when the Lease expires.
+        // If the release times out, another controller can become the leader only after the Lease expires.
         let _ = tokio::time::timeout(GOODBYE, self.keeper).await;
     }
 }

@@ -162,8 +162,8 @@ fn manifest(object: DynamicObject, resource: &ApiResource) -> Value {
     value
 }
 
-/// Whether an object may be part of the installation. `kube-root-ca.crt`, a copy of the cluster's CA in every
-/// namespace, is not.
+/// Whether an object may be part of the installation. The ConfigMap `kube-root-ca.crt`, a copy of the
+/// cluster's CA in every namespace, is not part of it.
 fn is_relevant(object: &Value) -> bool {
     object["kind"] != "ConfigMap" || object["metadata"]["name"] != "kube-root-ca.crt"
 }

@@ -150,7 +150,7 @@ fn program() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("towergate"))
 }
 
-/// Ignores the error of a pipe that its reader has closed.
+/// Ignores the error of writing to a pipe whose reader has closed it.
 fn written(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

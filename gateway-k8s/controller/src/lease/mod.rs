@@ -1,9 +1,9 @@
 //! Leader election with a Lease of the API server. Only the leader writes.
 //!
-//! A leader renews the Lease every [`RETRY`]. A controller may take a Lease that is unchanged for the
-//! duration in the Lease. Each controller measures this duration with its own clock and ignores the clocks of
-//! others. A leader that cannot renew the Lease for [`DEADLINE`] stops leading before another controller may
-//! take over.
+//! A leader renews the Lease every [`RETRY`]. A controller may take over a Lease that has not changed for the
+//! duration that the Lease states. Each controller measures this duration with its own clock and ignores the
+//! clocks of others. A leader that cannot renew the Lease for [`DEADLINE`] stops leading before another
+//! controller may take over.
 
 mod keeper;
 
@@ -100,7 +100,8 @@ struct Election {
     me: String,
     /// Content of the Lease, and the time when it was first read.
     seen: Option<(Record, Instant)>,
-    /// Start time of the write of the current content. `None`: another controller wrote the content.
+    /// Time at which this controller started to write the current content. `None`: another controller wrote
+    /// the content.
     renewed: Option<Instant>,
 }
 

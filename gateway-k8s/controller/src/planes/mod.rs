@@ -46,11 +46,12 @@ pub(crate) struct Placement {
     /// Addresses at which clients reach Gateways, by `namespace/name`. Gateways without an address have no
     /// entry.
     pub(crate) assigned: BTreeMap<String, Vec<String>>,
-    /// Bound ports that differ from the port of the Gateway, by port of the Gateway.
+    /// Ports that data planes bind in place of a port of the Gateway, by port of the Gateway.
     pub(crate) ports: BTreeMap<u16, u16>,
-    /// Addresses that the data planes of a Gateway bind, by `namespace/name`, if its EnvoyProxy sets `ipFamily`.
+    /// Addresses that the data planes of a Gateway bind, by `namespace/name`. Only Gateways whose EnvoyProxy
+    /// sets `ipFamily` have an entry.
     pub(crate) everywhere: BTreeMap<String, Vec<IpAddr>>,
-    /// TCP ports that data planes bind for themselves.
+    /// TCP ports of the admin and health endpoints of data planes. Listeners cannot use them.
     pub(crate) reserved: BTreeSet<u16>,
     /// Gateways that no data plane serves yet, with the cause. `None`: unknown cause.
     pub(crate) waiting: BTreeMap<String, Option<String>>,
@@ -125,8 +126,9 @@ impl Placement {
     }
 }
 
-/// Whether a Gateway or its namespace is being deleted. In that namespace no object can be created, and the
-/// existing objects are deleted with the Gateway or namespace.
+/// Whether a Gateway or its namespace is being deleted. In both cases nothing is provisioned: the existing
+/// objects are deleted with the Gateway or the namespace, and no object can be created in a namespace that is
+/// being deleted.
 fn ends(objects: &Objects, gateway: &ObjectKey) -> bool {
     let namespace = ObjectKey::new("", &*gateway.namespace);
     let namespace = objects.namespaces.get(&namespace).map(|found| &found.meta);

@@ -43,7 +43,7 @@ pub(super) fn place(
     placement
 }
 
-/// A Gateway with the fields that identify its objects.
+/// A [`GatewayToRun`] with only those fields that identify the objects of the Gateway.
 fn bare(claim: &Claim) -> GatewayToRun {
     GatewayToRun {
         key: claim.key.clone(),

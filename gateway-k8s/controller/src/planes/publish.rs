@@ -38,8 +38,8 @@ impl Published {
         self.publisher.reports()
     }
 
-    /// Publishes changed plans. Data planes that are not in `plans` receive an empty plan, unless they
-    /// are in `kept`: these keep their last plan.
+    /// Publishes changed plans. A data plane without a plan in `plans` keeps its last plan if it is in
+    /// `kept`, else it receives an empty plan.
     pub(crate) fn publish(
         &mut self,
         plans: BTreeMap<String, Plan<Policy>>,

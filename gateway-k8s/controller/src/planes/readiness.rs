@@ -39,8 +39,8 @@ impl Verdicts {
         Self(planes.collect())
     }
 
-    /// Records the problem of `plane` for its Gateways on an address that cannot be bound, or for all its
-    /// Gateways if the problem contains no address.
+    /// Records the problem of `plane`. If an address cannot be bound, the problem affects the Gateways on
+    /// that address. A problem without an address affects all Gateways of `plane`.
     pub(super) fn note_refused(&self, plane: &str, gateways: &[&Claim], placement: &mut Placement) {
         let problem = self.0.get(plane).and_then(|one| one.refused.as_ref());
         let Some(problem) = problem else { return };

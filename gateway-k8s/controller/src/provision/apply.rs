@@ -48,10 +48,10 @@ pub(crate) struct Report {
 /// The desired objects.
 #[derive(Default)]
 struct Wanted {
-    /// Uids of the Gateways whose desired objects are complete. Any other object with one of these owners is
+    /// Uids of the Gateways whose desired objects are all in `objects`. Any other object of these Gateways is
     /// deleted.
     gateways: BTreeSet<String>,
-    /// All desired objects of these Gateways.
+    /// All desired objects of the Gateways in `gateways`.
     objects: BTreeSet<ProvisionedId>,
 }
 
@@ -66,7 +66,8 @@ impl Provisioner {
         }
     }
 
-    /// Watches the provisioned objects until the process exits, on followers as well. Writes nothing.
+    /// Watches the provisioned objects until the process exits, both on the leader and on followers. Writes
+    /// nothing.
     pub(crate) async fn follow(&self) {
         let kinds = self.kinds().iter();
         let kinds = kinds.map(|kind| self.cache.follow(self.client.clone(), *kind));

@@ -153,7 +153,7 @@ fn id(kind: Kind, object: &Value) -> Option<ProvisionedId> {
 }
 
 /// Whether an object is newer than another version of it. Resource versions are increasing numbers; an object
-/// without one does not count as newer.
+/// without a resource version does not count as newer.
 fn is_newer(object: &Value, than: &Value) -> bool {
     let version = |object: &Value| {
         let text = object["metadata"]["resourceVersion"].as_str()?;

@@ -98,7 +98,8 @@ pub(super) fn account(gateway: &GatewayToRun, name: &str) -> Manifest {
     Manifest::new(Kind::ServiceAccount, gateway, name.to_owned(), rest)
 }
 
-/// Renders the PodDisruptionBudget: a node drain evicts one pod at a time. A single pod can be evicted.
+/// Renders the PodDisruptionBudget: a node drain evicts one pod at a time. The only pod of a Gateway can also
+/// be evicted.
 pub(super) fn budget(gateway: &GatewayToRun, name: &str) -> Manifest {
     let proxy = gateway.proxy.as_deref();
     let given = proxy.and_then(EnvoyProxySpec::kubernetes);
@@ -251,7 +252,7 @@ fn container(
 
 /// The arguments of the container. The image sets the program.
 fn arguments(options: &PlaneOptions, family: &IpFamily) -> Vec<String> {
-    // On Linux, an IPv6 socket without an address serves both families.
+    // On Linux, a socket bound to the IPv6 address `::` serves IPv4 and IPv6.
     let any = match family {
         IpFamily::IPv6 | IpFamily::DualStack => "[::]",
         IpFamily::IPv4 | IpFamily::Other(_) => "0.0.0.0",

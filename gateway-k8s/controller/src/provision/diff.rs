@@ -23,8 +23,8 @@ pub(super) enum Step {
     LeaveToOthers,
 }
 
-/// Adds the annotations with the controller and the hash of the object, which take precedence over
-/// annotations of the Gateway.
+/// Adds two annotations: the controller, and the hash of the object. They take precedence over annotations of
+/// the Gateway.
 pub(super) fn stamp(mut manifest: Manifest, controller: &str) -> Manifest {
     let annotations = &mut manifest.body["metadata"]["annotations"];
     if let Some(annotations) = annotations.as_object_mut() {

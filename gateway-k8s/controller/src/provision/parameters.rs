@@ -91,7 +91,7 @@ pub(super) fn effective(options: &PlaneOptions, proxy: Option<&EnvoyProxySpec>) 
         .and_then(|deployment| deployment.replicas)
         .and_then(|replicas| u32::try_from(replicas).ok());
     options.replicas = replicas.or(options.replicas);
-    // The autoscaler sets the number.
+    // The autoscaler sets the number of pods.
     if kubernetes.is_some_and(|found| found.hpa.is_some()) {
         options.replicas = None;
     }
@@ -138,12 +138,12 @@ fn process(options: &mut PlaneOptions, settings: &ProcessSettings) {
     }
 }
 
-/// A string in the arguments of a container, where Kubernetes replaces `$(NAME)`.
+/// Escapes a string for the arguments of a container, in which Kubernetes replaces `$(NAME)`.
 fn literal(text: &str) -> String {
     text.replace("$(", "$$(")
 }
 
-/// Sets a flag, which replaces the same flag of all Gateways.
+/// Sets a flag in `args` and removes earlier occurrences of the flag.
 fn set_flag(args: &mut Vec<String>, flag: &str, value: &str) {
     let with_value = format!("{flag}=");
     let mut kept = Vec::with_capacity(args.len() + 1);

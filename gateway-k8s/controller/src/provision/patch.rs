@@ -14,8 +14,9 @@ use towergate_policy::envoy_proxy::{ObjectPatch, PatchKind};
 use super::deployment::CONTAINER;
 use super::metadata::Manifest;
 
-/// Merge keys of the lists in Deployments, DaemonSets, Services, autoscalers and disruption budgets. Of
-/// several keys, the first one that an item of the patch has is used. All other lists are replaced.
+/// Merge keys of the lists in Deployments, DaemonSets, Services, autoscalers and disruption budgets. If a
+/// list has several merge keys, an item is identified by the first key that is present in the item of the
+/// patch. All other lists are replaced.
 const MERGE_KEYS: [(&str, &[&str]); 9] = [
     ("containers", &["name"]),
     ("env", &["name"]),
@@ -135,7 +136,7 @@ fn json_merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Merges an object, with lists that have a merge key item by item.
+/// Merges a patch into an object. Lists that have a merge key are merged item by item.
 fn strategic_merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();

@@ -15,7 +15,7 @@ use super::patch;
 
 /// First unprivileged port. Lower ports require `CAP_NET_BIND_SERVICE`, which data planes do not have.
 const PRIVILEGED: u16 = 1024;
-/// Offset of the bound port for privileged ports, as in Envoy Gateway.
+/// Offset that is added to a privileged port to obtain the port to bind, as in Envoy Gateway.
 const SHIFT: u16 = 10_000;
 
 /// The port that a data plane binds for a port of its Gateway.
@@ -27,7 +27,7 @@ pub(crate) fn bound_port(port: u16) -> u16 {
     }
 }
 
-/// Bound ports that differ from the port of the Gateway, by port of the Gateway.
+/// Ports that data planes bind in place of a port of the Gateway, by port of the Gateway.
 pub(crate) fn bound_ports() -> BTreeMap<u16, u16> {
     (1..PRIVILEGED)
         .map(|port| (port, bound_port(port)))
@@ -78,7 +78,8 @@ pub(super) fn render(gateway: &GatewayToRun, name: &str, options: &ServiceOption
     patch::apply(manifest, given.patch.as_ref())
 }
 
-/// Sets the fields of an EnvoyProxy for load balancers. An address in `spec.addresses` of the Gateway takes precedence.
+/// Sets the load balancer fields of the Service from an EnvoyProxy. An address in `spec.addresses` of the
+/// Gateway takes precedence.
 fn load_balancer(spec: &mut Value, given: &EnvoyService) {
     if let Some(address) = &given.load_balancer_ip
         && spec.get("loadBalancerIP").is_none()

@@ -158,7 +158,8 @@ impl CertificateAuthority {
         current.and_then(|pem| is_due(pem, now)).unwrap_or(true)
     }
 
-    /// Creates the next CA, which keeps trusting this one. Peers must receive the certificate of the next CA.
+    /// Creates the next CA. Its trusted certificates include those of this CA. All peers must receive the
+    /// certificate of the next CA.
     ///
     /// # Errors
     /// If the CA cannot be created.

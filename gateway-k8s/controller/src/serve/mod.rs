@@ -7,9 +7,10 @@
 //! Publisher::reports() <─────┘
 //! ```
 //!
-//! A data plane keeps one stream open. Its certificate names its plane, and it receives only the plan of that
-//! plane. One version at a time is in flight. Of the versions published in the meantime, only the newest is
-//! sent, so a slow data plane delays no other and needs no queue.
+//! A data plane keeps one stream open. Its certificate names a plane (`shared`, or a Gateway), and it
+//! receives only the plan of that plane. One version at a time is in flight. If further versions are
+//! published meanwhile, only the newest one is sent. A slow data plane therefore does not delay others and
+//! needs no queue.
 //!
 //! [`towergate_k8s::wire`] defines the messages.
 

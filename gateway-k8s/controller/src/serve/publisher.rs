@@ -126,8 +126,8 @@ impl Publisher {
         self.0.reports.subscribe()
     }
 
-    /// A receiver of the versions of a plane. `None`: nothing published yet. It closes when the plane is
-    /// removed.
+    /// A receiver of the versions of a plane. `None`: nothing published yet. The receiver closes when the
+    /// plane is removed.
     pub(super) fn subscribe(&self, plane: &str) -> watch::Receiver<Option<Version>> {
         self.plane(plane).newest.subscribe()
     }

@@ -8,7 +8,7 @@
 //!    └──────────────────────────── watch ◄───────────────────────────────────┘
 //! ```
 //!
-//! Only differences are written, only in the status, and only in the part of this controller. Each write
+//! A write contains only the differences in the part of the status that this controller owns. Each write
 //! contains the `resourceVersion` that it is based on; after a conflict, the object is read again.
 
 mod due;

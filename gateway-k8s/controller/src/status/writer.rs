@@ -305,7 +305,7 @@ async fn write(
         match within(api.get(name)).await {
             Ok(fresh) => {
                 let fresh = observe(&fresh);
-                // The next resolution determines the status of the new object.
+                // The object was replaced or its spec has changed. The next resolution determines its status.
                 if fresh.uid != observed.uid || fresh.generation != observed.generation {
                     return Outcome::Obsolete;
                 }

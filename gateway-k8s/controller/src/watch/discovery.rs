@@ -6,8 +6,8 @@
 //! would take all Gateways out of service.
 //!
 //! A kind that is served only in unsupported versions does not count as missing, because routes would be
-//! unprotected without their policies. The last objects of the kind are kept; a kind that was never listed
-//! counts as not listed. Routes and ListenerSets are the exception: they do count as missing.
+//! unprotected without their policies. The last objects of the kind are kept. If the kind was never listed,
+//! the controller waits for its first list. Routes and ListenerSets are the exception: they count as missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

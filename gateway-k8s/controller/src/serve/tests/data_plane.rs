@@ -111,7 +111,7 @@ async fn after_a_restart_it_serves_what_it_had_without_a_controller() {
     server.served(version).await;
     drop((server, data_plane));
 
-    // An invalid file is ignored.
+    // A truncated state file is ignored.
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
     let data_plane = DataPlane::start(at, folder.path());
