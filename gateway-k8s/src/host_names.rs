@@ -91,7 +91,7 @@ pub(crate) fn never_resolved(objects: &Objects) -> Vec<Diagnostic> {
 fn service_of(host: &str) -> Option<ObjectKey> {
     let host = host.strip_suffix(".cluster.local").unwrap_or(host);
     let (name, namespace) = host.strip_suffix(".svc")?.split_once('.')?;
-    // The names of pods of a headless Service have more labels.
+    // A name with more labels is the name of a pod of a headless Service.
     (!namespace.contains('.')).then(|| ObjectKey::new(namespace, name))
 }
 

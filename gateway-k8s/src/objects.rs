@@ -186,8 +186,8 @@ impl Objects {
         );
     }
 
-    /// Adds the objects of `other` that are missing or invalid here and for which `keep` returns `true`, given
-    /// kind, name and origin.
+    /// Adds the objects of `other` that are missing or invalid here and for which `keep` returns `true`. The
+    /// arguments of `keep` are the kind, the name and the origin of an object.
     pub fn fill_from(
         &mut self,
         other: &Self,

@@ -53,7 +53,7 @@ objects! {
         pub address_type: String,
         /// Endpoints.
         pub endpoints: Vec<SliceEndpoint>,
-        /// Ports, by name as in the Service.
+        /// Ports of the endpoints. A port has the name of the corresponding port of the Service.
         pub ports: Vec<SlicePort>,
     }
 

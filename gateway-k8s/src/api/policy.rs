@@ -26,7 +26,7 @@ objects! {
         /// `System`: the CA certificates of the system.
         #[serde(rename = "wellKnownCACertificates")]
         pub well_known_ca_certificates: Option<String>,
-        /// Server name (SNI). The certificate must have it unless `subjectAltNames` are set.
+        /// Server name (SNI). If `subjectAltNames` is empty, the certificate must contain this name.
         pub hostname: String,
         /// Alternative names; the certificate must have one of them.
         pub subject_alt_names: Vec<SubjectAltName>,
@@ -54,7 +54,7 @@ pub struct EnvoyExtensionPolicySpec {
     pub target_refs: Option<Vec<TargetRef>>,
     /// Further targets, selected by labels.
     pub target_selectors: Option<Vec<TargetSelector>>,
-    /// How the policy is merged with a less specific one. Without this field, it replaces the other.
+    /// How the policy is merged with a less specific policy. If absent, it replaces the less specific policy.
     pub merge_type: Option<String>,
 }
 

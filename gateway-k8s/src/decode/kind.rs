@@ -56,8 +56,8 @@ impl Kind {
         (self.group == GATEWAY || self.group == ENVOY) && !self.is_unsupported_policy()
     }
 
-    /// Whether an invalid object is decoded except for its invalid parts, which fail closed. An invalid
-    /// object of any other kind is not in service.
+    /// Whether an invalid object of the kind is decoded partly: its invalid parts fail closed, and the rest
+    /// is in service. If `false`, an invalid object is not in service at all.
     pub(crate) fn may_be_read_partly(&self) -> bool {
         self.is_policy() || self.strict_fields() && self.id != KindId::GatewayClass
     }
@@ -214,7 +214,7 @@ pub(crate) fn is_like_envoy(api_version: &str) -> bool {
     is_like(api_version, ENVOY)
 }
 
-/// Whether the group of `api_version` is similar to `group`, or equals it with a label left out.
+/// Whether the group of `api_version` is similar to `group`, or equals `group` without one of its labels.
 fn is_like(api_version: &str, group: &str) -> bool {
     let written = api_version.split('/').next().unwrap_or_default();
     let written = written.to_ascii_lowercase();
@@ -296,7 +296,7 @@ pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
     if UNSUPPORTED.contains(&name) || name.starts_with('X') {
         return Verdict::Unsupported;
     }
-    // Users often combine the right kind with the group of the other API.
+    // Users often combine a kind of Gateway API with the group of Envoy Gateway, or the reverse.
     let known = KINDS.iter().filter(|k| k.strict_fields());
     let known = known.chain(&UNSUPPORTED_POLICIES).map(|k| k.name);
     Verdict::Unknown(nearest(name, known))

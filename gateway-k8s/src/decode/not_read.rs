@@ -32,7 +32,7 @@ impl Reader {
             .push(Item::PassedOver(SETTINGS.to_owned(), Box::new(found)));
     }
 
-    /// A finding about objects of ingress-nginx that have no effect unless they are translated.
+    /// A finding about objects of ingress-nginx, which have no effect until they are translated.
     fn not_translated(&self, help: &str) -> Diagnostic {
         let mut found = Diagnostic::warning(FindingCode::NotTranslated, "", help);
         if self.strict {
@@ -152,8 +152,8 @@ impl Reader {
         self.refuse(diagnostic.placed(origin, place));
     }
 
-    /// Adds the targets of an unsupported policy. This is an error unless the policy itself permits requests
-    /// without it.
+    /// Adds the targets of an unsupported policy. Returns a warning if the policy sets `failOpen` and so
+    /// permits requests that it does not process, else an error.
     fn unsupported_policy(&mut self, kind: Kind, node: &Node, origin: &Origin) -> Diagnostic {
         let name = kind.name;
         if remains::may_be_left_out(node) {

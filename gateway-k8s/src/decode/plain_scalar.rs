@@ -112,7 +112,8 @@ pub(super) fn is_not_finite(text: &str) -> bool {
     matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN")
 }
 
-/// The key of a JSON object for an unquoted key: that of its value.
+/// The key of a JSON object for an unquoted YAML key that is a boolean or an integer: the value as text. For
+/// example, `0x10` becomes `16`. `None`: the key is used as written.
 pub(super) fn key(text: &str) -> Option<String> {
     match Plain::of(text) {
         Plain::Bool(value) => Some(value.to_string()),

@@ -46,7 +46,7 @@ fn is_bad(node: &Node) -> bool {
         Value::Scalar(text, true) => match Plain::of(text) {
             Plain::Unsigned(port) => !(1..=65535).contains(&port),
             Plain::Signed(_) => true,
-            // The decoder rejects these.
+            // The decoder rejects values of these types.
             Plain::Null | Plain::Bool(_) | Plain::Float(_) | Plain::Text => false,
         },
         Value::Scalar(_, false) | Value::List(_) | Value::Map(_) => false,

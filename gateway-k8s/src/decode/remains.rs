@@ -152,11 +152,11 @@ pub(super) fn probable_policy(api_version: &str, name: &str, node: &Node) -> Opt
     }
     let spec = node.field("spec")?;
     let targets = TARGETS.iter().any(|field| spec.field(field).is_some());
-    // SecurityPolicy is the most restrictive of the kinds with these targets.
+    // SecurityPolicy is the most restrictive kind of policy that has these target fields.
     (targets && kind::is_like_envoy(api_version)).then(|| kind::policy("SecurityPolicy"))?
 }
 
-/// Whether an unsupported policy itself permits requests without it.
+/// Whether an unsupported policy permits requests that it does not process (`failOpen: true`).
 pub(super) fn may_be_left_out(node: &Node) -> bool {
     let Some(Value::Map(fields)) = node.field("spec").map(|spec| &spec.value) else {
         return false;

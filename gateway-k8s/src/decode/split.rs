@@ -73,8 +73,8 @@ fn marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     Some(if rest.starts_with('#') { "" } else { rest })
 }
 
-/// Whether the text may be a whole JSON object. It ends here: within an object, a line that ends in `}`
-/// cannot precede one that begins with `{`, because a comma must separate the two.
+/// Whether the text may be a whole JSON object. The caller asks when the next line begins with `{`. Within an
+/// object, a line that ends in `}` cannot precede that line, because a comma would have to separate the two.
 fn is_object(text: &str) -> bool {
     let text = text.trim();
     text.starts_with('{') && text.ends_with('}')

@@ -49,7 +49,7 @@ pub(crate) struct Node {
 /// The value of a node.
 #[derive(Debug)]
 pub(crate) enum Value {
-    /// A string. `true` if unquoted: it may then be a number, a boolean or null.
+    /// A string, and whether it is unquoted. An unquoted string may be a number, a boolean or null.
     Scalar(String, bool),
     /// A list.
     List(Vec<Rc<Node>>),
@@ -105,7 +105,7 @@ impl Node {
         }
     }
 
-    /// Returns the value of `key`, unless it is absent or null.
+    /// Returns the value of `key`; `None` if the key is absent or its value is null.
     pub(crate) fn field(&self, key: &str) -> Option<&Rc<Node>> {
         let Value::Map(entries) = &self.value else {
             return None;
@@ -139,7 +139,7 @@ impl Node {
 /// Parses a document.
 ///
 /// # Errors
-/// If it is malformed or exceeds a limit of this module.
+/// If the document is malformed or exceeds a limit of this module.
 pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     if text.len() > MAX_BYTES {
         let message = format!(
@@ -151,7 +151,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     let mut options = Options::default();
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
-    // Another crate in the build may enable the feature that turns comments on by default.
+    // Another crate in the build may enable the feature of the parser that reports comments by default.
     options.emit_comments = false;
     let mut builder = Builder {
         parser: Parser::new_from_str_with_options(text, options),
@@ -164,7 +164,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
 /// Converts a JSON value from an API server into a tree without positions.
 ///
 /// # Errors
-/// If it exceeds a limit of this module.
+/// If the value exceeds a limit of this module.
 pub(crate) fn of_json(value: &serde_json::Value) -> Result<Rc<Node>, SyntaxError> {
     let node = json_node(value, 1).filter(|node| node.size <= MAX_NODES);
     node.map(Rc::new).ok_or_else(|| too_large(NOWHERE))

@@ -1,8 +1,8 @@
 //! Decodes a tree into a typed value, with the rules of the API server.
 //!
-//! An error carries the position and the path of its value. An unknown field is recorded with a
-//! suggestion from the field names that serde provides. A field whose value is null counts as absent. An
-//! unquoted number or boolean is not a string; the API server rejects it too.
+//! An error carries the position and the path of its value. An unknown field is recorded with a suggestion
+//! from the field names that serde provides. A field whose value is null counts as absent. An unquoted number
+//! or boolean in place of a string is an error, as in the API server.
 
 use std::cell::RefCell;
 use std::fmt;

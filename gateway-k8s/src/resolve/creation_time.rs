@@ -5,8 +5,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::api::meta::ObjectMeta;
 
-/// Creation time of an object. Values are ordered by precedence and compared as instants, because two texts
-/// may denote the same time: `Z` and `+00:00`, other offsets, fractions of a second.
+/// Creation time of an object. Values are ordered by precedence. They are compared as instants, because
+/// different texts can denote the same time, for example with `Z` and with `+00:00`.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum CreationTime {
     /// The object has no timestamp, like most manifests.

@@ -30,7 +30,7 @@ impl<'a> Grants<'a> {
     /// Indexes grants.
     pub(super) fn new(grants: &'a Store<ReferenceGrantSpec>) -> Self {
         let mut by_namespace: HashMap<_, Vec<_>> = HashMap::new();
-        // Grants with unknown fields permit nothing: the field may be a misspelt name that restricts the
+        // A grant with an unknown field permits nothing: the field may be a misspelt name that restricts the
         // grant.
         for grant in grants
             .values()
@@ -43,7 +43,7 @@ impl<'a> Grants<'a> {
     }
 
     /// Whether a reference is permitted. References within a namespace are always permitted; others require a
-    /// grant in the target's namespace that names both sides.
+    /// grant in the target's namespace that names the referencing and the referenced object.
     pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
         if from.namespace == to.namespace {
             return true;

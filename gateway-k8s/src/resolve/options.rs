@@ -20,7 +20,8 @@ pub struct ResolveOptions {
     pub controller_name: String,
     /// Whether Gateways whose GatewayClass does not exist are served.
     pub serve_unclassed: bool,
-    /// Ports of Gateways that are bound as other ports, such as 80 as 8080.
+    /// Bound ports by port of a Gateway, for ports that are bound as another port. For example, 80 is bound
+    /// as 8080.
     pub ports: BTreeMap<u16, u16>,
     /// Bound TCP ports that the data plane itself uses. No listener can use them.
     pub reserved: BTreeSet<u16>,
@@ -54,8 +55,8 @@ pub struct ResolveOptions {
     pub parity: Parity,
     /// Use of kind Backend.
     pub backends: BackendUse,
-    /// Whether one process serves all Gateways, so that settings of the process are those of one
-    /// EnvoyProxy. Default: `false`, a process for each Gateway.
+    /// Whether one process serves all Gateways. Settings of the process then come from a single EnvoyProxy.
+    /// Default: `false`, a process for each Gateway.
     pub one_process: bool,
     /// Whether to produce statuses. With many routes, they take a large part of the time.
     pub statuses: bool,

@@ -41,7 +41,7 @@ fn what_is_malformed_is_refused_with_a_reason() {
     assert_eq!(parse("a: [1").expect_err("unclosed").place.line, 1);
 }
 
-/// As kubectl: an unknown tag makes a scalar a string; a core tag requires its value.
+/// As in kubectl, a scalar with an unknown tag is a string, and a core tag requires a value of its type.
 #[test]
 fn a_tag_decides_whether_a_scalar_is_a_string() {
     let boolean = |text: &str| {

@@ -40,7 +40,7 @@ pub(super) struct InvalidReference {
 /// Cause of an unusable reference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ReferenceError {
-    /// No ReferenceGrant permits it.
+    /// No ReferenceGrant permits the reference.
     NotGranted,
     /// The Secret is missing, or its certificate is not usable.
     Unusable,
@@ -93,8 +93,8 @@ pub(super) fn resolve(
     }
 }
 
-/// Rejects a certificate with the names and key algorithm of an earlier one, because TLS would never select
-/// it.
+/// Rejects a certificate that has the names and the key algorithm of an earlier certificate: TLS would never
+/// select it.
 fn claim(
     taken: &mut HashSet<(NamePattern, KeyAlgorithm)>,
     certificate: &Certificate,

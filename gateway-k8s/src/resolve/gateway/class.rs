@@ -60,8 +60,8 @@ const FEATURES: &[&str] = &[
     "UDPRoute",
 ];
 
-/// Whether Gateways of this class are served: the class names this controller, or it does not exist and the
-/// options allow that.
+/// Whether Gateways of `class` are served: the GatewayClass names this controller, or it does not exist and
+/// `ResolveOptions::serve_unclassed` is set.
 pub(crate) fn is_ours(index: &ObjectIndex<'_>, class: &str) -> bool {
     let key = ObjectKey::new("", class);
     match index.objects.gateway_classes.get(&key) {

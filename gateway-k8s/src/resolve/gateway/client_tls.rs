@@ -60,7 +60,8 @@ impl GatewayClientTls {
         }
     }
 
-    /// Whether the Gateway has no settings, so that those of the backends apply unchanged.
+    /// Whether the Gateway has no settings for TLS backends. The settings of the backends then apply
+    /// unchanged.
     pub(in super::super) fn is_none(&self) -> bool {
         self.certificate.is_none() && self.limits.is_default()
     }

@@ -104,7 +104,7 @@ impl Frontend {
         }
     }
 
-    /// Sets the condition of an insecure mode.
+    /// Sets the condition of the Gateway that reports an insecure validation mode.
     pub(super) fn warn(
         &self,
         conditions: &mut Conditions<GatewayReason>,
@@ -189,7 +189,7 @@ pub(super) fn is_reported(listener: &ListenerState<'_>, reason: ListenerReason) 
         ListenerReason::NoValidCaCertificate
         | ListenerReason::InvalidCaCertificateRef
         | ListenerReason::InvalidCaCertificateKind => true,
-        // A listener without certificates has this reason because of its own certificate references.
+        // If a listener has no certificates, the reason concerns its own `certificateRefs`.
         ListenerReason::RefNotPermitted => !listener.certificates.is_empty(),
         ListenerReason::Accepted
         | ListenerReason::HostnameConflict

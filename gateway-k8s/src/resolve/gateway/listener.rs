@@ -41,7 +41,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) certificates: Vec<Arc<Certificate>>,
     /// Validation of client certificates, from `spec.tls.frontend` of the Gateway.
     pub(crate) clients: Option<ClientAuth>,
-    /// Other listeners of the port whose hostnames are parts of this one, the most specific first.
+    /// Other listeners of the port with a hostname that the hostname of this listener includes, the most
+    /// specific first.
     pub(crate) nested: Vec<ListenerIndex>,
     /// Number of attached routes.
     pub(crate) attached: usize,
@@ -79,7 +80,7 @@ impl AllowedNamespaces {
 }
 
 impl<'a> ListenerState<'a> {
-    /// Checks a listener without regard to others.
+    /// Checks a listener independently of other listeners.
     pub(super) fn check(
         index: &ObjectIndex<'_>,
         owner: Owner<'_>,

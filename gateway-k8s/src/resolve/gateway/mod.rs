@@ -327,8 +327,9 @@ impl<'a> GatewayState<'a> {
         nested
     }
 
-    /// The listener to which all requests for `host` go instead of the listener `at`, because its hostname is more
-    /// specific. As in Envoy Gateway, it need not be valid if its hostname is `host` itself.
+    /// The listener that receives all requests for `host` instead of the listener `at`, because its hostname
+    /// is more specific. As in Envoy Gateway, a listener whose hostname equals `host` counts even if it is
+    /// invalid.
     pub(crate) fn server_instead_of(
         &self,
         at: ListenerIndex,

@@ -28,7 +28,8 @@ const OF_GATEWAY: &str = "spec.infrastructure.parametersRef";
 /// Field of a GatewayClass.
 const OF_CLASS: &str = "spec.parametersRef";
 
-/// The EnvoyProxy that applies to a Gateway; `None` if neither it nor its GatewayClass references one.
+/// The EnvoyProxy that applies to a Gateway; `None` if neither the Gateway nor its GatewayClass references an
+/// EnvoyProxy.
 ///
 /// # Errors Why the Gateway is not served: the EnvoyProxy is missing or invalid, or has an unsupported field
 /// that could change where requests are sent.

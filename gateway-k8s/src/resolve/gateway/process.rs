@@ -7,8 +7,8 @@ use super::parameters::gateway_parameters;
 use crate::api::gateway::GatewaySpec;
 use crate::objects::{Object, ObjectKey, Objects};
 
-/// Of the Gateways of this controller with an EnvoyProxy, the first by name, and the process settings in its
-/// EnvoyProxy. `None`: no Gateway has one.
+/// The first Gateway by name that belongs to this controller and has an EnvoyProxy, and the process settings
+/// in that EnvoyProxy. `None`: no Gateway has an EnvoyProxy.
 pub fn process_parameters(
     objects: &Objects,
     options: &ResolveOptions,

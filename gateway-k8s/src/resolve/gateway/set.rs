@@ -1,7 +1,7 @@
 //! ListenerSets: listeners that other namespaces add to a Gateway (GEP-1713).
 //!
-//! `spec.allowedListeners` of the Gateway selects the namespaces. The listeners follow those of the
-//! Gateway, the oldest ListenerSet first; the earlier one wins a conflict.
+//! `spec.allowedListeners` of the Gateway selects the namespaces. Listeners of the Gateway take precedence
+//! over those of ListenerSets, and an older ListenerSet takes precedence over a younger one.
 
 use std::collections::HashMap;
 
@@ -142,7 +142,7 @@ impl<'a> ListenerSetState<'a> {
         status
     }
 
-    /// Whether at least one of its listeners is served.
+    /// Whether at least one listener of the ListenerSet is served.
     pub(super) fn counts(&self, listeners: &[&ListenerState<'_>]) -> bool {
         self.attached() && accepted(listeners) > 0
     }

@@ -104,8 +104,9 @@ pub(super) fn check_filters(listener: &mut ListenerState<'_>) {
     }
 }
 
-/// Rejects a listener to which one of `unreadable_fields`, those of the object that contains it, may apply:
-/// the field may restrict the accepted routes or require client certificates.
+/// Rejects a listener to which one of `unreadable_fields` may apply: the field may restrict the accepted
+/// routes or require client certificates. `unreadable_fields` belong to the object that contains the
+/// listener.
 pub(super) fn check_unreadable_fields(
     unreadable_fields: &[SchemaViolation],
     listener: &mut ListenerState<'_>,

@@ -1,7 +1,7 @@
 //! Paths of OpenID Connect that the policy does not serve.
 //!
-//! A browser's request for the redirect URL or `logoutPath` is handled by the policy of the rule that it
-//! matches. The checks match such a request against the routes of each host where a login may begin.
+//! A browser's request for the redirect URL or `logoutPath` is handled by the policy of the rule that the
+//! request matches. The checks match such a request against the routes of each host where a login may begin.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,8 +147,8 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         if url.host() != RedirectHost::Composed {
             return answers.collect();
         }
-        // A composed host contains a header of the request, so its value is unknown. One served origin
-        // suffices.
+        // A composed host contains the value of a request header, which is unknown here. One origin whose URL
+        // is served suffices.
         let first = answers.next().unwrap_or(Ok(()));
         match answers.any(|answer| answer.is_ok()) {
             true => Ok(()),
@@ -265,7 +265,8 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         found.into_iter()
     }
 
-    /// Whether a listener has the scheme and port of a request. A proxy in front may terminate TLS, and have other ports.
+    /// Whether a listener has the scheme and port of a request. With a proxy in front, both may differ: the
+    /// proxy may terminate TLS and use other ports.
     fn fits(&self, place: &Place<'_, '_>, request: &BrowserRequest<'_>) -> bool {
         if !place.is_http() && !place.is_https() {
             return false;

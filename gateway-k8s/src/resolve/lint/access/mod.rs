@@ -135,7 +135,7 @@ struct PolicyUse<'p, 'a> {
     policy: &'a SecurityPolicy,
     /// Rules for which the policy is in force.
     rules: Vec<PlacedRule<'p, 'a>>,
-    /// Policies that replace it.
+    /// Policies that replace this policy.
     replaced_by: BTreeSet<ObjectKey>,
     /// Less specific policies with access control that this policy, which has none, replaces.
     drops: BTreeMap<ObjectKey, &'a SecurityPolicy>,
@@ -218,7 +218,7 @@ impl<'p, 'a> Uses<'p, 'a> {
     }
 }
 
-/// The sections of a policy that authenticate requests, all of them before or with `jwt`.
+/// The sections of a policy that authenticate requests. Each of them runs before `jwt` or is `jwt`.
 fn authentication(spec: &SecurityPolicySpec) -> impl Iterator<Item = &'static str> {
     let sections = [
         (spec.ext_auth.is_some(), "extAuth"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::decode::decode;
 use crate::resolve::{ResolveOptions, resolve};
 
-/// Codes of other checks: the Secrets of the policies do not exist.
+/// Codes of findings that other checks report, because the Secrets of the policies do not exist.
 const OTHERS: [&str; 1] = ["policy-invalid"];
 
 fn object(kind: &str, name: &str, spec: Value) -> Value {
