@@ -1,8 +1,8 @@
 //! Time of a request through each policy of a SecurityPolicy as a Layer: `cargo bench -p towergate-policy --bench layers`.
 //!
-//! The service behind the Layer replies at once. `none` is this service alone. With `same`, tokens are in the
-//! cache of verified tokens. With `other`, there are more tokens than the cache holds, so each signature is
-//! verified.
+//! The service behind the Layer replies at once. The benchmark `none` measures this service alone. In `same`,
+//! all tokens are in the cache of verified tokens. In `other`, there are more tokens than the cache holds, so
+//! each signature is verified.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by a panic")]
 
@@ -31,7 +31,7 @@ use towergate_core::policy::PolicyLayer;
 #[path = "../examples/security/mod.rs"]
 mod security;
 
-/// Number of `other` tokens: more than two generations of the cache, each of 256 tokens.
+/// Number of tokens in the benchmark `other`. It exceeds two generations of the cache, each of 256 tokens.
 const TOKENS: usize = 1024;
 
 fn main() {
@@ -136,7 +136,7 @@ fn measure(bencher: Bencher<'_, '_>, layer: Option<PolicyLayer>, requests: &[Vec
     });
 }
 
-/// Measures the policy of a section of the examples.
+/// Measures the policy of the SecurityPolicy section `name`, as in the example `security`.
 #[divan::bench(args = ["none", "basic-auth", "api-key", "authorization", "cors"])]
 fn section(bencher: Bencher<'_, '_>, name: &str) {
     let field = match name {

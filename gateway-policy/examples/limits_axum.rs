@@ -61,7 +61,7 @@ fn policies() -> Result<Router, Box<dyn Error>> {
     Ok(Router::new().fallback_service(parts.layer(app)))
 }
 
-/// axum has its own extension type for the peer.
+/// The IP address of the peer. axum stores it in an extension type of its own.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(peer.ip())

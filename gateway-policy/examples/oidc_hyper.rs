@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Open <http://localhost:3000/> in a browser. The redirect URL for the provider is
-//! `http://localhost:3000/oauth2/callback`. The client of this example uses plain HTTP; for
-//! `https`, implement `ProviderClient` with the HTTP client of your program.
+//! `http://localhost:3000/oauth2/callback`. The `ProviderClient` of this example uses plain HTTP. For a
+//! provider with `https`, implement `ProviderClient` with the HTTP client of your program.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -36,7 +36,7 @@ pub(crate) async fn serve(section: &str, socket: TcpListener) -> Result<(), Box<
     Ok(axum::serve(socket, service).await?)
 }
 
-/// axum has its own extension type for the peer.
+/// The IP address of the peer. axum stores it in an extension type of its own.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(peer.ip())

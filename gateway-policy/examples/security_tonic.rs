@@ -42,7 +42,7 @@ pub(crate) async fn serve(section: &str, socket: TcpListener) -> Result<(), Box<
     Ok(())
 }
 
-/// tonic has its own extension type for the peer.
+/// The IP address of the peer. tonic stores it in an extension type of its own.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let peer = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
     Some(peer.ip())

@@ -40,7 +40,7 @@ pub struct ApiKeyCredential {
     pub key: SecretText,
 }
 
-/// A place where a request can have its key.
+/// A place in a request that can contain the API key.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ApiKeyPlace {
     /// A header field; in `Authorization`, after the scheme `Bearer`.
@@ -151,8 +151,8 @@ impl ApiKeyPolicy {
 }
 
 impl ApiKeyPolicy {
-    /// Removes the keys from a request, and from the path in the access log. Keys that no client has are also
-    /// removed, because they may belong to another policy or may have been valid earlier.
+    /// Removes the keys from a request, and from the path in the access log. Unknown keys are also removed,
+    /// because they may be valid for another policy or may have been valid earlier.
     fn sanitize(&self, request: &mut RequestHead<'_>) {
         let query = request.head.uri.query().map_or(0, str::len);
         for place in &self.keys.sources {
@@ -171,7 +171,8 @@ impl HeadPolicy for ApiKeyPolicy {
         let client = self.keys.client(request.head);
         let client = client.map(HeaderValue::from_str);
         if let Some(name) = &self.forward {
-            // The field may itself contain the key, so it is removed only after the key has been read.
+            // The field for the client's name may itself contain the key, so it is removed only after the key
+            // has been read.
             FilledFields::reserve(request.head, name);
         }
         if self.sanitize {
@@ -197,7 +198,7 @@ fn hash(key: &str) -> [u8; 32] {
 }
 
 impl ApiKeyPlace {
-    /// The key in this source, if there is one and it is not empty.
+    /// The key at this place of the request. `None`: the place has no key, or an empty one.
     fn key<'h>(&self, head: &'h request::Parts) -> Option<Cow<'h, str>> {
         let key = match self {
             Self::Header(name) => {

@@ -96,7 +96,7 @@ macro_rules! api_struct {
 /// Declares enumerations of strings. An unknown string is kept in `Other` and invalidates the policy. If
 /// deserialization failed instead, the object could not have a status.
 ///
-/// A variant may have a [`FieldClass`](crate::check::FieldClass) that has no argument.
+/// A variant may have a [`FieldClass`](crate::check::FieldClass) without an argument, such as `Unsupported`.
 macro_rules! string_enum {
     ($(
         $(#[$meta:meta])*

@@ -71,7 +71,8 @@ impl SchemaViolation {
     }
 }
 
-/// Whether a field without a value is an error. The API server fills in a default before it validates.
+/// Whether a field must be present: it has the limit `Required` and no default. The API server fills in
+/// defaults before it validates a policy.
 fn is_required(limits: &[FieldLimit]) -> bool {
     let has_default = |limit: &FieldLimit| {
         matches!(
@@ -101,8 +102,8 @@ const EXAMPLES: &[(&str, &str)] = &[
 /// The pattern of header names in the schemas of the CRDs.
 pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$";
 
-/// A limit of one field, or the value that the API server gives it if it is absent. On a list, all limits but
-/// `Required` and `Items` apply to each item.
+/// A limit of a field, or its default, which the API server fills in if the field is absent. On a list, all
+/// limits but `Required` and `Items` apply to each item.
 #[derive(Clone, Copy, Debug)]
 pub enum FieldLimit {
     /// The field must be present.
@@ -289,15 +290,15 @@ impl Report {
         });
     }
 
-    /// Reports a violation with `message` unless `holds`.
+    /// If `holds` is `false`, reports a violation with `message`.
     pub fn rule(&mut self, holds: bool, message: &str) {
         if !holds {
             self.violation(message);
         }
     }
 
-    /// Reports a value in the field `name`, without which the policy is applied: for fields that only describe, such as
-    /// names in metrics.
+    /// Reports the value `text` of the field `name` as ignored. The policy is applied without the value. Only
+    /// for fields that describe, such as names in metrics.
     pub(crate) fn ignored_value(&mut self, name: &str, text: &str) {
         self.ignored.push(format!("{}.{name}: {text}", self.path));
     }

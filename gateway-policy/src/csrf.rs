@@ -24,11 +24,11 @@ pub struct CsrfProtection {
 pub enum SourceOrigin {
     /// Every named origin.
     Any,
-    /// Any host with this port; `None`: with the scheme's default port.
+    /// Any host with this port. `None`: the default port of the scheme.
     AnyHost(Option<String>),
-    /// One host, with its port if it is not the scheme's default.
+    /// One host. It contains a port only if that is not the default port of the scheme.
     Exact(String),
-    /// Hosts below this one (`example.com` for `https://*.example.com`), with any number of labels.
+    /// Hosts with any number of labels before this domain (`example.com` for `https://*.example.com`).
     Below(String),
 }
 
@@ -128,7 +128,7 @@ fn port_of(host: &str) -> Option<&str> {
 }
 
 /// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither. A field
-/// with several lines identifies no page, because the backend may use another line.
+/// with several lines identifies no page, because the backend may read another line than the gateway.
 fn source_host(headers: &HeaderMap) -> Option<String> {
     let name = if headers.contains_key(ORIGIN) {
         ORIGIN

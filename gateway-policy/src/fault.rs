@@ -40,7 +40,7 @@ impl RequestShare {
     }
 }
 
-/// Faults of a rule. At least one of the two is set.
+/// Faults of a rule. At least one of `delay` and `abort` is set.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct FaultRule {
     /// Delay and the share of requests that are delayed.

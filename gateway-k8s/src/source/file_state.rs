@@ -4,11 +4,12 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Resolution of the coarsest file system clock, that of FAT. If a file changes within one tick before it is
-/// read, another change in the same tick leaves the change time as it is.
+/// Resolution of the coarsest file system clock, that of FAT. A file can change twice within one tick. If it
+/// is read between the two changes, the second change does not alter its change time.
 const TICK: Duration = Duration::from_secs(2);
 
-/// State of a file. The change time (`ctime`) cannot be set by programs, so every later change shows in it.
+/// State of a file, for comparison with a later state. Programs cannot set the change time (`ctime`), so a
+/// change of the file alters it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileState {
     file: (u64, u64),
@@ -29,7 +30,7 @@ impl FileState {
         }
     }
 
-    /// Returns the state of a file.
+    /// Returns the current state of a file, to be compared with the state at the last reading.
     pub(super) fn of(meta: &Metadata) -> Self {
         Self {
             file: (meta.dev(), meta.ino()),
@@ -39,7 +40,8 @@ impl FileState {
         }
     }
 
-    /// Whether the last change was long enough before the reading for any later change to be detected.
+    /// Whether the file had not changed for more than one tick when it was read. Any later change then alters
+    /// the state.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
     }

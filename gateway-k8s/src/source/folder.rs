@@ -1,8 +1,9 @@
 //! Objects from folders and files of manifests.
 //!
-//! Files are read in path order, so that of two objects with the same name always the same one is used.
-//! Hidden entries are skipped, because a mounted ConfigMap keeps its files in a hidden folder (`..data`) and
-//! links to them. Symbolic links are followed. A file with several paths is read once.
+//! Files are read in the order of their paths. If two files define the same object, the choice between them
+//! is therefore always the same. Hidden entries are skipped, because a mounted ConfigMap keeps its files in a
+//! hidden folder (`..data`) and links to them. Symbolic links are followed. A file with several paths is read
+//! once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -28,7 +29,7 @@ pub struct Folder {
     strict: bool,
     ingresses_are_served: bool,
     memory: DocumentCache,
-    /// Manifests that do not come from files, by their name in diagnostics.
+    /// Manifests that do not come from files: the name that diagnostics show, and the text.
     texts: Vec<(PathBuf, String)>,
     /// State of each file at the last reading.
     seen: HashMap<PathBuf, Seen>,
@@ -42,7 +43,7 @@ struct Seen {
     fingerprint: u64,
 }
 
-/// Result of a reading.
+/// Result of [`Folder::read`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     /// Decoded objects.
@@ -64,8 +65,8 @@ impl Folder {
         }
     }
 
-    /// Sets whether the caller translates and serves Ingresses. If so, no finding `passed-over` is reported
-    /// for them.
+    /// Sets whether the caller translates and serves Ingresses. Ingresses that are served cause no finding
+    /// `passed-over`.
     #[must_use]
     pub fn with_ingresses_served(mut self, served: bool) -> Self {
         self.ingresses_are_served = served;
@@ -135,7 +136,7 @@ impl Folder {
 /// read.
 fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result<Seen> {
     let name = path.display().to_string();
-    // Two paths that are not UTF-8 may have the same name in the cache, so they are always read.
+    // Paths that are not UTF-8 are always read, because two of them may have the same name in the cache.
     if path.to_str().is_some()
         && let Some(before) = before
         && before.stamp.is_settled()

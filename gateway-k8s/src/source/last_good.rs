@@ -20,7 +20,7 @@ pub struct RetainedObject {
     pub kind: &'static str,
     /// Name.
     pub key: ObjectKey,
-    /// File of the object.
+    /// Path of the file that contains the object.
     pub file: String,
 }
 
@@ -30,8 +30,8 @@ impl Display for RetainedObject {
     }
 }
 
-/// Adds to `loaded` the objects of `last` that could not be decoded, and returns them. The effects in
-/// their diagnostics are replaced accordingly.
+/// Adds the objects of `last` to `loaded` that are missing there because of errors, and returns them. The
+/// diagnostics of these errors then state that the last good version stays in service.
 pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<RetainedObject> {
     let broken: Vec<&Diagnostic> = loaded.diagnostics.iter().filter(|d| refuses(d)).collect();
     if broken.is_empty() {
@@ -68,7 +68,7 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<RetainedObject
     kept
 }
 
-/// Returns the objects of `before` that are valid again: present and no longer in `kept`.
+/// Returns the objects of `before` that are valid again: they are in `objects` and not in `kept`.
 pub fn read_again(
     before: &[RetainedObject],
     kept: &[RetainedObject],
@@ -90,13 +90,14 @@ pub fn read_again(
     again
 }
 
-/// Whether a diagnostic reports an object that was not decoded, or only in part.
+/// Whether a diagnostic reports an object that was not decoded, or was decoded only in part.
 fn refuses(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity == Severity::Error && !is_extension_policy(diagnostic)
 }
 
-/// Whether the diagnostic says that a policy extends Envoy itself. Such a policy was read. An earlier version, which may
-/// fail open, must not replace one that must not.
+/// Whether the diagnostic reports a policy that extends Envoy itself. The current version of the policy was
+/// read. An earlier version must not replace it: the earlier version may fail open where the current version
+/// fails closed.
 fn is_extension_policy(diagnostic: &Diagnostic) -> bool {
     let extends = matches!(
         &*diagnostic.kind,

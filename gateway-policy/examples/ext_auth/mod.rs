@@ -1,4 +1,4 @@
-//! The Layer that calls an authorization service at a fixed address. It is the same for every framework.
+//! The Layer that calls an authorization service at a fixed address. The examples of all frameworks share it.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use towergate_policy::ext_auth::{
 /// The header field in which the service returns the name of the user.
 const USER: HeaderName = HeaderName::from_static("x-user");
 
-/// The Layer for the service at this address.
+/// The Layer that calls the authorization service at the address `service`.
 pub(crate) fn layer(service: SocketAddr) -> PolicyLayer {
     let protocol = AuthService::Http(HttpAuthService {
         headers_to_backend: AnswerFields::Listed(vec![Text::from(USER)]),

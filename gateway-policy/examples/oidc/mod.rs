@@ -1,4 +1,5 @@
-//! The Layer of a login, and its connection to the provider. They are the same for every framework.
+//! The Layer for a login with OpenID Connect, and the client that calls the provider. The examples of all
+//! frameworks share them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -27,13 +28,13 @@ pub(crate) fn rule_of_arguments() -> Result<OidcAuthentication, Box<dyn Error>> 
     ))
 }
 
-/// The Layer for this login.
+/// The Layer for the login that `rule` describes.
 pub(crate) fn layer(rule: OidcAuthentication) -> Result<PolicyLayer, Box<dyn Error>> {
     let policy = OidcPolicy::new(rule, Arc::new(PlainClient))?;
     Ok(PolicyLayer::new(BuiltPolicy::waiting(policy)))
 }
 
-/// The response of the service behind the Layer, which receives the tokens as cookies.
+/// The response of the service behind the Layer. The service receives the tokens as cookies.
 pub(crate) fn greeting(headers: &HeaderMap) -> String {
     let cookies = headers.get(COOKIE).and_then(|line| line.to_str().ok());
     format!(

@@ -1,4 +1,4 @@
-//! The Layer of each section of a SecurityPolicy. It is the same for every framework.
+//! The Layer of each section of a SecurityPolicy. The examples of all frameworks share these Layers.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use towergate_policy::references::{NoReferences, ObjectData, References};
 use towergate_policy::{FieldError, SecurityPolicySpec};
 use towergate_tls::rustls::crypto::aws_lc_rs;
 
-/// The Layer of a section, by its name on the command line.
+/// The Layer of the SecurityPolicy section that the command line names.
 pub(crate) fn layer(section: &str) -> Result<PolicyLayer, Box<dyn Error>> {
     of_spec(match section {
         "basic-auth" => BASIC_AUTH,
@@ -24,7 +24,7 @@ pub(crate) fn layer(section: &str) -> Result<PolicyLayer, Box<dyn Error>> {
     })
 }
 
-/// The response of the service, which receives the user in `x-user`.
+/// The response of the service behind the Layer. The service receives the name of the user in `x-user`.
 pub(crate) fn greeting(headers: &HeaderMap) -> String {
     let user = headers.get("x-user").and_then(|user| user.to_str().ok());
     format!("hello, {}\n", user.unwrap_or("stranger"))
@@ -58,14 +58,15 @@ const JWT: &str = r#"{"jwt": {"providers": [{
     "claimToHeaders": [{"claim": "sub", "header": "x-user"}]
 }]}}"#;
 
-/// Clients on the local machine may send read requests.
+/// Allows requests with GET and HEAD from the local machine, and denies all others.
 const AUTHORIZATION: &str = r#"{"authorization": {"defaultAction": "Deny", "rules": [{
     "action": "Allow",
     "operation": {"methods": ["GET", "HEAD"]},
     "principal": {"clientCIDRs": ["127.0.0.0/8"]}
 }]}}"#;
 
-/// The Secrets to which the policies refer. Your own service takes them from its configuration.
+/// The Secrets to which the policies of the examples refer. A service of your own would take them from its
+/// configuration.
 #[derive(Debug)]
 struct Secrets;
 

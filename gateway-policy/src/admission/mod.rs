@@ -9,8 +9,8 @@
 //!                                 requests + 1
 //! ```
 //!
-//! Requests and successes are those of the last window. Rejected requests do not count. All requests of a
-//! rule are counted together, by all workers, without a lock.
+//! Requests and successes are those of the last window. Requests that admission control rejects are not
+//! counted. All requests of a rule are counted together, by all workers, without a lock.
 
 mod observed_body;
 mod window;
@@ -34,16 +34,17 @@ pub struct AdmissionRule {
     pub window: Duration,
     /// Success rate in percent, 1 to 100, below which requests are rejected.
     pub min_success_rate: u32,
-    /// Steepness of the share of rejected requests, at least 1.
+    /// Steepness of the rejection: the share of rejected requests is raised to the power `1 / aggression`. At
+    /// least 1.
     pub aggression: u32,
-    /// Requests per second below which none is rejected.
+    /// Number of requests per second below which no request is rejected.
     pub min_request_rate: u32,
     /// Maximum percentage of rejected requests.
     pub max_rejection: u32,
-    /// HTTP statuses that are successes. `None`: those below 500.
+    /// HTTP statuses that count as success. `None`: all statuses below 500.
     pub http_success: Option<Vec<u16>>,
-    /// gRPC statuses that are successes. `None`: all except six that indicate a failure of the backend, as in
-    /// Envoy.
+    /// gRPC statuses that count as success. `None`: all statuses except the six that indicate a failure of
+    /// the backend, as in Envoy.
     pub grpc_success: Option<Vec<u16>>,
 }
 
@@ -97,7 +98,7 @@ impl AdmissionRule {
     }
 }
 
-/// A rule with its counts.
+/// The settings of a rule, with the counts of its requests.
 #[derive(Debug)]
 struct Controller {
     rule: AdmissionRule,

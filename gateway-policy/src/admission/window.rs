@@ -27,7 +27,7 @@ pub(super) struct Window {
 /// Counts of a part of the window.
 #[derive(Debug, Default)]
 struct Part {
-    /// Number of the period of these counts, from 1.
+    /// Number of the period in which the requests of this part were counted, starting at 1.
     period: AtomicU64,
     requests: AtomicU64,
     successes: AtomicU64,

@@ -188,7 +188,8 @@ impl AttributeSet for Headers<'_> {
     }
 }
 
-/// The client. The port is 0 unless the client is the peer of the connection.
+/// The address of the client. If the client is the peer of the connection, the port is that of the peer;
+/// otherwise it is 0.
 fn client(subject: &Subject<'_>) -> Option<SocketAddr> {
     let client = subject.client?.to_canonical();
     let peer = subject.connection.map(|connection| connection.peer);
@@ -248,7 +249,8 @@ impl AttributeSet for Metadata<'_> {
     }
 }
 
-/// `metadata.filter_metadata`: its only namespace contains the claims of tokens.
+/// `metadata.filter_metadata`. Its only namespace is [`TOKENS`], which contains the claims of verified
+/// tokens.
 #[derive(Debug)]
 struct FilterMetadata<'r>(VerifiedClaims<'r>);
 
@@ -275,7 +277,7 @@ fn path_and_query(head: &request::Parts) -> Option<&str> {
     head.uri.path_and_query().map(|target| target.as_str())
 }
 
-/// `Host`, or the authority of the target.
+/// The value of `Host`. If `Host` has no single value, the authority of the request target.
 fn authority(head: &request::Parts) -> Option<&str> {
     let target = head.uri.authority().map(|authority| authority.as_str());
     text_of(&head.headers, "host").or(target)

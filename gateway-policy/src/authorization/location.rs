@@ -22,24 +22,25 @@ pub struct LocationMatch {
     pub anonymous: AnonymityMatch,
 }
 
-/// The use of anonymizing networks; all parts that are set must match. An address that is not in the database
-/// does not use an anonymizing network.
+/// A condition on the use of anonymizing networks. All parts that are set must match. An address that is not
+/// in the database does not use an anonymizing network.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AnonymityMatch {
-    /// Any anonymizing network.
+    /// Whether the client uses any anonymizing network.
     pub any: Option<bool>,
     /// A VPN.
     pub vpn: Option<bool>,
     /// A hosting provider.
     pub hosting: Option<bool>,
-    /// An exit node of Tor.
+    /// Whether the client uses an exit node of Tor.
     pub tor: Option<bool>,
     /// A public proxy.
     pub proxy: Option<bool>,
 }
 
 impl LocationMatch {
-    /// The fields that a database must have to compare the location.
+    /// The fields that databases must have, so that the location of a client can be compared with this
+    /// location.
     pub fn fields(&self) -> GeoFields {
         let used = |is: bool, fields| match is {
             true => fields,

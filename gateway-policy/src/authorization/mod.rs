@@ -1,9 +1,9 @@
 //! Authorization (SecurityPolicy `authorization`): a list of rules. The first rule that matches a request
 //! applies.
 //!
-//! All parts of a rule that are set must match. If no rule matches a request, the default action
-//! applies: `Deny`, unless the policy sets another one. Denied requests receive the body of Envoy's
-//! RBAC filter.
+//! All parts of a rule that are set must match. If no rule matches a request, the default action of the
+//! policy applies. If the policy sets no default action, it is `Deny`. Denied requests receive the body of
+//! Envoy's RBAC filter.
 
 mod condition;
 mod location;
@@ -37,7 +37,7 @@ pub struct AuthorizationRules {
     pub rules: Vec<AccessRule>,
     /// The action for requests that match no rule.
     pub default: Access,
-    /// Files of the GeoIP databases. Empty unless a rule compares locations.
+    /// Paths of the GeoIP databases, if a rule compares locations. Otherwise empty.
     #[serde(default)]
     pub databases: Vec<PathBuf>,
 }
@@ -45,14 +45,14 @@ pub struct AuthorizationRules {
 /// A rule.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AccessRule {
-    /// The rule's name, which printed plans and `/config` show. The access log does not contain it,
-    /// as in Envoy.
+    /// Name of the rule in printed plans and in `/config`. The access log does not contain the name, as in
+    /// Envoy.
     pub name: String,
-    /// Action on requests that match.
+    /// Action on requests that match the rule.
     pub access: Access,
-    /// Sender of the request.
+    /// Conditions on the sender of the request.
     pub principal: PrincipalMatch,
-    /// Operation of the request.
+    /// Conditions on the method and path of the request.
     pub operation: OperationMatch,
     /// An additional condition. `None`: no condition.
     pub condition: Option<Condition>,
@@ -68,18 +68,19 @@ pub enum Access {
     Deny,
 }
 
-/// Inputs of authorization.
+/// The data of a request on which the rules decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'r> {
     /// The request's head.
     pub head: &'r request::Parts,
     /// HTTP version of the request as received.
     pub version: Version,
-    /// The client's address. `None`: unknown; it is then outside every network.
+    /// The client's address. `None`: unknown. An unknown address matches every rule that denies, and no rule
+    /// that allows.
     pub client: Option<IpAddr>,
     /// The connection; `None`: unknown.
     pub connection: Option<&'r ConnInfo>,
-    /// The tokens that were verified.
+    /// The verified tokens of the request.
     pub tokens: &'r VerifiedTokens,
     /// Databases of locations; `None`: the location of the client is unknown.
     pub databases: Option<&'r GeoDatabaseSet>,

@@ -1,10 +1,10 @@
-//! The operation of a request.
+//! Conditions on the method and path of a request.
 
 use http::{Method, request};
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::{Text, TextMatch};
 
-/// Methods and paths; both must match.
+/// Conditions on the method and path of a request. Both must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct OperationMatch {
     /// Methods. One of them must match. Empty: any.

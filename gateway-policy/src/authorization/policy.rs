@@ -11,8 +11,8 @@ use crate::geoip::{GeoDatabaseFiles, GeoFields};
 
 /// Rules that compare the location of the client.
 ///
-/// Requests receive 500 while a compared field is missing in all databases. Otherwise a rule that denies
-/// would match no request.
+/// While no database has a field that a rule compares, all requests receive 500. If they were authorized
+/// without that field, a rule that denies would match no request.
 #[derive(Clone, Debug)]
 pub struct LocationAuthorization {
     rules: Arc<AuthorizationRules>,

@@ -1,4 +1,4 @@
-//! The sender of a request.
+//! Conditions on the sender of a request.
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -10,21 +10,21 @@ use super::location::is_at_one_of;
 use super::{Access, LocationMatch, Subject};
 use crate::jwt::{Claims, find_claim};
 
-/// The sender of the request; all parts that are set must match.
+/// Conditions on the sender of a request. All parts that are set must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PrincipalMatch {
     /// Networks. One of them must contain the client's address; `None`: any address.
     pub networks: Option<Vec<IpNet>>,
     /// Header fields, all of which must match.
     pub headers: Vec<HeaderMatch>,
-    /// A token; `None`: with or without one.
+    /// A verified token that the request must have. `None`: no token is required.
     pub token: Option<TokenMatch>,
     /// Locations. One of them must contain the client's address; `None`: any location.
     #[serde(default)]
     pub locations: Option<Vec<LocationMatch>>,
 }
 
-/// A header field and the values that match.
+/// A condition on a header field: its name, and the values that match.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HeaderMatch {
     /// The field.
@@ -33,7 +33,7 @@ pub struct HeaderMatch {
     pub values: Vec<String>,
 }
 
-/// A token of a provider.
+/// A condition on a verified token of a provider.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct TokenMatch {
     /// The provider's [identity](crate::jwt::TokenProvider::identity).
@@ -44,7 +44,7 @@ pub struct TokenMatch {
     pub scopes: Vec<String>,
 }
 
-/// A claim and the values that match.
+/// A condition on a claim: its name, and the values that match.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClaimMatch {
     /// The claim's path, with dots between the members of nested objects.

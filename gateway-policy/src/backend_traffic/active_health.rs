@@ -156,7 +156,8 @@ impl ActiveHealthCheck {
             "The grpc field can only be set if the Health Checker type is GRPC.",
         );
     }
-    /// Converts the section. Settings of another type, left by a merge, are ignored.
+    /// Converts the section. A merge may leave settings of another type of probe in the section; they are
+    /// ignored.
     pub(super) fn check_plan(&self, at: FieldPath<'_>) -> Result<plan::ActiveCheck, FieldError> {
         let Self {
             timeout,

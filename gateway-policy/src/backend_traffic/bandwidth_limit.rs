@@ -52,7 +52,7 @@ api_struct! {
 
     /// Trailers that report the delay.
     pub struct ResponseTrailers {
-        /// Prefix of their names. Default: none.
+        /// Prefix of the names of the trailers. Default: none.
         prefix: String = "prefix" [Pattern("^[^\\r\\n\\x00]*$")],
     }
 }

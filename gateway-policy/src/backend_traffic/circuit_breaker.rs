@@ -44,7 +44,7 @@ api_struct! {
 }
 
 impl CircuitBreaker {
-    /// Converts the section to limits, and to the number of requests per connection.
+    /// Returns the limits of the section, and the maximum number of requests per connection.
     pub(super) fn breaker(
         &self,
         at: FieldPath<'_>,
@@ -85,9 +85,9 @@ impl CircuitBreaker {
                 defaults.pending,
             )?,
             requests,
-            // A limit other than the default states what the backend can serve, so one connection may use all
-            // of it. An absent limit cannot be distinguished from the default, because the API server fills
-            // it in.
+            // A limit other than the default states what the backend can serve, so a single connection may
+            // use the whole limit. An absent limit is treated as the default, because the API server fills in
+            // the default.
             fair_requests: requests == defaults.requests,
             retries: limit(
                 "maxParallelRetries",

@@ -1,4 +1,5 @@
-//! Settings of connections to backends: part of the spec, and `backendSettings` of other policies.
+//! Settings of connections to backends. A BackendTrafficPolicy has them in its spec, and other policies have
+//! them in `backendSettings`.
 
 use towergate_core::plan;
 

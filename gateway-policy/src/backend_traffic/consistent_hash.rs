@@ -86,8 +86,7 @@ impl ConsistentHash {
         }
     }
 
-    /// Converts the section. After a merge, it may contain the input of another type, which is
-    /// ignored.
+    /// Converts the section. A merge may leave the input of another type in the section; it is ignored.
     pub(super) fn balancer(&self, at: FieldPath<'_>) -> Result<Plan, FieldError> {
         let Self {
             kind,

@@ -1,7 +1,7 @@
 //! Annotations of a BackendTrafficPolicy: behaviour for which its spec has no field.
 //!
-//! An annotation with an invalid value, without its section, or with an unknown name under the prefix makes the policy
-//! invalid: its targets return 500.
+//! A policy is invalid, and its targets return 500, if an annotation has an invalid value, belongs to a
+//! section that the policy does not set, or has an unknown name with the prefix [`ANNOTATION_PREFIX`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,12 +28,12 @@ pub const LOCAL_RATE_LIMIT: &str = "towergate.dev/local-rate-limit";
 /// before authentication, as in nginx. Default: after authentication.
 pub const LIMITS_BEFORE_AUTHENTICATION: &str = "towergate.dev/limits-before-authentication";
 
-/// Further settings of `rateLimit.local`.
+/// Settings of `rateLimit.local` for which the spec has no field: the value of [`LOCAL_RATE_LIMIT`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimitExtension {
-    /// Size of the burst in periods, in addition to one request, as in `limit_req` of nginx.
-    /// Default: the burst is the requests of one period.
+    /// Size of the burst in periods, as in `limit_req` of nginx: the burst is the requests of this number of
+    /// periods plus one request. Default: the requests of one period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst_periods: Option<u32>,
     /// Networks whose clients have no limit. Default: none.
@@ -113,7 +113,8 @@ impl TrafficExtensions {
     }
 }
 
-/// Enlarges the bucket of a limit and keeps its rate.
+/// Sets the burst of a limit to the requests of `periods` periods plus one request. The rate of the limit
+/// stays the same.
 fn allow_burst(limit: &mut Limit, periods: u32) {
     if limit.requests == 0 {
         return;

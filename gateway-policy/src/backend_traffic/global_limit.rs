@@ -65,8 +65,8 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<GlobalLimitRule, FieldError
     })
 }
 
-/// The cost of a response. Only external authorization sets metadata. A cost from another namespace is
-/// therefore replaced by 1, because the response would otherwise not be counted.
+/// The cost of a response. Only external authorization sets metadata, so a cost in another namespace never
+/// has a value. That cost is replaced by 1; otherwise the response would not be counted.
 fn cost_of_response(written: LimitCost) -> LimitCost {
     match written {
         LimitCost::Metadata(key) if key.namespace != EXT_AUTHZ => LimitCost::Fixed(1),

@@ -33,7 +33,7 @@ pub(super) struct ParsedRule {
 }
 
 impl ParsedRule {
-    /// Reads the rule at `field`. `limit.fromMetadata` is left to the caller.
+    /// Reads the rule at `field`. The caller converts `limit.fromMetadata`.
     ///
     /// # Errors
     /// The first field that is not supported, or whose value is invalid.

@@ -46,7 +46,7 @@ api_struct! {
 }
 
 impl HealthCheck {
-    /// Converts the section into `traffic`.
+    /// Converts the section, and sets the results in `traffic`.
     pub(super) fn apply(
         &self,
         at: FieldPath<'_>,

@@ -208,7 +208,8 @@ fn body(
     }
 }
 
-/// A body. A `%` that begins no operator is literal, as in the rules of a style sheet.
+/// Parses a body that may contain command operators. A `%` that begins no operator is literal, such as that
+/// of `width: 100%`.
 fn formatted(at: FieldPath<'_>, text: &str) -> Result<ReplacementBody, FieldError> {
     let format = Format::parse_body(text).map_err(|error| FieldError::invalid(at, error))?;
     Ok(match format.literal() {

@@ -12,10 +12,11 @@ use super::{body_limit, global_limit, local_limit};
 use crate::field_path::FieldPath;
 use crate::{FieldError, Policy};
 
-/// The sections. Each becomes at most one policy, except `rateLimit`.
+/// The sections that become policies. `rateLimit` becomes up to two policies, every other section at most
+/// one.
 pub(super) struct RequestSections {
     pub(super) rate_limit: Option<RateLimit>,
-    /// `compressor`, and the deprecated field `compression`, which it replaces.
+    /// `compressor`. It takes precedence over the deprecated field `compression`.
     pub(super) compressor: Option<Vec<Compression>>,
     pub(super) old_compressor: Option<Vec<Compression>>,
     pub(super) response_override: Option<Vec<ResponseOverride>>,
@@ -26,7 +27,7 @@ pub(super) struct RequestSections {
 }
 
 impl RequestSections {
-    /// The policies, with those of the annotations. `at` is the path of the spec.
+    /// The policies of the sections and of the annotations. `at` is the path of the spec.
     ///
     /// # Errors
     /// The first field whose value is invalid.

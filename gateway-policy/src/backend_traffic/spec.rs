@@ -113,8 +113,8 @@ pub struct TrafficConfig {
     pub traffic: plan::Traffic,
     /// Policies that are enforced on requests.
     pub policies: Vec<Policy>,
-    /// Whether requests are sent to the cluster address of a Service instead of its endpoints. `None`: as the
-    /// EnvoyProxy of the Gateway states.
+    /// Whether requests are sent to the cluster address of a Service instead of its endpoints. `None`: the
+    /// setting of the Gateway's EnvoyProxy applies.
     pub service_address: Option<bool>,
 }
 
@@ -163,8 +163,8 @@ impl BackendTrafficPolicySpec {
         );
     }
 
-    /// Whether the rate limit service counts limits of the policy. Each listener has a separate domain for
-    /// them.
+    /// Whether the policy has limits for which the rate limit service counts requests. These limits have a
+    /// separate domain for each listener.
     pub fn has_global_limits(&self) -> bool {
         let limit = self.rate_limit.as_ref();
         let rules = limit.and_then(|limit| limit.global.as_ref()?.rules.as_ref());
@@ -175,7 +175,8 @@ impl BackendTrafficPolicySpec {
     /// [`merge`](crate::merge::merge()).
     ///
     /// # Errors
-    /// The first field that is not supported, or else whose value is invalid.
+    /// The first field that is not supported. If all fields are supported, the first field whose value is
+    /// invalid.
     pub fn traffic(&self, context: RouteContext<'_>) -> Result<TrafficConfig, FieldError> {
         let at = FieldPath::SPEC;
         // The API server reports violations in single policies. The result of merging two valid policies may
@@ -252,7 +253,8 @@ impl BackendTrafficPolicySpec {
     }
 }
 
-/// Whether requests are sent to the cluster address of a Service; `None`: as the EnvoyProxy states.
+/// Whether requests are sent to the cluster address of a Service; `None`: the setting of the Gateway's
+/// EnvoyProxy applies.
 fn is_service_address(
     at: FieldPath<'_>,
     routing_type: Option<RoutingType>,

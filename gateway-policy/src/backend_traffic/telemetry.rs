@@ -92,7 +92,8 @@ api_struct! {
     }
 }
 
-/// The name of rules in metrics; `None` if it contains an unknown operator, which the policy's remarks name.
+/// The name of the route in metrics. `None`: the policy sets no name, or the name contains an unknown
+/// operator. The policy's remarks report an unknown operator.
 pub(super) fn route_stat_name(telemetry: Option<Telemetry>) -> Option<String> {
     let name = telemetry?.metrics?.route_stat_name?;
     (!name.is_empty() && unknown_operator(&name).is_none()).then_some(name)

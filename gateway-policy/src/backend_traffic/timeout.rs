@@ -42,8 +42,7 @@ api_struct! {
 }
 
 impl ClusterTimeout {
-    /// Converts the section to traffic settings. Absent fields have the defaults of traffic
-    /// settings.
+    /// Converts the section to traffic settings. Absent fields have the defaults of [`plan::Traffic`].
     pub(super) fn traffic(&self, at: FieldPath<'_>) -> Result<plan::Traffic, FieldError> {
         let Self { tcp, http } = self.clone();
         let ClusterTcpTimeout { connect_timeout } = tcp.unwrap_or_default();
@@ -62,7 +61,7 @@ impl ClusterTimeout {
         )?;
         let defaults = plan::Traffic::default();
         Ok(plan::Traffic {
-            // A time limit of whole requests replaces the listener's idle timeout.
+            // If the policy sets `requestTimeout`, the listener's idle timeout does not apply.
             stream_idle: match idle {
                 Some(Duration::ZERO) => plan::StreamIdle::Never,
                 Some(idle) => plan::StreamIdle::After(idle),

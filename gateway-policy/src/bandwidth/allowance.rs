@@ -22,7 +22,8 @@ const MAX_PIECE: u64 = 64 * 1024;
 pub(super) struct Allowance {
     limit: Throughput,
     start: Instant,
-    /// Nanoseconds after `start`, plus [`BURST`].
+    /// Time at which the allowance covers all bytes sent so far, in nanoseconds after `start`, plus
+    /// [`BURST`].
     paid: AtomicU64,
 }
 
@@ -35,7 +36,8 @@ impl Allowance {
         }
     }
 
-    /// Number of bytes that may be taken together: 50 ms of the limit, at least one.
+    /// Maximum number of bytes to take at once: those that the limit allows in 50 ms, from 1 byte to
+    /// [`MAX_PIECE`].
     pub(super) fn piece(&self) -> usize {
         let per_second =
             u128::from(self.limit.bytes) * 1_000_000_000 / self.limit.per.as_nanos().max(1);

@@ -43,13 +43,13 @@ pub struct ThroughputLimit {
 /// Names of the trailers that report delays, in milliseconds.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct DelayTrailers {
-    /// Time that the request body took in the gateway.
+    /// Trailer with the time from the first to the last byte of the request body.
     pub request: Text<HeaderName>,
-    /// Time that the response body took in the gateway.
+    /// Trailer with the time from the first to the last byte of the response body.
     pub response: Text<HeaderName>,
-    /// Delay of the request body by the limit.
+    /// Trailer with the delay of the request body by the limit.
     pub request_delay: Text<HeaderName>,
-    /// Delay of the response body by the limit.
+    /// Trailer with the delay of the response body by the limit.
     pub response_delay: Text<HeaderName>,
 }
 
@@ -92,7 +92,7 @@ impl ThroughputLimit {
     }
 }
 
-/// Paces the bodies of a rule.
+/// Limits the throughput of the bodies of a rule.
 struct ThroughputPolicy {
     request: Option<Arc<Allowance>>,
     response: Option<Arc<Allowance>>,

@@ -119,7 +119,8 @@ impl PacedBody {
         }
     }
 
-    /// The trailers at the end: those of the inner body and the report of a response.
+    /// Ends the body. The delays of a request body are stored in the report; a response body returns its
+    /// trailers with the report added.
     fn end(&mut self, trailers: Option<HeaderMap>) -> Option<HeaderMap> {
         self.ended = true;
         let Some(report) = &self.report else {

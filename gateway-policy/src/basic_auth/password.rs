@@ -91,7 +91,8 @@ impl PasswordHash {
     }
 }
 
-/// Apache's variant of the MD5 crypt of FreeBSD: the 22 characters after the salt.
+/// Computes Apache's variant of the MD5 crypt of FreeBSD. Returns the 22 characters that follow the salt in a
+/// line.
 fn apr1(password: &[u8], salt: &[u8]) -> String {
     let alternate = Md5::new()
         .chain_update(password)
@@ -145,7 +146,7 @@ fn apr1(password: &[u8], salt: &[u8]) -> String {
     text
 }
 
-/// Appends `count` characters of six bits each, the lowest first.
+/// Appends `count` characters of six bits each, the lowest bits first.
 fn push_base64(text: &mut String, mut bits: u32, count: usize) {
     const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     for _ in 0..count {

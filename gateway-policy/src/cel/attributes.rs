@@ -17,7 +17,8 @@ macro_rules! attribute_table {
             pub(crate) const ATTRIBUTES: &'static [(&'static str, CelType)] =
                 &[$(($name, $kind)),+];
 
-            /// The value of an attribute. `None`: the attribute is absent, or its value is uncertain.
+            /// The value of an attribute. `None`: the attribute is absent, or has no single value, such as a
+            /// header field with several lines.
             fn value(&self, name: &str) -> Option<Value<'_>> {
                 let $this = self;
                 match name {

@@ -40,7 +40,7 @@ impl Environment {
         self.max_steps
     }
 
-    /// The names of the variables, in order.
+    /// The names of the variables, in the order of their declaration.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.variables.iter().map(|(name, _)| *name)
     }

@@ -28,7 +28,8 @@ impl fmt::Display for EvaluationError {
 type Evaluated<'a> = Result<Value<'a>, EvaluationError>;
 
 impl Expression {
-    /// Whether the expression is true, given the values of the environment's variables, in order.
+    /// Whether the expression is true. `values` are the values of the environment's variables, in the order
+    /// of their declaration.
     ///
     /// # Errors
     /// If the expression has no value, or one that is not a boolean.

@@ -37,8 +37,8 @@ impl Expression {
     /// Compiles `text`, which may use the variables of `environment`.
     ///
     /// # Errors
-    /// If the expression is malformed, uses a variable, attribute or function that is not supported, or
-    /// has a type that is known and is not a boolean.
+    /// If the expression is malformed, uses a variable, attribute or function that is not supported, or is
+    /// known to have another type than boolean.
     pub fn compile(text: &str, environment: &Environment) -> Result<Self, ExpressionError> {
         let root = parser::parse(text, environment)?;
         let checked = check_condition(&root, environment);

@@ -98,7 +98,7 @@ impl Function {
     }
 }
 
-/// A value as text; `None`: it has no text form.
+/// A value as text; `None`: the value has no text form.
 fn string<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
     match value {
         Value::Text(text) => Some(text.clone()),

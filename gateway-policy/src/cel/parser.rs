@@ -55,7 +55,7 @@ impl Parser {
         }
     }
 
-    /// Consumes `symbol` if it is the next token. Returns whether it was.
+    /// Consumes `symbol` and returns `true` if it is the next token. Otherwise returns `false`.
     fn take(&mut self, symbol: &str) -> bool {
         let found = matches!(self.peek(), Token::Symbol(next) if *next == symbol);
         if found {
@@ -227,7 +227,7 @@ impl Parser {
         Ok(Node::Variable(place))
     }
 
-    /// Rejects a field of a variable that the environment does not declare.
+    /// Rejects the field `name` of a variable if the environment does not declare this field.
     fn check_attribute(&self, object: &Node, name: &str) -> Result<(), ExpressionError> {
         let Node::Variable(place) = object else {
             return Ok(());
@@ -331,8 +331,8 @@ impl Parser {
     }
 }
 
-/// The property that a field name denotes: field names escape reserved words and special
-/// characters.
+/// The name of the property that a field name in an expression denotes. Field names escape reserved words and
+/// special characters.
 fn property(name: &str) -> String {
     let word = name.strip_prefix("__").and_then(|n| n.strip_suffix("__"));
     match word {

@@ -6,8 +6,9 @@ use regex::Regex;
 use serde::Deserialize;
 use towergate_core::plan::TextMatch;
 
-/// A regular expression in the syntax of RE2, compiled when it is first needed. The API server compiles the patterns of
-/// schemas and of CEL expressions with Go's `regexp`, Envoy those of CEL expressions with RE2; both have this syntax.
+/// A regular expression in the syntax of RE2, compiled when it is first needed. The API server uses Go's
+/// `regexp` for the patterns of schemas and CEL expressions. Envoy uses RE2 for the patterns of CEL
+/// expressions. Both have the syntax of RE2.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]
 pub struct Pattern {

@@ -1,4 +1,4 @@
-//! Types of expressions that are known without values.
+//! Types of expressions, as far as they can be determined without values.
 //!
 //! If the type of a condition is known and is not a boolean, the condition would have no value for any
 //! request. It is therefore rejected when it is compiled. Uses of [`CelType::Attributes`] that need its size
@@ -32,7 +32,7 @@ pub enum CelType {
 }
 
 impl CelType {
-    /// The type in a message, with its article.
+    /// The name of the type in messages, with its article, such as `a number`.
     fn word(self) -> &'static str {
         match self {
             Self::Any => "a value",
@@ -163,7 +163,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The text of an attribute, for messages.
+    /// The path of an attribute in messages, such as `request.headers`.
     fn path(&self, node: &Node) -> String {
         match node {
             Node::Variable(place) => {

@@ -29,7 +29,7 @@ pub enum Value<'a> {
     Items(&'a [Json]),
     /// A map of a JSON document.
     Object(&'a serde_json::Map<String, Json>),
-    /// A list that the expression makes.
+    /// A list that the expression creates.
     List(Rc<[Value<'a>]>),
     /// A map that the expression creates.
     Map(Rc<[(Value<'a>, Value<'a>)]>),
@@ -37,7 +37,8 @@ pub enum Value<'a> {
 
 /// A map whose values are computed when an expression uses them, such as the header fields of a request.
 pub trait AttributeSet: fmt::Debug {
-    /// The value of an attribute; `None`: the attribute is absent, or its value is uncertain.
+    /// The value of an attribute. `None`: the attribute is absent, or has no single value, such as a header
+    /// field with several lines.
     fn attribute(&self, name: &str) -> Option<Value<'_>>;
 
     /// Whether an attribute is present. A present attribute may have no value.
@@ -75,7 +76,7 @@ impl From<String> for Value<'_> {
 }
 
 impl<'a> Value<'a> {
-    /// The number of items, entries or characters; `None`: it has no size.
+    /// The number of items, entries or characters; `None`: the value has no size.
     pub(super) fn size(&self) -> Option<usize> {
         match self {
             Self::Text(text) => Some(text.chars().count()),

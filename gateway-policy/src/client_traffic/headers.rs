@@ -74,7 +74,7 @@ api_struct! {
     pub struct XForwardedClientCert, rules {
         /// Whether the field is removed, forwarded, extended or replaced. Default: `Sanitize`.
         mode: XfccMode = "mode",
-        /// Elements to add to `Hash` and `By`.
+        /// Elements that the field contains in addition to `Hash` and `By`.
         cert_details_to_add: Vec<XfccDetail> = "certDetailsToAdd" [Items(0, 5)],
     }
 

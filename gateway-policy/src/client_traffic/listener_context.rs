@@ -1,4 +1,4 @@
-//! The input of a conversion in addition to the spec.
+//! Input for the conversion of a spec, in addition to the spec itself.
 
 /// Information about the listener to which a policy is applied.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,9 +5,9 @@
 //!      └────────────listener_settings──> ListenerConfig: settings of the plan, or a FieldError
 //! ```
 //!
-//! Each section of the spec has one file with its declaration and its conversion. A policy with a field that
-//! is not supported is rejected as a whole, with a message that names the field, unless ignoring the field
-//! weakens no protection: see [`FieldClass`](crate::check::FieldClass).
+//! Each section of the spec has one file with its declaration and its conversion. If an unsupported field is
+//! set, and ignoring it would weaken protection, the whole policy is rejected with a message that names the
+//! field. Other unsupported fields are ignored with a warning: see [`FieldClass`](crate::check::FieldClass).
 //!
 //! ```
 //! use towergate_policy::ClientTrafficPolicySpec;

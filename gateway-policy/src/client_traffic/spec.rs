@@ -85,7 +85,8 @@ api_struct! {
 
     /// Settings of gRPC.
     pub struct EnableWeb {
-        /// Whether gRPC-Web is translated to gRPC. Default: if a GRPCRoute is attached to the listener.
+        /// Whether gRPC-Web is translated to gRPC. Default: `true` if a GRPCRoute is attached to the
+        /// listener, else `false`.
         enable_web: bool = "enableWeb",
     }
 }
@@ -127,7 +128,8 @@ impl ClientTrafficPolicySpec {
     /// Converts the policy to settings of a listener.
     ///
     /// # Errors
-    /// The first field that is not supported, or else whose value is invalid.
+    /// The first field that is not supported. If all fields are supported, the first field whose value is
+    /// invalid.
     pub fn listener_settings(
         &self,
         context: ListenerContext<'_>,

@@ -86,8 +86,8 @@ pub struct TlsParameters {
     pub stateless_resumption: bool,
     /// Verification of client certificates. `None`: none is requested.
     pub client_validation: Option<ValidationRefs>,
-    /// `client_validation` with the CA certificates themselves. The conversion leaves it `None`; the
-    /// caller resolves the references.
+    /// Verification of client certificates, with the CA certificates themselves. The conversion sets `None`.
+    /// The caller resolves the references in `client_validation` and sets this field.
     pub clients: Option<ClientAuth>,
 }
 

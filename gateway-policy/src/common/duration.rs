@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Report};
 
-/// A duration as a string: one to four numbers of one to five digits, each with a unit `h`, `m`, `s` or
-/// `ms`. An invalid text invalidates its policy; it does not fail deserialization.
+/// A duration as a string: one to four numbers of one to five digits, each with a unit `h`, `m`, `s` or `ms`.
+/// Deserialization accepts an invalid string, so that the policy can be reported as invalid.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DurationText(pub String);

@@ -1,7 +1,7 @@
 //! The targets of a policy.
 //!
-//! [`TargetRef`] and [`TargetSelector`] are the written form; [`Targets`] gives access to all of them in
-//! one order and checks their rules, which are the same for all policies.
+//! [`TargetRef`] and [`TargetSelector`] are the targets as written. [`Targets`] lists them in a fixed order
+//! and checks the rules on target fields. These rules are the same for all policies.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ macro_rules! impl_targets {
 pub(crate) use impl_targets;
 
 impl<'a> Targets<'a> {
-    /// All references. The deprecated one is the first.
+    /// All references by name: the deprecated `targetRef` first, then `targetRefs`.
     pub fn refs(&self) -> impl Iterator<Item = &'a TargetRef> + use<'a> {
         self.single.into_iter().chain(self.list)
     }

@@ -5,8 +5,8 @@ use http::header::GetAll;
 
 use super::Compressor;
 
-/// The coding with the highest weight that is offered and accepted. If several have this weight, the first in
-/// `Accept-Encoding`. `None`: the response is not compressed.
+/// Of the codings that are offered and accepted, the one with the highest weight. If several codings have
+/// this weight, the first of them in `Accept-Encoding`. `None`: the response is not compressed.
 pub(super) fn choose(
     accepted: GetAll<'_, HeaderValue>,
     offered: &[Compressor],

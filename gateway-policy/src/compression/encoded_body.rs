@@ -11,14 +11,14 @@ use towergate_core::{Body, BoxError};
 
 use super::encoder::Encoder;
 
-/// Size in bytes from which output is forwarded, although more input is available.
+/// Minimum size, in bytes, of output that is forwarded while more input is available.
 const CHUNK: usize = 16 * 1024;
 
 /// A body that passes through an encoder. While the inner body is pending, all data that was read from it has
 /// been forwarded.
 pub(super) struct EncodedBody {
     inner: Body,
-    /// `None` at the end.
+    /// `None`: the body has ended.
     encoder: Option<Encoder>,
     /// Whether the encoder may keep input that it has not encoded.
     unflushed: bool,
@@ -36,7 +36,7 @@ impl EncodedBody {
         }
     }
 
-    /// Encodes data; returns output if there is enough.
+    /// Encodes data. Returns the output if it has at least [`CHUNK`] bytes.
     fn encode(&mut self, data: &[u8]) -> io::Result<Option<Bytes>> {
         let Some(encoder) = &mut self.encoder else {
             return Ok(None);
@@ -46,7 +46,7 @@ impl EncodedBody {
         Ok((encoder.len() >= CHUNK).then(|| encoder.take()))
     }
 
-    /// Encodes all that was read; returns the output if there is any.
+    /// Encodes all data that was read. Returns the output if there is any.
     fn flush(&mut self) -> io::Result<Option<Bytes>> {
         let Some(encoder) = self.encoder.as_mut().filter(|_| self.unflushed) else {
             return Ok(None);
@@ -56,7 +56,7 @@ impl EncodedBody {
         Ok((encoder.len() > 0).then(|| encoder.take()))
     }
 
-    /// Ends the stream; returns the rest of the output.
+    /// Ends the stream. Returns the rest of the output.
     fn finish(&mut self) -> io::Result<Option<Bytes>> {
         match self.encoder.take() {
             Some(encoder) => encoder.finish().map(Some),

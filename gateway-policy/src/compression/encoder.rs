@@ -8,13 +8,13 @@ use flate2::write::GzEncoder;
 
 use super::ContentCoding;
 
-/// Level of gzip, zlib's default.
+/// Compression level of gzip: the default of zlib.
 const GZIP_LEVEL: u32 = 6;
 
-/// Quality and window (2^18 bytes) of Brotli, Envoy's defaults.
+/// Quality and window (2^18 bytes) of Brotli: the defaults of Envoy.
 const BROTLI: (u32, u32) = (3, 18);
 
-/// Level of Zstandard, its own default.
+/// Compression level of Zstandard: the default of its library.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Window of Zstandard: 2^17 bytes, so that an encoder needs less than 1 MiB.
@@ -80,7 +80,7 @@ impl Encoder {
         Ok(rest.into())
     }
 
-    /// Number of bytes of output.
+    /// Number of bytes that [`take`](Self::take) returns.
     pub(super) fn len(&mut self) -> usize {
         self.output().len()
     }

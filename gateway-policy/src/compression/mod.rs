@@ -8,8 +8,8 @@
 //!
 //! | response | result |
 //! |---|---|
-//! | other type, shorter than the minimum, `Content-Encoding`, `no-transform`, a digest of the body | unchanged |
-//! | no body (HEAD, 204, 304), part of a representation (206), no coding accepted | `Vary` is added |
+//! | a media type that is not compressible, a body shorter than the minimum, `Content-Encoding`, `no-transform`, a digest of the body | unchanged |
+//! | no body (HEAD, 204, 304), part of a representation (206), or the client accepts no coding | `Vary` is added |
 //! | any other | compressed |
 //!
 //! Responses of gRPC and of switched protocols are not changed. Streams are not delayed: whenever the backend
@@ -125,8 +125,8 @@ impl BodyPolicy for ResponseCompression {
 }
 
 /// Compresses a response if it is compressible, has a body, and is long enough for the chosen compressor.
-/// `min_length` is the smallest minimum length of all compressors: a response of at least this length depends on
-/// `Accept-Encoding`.
+/// `min_length` is the smallest minimum length of all compressors: responses of at least this length depend
+/// on `Accept-Encoding` and receive `Vary`.
 fn compress(response: &mut Response<Body>, chosen: Option<Compressor>, min_length: u64) {
     if !is_compressible(response, min_length) {
         return;
@@ -149,7 +149,8 @@ fn compress(response: &mut Response<Body>, chosen: Option<Compressor>, min_lengt
         // The ranges that the backend supports refer to the uncompressed body.
         headers.remove(ACCEPT_RANGES);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-        // A strong validator guarantees equal bytes (RFC 9110, section 8.8.1), so it becomes a weak one.
+        // A strong validator guarantees equal bytes (RFC 9110, section 8.8.1). The compressed response has
+        // other bytes, so its `ETag` becomes weak.
         if headers
             .get(ETAG)
             .is_some_and(|tag| !tag.as_bytes().starts_with(b"W/"))
@@ -197,7 +198,7 @@ fn forbids_transformation(headers: &HeaderMap) -> bool {
         .any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
 }
 
-/// Adds `Accept-Encoding` to `Vary`, in the same field.
+/// Adds `Accept-Encoding` to `Vary`. Several lines of `Vary` are joined into one.
 fn vary_by_encoding(headers: &mut HeaderMap) {
     const NAME: &str = "Accept-Encoding";
     let fields = headers.get_all(VARY).into_iter();

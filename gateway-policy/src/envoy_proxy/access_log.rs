@@ -246,7 +246,7 @@ pub struct FileLog {
 pub(super) struct AppliedLog {
     /// The file; `None`: the default access log.
     pub(super) file: Option<FileLog>,
-    /// Paths of the fields that have no effect. A reason is added where it is not obvious.
+    /// Paths of the fields that have no effect, with the reason if it is not obvious.
     pub(super) ignored: Vec<String>,
 }
 
@@ -304,8 +304,9 @@ impl AppliedLog {
         conditions.map_err(|error| self.ignored.push(error)).ok()
     }
 
-    /// The format of a setting; `None`: the default format. Operators that are not supported become `-`: the default
-    /// format may contain what the setting omits on purpose, such as the query of a URL.
+    /// The format of a setting. `None`: the default format. Operators that are not supported become `-`. The
+    /// default format does not replace a format with such operators, because it may contain values that the
+    /// setting omits on purpose, such as the query of a URL.
     fn format(&mut self, path: &str, format: &Value) -> Option<String> {
         let text = match (&format["text"], &format["json"]) {
             (Value::String(text), Value::Null) => text.trim_end_matches('\n').to_owned(),
@@ -322,8 +323,8 @@ impl AppliedLog {
     }
 }
 
-/// The format without what is not supported: operators become `-`, members of `json` that are not strings are
-/// removed.
+/// The supported part of a format: operators that are not supported become `-`, and members of `json` that
+/// are not strings are removed.
 fn supported_part(text: &str, json: &Value) -> String {
     let Some(members) = json.as_object() else {
         return replace_unsupported(text);

@@ -23,8 +23,8 @@ impl BackendTlsLimits {
         *self == Self::default()
     }
 
-    /// The settings of a backend within these limits. A limit that the backend itself sets takes
-    /// precedence. `None`: no version or protocol is left.
+    /// Restricts the TLS settings of a backend to these limits. A limit that the backend itself sets takes
+    /// precedence. `None`: no TLS version or no ALPN protocol is left.
     pub fn restrict(&self, tls: &ClientTls) -> Option<ClientTls> {
         let mut restricted = tls.clone();
         let defaults = TlsLimits::default();

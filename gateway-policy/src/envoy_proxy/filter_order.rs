@@ -1,8 +1,8 @@
 //! `filterOrder`: the order of Envoy's filters.
 //!
-//! The order of policies is fixed. Another order has no effect and causes a warning. An order that
-//! places a limit before authentication is rejected: the fixed order would not limit clients that
-//! authentication rejects.
+//! The order of policies is fixed. Another order has no effect and causes a warning. An order that places a
+//! limit before authentication is rejected, because in the fixed order the limit would not apply to clients
+//! that authentication rejects.
 
 use crate::api_struct::api_struct;
 use crate::check::Report;

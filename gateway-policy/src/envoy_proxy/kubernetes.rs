@@ -43,7 +43,7 @@ api_struct! {
         budget: EnvoyDisruptionBudget = "envoyPDB",
         /// ServiceAccount of the pods. It has no permissions and no settings.
         service_account: Value = "envoyServiceAccount" Ignored,
-        /// Whether pods bind the ports of listeners, with privileges below 1024.
+        /// Whether pods bind the port numbers of listeners. Ports below 1024 require privileges.
         use_listener_port_as_container_port: bool = "useListenerPortAsContainerPort" Ignored,
     }
 
@@ -61,7 +61,7 @@ api_struct! {
         container: EnvoyContainer = "container",
         /// Further init containers.
         init_containers: Vec<Value> = "initContainers",
-        /// Name of the Deployment. Default: Gateway and GatewayClass.
+        /// Name of the Deployment. Default: derived from the names of the Gateway and the GatewayClass.
         name: String = "name" [Length(1, 63)],
     }
 
@@ -77,7 +77,7 @@ api_struct! {
         container: EnvoyContainer = "container",
         /// Further init containers.
         init_containers: Vec<Value> = "initContainers",
-        /// Name of the DaemonSet. Default: Gateway and GatewayClass.
+        /// Name of the DaemonSet. Default: derived from the names of the Gateway and the GatewayClass.
         name: String = "name" [Length(1, 63)],
     }
 
@@ -141,7 +141,7 @@ api_struct! {
         external_traffic_policy: TrafficPolicy = "externalTrafficPolicy",
         /// Patch of the Service.
         patch: ObjectPatch = "patch",
-        /// Name of the Service. Default: Gateway and GatewayClass.
+        /// Name of the Service. Default: derived from the names of the Gateway and the GatewayClass.
         name: String = "name" [Length(1, 63)],
     }
 
@@ -157,7 +157,7 @@ api_struct! {
         behavior: Value = "behavior",
         /// Patch of the autoscaler.
         patch: ObjectPatch = "patch",
-        /// Name of the autoscaler. Default: Gateway and GatewayClass.
+        /// Name of the autoscaler. Default: derived from the names of the Gateway and the GatewayClass.
         name: String = "name" [Length(1, 63)],
     }
 
@@ -169,7 +169,8 @@ api_struct! {
         max_unavailable: Value = "maxUnavailable",
         /// Patch of the disruption budget.
         patch: ObjectPatch = "patch",
-        /// Name of the disruption budget. Default: Gateway and GatewayClass.
+        /// Name of the disruption budget. Default: derived from the names of the Gateway and the
+        /// GatewayClass.
         name: String = "name" [Length(1, 63)],
     }
 

@@ -34,10 +34,10 @@ const ENTRY: Environment = Environment::new(&[
     ("upstream", UpstreamAttributes::ATTRIBUTES),
 ]);
 
-/// A condition on an entry. A condition that has no value does not hold, for example a condition on a missing
-/// header field.
+/// A condition on an entry. A condition without a value does not hold. An example is a condition on a header
+/// field that is missing.
 ///
-/// Names of header fields in `request.headers` and `response.headers` are literals.
+/// Names of header fields in `request.headers` and `response.headers` must be literals.
 #[derive(Clone, Debug)]
 pub struct LogCondition {
     text: Arc<str>,
@@ -91,7 +91,8 @@ impl LogCondition {
         &self.fields
     }
 
-    /// Whether the condition holds for `entry`, whose header fields have `names`.
+    /// Whether the condition holds for `entry`. `names` are the names of the header fields that the entry
+    /// contains.
     pub fn holds(&self, entry: &Entry, names: &LoggedFields) -> bool {
         let variables = EntryVariables::new(entry, names);
         self.expression.holds(&variables.values()).unwrap_or(false)

@@ -144,7 +144,7 @@ api_struct! {
         tracing: Value = "tracing" Ignored,
         /// Metrics. They are always served for Prometheus.
         metrics: Value = "metrics" Ignored,
-        /// Request IDs with the decision of tracing.
+        /// Settings of request IDs, such as whether they contain the tracing decision.
         request_id: Value = "requestID" Ignored,
         /// Log of health checks.
         health_check_log: Value = "healthCheckLog" Ignored,
@@ -201,8 +201,8 @@ impl MergedSpec for EnvoyProxySpec {
 }
 
 impl EnvoyProxySpec {
-    /// Whether requests are sent to the cluster addresses of Services, unless a BackendTrafficPolicy states
-    /// otherwise.
+    /// Whether requests are sent to the cluster addresses of Services. A BackendTrafficPolicy can override
+    /// this setting.
     pub fn routes_to_services(&self) -> bool {
         self.routing_type == Some(ProxyRoutingType::Service)
     }
@@ -232,8 +232,8 @@ impl EnvoyProxySpec {
         log.map_or_else(AppliedLog::default, AppliedLog::of)
     }
 
-    /// The first value because of which Gateways are not served. The value is invalid, or it is not supported
-    /// and ignoring it could send requests elsewhere.
+    /// The error of the first value that prevents Gateways from being served. Such a value is invalid, or is
+    /// not supported and could send requests to another backend if it were ignored.
     pub fn error(&self) -> Option<String> {
         let report = Report::of(self);
         let violation = report.violations.first().map(ToString::to_string);

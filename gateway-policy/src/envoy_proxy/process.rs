@@ -15,7 +15,7 @@ pub struct ProcessSettings {
     pub drain_timeout: Option<Duration>,
     /// Time for which a terminating process accepts connections.
     pub leave: Option<Duration>,
-    /// Access log instead of the default one.
+    /// Access log that replaces the default access log.
     pub access_log: Option<FileLog>,
     /// Whether requests are not logged.
     pub access_log_off: bool,

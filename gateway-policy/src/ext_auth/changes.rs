@@ -33,7 +33,7 @@ pub struct RequestChanges {
     pub path: Option<PathAndQuery>,
     /// Changes of the query.
     pub query: QueryEdits,
-    /// Values for later policies.
+    /// Dynamic metadata, which later policies can read.
     pub metadata: Map<String, Value>,
 }
 

@@ -42,9 +42,11 @@ pub struct HttpAuthService {
 /// Header fields of the response that the backend receives, if the response allows the request.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum AnswerFields {
-    /// These fields. The client's own fields are removed even if they are not in the response.
+    /// Fields with these names. The client's own fields with these names are removed, whether or not the
+    /// response contains them.
     Listed(Vec<Text<HeaderName>>),
-    /// All fields except those that describe the response itself. They replace the client's own.
+    /// All fields except those that describe the response itself. They replace the client's fields of the
+    /// same names.
     All,
 }
 
@@ -108,7 +110,7 @@ fn check(path: String) -> Result<String, InvalidServicePath> {
 }
 
 impl HttpAuthService {
-    /// The request to the service for a client's request with this head.
+    /// The check request for a client's request with this head.
     pub(super) fn question(
         &self,
         head: &request::Parts,

@@ -70,8 +70,9 @@ pub struct ExternalAuth {
     pub backends: Vec<WeightedBackend>,
     /// Retries, limits and connection settings of calls.
     pub traffic: Arc<Traffic>,
-    /// Fields of the request that the service receives. `None`: all (gRPC), or `Host`, `Content-Length` and
-    /// `Authorization` (HTTP), which the service always receives.
+    /// Fields of the request that the service receives. `None`: all fields over gRPC; only `Host`,
+    /// `Content-Length` and `Authorization` over HTTP. Over HTTP the service always receives these three
+    /// fields.
     pub sent_headers: Option<Vec<Text<HeaderName>>>,
     /// Body that the service receives; `None`: none.
     pub body: Option<SentBody>,
@@ -132,7 +133,7 @@ impl Default for ServiceFailure {
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ExternalAuth {
-    /// Sends requests to `service` for a decision. `backends` serve it; for gRPC, HTTP/2 is used. All other
+    /// External authorization by `service`, which `backends` serve. Calls over gRPC use HTTP/2. All other
     /// settings have their defaults.
     pub fn new(mut service: AuthService, mut backends: Vec<WeightedBackend>) -> Self {
         if let AuthService::Grpc(grpc) = &mut service {

@@ -121,7 +121,7 @@ impl ExternalAuthPolicy {
         }
     }
 
-    /// Removes the fields that the service may set, regardless of whether it has set them.
+    /// Removes the client's fields that the service may set, whether or not the service has set them.
     fn remove_filled(&self, request: &mut PolicyRequest<'_>) {
         let names = match &self.settings.service {
             AuthService::Http(HttpAuthService {

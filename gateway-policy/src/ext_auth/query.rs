@@ -19,7 +19,7 @@ const VALUE: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-/// As [`VALUE`], for a name, in which `=` must also be escaped.
+/// Characters that must be escaped in a name: those of [`VALUE`] and `=`.
 const NAME: &AsciiSet = &VALUE.add(b'=');
 
 /// Changes of the parameters of a query string.

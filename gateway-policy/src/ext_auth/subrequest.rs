@@ -39,7 +39,7 @@ pub struct SubrequestService {
     pub settings: SubrequestSettings,
 }
 
-/// Settings of a [`SubrequestService`], as in the annotation.
+/// Settings of a [`SubrequestService`], deserialized from the JSON of an annotation.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubrequestSettings {

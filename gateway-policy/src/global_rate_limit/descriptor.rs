@@ -9,7 +9,7 @@ use super::GlobalLimitRule;
 use crate::rate_limit::{QueryRule, Selector, ValueTest};
 use crate::request_metadata::LimitOverride;
 
-/// A list of entries that the service counts together.
+/// A list of entries. The service counts requests with equal entries together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Descriptor {
     /// Entries. The first one identifies the route, or the policy if the limit is shared.

@@ -10,8 +10,8 @@
 //! in the configuration of the service. [`ServiceConfig`] writes this configuration for
 //! [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit).
 //!
-//! A request that no rule matches causes no call. If the service does not respond in time, requests
-//! are allowed, unless the operator has configured otherwise.
+//! A request that no rule matches causes no call. If the service does not respond in time, requests are
+//! allowed by default. With [`RateLimitService::fail_closed`], they are rejected.
 
 mod answer;
 mod descriptor;
@@ -45,7 +45,7 @@ pub struct GlobalRateLimit {
     pub listener: String,
     /// Domain of shared limits: `namespace/name` of the policy.
     pub policy: String,
-    /// Whether responses have the `x-ratelimit-*` fields, unless the rule overrides it.
+    /// Whether responses have the `x-ratelimit-*` fields. A rule can override this value.
     pub headers: bool,
     /// Rules. Each rule that matches a request counts the request.
     pub rules: Vec<GlobalLimitRule>,

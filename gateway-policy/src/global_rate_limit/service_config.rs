@@ -18,7 +18,7 @@ pub struct ServiceConfig {
     pub descriptors: Vec<ServiceDescriptor>,
 }
 
-/// A level of a descriptor.
+/// One level of a descriptor: an entry, and the entries below it.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct ServiceDescriptor {
     /// Key of the entry.

@@ -152,7 +152,7 @@ pub struct KeySet {
 /// A key and the restrictions of its use.
 struct VerificationKey {
     id: Option<String>,
-    /// The algorithm in `alg`, which is then the only one. `None`: each algorithm of the key type.
+    /// The only algorithm, if the key has `alg`. `None`: every algorithm of the key's type.
     only: Option<Algorithm>,
     material: KeyMaterial,
 }

@@ -124,7 +124,7 @@ pub struct RemoteKeys {
 }
 
 impl JwtAuthentication {
-    /// A token of `provider` is required.
+    /// Authentication that requires a token of `provider`.
     pub fn of(provider: TokenProvider) -> Self {
         Self {
             providers: vec![provider],

@@ -25,7 +25,8 @@ pub struct JwtPolicy {
     rule: JwtAuthentication,
     names: Vec<Arc<str>>,
     keys: Vec<ProviderKeys>,
-    /// The key sets that are available without waiting. One entry for each provider.
+    /// The key sets that are available without waiting, one entry for each provider. `None`: the key set is
+    /// not available.
     local: Vec<Option<Arc<KeySet>>>,
 }
 
@@ -115,7 +116,8 @@ impl JwtPolicy {
         let verifier = JwtVerifier::new(&self.rule);
         let result = verifier.verify(request.head, keys, SystemTime::now());
         // The fields are removed even if there is no token, so that the backend never receives a claim that
-        // the client has set. They are removed only here, because a token may be in one of them.
+        // the client has set. They are removed only after the tokens have been read, because a token may be
+        // in one of them.
         for header in self
             .rule
             .providers
