@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Object, ObjectKey};
 
-/// Objects of one kind. A clone shares them.
+/// Objects of one kind. Clones share the objects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store<S>(BTreeMap<ObjectKey, Arc<Object<S>>>);
 

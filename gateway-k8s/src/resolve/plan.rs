@@ -111,7 +111,7 @@ struct Builder<'b, 'a> {
     index: &'b ObjectIndex<'a>,
     gateways: &'b Gateways<'a>,
     policies: &'b Policies<'a>,
-    /// Default settings, shared by all rules without their own.
+    /// Default traffic settings, shared by all rules without their own settings.
     plain: Arc<Traffic>,
     traffic: HashMap<Traffic, Arc<Traffic>>,
     effects: HashMap<(InForceKey, bool, Option<ListenerName>), Option<Arc<TrafficEffect>>>,
@@ -130,7 +130,7 @@ struct RuleEffect {
         Option<ListenerName>,
         bool,
     ),
-    /// Whether requests are sent to cluster addresses, unless the policy sets the routing type.
+    /// Whether requests are sent to cluster addresses if the policy does not set the routing type.
     service_address: bool,
     /// Whether the rule fails closed because of an unsupported policy.
     closed: bool,
@@ -391,8 +391,8 @@ impl<'a> Builder<'_, 'a> {
         }
     }
 
-    /// Completes the CORS settings of a rule: the filter takes precedence over the policy, and both
-    /// also match preflights.
+    /// Completes the CORS settings of a rule: the filter takes precedence over the policy, and the rule also
+    /// matches preflight requests.
     fn add_cors(&self, rule: &mut Rule<Policy>) {
         let filter = |filter: &Filter| matches!(filter, Filter::Cors(_));
         let policy = |policy: &Policy| matches!(policy, Policy::Cors(_));

@@ -1,7 +1,7 @@
 //! Assignment of sockets to listeners, across all Gateways.
 //!
-//! In a cluster, each Gateway has its own addresses. Elsewhere, several Gateways may share addresses; then
-//! their listeners share sockets as those of one Gateway do, and the older Gateway takes precedence.
+//! In a cluster, each Gateway has its own addresses. Elsewhere, several Gateways may share addresses. Their
+//! listeners then share sockets like the listeners of one Gateway, and the older Gateway takes precedence.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -77,7 +77,7 @@ struct Claim {
     hostnames: HashSet<NamePattern>,
 }
 
-/// Reason that a listener does not get its socket.
+/// Reason why a listener does not get its socket.
 #[derive(Clone, Copy, Debug)]
 enum SocketConflict {
     Protocol,
@@ -117,7 +117,8 @@ impl Sockets {
         }
         if !claim.hostnames.insert(listener.hostname.clone()) {
             return Err(match family {
-                // Connections to two such listeners cannot be distinguished.
+                // Connections to two TCP listeners of one socket, or datagrams to two UDP listeners, cannot
+                // be distinguished.
                 ProtocolFamily::Tcp | ProtocolFamily::Udp => SocketConflict::Whole,
                 ProtocolFamily::Http | ProtocolFamily::Tls => SocketConflict::Hostname,
             });

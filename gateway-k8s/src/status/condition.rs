@@ -175,7 +175,7 @@ impl<R: Reason> Condition<R> {
     }
 }
 
-/// The beginning of a message, as long as a status permits.
+/// The longest beginning of a message that fits into a status.
 fn shortened(message: &str) -> &str {
     let mut end = message.len().min(MAX_MESSAGE);
     while !message.is_char_boundary(end) {

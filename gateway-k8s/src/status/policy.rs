@@ -25,7 +25,7 @@ pub struct Ancestor {
 }
 
 impl PolicyStatus {
-    /// The conditions of an ancestor. Adds an entry if there is none.
+    /// The conditions of an ancestor. Adds an entry for the ancestor if it has none.
     pub fn conditions(&mut self, ancestor: &ParentReference) -> &mut Conditions<PolicyReason> {
         let found = self
             .ancestors

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use towergate_policy::cel::{Environment, Expression, ExpressionError, Pattern};
 
-/// The variables of rules: the value at which a rule is declared.
+/// The variables of rules. `self` is the value for which a rule is declared.
 const OBJECT: Environment = Environment::new(&[("self", &[])]).max_steps(1_000_000);
 
 /// All schemas. `README.md` in the same folder states their origin and licence.
@@ -131,8 +131,8 @@ impl Rule {
     /// The rule as an expression over `self`, compiled when it is first needed.
     ///
     /// # Errors
-    /// If it uses features that [`cel`](towergate_policy::cel) does not support. A test compiles
-    /// every rule.
+    /// If the rule uses features that [`cel`](towergate_policy::cel) does not support. A test compiles every
+    /// rule.
     pub(super) fn expression(&self) -> Result<&Expression, &ExpressionError> {
         let compiled = self
             .compiled

@@ -128,7 +128,8 @@ impl Peer {
         }
     }
 
-    /// A receiver that reported its parts. `current` may have some of the same parts.
+    /// A receiver that reported its parts and the digest of its endpoints in `hello`. If its endpoints equal
+    /// those of `current`, only differences of endpoints are sent.
     pub fn new(hello: Hello, current: &Version) -> Self {
         let same = |told| digest(&current.endpoints).is_ok_and(|ours| ours == told);
         Self {
@@ -140,7 +141,7 @@ impl Peer {
         }
     }
 
-    /// The update from the receiver's state to `version`, which becomes its state.
+    /// The update from the receiver's state to `version`. Afterwards, `version` is the state of the receiver.
     ///
     /// # Errors
     /// If a part cannot be encoded.

@@ -12,9 +12,9 @@ pub enum WireError {
     UnknownKind(u8),
     /// A frame of a kind that is not allowed at this point.
     Unexpected(Kind),
-    /// A frame exceeds the maximum length; its length in bytes.
+    /// A frame exceeds the maximum length. The value is the length of the frame in bytes.
     TooLong(usize),
-    /// The payload of a frame does not match its kind; line and column.
+    /// The payload of a frame does not match its kind. The numbers are the line and column of the error.
     Malformed(Kind, usize, usize),
     /// A table index that is out of range, or refers to a part of another kind.
     NoSuchPart(usize),

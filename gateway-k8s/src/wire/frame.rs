@@ -16,11 +16,11 @@ pub(super) const HEADER: usize = 5;
 /// The content of a frame.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {
-    /// A listener without its routes that the receiver does not have.
+    /// A listener that the receiver lacks. Its routes are sent in other frames.
     Head,
-    /// A route of requests that the receiver does not have.
+    /// A route for requests. The receiver lacks this route.
     Route,
-    /// A route of connections that the receiver does not have.
+    /// A route for connections. The receiver lacks this route.
     Stream,
     /// The steps that build the new table from the old one and the parts of earlier frames.
     Table,
@@ -125,7 +125,7 @@ impl FrameReader {
     /// The next frame; `None`: more bytes are needed.
     ///
     /// # Errors
-    /// If its kind is unknown or its length exceeds the maximum.
+    /// If the kind of the frame is unknown or its length exceeds the maximum.
     pub fn next_frame(&mut self) -> Result<Option<(Kind, &[u8])>, WireError> {
         let Some((header, rest)) = self.bytes[self.done..].split_first_chunk::<HEADER>() else {
             return Ok(None);

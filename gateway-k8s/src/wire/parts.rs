@@ -77,7 +77,8 @@ impl Part {
         .map_err(malformed)
     }
 
-    /// The address of a shared route. `None` for listeners, because each version has its own copies.
+    /// The memory address of a route, which plans share. `None` for listeners, because each version has its
+    /// own copies.
     fn address(&self) -> Option<usize> {
         match self {
             Self::Head(_) => None,

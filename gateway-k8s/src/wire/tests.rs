@@ -222,7 +222,8 @@ proptest! {
     }
 }
 
-/// 2000 routes, one of them of this revision, shared by two listeners, as by an HTTP and an HTTPS listener.
+/// A plan of 2000 routes, one of which has this revision. Two listeners share the routes, like an HTTP and an
+/// HTTPS listener.
 fn many(revision: usize) -> Arc<Plan<Policy>> {
     let routes: Routes = (0..2000)
         .map(|n| (n, if n == 1000 { revision } else { 0 }))

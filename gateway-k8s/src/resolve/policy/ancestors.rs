@@ -47,7 +47,7 @@ pub(super) fn refuse(
     }
 }
 
-/// Sets `Accepted` to true, unless it is set.
+/// Sets `Accepted` to true if it is not set.
 pub(super) fn accept(status: &mut PolicyStatus, ancestors: &[ParentReference]) {
     for ancestor in ancestors {
         let conditions = status.conditions(ancestor);

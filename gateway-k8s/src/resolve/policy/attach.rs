@@ -1,8 +1,8 @@
 //! Attachment of policies of routes (BackendTrafficPolicy, SecurityPolicy): the policy of each target, and
 //! the statuses.
 //!
-//! From the most to the least specific: rule, route, listener, ListenerSet, Gateway. A policy of a rule or
-//! route with a `mergeType` is merged into the most specific policy of the listener, ListenerSet or
+//! Targets from the most to the least specific: rule, route, listener, ListenerSet, Gateway. A policy of a
+//! rule or route with a `mergeType` is merged into the most specific policy of the listener, ListenerSet or
 //! Gateway.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -153,7 +153,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Returns an error unless the target belongs to the policy.
+    /// Returns an error if the target belongs to another policy or does not exist.
     fn holds(&self, at: usize, target: &PolicyTarget) -> Result<(), (PolicyReason, Unusable)> {
         match self.attached.places.get(target) {
             None => Err((PolicyReason::TargetNotFound, self.no_section(at, target))),
@@ -340,7 +340,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
     }
 
     fn state_gateway(&mut self, at: usize, target: &PolicyTarget) {
-        // The target, its container, and its position there.
+        // `part` is the target that contains this target, and the entry for this target in its `overrides`.
         let (gateway, set, section, part) = match target {
             PolicyTarget::Gateway(gateway) => (*gateway, None, None, None),
             PolicyTarget::Set(gateway, set) => {

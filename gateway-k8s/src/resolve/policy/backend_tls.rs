@@ -40,7 +40,7 @@ pub(crate) struct BackendTls<'a> {
     statuses: BTreeMap<ObjectKey, PolicyStatus>,
 }
 
-/// Services without connections, because an unreadable policy may target them.
+/// Services to which no connection is made, because an unreadable policy may target them.
 #[derive(Debug)]
 struct Closing<'a> {
     policy: &'a Object<BackendTlsPolicySpec>,
@@ -139,7 +139,7 @@ impl<'a> BackendTls<'a> {
                 .iter()
                 .filter(|target| KINDS.contains(&&*target.kind))
             {
-                // A Backend has no named ports, so a section of it is the whole Backend.
+                // A Backend has no named ports, so a section name selects the whole Backend.
                 let section = match &*target.kind {
                     "Backend" => "",
                     _ => target.section_name.as_deref().unwrap_or_default(),

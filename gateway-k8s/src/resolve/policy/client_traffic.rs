@@ -167,7 +167,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             |listener: &ListenerState<'_>| listener.set == set && listener.spec.name == name;
         let mut listeners = state.listeners.indexed();
         let Some((listener, _)) = listeners.find(|(_, listener)| named(listener)) else {
-            // The Gateway does not accept the ListenerSet; its own status reports that.
+            // The Gateway does not accept the ListenerSet. The status of the ListenerSet reports that.
             return self.conclude(at, &ancestors);
         };
         if let Some(held) = self.claims.listeners.get(&(gateway, listener)) {
@@ -498,7 +498,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         );
     }
 
-    /// Other HTTP listeners of the same port, if this is an HTTP listener.
+    /// The other HTTP listeners on the port of an HTTP listener; empty for a listener of another protocol.
     fn sharing(&self, gateway: GatewayIndex, listener: ListenerIndex) -> Vec<&ListenerState<'a>> {
         let listeners = &self.places.gateways.list[gateway].listeners;
         let this = &listeners[listener];

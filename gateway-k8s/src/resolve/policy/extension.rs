@@ -1,8 +1,8 @@
 //! EnvoyExtensionPolicy and EnvoyPatchPolicy: not supported, so that their targets fail closed.
 //!
-//! An object is valid only if all of its extensions may fail open. A valid object has no effect, except that
-//! it replaces a less specific one, unless it is merged with it: then the extensions of both must permit that requests
-//! pass.
+//! An object is valid if all of its extensions set `failOpen`; it then has no effect on requests. With the
+//! default `mergeType`, the object replaces a less specific object. If it is merged with a less specific
+//! object, requests pass only if the extensions of both set `failOpen`.
 
 use towergate_policy::FieldError;
 use towergate_policy::check::FieldRemarks;

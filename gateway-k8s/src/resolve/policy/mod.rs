@@ -155,7 +155,7 @@ pub(super) fn resolve<'a>(
     }
 }
 
-/// Adds the status of a policy, unless it is empty.
+/// Adds the status of a policy if the status has entries.
 fn note(
     index: &ObjectIndex<'_>,
     statuses: &mut Statuses,
@@ -227,8 +227,9 @@ impl From<FieldError> for Unusable {
 /// Reason of a policy that makes its namespace fail closed.
 const TARGETS_UNREADABLE: &str = "the targets of the policy cannot be read";
 
-/// Reports a policy that makes its possible targets fail closed: everything in `namespace`, or with `None`,
-/// the objects that the readable parts of its selectors select.
+/// Reports a policy that makes its possible targets fail closed. The possible targets are everything in
+/// `namespace`. If `namespace` is `None`, they are the objects that the readable parts of the selectors
+/// select.
 fn report_unreadable(report: &mut Report, subject: &Subject<'_>, namespace: Option<&str>) {
     let scope = match namespace {
         None => "everything that the readable part of its selectors selects".to_owned(),

@@ -47,7 +47,8 @@ pub(crate) struct ShadowedHostname {
 }
 
 impl ShadowedHostname {
-    /// Describes it; `None` if the more specific listener is invalid and serves no requests.
+    /// The message about the hostname; `None` if the more specific listener is invalid and serves no
+    /// requests.
     pub(crate) fn message(&self, gateway: &GatewayState<'_>) -> Option<String> {
         let server = &gateway.listeners[self.server];
         server.is_valid().then(|| {
@@ -229,7 +230,7 @@ impl Attachment {
         hosts
     }
 
-    /// Whether the parentRef selects this listener.
+    /// Whether the parentRef selects `listener`.
     fn names(&self, listener: &ListenerState<'_>) -> bool {
         let section = self
             .parent
@@ -286,8 +287,8 @@ pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: 
     }
 }
 
-/// For each hostname of a route on a listener, the most specific hostname in the route from which it results;
-/// empty if they are the same.
+/// The written form of each of `hostnames`: the most specific hostname in the spec of the route that yields
+/// it on the listener. Empty if every hostname equals its written form.
 pub(crate) fn written_hostnames(
     route: RouteRef<'_>,
     listener: &NamePattern,

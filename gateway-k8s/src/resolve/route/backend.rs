@@ -100,7 +100,7 @@ impl ResolvedBackend {
 }
 
 impl<'a> Backends<'a> {
-    /// No backends yet.
+    /// Creates an empty set of backends.
     pub(crate) fn new(index: &ObjectIndex<'a>) -> Self {
         Self {
             endpoints: Endpoints::new(),
@@ -177,7 +177,8 @@ impl<'a> Backends<'a> {
         Ok(self.found(index, route, named, None))
     }
 
-    /// The backend of a service that `policy` calls. A BackendTLSPolicy for it has `policy` as an ancestor.
+    /// The backend of a service that `policy` calls. A BackendTLSPolicy for this backend has `policy` as an
+    /// ancestor.
     ///
     /// # Errors
     /// The reason, as a sentence without a full stop.
@@ -305,8 +306,8 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// Replaces a backend that is a Service by its cluster address (`routingType: Service`). A headless Service,
-    /// and one in a folder without `clusterIP`, keeps its endpoints.
+    /// Replaces a backend that is a Service by its cluster address (`routingType: Service`). A Service
+    /// without an IP address in `clusterIP`, such as a headless Service, keeps its endpoints.
     pub(in super::super) fn route_to_address(
         &mut self,
         index: &ObjectIndex<'_>,

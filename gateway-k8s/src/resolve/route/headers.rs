@@ -20,7 +20,7 @@ impl Modifiers {
     ///
     /// # Errors
     ///
-    /// Messages of the invalid edits. The valid ones are added nevertheless.
+    /// Messages of the invalid edits. The valid edits of the modifier are still added.
     pub(super) fn add(&mut self, modifier: &HeaderModifier) -> Result<(), String> {
         let mut faults = Vec::new();
         for header in &modifier.add {

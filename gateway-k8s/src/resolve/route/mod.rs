@@ -190,7 +190,7 @@ impl<'a> RouteRef<'a> {
 #[derive(Debug)]
 pub(super) struct RouteState<'a> {
     pub(super) route: RouteRef<'a>,
-    /// One for each parentRef to a Gateway of this controller.
+    /// Attachments: one for each parentRef to a Gateway of this controller.
     pub(super) attachments: Vec<Attachment>,
     /// Rules of an HTTPRoute or GRPCRoute.
     pub(super) rules: Vec<RuleDraft>,

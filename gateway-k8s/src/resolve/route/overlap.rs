@@ -12,7 +12,8 @@ use super::Routes;
 use super::attach::written_hostnames;
 use crate::status::{ConditionType, RouteReason};
 
-/// Rules of routes that serve CONNECT requests only on a listener: route, index of the rule, Gateway, listener.
+/// Rules that serve only CONNECT requests on a listener. An entry contains the route, the index of the rule,
+/// the Gateway and the listener.
 pub(in super::super) type ConnectRules = HashSet<(RouteIndex, usize, GatewayIndex, ListenerIndex)>;
 
 /// Gateway, listener, hostname, and specificity of the written hostname, which is compared first.
@@ -90,7 +91,7 @@ pub(in super::super) fn check(
     }
 }
 
-/// For each match, the routes of `some` that have it.
+/// For each match, the routes in `some` with this match.
 #[expect(
     clippy::mutable_key_type,
     reason = "a `Text` is compared and hashed by its source"

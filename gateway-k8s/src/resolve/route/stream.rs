@@ -50,7 +50,8 @@ impl TlsHandling {
     }
 }
 
-/// Resolves the rule of a route. `None` unless there is exactly one; then connections go to no backend.
+/// Resolves the rule of a route. `None`: the route does not have exactly one rule, so its connections go to
+/// no backend.
 pub(super) fn resolve(
     index: &ObjectIndex<'_>,
     backends: &mut Backends<'_>,
@@ -138,7 +139,8 @@ impl StreamResolver<'_, '_, '_> {
         readable
     }
 
-    /// The backends of a rule. `passed`: passthrough, without BackendTLSPolicies.
+    /// The backends of a rule. `passed`: the connections are passed through, so BackendTLSPolicies do not
+    /// apply.
     fn weighted(&mut self, refs: &[StreamBackendRef], passed: bool) -> Vec<WeightedBackend> {
         // Errors that do not concern TLS occur for both modes and are reported once.
         let quiet = passed && self.tls.terminated;

@@ -106,7 +106,7 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
             .unwrap_or(defaults.retries),
         attempts_per_priority: None,
         on: RetryOn {
-            // Regardless of the codes (GEP-1731).
+            // Resets of idempotent requests are retried regardless of `codes` (GEP-1731).
             idempotent_reset: true,
             statuses,
             ..defaults.on

@@ -100,8 +100,8 @@ impl BackendObjects {
         found.or_insert_with(|| BackendObject::resolve(index, object).map(Arc::new))
     }
 
-    /// Adds statuses and findings of the Backends. Unreferenced Backends may belong to another
-    /// controller, unless Gateways without a class are also served.
+    /// Adds statuses and findings of the Backends. An unreferenced Backend may belong to another controller.
+    /// It is reported only if Gateways without a class are also served.
     pub(super) fn report(
         &mut self,
         index: &ObjectIndex<'_>,

@@ -58,7 +58,7 @@ impl MatchReader<'_> {
         {
             return Some(Readings::One(path(service.clone(), method.clone())));
         }
-        // Without a certain part, the match could stand for any call.
+        // If no part of the service and method is certain, the match could stand for any call.
         let loose = (service.loose(), method.loose());
         (loose != (None, None)).then(|| {
             let exact = path(service.exact(), method.exact());

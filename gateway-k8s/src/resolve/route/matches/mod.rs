@@ -78,8 +78,8 @@ pub(super) struct MatchError {
 }
 
 impl RuleMatches {
-    /// The matches of a rule of an HTTPRoute; without any, every request. `rule` is the path of the
-    /// rule, `unread` its fields that the decoder could not read.
+    /// The matches of a rule of an HTTPRoute. A rule without matches matches every request. `rule` is the
+    /// path of the rule. `unread` contains the fields of the rule that the decoder could not read.
     pub(super) fn http(
         matches: &[HttpRouteMatch],
         rule: usize,
@@ -88,8 +88,8 @@ impl RuleMatches {
         Self::read(matches, rule, unread, |reader, one| reader.http(one))
     }
 
-    /// The matches of a rule of a GRPCRoute; without any, every call. `rule` and `unread` are as in
-    /// [`Self::http`].
+    /// The matches of a rule of a GRPCRoute. A rule without matches matches every call. `rule` and `unread`
+    /// are as in [`Self::http`].
     pub(super) fn grpc(
         matches: &[GrpcRouteMatch],
         rule: usize,
@@ -252,7 +252,7 @@ impl MatchReader<'_> {
         }
     }
 
-    /// Adds an error at `field` of the match, unless the decoder has reported one there.
+    /// Adds an error at `field` of the match if the decoder has not reported an error there.
     fn fault(&mut self, field: impl AsRef<str>, message: String) {
         let field = field.as_ref();
         let parent = field.rsplit_once('.').map_or("", |(parent, _)| parent);
@@ -288,7 +288,8 @@ impl MatchReader<'_> {
     }
 }
 
-/// No method, and each method separately: a match with a method takes precedence over one without.
+/// The readings of an unknown method: no method, and each method separately. A match with a method takes
+/// precedence over a match without a method.
 fn any_method() -> Readings<Option<Text<Method>>> {
     let each = METHODS.iter().map(|method| Some(method.clone().into()));
     Readings::Several(each.chain([None]).collect())

@@ -136,7 +136,7 @@ impl RuleResolver<'_, '_, '_> {
         }
     }
 
-    /// Makes every rule return 500 whose requests may belong to the rule with the uncertain path.
+    /// Makes a rule return 500 if its requests may belong to another rule, whose path is uncertain.
     fn close(&mut self, rules: &mut [RuleDraft], lost: LostPath) {
         if lost == LostPath::Unknown {
             rules.iter_mut().for_each(|rule| rule.respond = Some(500));
@@ -186,7 +186,7 @@ impl RuleResolver<'_, '_, '_> {
         self.faults.report(self.report, &subject, part, error);
     }
 
-    /// Rejects a prefix rewrite in a backendRef unless all matches are prefixes.
+    /// Rejects a prefix rewrite in a backendRef if a match of the rule is not a path prefix.
     fn check_prefixes(parts: &mut [BackendParts], all_prefixes: bool) {
         for part in parts {
             if !all_prefixes && part.filters.as_ref().is_ok_and(Filters::replaces_prefix) {

@@ -48,7 +48,7 @@ impl RuleParts {
         }
     }
 
-    /// As [`Self::http`], of a GRPCRoute.
+    /// The parts of the rule at index `at` of a GRPCRoute with the unreadable fields `unread`.
     pub(super) fn grpc((at, rule): (usize, &GrpcRouteRule), unread: &[SchemaViolation]) -> Self {
         Self {
             name: rule.name.clone(),
