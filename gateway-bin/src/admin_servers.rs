@@ -26,8 +26,8 @@ enum Page {
 }
 
 impl AdminServers {
-    /// Binds the addresses of `args`. If the previous process passed a socket on such an address, this socket
-    /// is taken out of `inherited` instead.
+    /// Binds the addresses of `args`. If the previous process passed a socket for one of these addresses,
+    /// that socket is taken out of `inherited` instead.
     ///
     /// # Errors
     /// If an address cannot be bound.
@@ -78,7 +78,7 @@ impl AdminServers {
             .collect()
     }
 
-    /// Stops accepting connections, because the next process accepts them, and closes idle ones.
+    /// Stops accepting connections, because the next process accepts them, and closes idle connections.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }

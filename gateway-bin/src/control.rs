@@ -22,7 +22,7 @@ use crate::time::unix_seconds;
 pub(crate) struct Desired {
     /// The plan.
     pub(crate) plan: Arc<Plan<Policy>>,
-    /// The addresses of its backends.
+    /// The addresses of the backends of `plan`.
     pub(crate) endpoints: Arc<Endpoints>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Desired {
 pub(crate) enum Initial {
     /// A configuration without which the program cannot start.
     Required(Desired),
-    /// A configuration from before a restart. The program also starts if it cannot be served.
+    /// A configuration from before a restart. The program also starts if this configuration cannot be served.
     Resumed(Desired),
     /// No configuration yet.
     Pending,
@@ -53,7 +53,7 @@ pub(crate) trait Source {
     /// Returns the initial configuration.
     ///
     /// # Errors
-    /// If the source can never provide one.
+    /// If the source can never provide a configuration.
     fn start(&mut self) -> Result<Initial, Failure>;
 
     /// Waits for a configuration. Cancel safe.
@@ -190,7 +190,7 @@ impl<D: DataPlane> Control<D> {
         self.admin.set_ready(true);
     }
 
-    /// Logs addresses that became unbound or bound. Returns whether there are such addresses.
+    /// Logs addresses that became unbound or bound. Returns whether there was a change.
     fn log_unbound(&mut self, errors: &[BindError], port_flags: bool) -> bool {
         let describe = |error: &BindError| {
             let text = listen_error::describe(error, &self.current.plan, port_flags);

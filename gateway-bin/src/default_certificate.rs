@@ -1,8 +1,9 @@
-//! The self-signed certificate of translated Ingresses, for clients without a known server name.
+//! The self-signed certificate of translated Ingresses, for clients that send no server name or an unknown
+//! one.
 //!
-//! ingress-nginx creates such a certificate at startup. The translation refers to a Secret with a certificate
-//! of this kind. `migrate` creates the Secret once in the folder of the translation; `run --ingress-class`
-//! creates it once per process.
+//! ingress-nginx creates a self-signed certificate at startup. The translation refers to a Secret with a
+//! self-signed certificate instead. `migrate` creates the Secret once in the folder of the translation; `run
+//! --ingress-class` creates it once per process.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -21,8 +22,8 @@ const NAME: &str = "ingress.local";
 /// Validity in days: ten years. A shorter validity has no benefit, because clients cannot verify the
 /// certificate.
 const DAYS: u32 = 3650;
-/// File name of the Secret in the folder of a translation, after the namespace. The file sorts after that of
-/// the namespace, because `kubectl apply -f` must create the namespace first.
+/// File name of the Secret in the folder of a translation, after the namespace. The file sorts after the file
+/// of the namespace, because `kubectl apply -f` must create the namespace first.
 const FILE: &str = "_default-certificate.yaml";
 /// File of the Secret in translations of earlier versions.
 const EARLIER_FILE: &str = "default-certificate.yaml";
@@ -34,7 +35,7 @@ fn new_secret(key: &ObjectKey) -> Result<String, Failure> {
     Ok(dev_cert::manifest(&key.namespace, &key.name, &pair))
 }
 
-/// Writes the Secret into `folder`, unless it already exists.
+/// Writes the Secret into `folder` if the folder does not contain the Secret.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -50,8 +50,8 @@ pub(crate) fn run(args: &EchoArgs) -> Outcome {
 pub(crate) struct EchoBackends(BTreeMap<ObjectKey, SocketAddr>);
 
 impl EchoBackends {
-    /// The address of the backend of a Service. Must be called within a runtime. `None` if it cannot be started,
-    /// which is logged.
+    /// The address of the backend of a Service. Must be called within a runtime. `None` if the backend cannot
+    /// be started; the error is logged.
     pub(crate) fn address(&mut self, service: &ObjectKey) -> Option<SocketAddr> {
         if let Some(address) = self.0.get(service) {
             return Some(*address);
@@ -111,7 +111,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: Option<Arc<str
 }
 
 /// Whether the connection starts with the HTTP/2 preface (RFC 9113, section 3.4). Three bytes are sufficient,
-/// because its method `PRI` is reserved.
+/// because the method `PRI` of the preface is reserved.
 async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; 3];
     loop {

@@ -1,6 +1,6 @@
 //! `migrate --from-cluster`: the manifests of a cluster, which `kubectl-towergate collect` prints.
 //!
-//! This program has no Kubernetes client. `kubectl-towergate` has one; it is part of the same release.
+//! This program has no Kubernetes client. `kubectl-towergate`, a program of the same release, has one.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;

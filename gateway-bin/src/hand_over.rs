@@ -1,4 +1,4 @@
-//! `--hand-over`: the listening sockets of a process pass to the next one over a Unix socket.
+//! `--hand-over`: a process passes its listening sockets to the next process over a Unix socket.
 //!
 //! ```text
 //! old process                              new process
@@ -42,7 +42,7 @@ const BATCH: usize = 64;
 /// Time limit for a message.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The connection to the process that this one replaces.
+/// The connection to the process that this process replaces.
 pub(crate) struct Predecessor {
     stream: UnixStream,
 }
@@ -51,7 +51,7 @@ impl Predecessor {
     /// Receives the listening sockets of the process that listens at `path`. `None`: there is no such process.
     ///
     /// # Errors
-    /// If the process has another user, or does not send its sockets.
+    /// If the process runs as another user, or does not send its sockets.
     pub(crate) fn connect(path: &Path) -> Result<Option<(Self, Vec<OwnedFd>)>, Failure> {
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
@@ -235,7 +235,11 @@ fn receive_all(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
             (_, _) if truncated => {
                 return Err(io::Error::other("the limit of open files is too low"));
             }
-            _ => return Err(io::Error::other("it has another version of the protocol")),
+            _ => {
+                return Err(io::Error::other(
+                    "the running process uses another version of the protocol",
+                ));
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ impl LiveGateway {
     /// Parses the address of a gateway.
     ///
     /// # Errors
-    /// If it is not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+    /// If `text` is not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let expected = || format!("{text:?}: expected http://HOST[:PORT] or https://HOST[:PORT]");
         let uri: Uri = text.parse().map_err(|_| expected())?;

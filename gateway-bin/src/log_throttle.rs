@@ -1,4 +1,4 @@
-//! Rate-limited log lines about misconfigurations and abuse. A header that a policy requires is missing or
+//! Rate-limited log lines about misconfigurations and abuse: a header that a policy requires is missing or
 //! invalid, or a client uses HTTP/1.0 or exceeds a limit of its connection. Clients only receive a closed
 //! connection, a 403 or a 426; the log line states the cause, and the field to change if there is one.
 //!

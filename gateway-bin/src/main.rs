@@ -80,7 +80,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// Writes to standard output. A pipe that its reader closes early, such as `head`, is not an error.
+/// Writes to standard output. It is not an error if the reader of a pipe, such as `head`, closes the pipe
+/// early.
 ///
 /// # Errors
 /// If standard output cannot be written.

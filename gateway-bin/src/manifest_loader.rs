@@ -33,7 +33,7 @@ pub(crate) struct ManifestLoader {
     scope: ResolveOptions,
     /// Class of the Ingresses that are also served.
     ingress_class: Option<String>,
-    /// Last translation of these Ingresses.
+    /// Last translation of the Ingresses of `ingress_class`.
     ingresses: TranslatedIngresses,
     /// Process settings at startup. `None` in commands other than `run`.
     process: Option<ProcessSettings>,
@@ -79,8 +79,9 @@ impl ManifestLoader {
         }
     }
 
-    /// Assigns a separate address to each Gateway, as in a cluster, unless `--bind` sets addresses.
-    /// The addresses are placeholders from the benchmarking network 198.18.0.0/15 (RFC 2544).
+    /// Assigns a separate address to each Gateway, as in a cluster. If `--bind` sets addresses, these are
+    /// used instead. The separate addresses are placeholders from the benchmarking network 198.18.0.0/15 (RFC
+    /// 2544).
     pub(crate) fn with_separate_addresses(mut self, args: &ManifestArgs) -> Self {
         self.separate_addresses = args.bind.is_empty();
         self
@@ -202,8 +203,8 @@ impl ManifestLoader {
     }
 }
 
-/// Removes a violation of a schema if resolution reports the missing port of the same backendRef: it names the effect,
-/// which is smaller than that of other violations.
+/// Removes the schema violation of a backendRef without a port if resolution also reports the missing port.
+/// The finding of resolution states the effect, which is smaller than that of other violations.
 fn remove_restated(diagnostics: &mut Vec<Diagnostic>) {
     let is_violation = |d: &Diagnostic| d.code == FindingCode::SchemaViolation;
     let field = |d: &Diagnostic| (d.kind.clone(), d.object.clone(), d.field.clone());

@@ -74,8 +74,8 @@ pub(crate) fn migrate(args: &MigrateArgs) -> Outcome {
     )))
 }
 
-/// Checks that all documents are YAML, and all values of ConfigMaps strings. Others may contain restrictions, so
-/// nothing is translated.
+/// Checks that all documents are YAML, and that all values of ConfigMaps are strings. Otherwise nothing is
+/// translated, because the unreadable part may contain restrictions.
 ///
 /// # Errors
 /// If a document is not YAML, or a value of a ConfigMap is not a string.

@@ -95,8 +95,8 @@ async fn run(
     Ok(proof)
 }
 
-/// The Ingresses that receive requests of the proof. The value is the first reason for which a request was not
-/// compared; `None`: one of them was compared.
+/// The Ingresses that receive requests of the proof. The value is the first reason why a request to the
+/// Ingress was not compared. `None`: at least one request was compared.
 #[derive(Default)]
 struct Coverage(BTreeMap<ObjectKey, Option<&'static str>>);
 

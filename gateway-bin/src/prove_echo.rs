@@ -74,7 +74,7 @@ impl Echo {
                 let Ok(local) = stream.local_addr() else {
                     continue;
                 };
-                // Only this machine may use it.
+                // Only this machine may use the server.
                 if !peer.ip().is_loopback() {
                     continue;
                 }
@@ -108,12 +108,13 @@ impl Echo {
         Ok(this)
     }
 
-    /// Forgets what was received.
+    /// Discards the recorded requests and calls.
     pub(crate) fn forget(&self) {
         *lock(&self.records) = Records::default();
     }
 
-    /// The request to which a backend responded with these header fields. Others may be copies (`mirror-target`).
+    /// The request to which a backend responded with these header fields. Other recorded requests may be
+    /// mirrored copies (`mirror-target`).
     pub(crate) fn received(&self, response: &HeaderMap) -> Option<ReceivedByBackend> {
         let number: usize = response.get(BACKEND)?.to_str().ok()?.parse().ok()?;
         lock(&self.records).received.get(number).cloned()

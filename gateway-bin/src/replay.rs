@@ -179,7 +179,7 @@ fn over(gateway: &LiveGateway, kept: &ReplayRequest) -> ModelRequest {
 /// Why a request over the other scheme is not compared.
 const OTHER_SCHEME: &str = "it arrived over another scheme than that of the addresses";
 
-/// Whether the log or the Ingresses show that the request arrived over the other scheme.
+/// Whether the log or the Ingresses show that the request arrived over a scheme other than that of `gateway`.
 fn has_other_scheme(gateway: &LiveGateway, kept: &ReplayRequest) -> bool {
     kept.knows_scheme && kept.request.https != gateway.https
 }

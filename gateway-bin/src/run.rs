@@ -41,7 +41,7 @@ pub(crate) fn run(mut args: RunArgs) -> Outcome {
     };
     parameters::apply(&mut args, settings)?;
     telemetry::init(args.log_format, &args.log)?;
-    // The data plane has its own threads. These two run everything else.
+    // The data plane has its own threads. The two threads of this runtime run everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,5 +1,5 @@
-//! `towergate status`: prints the status of each object as the API server would show it. As in a
-//! cluster, each Gateway has its own address, unless `--bind` sets addresses.
+//! `towergate status`: prints the status of each object as the API server would show it. If `--bind` sets no
+//! addresses, each Gateway has its own address, as in a cluster.
 
 use std::process::ExitCode;
 

@@ -26,8 +26,8 @@ pub(crate) fn init(format: LogFormat, directives: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The filter of `directives`. The HTTP/2 library warns of each invalid frame of a client, so that a client could
-/// write the log: it logs only errors, unless the directives name it.
+/// The filter of `directives`. The HTTP/2 library logs a warning for each invalid frame of a client, so a
+/// client could fill the log. The library therefore logs only errors if the directives do not name it.
 fn parse(directives: &str) -> Result<EnvFilter, ParseError> {
     let filter = EnvFilter::try_new(directives)?;
     let is_h2 = |directive: &str| {

@@ -11,10 +11,10 @@ use crate::args::RunArgs;
 use crate::data_plane::DataPlane;
 use crate::hand_over::{HandOver, HandOverEvent, Predecessor};
 
-/// Both sides of `--hand-over`: the previous process and the next one. Without the flag, there are none.
+/// Both sides of `--hand-over`: the previous process and the next process. Both are absent without the flag.
 #[derive(Default)]
 pub(crate) struct Upgrade {
-    /// The process that this one replaces. `None` once this process is ready.
+    /// The process that this process replaces. `None` once this process is ready.
     predecessor: Option<Predecessor>,
     hand_over: Option<HandOver>,
     published: bool,
@@ -24,7 +24,8 @@ impl Upgrade {
     /// Receives the sockets of the previous process, if there is one. Must be called within a runtime.
     ///
     /// # Errors
-    /// If the previous process does not send them, or the socket for the next process cannot be created.
+    /// If the previous process does not send its sockets, or the socket for the next process cannot be
+    /// created.
     pub(crate) fn start(args: &RunArgs) -> Result<(Self, Vec<OwnedFd>), Failure> {
         let Some(path) = &args.hand_over else {
             return Ok((Self::default(), Vec::new()));
@@ -47,7 +48,7 @@ impl Upgrade {
         self.predecessor.is_some()
     }
 
-    /// If this process is ready, it replaces the previous one and accepts the next one.
+    /// If this process is ready, replaces the previous process and starts to listen for the next process.
     ///
     /// # Errors
     /// If the socket for the next process cannot be created, or the admin endpoints cannot be served. In that
@@ -88,7 +89,7 @@ impl Upgrade {
         }
     }
 
-    /// Handles `event`. Returns whether the next process now serves, so that this one must shut down.
+    /// Handles `event`. Returns whether the next process now serves, so that this process must shut down.
     pub(crate) fn passes_on(
         &mut self,
         event: HandOverEvent,

@@ -223,7 +223,8 @@ fn each_condition_accepts_the_certificates_of_openssl_that_fulfil_it() {
     let _gateway = Towergate::start(&folder, &args);
     stranger.issue("stranger", "URI:spiffe://corp/good", "");
 
-    // Accepted: good, other, expired, a stranger's certificate, none.
+    // Whether each of these is accepted: `good`, `other`, `expired`, a certificate of another CA, no
+    // certificate.
     for (at, expected) in [
         [true, false, false, false, false],
         [true, false, false, false, false],

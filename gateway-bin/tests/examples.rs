@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// subject `bob`.
 const TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImV4YW1wbGUifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwiYXVkIjoic2hvcCIsInN1YiI6ImJvYiIsImdyb3VwcyI6WyJzdGFmZiJdLCJleHAiOjQwNzA5MDg4MDB9.D0ummXWgqaxVSNar_MwAxJQeKW7smHilTARyTW72LoHotfdwZwNeJpeRnAVQ0LNkIQYXfofhF4CSjJuWF-28hA";
 
-/// One of the configurations, served.
+/// One of the configurations, and the gateway that serves it.
 struct Example {
     gateway: Towergate,
     _folder: Folder,

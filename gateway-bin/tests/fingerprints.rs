@@ -1,5 +1,5 @@
-//! `tls.fingerprints` of ClientTrafficPolicy: the ClientHello of curl, in several segments, has the fingerprints
-//! that this test computes in its own way.
+//! `tls.fingerprints` of ClientTrafficPolicy: the ClientHello of curl, in several segments, has the
+//! fingerprints that this test computes independently of the gateway.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;

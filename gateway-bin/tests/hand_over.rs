@@ -212,7 +212,7 @@ fn a_process_that_cannot_start_leaves_the_running_one_in_service() {
     stream.progress(500);
     let (sent, _) = stream.finish();
 
-    // The killed process may have been ready. If not, the first process continues and can be replaced.
+    // The killed process was possibly ready. If not, the first process continues and can be replaced.
     assert!(sent >= 500);
     if current.0.try_wait().unwrap().is_none() {
         let _next = host.start(5, host.folder.path());

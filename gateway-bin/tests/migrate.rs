@@ -190,7 +190,7 @@ fn no_installation_has_a_difference_that_no_verdict_describes() {
 
         let (text, code) = migrate(&[file.to_str().unwrap(), "--prove"]);
 
-        // ingress-nginx ignores all Ingresses of these.
+        // ingress-nginx ignores all Ingresses of these installations.
         let is_empty = ["mattermost", "nextcloud", "other-class"]
             .iter()
             .any(|name| folder.ends_with(name));

@@ -22,7 +22,7 @@ pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
     };
 }
 
-/// Whether the rule is that of a TLS, TCP or UDP route. Their matches have no names in Envoy.
+/// Whether the rule is that of a TLS, TCP or UDP route. Matches of these routes have no names in Envoy.
 pub(super) fn is_stream(rule: &RuleName) -> bool {
     match rule.route.kind {
         RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => true,

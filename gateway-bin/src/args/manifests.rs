@@ -16,8 +16,8 @@ pub(crate) struct ManifestArgs {
     /// Folders or files of manifests.
     #[arg(required = true, value_name = "DIR")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Controller name whose GatewayClasses are served. Gateways whose GatewayClass is not in the
-    /// folders are also served.
+    /// Serve GatewayClasses with this controller name. Gateways whose GatewayClass is not in the folders are
+    /// also served.
     #[arg(
         long,
         value_name = "NAME",

@@ -120,14 +120,15 @@ impl Session {
                     if let Err(error) = written {
                         return ConnectionEnd::Lost(error.into());
                     }
-                    // If the stream is closed, the next read returns the error, so this one is ignored.
+                    // If the stream is closed, the next read returns the error, so the error of the write is
+                    // ignored.
                     let _ = stream.reports.send_data(frame.into()).await;
                 }
             }
         }
     }
 
-    /// Decodes the frames that are complete. Returns the last version that is complete with them.
+    /// Decodes the complete frames. Returns the last version that these frames complete.
     async fn decode(&mut self, reader: &mut FrameReader) -> Result<Option<u64>, ConnectionEnd> {
         let mut version = None;
         loop {

@@ -80,7 +80,7 @@ impl Source for ControllerClient {
             return Ok(Initial::Pending);
         };
         tracing::info!("resuming the configuration from before the restart");
-        // No version of a controller has this ticket.
+        // No version of a controller has the ticket 0.
         self.last = Some((0, desired.clone()));
         Ok(Initial::Resumed(desired))
     }
@@ -146,7 +146,8 @@ fn outcomes(outcome: &Result<Applied, Failure>) -> Vec<Outcome> {
     }
 }
 
-/// Waits until `time` and returns the last configuration. `None` if either is missing.
+/// Waits until `time` and returns the last configuration. Returns `None` at once if the time or the
+/// configuration is missing.
 async fn retry(last: &Option<(u64, Desired)>, time: Option<Instant>) -> Option<Desired> {
     let (_, desired) = last.as_ref()?;
     tokio::time::sleep_until(time?).await;

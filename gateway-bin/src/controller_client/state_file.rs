@@ -1,4 +1,5 @@
-//! The configuration in service on disk, for a restart without a controller.
+//! Stores the configuration in service on disk, so that it can be served after a restart without a
+//! controller.
 //!
 //! The file contains the messages that a controller sends to a new data plane. They include private keys, so
 //! only the owner of the file can read it.
@@ -80,7 +81,7 @@ fn first_line() -> String {
 fn decode(bytes: &[u8], decoder: &mut Decoder) -> Result<Update, Failure> {
     let frames = bytes
         .strip_prefix(first_line().as_bytes())
-        .ok_or("it was written by another release")?;
+        .ok_or("another release wrote the state file")?;
     let mut reader = FrameReader::default();
     reader.push(frames);
     let mut update = None;

@@ -85,8 +85,8 @@ async fn run(mut session: Session, mut credentials: CredentialsFolder) {
     }
 }
 
-/// The pause after `failures` failures in a row. `random` is from 0 to 1. It prevents that all data planes of
-/// a controller reconnect at the same moment.
+/// The pause after `failures` failures in a row. `random` is from 0 to 1 and spreads the pauses, so that the
+/// data planes of a controller do not reconnect at the same moment.
 fn pause(failures: u32, random: f64) -> Duration {
     let ceiling = FIRST_PAUSE
         .saturating_mul(1 << failures.min(10))

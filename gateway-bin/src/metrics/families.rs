@@ -1,4 +1,4 @@
-//! Metric families with a sample per row, or with several.
+//! Metric families with one or more samples per row.
 
 use foldhash::HashMap;
 use towergate_core::prometheus::{Labels, MetricType, TextWriter};

@@ -14,7 +14,7 @@ use towergate_core::plan::RouteId;
 
 use super::counts::{Histogram, add_each, at};
 
-/// Number of addresses up to which counts are not moved.
+/// Number of addresses up to which counts are moved to names only at a scrape.
 const FEW: usize = 1024;
 
 /// Counts of rules, by route name and rule index.
@@ -33,7 +33,7 @@ pub(super) struct Rules {
 #[repr(C, align(64))]
 pub(super) struct RuleCounts {
     pub(super) requests: u64,
-    /// By status class.
+    /// Responses by status class.
     pub(super) classes: [u64; 10],
     /// Time to the response head of the backend.
     pub(super) time: Histogram,

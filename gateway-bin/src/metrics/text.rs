@@ -381,7 +381,7 @@ fn process(page: &mut Families, config: &ConfigCounts, dropped_log_lines: u64) {
     page.0.sample("towergate_build_info", &version, 1);
 }
 
-/// Writes the outcomes of the translation of Ingresses. No family if no Ingresses are served.
+/// Writes the outcomes of the translation of Ingresses. Writes nothing if no Ingresses are served.
 fn ingresses(page: &mut Families, config: &ConfigCounts) {
     let settings = config.ingress_settings.lock();
     let settings = settings.unwrap_or_else(PoisonError::into_inner);
