@@ -55,7 +55,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let spec: SecurityPolicySpec = serde_json::from_str(r#"{"csrf": {}}"#)?;
-//! // It refers to no Secret; `References` supplies those of other policies.
+//! // This spec refers to no Secret. For other specs, an implementation of `References` supplies the Secrets.
 //! let policies = spec.policies(&NoReferences)?;
 //! let layer = PolicyLayer::of_policies(policies, &towergate_tls::default_provider())?;
 //! let service = layer.layer(service_fn(|_: Request<Body>| async {
@@ -80,13 +80,13 @@
 //! |---|---|---|
 //! | `aws-lc-rs` | yes | aws-lc-rs as default crypto provider of `towergate-core` and `towergate-tls` |
 //!
-//! Policies verify tokens and passwords with aws-lc-rs in either case.
+//! Policies verify tokens and passwords with aws-lc-rs, whether or not the feature is enabled.
 //!
 //! # Fields
 //!
-//! Every field of the three kinds is applied, or invalidates its policy with an error that names the field. A
-//! field is ignored with a warning only if this weakens no protection. Unknown fields are skipped; the caller
-//! can report them.
+//! Every field of the three kinds is applied, ignored or rejected. A rejected field invalidates its policy,
+//! with an error that names the field. A field is ignored, with a warning, only if this weakens no
+//! protection. Unknown fields are skipped; the caller can report them.
 
 use serde::{Deserialize, Serialize};
 use towergate_core::filter::Cors;
@@ -145,7 +145,7 @@ pub use security::SecurityPolicySpec;
 /// A policy of a route: one variant for each policy that the gateway enforces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Policy {
-    /// Cross-origin requests.
+    /// Handling of cross-origin requests (CORS).
     Cors(Cors),
     /// Protection against cross-site request forgery.
     Csrf(csrf::CsrfProtection),
@@ -165,7 +165,7 @@ pub enum Policy {
     Authorization(authorization::AuthorizationRules),
     /// A local rate limit.
     LocalRateLimit(rate_limit::LocalRateLimit),
-    /// A rate limit that a service counts.
+    /// A rate limit for which an external service counts the requests.
     GlobalRateLimit(global_rate_limit::GlobalRateLimit),
     /// Replacement of responses.
     ResponseOverride(response_override::ResponseReplacement),

@@ -122,8 +122,8 @@ fn name_author(document: &mut Map<String, Value>, spec: &impl Check, namespace: 
     }
 }
 
-/// The value at `indices`, which is the part `0]` of a step such as `backendRefs[0]`. Without an index,
-/// `value` itself.
+/// The item of the list `value` at `indices`: the part `0]` of a path step such as `backendRefs[0]`. If the
+/// step has no index, `value` itself.
 fn below<'v>(value: &'v mut Value, indices: &str) -> Option<&'v mut Value> {
     match indices.strip_suffix(']') {
         Some(index) => value.get_mut(index.parse::<usize>().ok()?),

@@ -34,9 +34,8 @@ pub(crate) fn has_author(name: &str) -> bool {
 }
 
 /// The namespace of the policy that contains a reference, and the name of the object. `own` is the namespace
-/// of the policy that is applied. A reference that it inherits by a [merge](crate::merge) comes from another
-/// policy. The namespace of that policy is the default for the object, and ReferenceGrants are checked for
-/// it.
+/// of the policy that is applied. For a reference that a [merge](crate::merge) inherited, the namespace is
+/// that of the parent. The namespace is the default for the object, and ReferenceGrants are checked for it.
 pub fn author_and_name<'r>(own: &'r str, name: Option<&'r str>) -> (&'r str, &'r str) {
     let name = name.unwrap_or_default();
     name.split_once(AUTHOR_END.as_str()).unwrap_or((own, name))

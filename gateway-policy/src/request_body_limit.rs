@@ -5,8 +5,8 @@
 //! | [`RequestBodyLimit`] | no: the body is forwarded while it arrives | 413; the backend has received part of it |
 //! | [`RequestBuffering`] | yes: the backend receives a request only if it is complete | 413; the backend has received nothing |
 //!
-//! Both reply at once if `Content-Length` exceeds the limit. They do not read the body, so a client that
-//! expects `100 Continue` does not send it.
+//! If `Content-Length` exceeds the limit, both reply at once, without reading the body. A client that expects
+//! `100 Continue` therefore does not send the body.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -46,7 +46,8 @@ pub struct LimitOverride {
 }
 
 impl AuthorizationMetadata {
-    /// Adds the values of one authorization to those of earlier ones. As in Envoy, a key has its last value.
+    /// Adds the values of one authorization to those of earlier ones. If several authorizations set the same
+    /// key, the last value applies, as in Envoy.
     pub(crate) fn add(head: &mut request::Parts, values: Map<String, Value>) {
         if values.is_empty() {
             return;

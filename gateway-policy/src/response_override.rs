@@ -1,8 +1,8 @@
 //! Replacement of responses by their status and header fields.
 //!
 //! The first rule that matches a response replaces it completely. No part of the original response is kept:
-//! no body, no cookie, no validator. A rule also applies to local replies of the gateway, unless it restricts
-//! the origin. The policy is the outermost one, so it also replaces local replies of other policies.
+//! no body, no cookie, no validator. A rule that does not restrict the origin also applies to local replies
+//! of the gateway. The policy is the outermost one, so it also replaces local replies of other policies.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -39,7 +39,7 @@ pub struct ReplacementRule {
 /// Origin of a response.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ResponseOrigin {
-    /// Backend or gateway.
+    /// The backend or the gateway.
     #[default]
     Any,
     /// The gateway itself: a local reply.
@@ -66,7 +66,7 @@ pub struct ReplacementResponse {
     pub content_type: Option<Text<HeaderValue>>,
     /// Body.
     pub body: ReplacementBody,
-    /// Fields that replace all of the same name.
+    /// Fields that replace all fields of the same name.
     pub set: Vec<(Text<HeaderName>, Text<HeaderValue>)>,
     /// Fields to add.
     pub add: Vec<(Text<HeaderName>, Text<HeaderValue>)>,
@@ -75,9 +75,9 @@ pub struct ReplacementResponse {
 /// The body of a response that replaces another one.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ReplacementBody {
-    /// The same for all requests.
+    /// Text that is the same for all requests.
     Plain(String),
-    /// With command operators. Those of the response have the values of the original.
+    /// Text with command operators. Operators of the response return the values of the original response.
     Format(Text<Format>),
 }
 

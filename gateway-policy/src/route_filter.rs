@@ -44,7 +44,7 @@ api_struct! {
     pub struct HttpRouteFilterSpec {
         /// Rewrite of path and host.
         url_rewrite: UrlRewrite = "urlRewrite",
-        /// Response instead of a backend's.
+        /// Response that the gateway sends instead of forwarding the request.
         direct_response: DirectResponse = "directResponse",
         /// Credential that is added for the backend.
         credential_injection: CredentialInjection = "credentialInjection",
@@ -88,7 +88,7 @@ api_struct! {
         substitution: String = "substitution" [Required],
     }
 
-    /// Response instead of a backend's.
+    /// Response that the gateway sends instead of forwarding the request.
     pub struct DirectResponse {
         /// `Content-Type`. Default, if there is a body: `text/plain`.
         content_type: String = "contentType",
@@ -104,7 +104,7 @@ api_struct! {
     pub struct ResponseBody {
         /// Source of the body.
         kind: BodyKind = "type" [Required, DefaultText("Inline")],
-        /// The body, with command operators.
+        /// Body as text, which can contain command operators.
         inline: String = "inline",
         /// ConfigMap with the body under `response.body`, or else under its first key.
         value_ref: ConfigMapRef = "valueRef",

@@ -1,4 +1,5 @@
-//! CustomResourceDefinitions of Envoy Gateway's kinds, for API servers without those of Envoy Gateway.
+//! CustomResourceDefinitions of Envoy Gateway's kinds, for clusters in which those of Envoy Gateway are not
+//! installed.
 //!
 //! They derive from the same declarations as the types and their [checks](crate::check). Each field has its
 //! type, its description and its own limits. The schemas do not contain rules between fields; violations of
@@ -284,7 +285,8 @@ fn restrict(schema: &mut Value, limit: &FieldLimit) {
     }
 }
 
-/// Adds the defaults of `schema` to an object, as the API server does: to each nested object that is present.
+/// Adds the defaults of `schema` to an object, as the API server does. A nested object receives defaults only
+/// if it is present.
 pub(crate) fn add_defaults(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {

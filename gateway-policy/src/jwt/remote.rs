@@ -106,7 +106,7 @@ impl RemoteKeySet {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Fetches the keys, unless another task has fetched them while this one waited.
+    /// Fetches the keys. Does nothing if another task has fetched them while this task waited for the lock.
     async fn refresh(&self) {
         let _guard = self.fetching.lock().await;
         if self.is_due() {

@@ -1,11 +1,11 @@
-//! A cache of claims of tokens whose signatures were verified. The next request with the same token needs a
-//! lookup instead of a verification.
+//! A cache of the claims of tokens with a verified signature. If a later request has the same token, a lookup
+//! replaces the verification.
 //!
 //! Each thread has its own cache, so workers share no lock. An entry belongs to the JSON of one [`KeySet`].
-//! Policies with the same JSON share the entry; other key sets, such as a later version, do not find it.
-//! `exp`, `nbf`, `iss` and `aud` are checked for each request, so an entry does not extend the validity of a
-//! token. Only tokens with a valid signature are cached, and a generation is limited in number and in bytes,
-//! so clients cannot fill the memory.
+//! Policies whose key sets have the same JSON share the entry. For another key set, such as a later version,
+//! the entry is not found. `exp`, `nbf`, `iss` and `aud` are checked for each request, so an entry does not
+//! extend the validity of a token. Only tokens with a valid signature are cached, and a generation contains a
+//! limited number of tokens and bytes, so clients cannot exhaust the memory.
 //!
 //! [`KeySet`]: super::KeySet
 

@@ -42,7 +42,7 @@ impl ProviderEndpoints {
             serde_json::from_slice(document).map_err(|error| format!("no JSON: {error}"))?;
         if document.issuer != issuer {
             return Err(format!(
-                "the document is of issuer {:?}, which the policy must name exactly",
+                "the document belongs to issuer {:?}; set `provider.issuer` to this exact value",
                 document.issuer
             ));
         }

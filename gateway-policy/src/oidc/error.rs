@@ -65,8 +65,8 @@ pub enum OidcError {
     /// A token is too long for cookies, or contains characters that are not allowed in cookies.
     #[error("a token cannot be kept in cookies")]
     TokenTooLong,
-    /// The provider cannot be reached, or its discovery document cannot be read. Contains the cause, which is
-    /// only logged. Empty: the cause is that of the last fetch.
+    /// The provider cannot be reached, or its discovery document cannot be read. The string is the cause,
+    /// which is logged but not sent to the client. If it is empty, the cause of the last fetch is logged.
     #[error("the provider is not available")]
     Unavailable(String),
     /// Random numbers or keys are not available.

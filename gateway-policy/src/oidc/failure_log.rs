@@ -14,7 +14,7 @@ use super::{IdTokenError, OidcError};
 /// Time between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// A kind of failure. Its number is the index of its throttle.
+/// A kind of failure. The discriminant of a variant is the index of its throttle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum LoginFailure {
     Unavailable,
@@ -85,8 +85,8 @@ impl FailureLog {
         }
     }
 
-    /// Logs `error`, unless the request caused it, or its kind was logged less than a minute ago. `fault`
-    /// returns the reason why a document of the provider is missing.
+    /// Logs `error`. An error that the request caused is not logged, and an error of each kind is logged at
+    /// most once per minute. `fault` returns the reason why a document of the provider is missing.
     pub(super) fn record(&self, error: &OidcError, fault: impl FnOnce() -> Option<String>) {
         let Some(kind) = LoginFailure::of(error) else {
             return;

@@ -45,7 +45,7 @@ impl<T> Fetched<T> {
     }
 
     /// The document. If a fetch is due, one caller awaits `fetch`. Other callers use the last document, or
-    /// wait if there is none. `None` if it could not be fetched.
+    /// wait if there is none. `None` if no document could be fetched.
     pub(super) async fn load(
         &self,
         what: &str,

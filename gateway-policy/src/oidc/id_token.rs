@@ -11,7 +11,7 @@ use crate::jwt::{Claims, JwtError, KeySet, UnverifiedToken, check_claims};
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdTokenError {
-    /// The provider must issue an ID token and has not.
+    /// The provider must issue an ID token, but the response contains none.
     #[error("it is missing")]
     Missing,
     /// The token is not a valid JSON Web Token, or a registered claim is invalid.

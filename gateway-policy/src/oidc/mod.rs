@@ -13,7 +13,7 @@
 //! with the same keys accepts it.
 //!
 //! Invariants:
-//! - A request is forwarded only with cookies that these keys have signed, or with a token that `jwt`
+//! - A request is forwarded only with cookies that [`SessionKeys`] have signed, or with a token that `jwt`
 //!   verifies.
 //! - A login ends at the URL where it began, on the host of the callback or within the cookie domain.
 //! - Each login has its own cookies, so logins in several tabs do not affect each other.

@@ -415,7 +415,7 @@ impl OidcPolicy {
     }
 
     /// Removes fields that the client may not send to the backend: the cookies of the gateway, and the header
-    /// fields for tokens. With a session, its tokens are added as cookies.
+    /// fields for tokens. The tokens of `session` are added as cookies.
     fn strip(&self, head: &mut request::Parts, session: Option<&UserSession>) {
         let cookies = &self.rule.cookies;
         let mut tokens = Vec::with_capacity(2);

@@ -35,7 +35,7 @@ pub trait ProviderClient: Send + Sync + 'static {
 pub(super) struct ProviderState {
     rule: OidcAuthentication,
     client: Arc<dyn ProviderClient>,
-    /// The endpoints, unless they are discovered.
+    /// The configured endpoints. `None`: the endpoints are discovered.
     configured: Option<Arc<ProviderEndpoints>>,
     endpoints: Fetched<ProviderEndpoints>,
     keys: Fetched<KeySet>,
@@ -180,7 +180,8 @@ fn own_address() -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// The current time, for a call. The start time of the request would be too inexact, because calls take long.
+/// The current time, read for each call. The start time of the request would be too inexact, because a call
+/// can take seconds.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

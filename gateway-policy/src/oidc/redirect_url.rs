@@ -39,8 +39,8 @@ pub enum RedirectHost<'u> {
     },
     /// The host of the request, including its port.
     OfRequest,
-    /// The host of the request, or values of other header fields, with text before or after it. An example is
-    /// a fixed port, if a device in front of the gateway maps the port of a listener.
+    /// The host of the request, or values of other header fields, with text before or after them. An example
+    /// is a fixed port after the host, if a device in front of the gateway maps ports.
     Composed,
 }
 

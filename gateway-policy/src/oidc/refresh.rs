@@ -33,8 +33,8 @@ struct Flight {
 }
 
 impl RefreshFlights {
-    /// The result of the refresh of `token`. Spawns `refresh`, unless another request has spawned it within
-    /// the last seconds.
+    /// The result of the refresh of `token`. If another request has refreshed `token` within the last
+    /// seconds, its result is returned. Otherwise `refresh` is spawned.
     pub(super) async fn join<F>(&self, token: &str, refresh: impl FnOnce() -> F) -> RefreshResult
     where
         F: Future<Output = RefreshResult> + Send + 'static,

@@ -1,10 +1,12 @@
 //! A session: the tokens of a user, and the cookies that contain them.
 //!
 //! The signature covers host, end, access token and the digest of the ID token together, so cookies of
-//! different sessions cannot be mixed. The refresh token is sealed separately, together with its expiry time:
-//! browsers delete the other cookies when the access token expires. It also contains the digest of its
-//! session's ID token. An ID token of another session is therefore not accepted with it, and the signature
-//! can still be verified after the browser has deleted the ID token.
+//! different sessions cannot be mixed.
+//!
+//! Browsers delete the signature and the access token when the access token expires. The refresh token is
+//! therefore sealed in a separate cookie, together with its own expiry time and the digest of the session's
+//! ID token. The digest has two purposes: an ID token of another session is not accepted with the refresh
+//! token, and the signature can be verified after the browser has deleted the ID token.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -77,7 +77,7 @@ pub struct OidcProviderSettings {
 
 impl OidcProviderSettings {
     /// Whether ID tokens are validated completely: `iss`, `nonce`, and the signature if the keys are known.
-    /// The only exception is an issuer on the same host, without TLS and with configured endpoints.
+    /// `false` only for an issuer that is on the same host, has no TLS, and has configured endpoints.
     pub fn is_strict(&self) -> bool {
         self.configured().is_none() || self.issuer.starts_with("https://")
     }

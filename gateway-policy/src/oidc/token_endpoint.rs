@@ -79,7 +79,7 @@ fn credentials(rule: &OidcAuthentication) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The tokens in a response. Of an error response, only the error code is used.
+/// The tokens in a response. From an error response, only the error code is read.
 pub(super) fn read_tokens(response: &Response<Bytes>) -> Result<IssuedTokens, OidcError> {
     if response.status() != StatusCode::OK {
         return Err(OidcError::TokenStatus {

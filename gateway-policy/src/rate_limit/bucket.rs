@@ -79,7 +79,8 @@ impl Bucket {
         }
     }
 
-    /// Takes `cost` tokens. If there are too few, the error is the level.
+    /// Takes `cost` tokens and returns the new level. If there are too few tokens, returns the current level
+    /// as the error.
     pub(super) fn take(&self, now: u64, cost: u32) -> Result<Level, Level> {
         let taken = self
             .full_at

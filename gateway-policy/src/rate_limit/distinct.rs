@@ -1,8 +1,8 @@
 //! A bucket for each distinct value, for example for each client address.
 //!
 //! Clients choose the values, so their number is limited: 10,000, as in Envoy. If there is no room for a new
-//! value, the fullest bucket is removed, because a removed bucket counts as full and its removal thus grants
-//! the fewest tokens. Envoy instead removes the least recently used bucket, so a client with many values can
+//! value, the fullest bucket is removed. A removed bucket counts as full, so this choice grants the fewest
+//! additional tokens. Envoy instead removes the least recently used bucket, so a client with many values can
 //! evict its own empty bucket.
 
 use std::collections::HashMap;
@@ -39,8 +39,8 @@ impl DistinctBuckets {
         }
     }
 
-    /// Takes `cost` tokens from the bucket of the value with this hash. If there are too few, the error is
-    /// the level.
+    /// Takes `cost` tokens from the bucket of the value with this hash, and returns the new level. If there
+    /// are too few tokens, returns the current level as the error.
     pub(super) fn take(&self, hash: u64, now: u64, cost: u32) -> Result<Level, Level> {
         // The map hashes the key again, so the low bits of the key can select the shard.
         let shard = &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)];

@@ -54,9 +54,9 @@ use self::limiter::{Counted, Counter};
 /// A local rate limit (BackendTrafficPolicy `rateLimit.local`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LocalRateLimit {
-    /// `namespace/name` of the policy. Its routes share the limits with `shared: true`.
+    /// `namespace/name` of the policy. All routes of the policy share its limits with `shared: true`.
     pub policy: String,
-    /// Whether responses have the `x-ratelimit-*` fields, unless the limit overrides it.
+    /// Whether responses have the `x-ratelimit-*` fields. A limit can override this value.
     pub headers: bool,
     /// Limit of requests that no rule matches. `None`: unlimited.
     pub default: Option<Limit>,
@@ -79,7 +79,7 @@ pub struct LimitRule {
 /// A number of requests per time.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
-    /// Number of requests. 0 rejects all.
+    /// Number of requests. 0: all requests are rejected.
     pub requests: u32,
     /// Period in which the bucket fills.
     pub period: Duration,
@@ -118,8 +118,8 @@ impl LocalRateLimit {
         }
     }
 
-    /// The policy of this limit for a rule. An equal limit of the same rule keeps its counters when the
-    /// configuration changes.
+    /// Builds the policy of this limit for a rule. When the configuration changes, the counters are kept if
+    /// the rule has an equal limit.
     pub(crate) fn build(&self, context: &BuildContext<'_>) -> BuiltPolicy {
         let mut seen: Vec<CounterKey> = Vec::new();
         let limiter = self.limiter_with(|selectors, limit| {

@@ -129,7 +129,8 @@ impl HeaderRule {
     fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
         let mut lines = head.headers.get_all(&*self.name).iter();
         match &self.test {
-            // A client that adds a line must not leave the limit: any line matches, also an inverted test.
+            // A client must not avoid a limit by adding a line. One line that matches is therefore
+            // sufficient, also for an inverted test.
             ValueTest::Is {
                 value,
                 invert: true,

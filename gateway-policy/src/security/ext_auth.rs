@@ -210,7 +210,8 @@ impl Backends<'_> {
         })
     }
 
-    /// Settings of calls. The timeout is that of the settings, or else `timeout` of the section `extAuth`.
+    /// Settings of calls. The timeout is that of `backendSettings`. If it is absent, `timeout` of the section
+    /// `extAuth` applies.
     fn traffic(&self, path: FieldPath<'_>) -> Result<Traffic, FieldError> {
         let settings = self.settings.cloned().unwrap_or_default();
         let http = settings

@@ -7,8 +7,9 @@
 //! | [`EXT_AUTH_SUBREQUEST`] | `extAuth.http` | [`SubrequestSettings`] as JSON: check requests have the form of nginx |
 //! | [`AUTHORIZATION_BEFORE_AUTHENTICATION`] | `authorization` | `true`: it is evaluated before authentication |
 //!
-//! An annotation with an invalid value, without its section, or with an unknown name under the
-//! prefix makes the policy invalid: requests that it covers receive 500.
+//! A policy is invalid, and requests that it covers receive 500, if an annotation has an invalid value,
+//! belongs to a section that the policy does not set, or has an unknown name with the prefix
+//! `towergate.dev/`.
 
 use std::collections::BTreeMap;
 

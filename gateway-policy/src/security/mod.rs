@@ -1,7 +1,8 @@
 //! SecurityPolicy: authentication and authorization of requests.
 //!
 //! Each section of the spec has one file with its declaration and its conversion. A policy that sets an
-//! unsupported section or field is rejected and names the field, and the routes that it covers fail closed.
+//! unsupported section or field is rejected with a message that names the field. The routes that the policy
+//! covers fail closed.
 //!
 //! ```
 //! use towergate_policy::SecurityPolicySpec;

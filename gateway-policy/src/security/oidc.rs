@@ -73,7 +73,7 @@ api_struct! {
         default_refresh_token_ttl: DurationText = "defaultRefreshTokenTTL",
         /// Lifetime of the token against request forgery. Default: 10 minutes.
         csrf_token_ttl: DurationText = "csrfTokenTTL",
-        /// Whether requests that contain a token bypass the flow. Default: `false`.
+        /// Whether requests that contain a token need no login. Default: `false`.
         pass_through_auth_header: bool = "passThroughAuthHeader",
         /// Whether tokens in cookies are not encrypted. Default: `false`.
         disable_token_encryption: bool = "disableTokenEncryption",
