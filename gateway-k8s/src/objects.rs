@@ -68,7 +68,7 @@ pub struct Object<S> {
     pub api_version: String,
     /// The `metadata` that the gateway uses.
     pub meta: ObjectMeta,
-    /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
+    /// `spec`; for kinds without `spec` (Secret, ConfigMap, EndpointSlice, Namespace), the object itself.
     pub spec: S,
     /// Invalid and unknown fields that may restrict access. The parts of the object that contain
     /// them fail closed: a rule of a route, a route, a listener, a grant, the targets of a policy.

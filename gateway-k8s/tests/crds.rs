@@ -109,7 +109,7 @@ fn index(value: &Value) -> usize {
     usize::try_from(value.as_u64().unwrap()).unwrap()
 }
 
-/// Adds the fields of `ours` whose default differs from the one in `theirs`.
+/// Adds the fields of `ours` whose default differs from the default in `theirs`.
 fn compare_defaults(
     ours: &Value,
     theirs: &Value,

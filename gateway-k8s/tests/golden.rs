@@ -137,7 +137,7 @@ fn an_invalid_object_does_not_affect_others() {
     }
 }
 
-/// Decodes manifests and replaces the placeholders of certificates with generated ones.
+/// Decodes manifests and replaces the placeholders of certificates with generated certificates.
 fn objects(text: &str) -> (Objects, Vec<Diagnostic>) {
     let mut decoded = decode("in.yaml", text);
     for secret in decoded.objects.secrets.values_mut() {

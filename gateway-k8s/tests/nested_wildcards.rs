@@ -55,7 +55,8 @@ fn matches(pattern: &str, host: &str) -> bool {
     }
 }
 
-/// The listener that serves `host`: the one with the exact name, else the one with the longest wildcard.
+/// The listener that serves `host`: the listener with the exact name, else the listener with the longest
+/// matching wildcard.
 fn listener_of(listeners: &[&str], host: &str) -> Option<usize> {
     let all = listeners.iter().enumerate();
     let all = all.filter(|(_, pattern)| matches(pattern, host));

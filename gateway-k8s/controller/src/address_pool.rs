@@ -167,7 +167,7 @@ fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
 /// Parses a network in CIDR notation. An address without a prefix length is a network of one address.
 ///
 /// # Errors
-/// If the text is neither.
+/// If the text is neither a network nor an address.
 pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = match text.parse::<IpAddr>() {
         Ok(address) => Some(IpNet::from(address)),
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(assigned, table(&[("a", 1), ("b", 2)]));
 
         // The older Gateway keeps the address. A requested address outside the pool is replaced by any free
-        // one.
+        // address.
         let claims = [
             wants("b", &[ip(2)]),
             wants("c", &[ip(2)]),

@@ -74,8 +74,8 @@ pub(crate) struct Args {
     /// of --session-secret.
     #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_object_name)]
     pub(crate) session_keys: Option<ObjectKey>,
-    /// Name of the Secret with the keys of OpenID Connect sessions, in the namespace of the Lease, unless
-    /// --session-keys is set. Created with a random key if it does not exist.
+    /// Name of the Secret with the keys of OpenID Connect sessions, in the namespace of the Lease. Created
+    /// with a random key if it does not exist. Not used with --session-keys.
     #[arg(long, value_name = "NAME", default_value = "towergate-session-keys")]
     pub(crate) session_secret: String,
     /// Path of a GeoIP database (MaxMind DB) on the data planes, for `clientIPGeoLocations`. Can be repeated. Default:
@@ -115,7 +115,7 @@ pub(crate) struct Args {
     /// Name of the Lease.
     #[arg(long, value_name = "NAME", default_value = "towergate-controller")]
     pub(crate) lease_name: String,
-    /// Identity of this controller in the Lease. Default: a random one.
+    /// Identity of this controller in the Lease. Default: the host name with a random suffix.
     #[arg(long, value_name = "NAME")]
     pub(crate) identity: Option<String>,
     /// Address for /healthz, /readyz and /metrics.

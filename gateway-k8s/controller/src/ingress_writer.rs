@@ -91,8 +91,8 @@ async fn becomes_leader(leads: &mut Leads) {
     }
 }
 
-/// Writes the Gateway and the Events that are not written yet. An Event that cannot be written, for example because its
-/// namespace is being deleted, does not prevent the others.
+/// Writes the Gateway and the Events that are not written yet. An Event that cannot be written, for example
+/// because its namespace is being deleted, does not prevent the other writes.
 async fn write(
     client: &Client,
     reporter: &Reporter,
@@ -110,8 +110,8 @@ async fn write(
             if told.contains(&entry) {
                 continue;
             }
-            // A recorder counts Events with the same reason and object as one. Each setting has its own Event, and
-            // `told` prevents repetitions.
+            // A recorder combines Events with the same reason and object into one Event. Each setting has its
+            // own Event, and `told` prevents repetitions.
             let recorder = Recorder::new(client.clone(), reporter.clone());
             let about = reference(ingress, &setting.field);
             match recorder.publish(&event(&setting.text), &about).await {

@@ -55,9 +55,9 @@ impl Kind {
         self.group == NETWORKING
     }
 
-    /// Whether objects of the kind only add routes or listeners. Resolving without objects of such a kind is
-    /// safe. Resolving without objects of another kind would take everything out of service, or serve routes
-    /// without their policies.
+    /// Whether objects of the kind only add routes or listeners. If so, resolving without these objects is
+    /// safe. Resolving without the objects of another kind would take everything out of service, or serve
+    /// routes without their policies.
     pub(crate) fn adds(&self) -> bool {
         self.name.ends_with("Route") || self.name == "ListenerSet"
     }

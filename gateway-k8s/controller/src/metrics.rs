@@ -91,7 +91,7 @@ impl Metrics {
         self.leads.store(leads, Ordering::Relaxed);
     }
 
-    /// Sets the number of statuses that differ from the desired ones.
+    /// Sets the number of statuses that differ from the desired statuses.
     pub(crate) fn set_due(&self, due: usize) {
         self.due.store(due as u64, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ pub(crate) struct ObjectCache {
     kinds: BTreeMap<&'static str, Known>,
 }
 
-/// Storage of objects by their content.
+/// The contents of the objects, for resolution and for the translation of Ingresses.
 #[derive(Debug, Default)]
 struct Stores {
     /// The objects that are resolved.
@@ -45,7 +45,7 @@ impl Stores {
     }
 }
 
-/// The effect of an event.
+/// The effect of an event on the cache.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Change {
     /// No effect.

@@ -164,8 +164,8 @@ fn add<S: Clone>(
     Err(Box::new(diagnostic))
 }
 
-/// Merges two documents of a Namespace into one with the labels of both, as if both were applied. `None`: a
-/// label has two different values.
+/// Merges two documents of a Namespace into one document with the labels of both, as if both were applied.
+/// `None`: a label has two different values.
 fn merged_labels<S: Clone>(first: &Object<S>, second: &Object<S>) -> Option<Object<S>> {
     let mut merged = first.clone();
     for (name, value) in &second.meta.labels {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     proptest! {
-        /// A decoder with a cache returns the same result as one without.
+        /// A decoder with a cache returns the same result as a decoder without a cache.
         #[test]
         fn the_cache_changes_no_result(files in vec(vec(0..DOCUMENTS.len(), 0..6), 1..4)) {
             let mut memory = DocumentCache::default();

@@ -209,7 +209,7 @@ pub(crate) fn policy(name: &str) -> Option<Kind> {
     found.copied()
 }
 
-/// Whether `api_version` has the API group of Envoy Gateway, or one that is similar to it.
+/// Whether `api_version` has the API group of Envoy Gateway, or a similar API group.
 pub(crate) fn is_like_envoy(api_version: &str) -> bool {
     is_like(api_version, ENVOY)
 }

@@ -61,7 +61,7 @@ impl ObjectStore {
         changed | self.note(kind, key, diagnostics)
     }
 
-    /// Removes an object and its diagnostics. Returns whether either was present.
+    /// Removes an object and its diagnostics. Returns whether the object or a diagnostic was present.
     pub fn remove(&mut self, kind: &str, key: &ObjectKey) -> bool {
         let noted = self.note(kind.to_owned(), key.clone(), Vec::new());
         take_from(&mut self.objects, kind, key) | noted

@@ -23,7 +23,7 @@ pub(crate) struct UnknownField {
     pub(crate) path: String,
     /// Position of the key.
     pub(crate) place: Place,
-    /// Most similar known field, if one is similar enough.
+    /// Most similar known field. `None`: no known field is similar enough.
     pub(crate) nearest: Option<String>,
     /// Names of the fields that the type defines.
     pub(crate) known: Vec<&'static str>,

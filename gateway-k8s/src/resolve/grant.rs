@@ -42,8 +42,9 @@ impl<'a> Grants<'a> {
         Self(by_namespace)
     }
 
-    /// Whether a reference is permitted. References within a namespace are always permitted; others require a
-    /// grant in the target's namespace that names the referencing and the referenced object.
+    /// Whether a reference is permitted. References within a namespace are always permitted. References to
+    /// another namespace require a grant in the target's namespace that names the referencing and the
+    /// referenced object.
     pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
         if from.namespace == to.namespace {
             return true;

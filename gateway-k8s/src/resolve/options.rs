@@ -135,7 +135,7 @@ pub struct Resolution {
     pub plan: Plan<Policy>,
     /// Endpoints of the backends.
     pub endpoints: Endpoints,
-    /// Statuses by object; empty unless [`ResolveOptions::statuses`] is set.
+    /// Statuses by object. Empty if [`ResolveOptions::statuses`] is `false`.
     pub statuses: Statuses,
     /// Findings with their places.
     pub diagnostics: Vec<Diagnostic>,

@@ -188,7 +188,7 @@ mod tests {
     use crate::decode::decode;
     use crate::resolve::{ResolveOptions, resolve};
 
-    /// Whether each of two Gateways with one HTTP listener gets its socket.
+    /// Whether the HTTP listener of each of two Gateways gets its socket.
     fn programmed(bind: [&[&str]; 2], hostnames: [&str; 2], ports: [u16; 2]) -> [bool; 2] {
         let gateway = |at: usize| {
             json!({

@@ -70,7 +70,7 @@ pub struct Condition<R> {
     pub status: bool,
     /// Reason.
     pub reason: R,
-    /// Further reasons, which follow the first one in the status, separated by commas.
+    /// Further reasons. In the status, they follow the first reason, separated by commas.
     pub more_reasons: Vec<R>,
     /// Message, on one line.
     pub message: String,
@@ -87,7 +87,7 @@ impl<R> Default for Conditions<R> {
 }
 
 impl<R: Reason> Conditions<R> {
-    /// Sets a condition. Replaces an existing one of the same type.
+    /// Sets a condition. Replaces an existing condition of the same type.
     pub fn set(
         &mut self,
         kind: ConditionType,
@@ -104,7 +104,7 @@ impl<R: Reason> Conditions<R> {
         });
     }
 
-    /// Sets `condition`. Replaces an existing one of the same type.
+    /// Sets `condition`. Replaces an existing condition of the same type.
     pub fn insert(&mut self, mut condition: Condition<R>) {
         condition.message = one_line(&condition.message);
         let kind = condition.kind;
@@ -114,7 +114,7 @@ impl<R: Reason> Conditions<R> {
         }
     }
 
-    /// The same conditions, first those of `kinds` in this order, then the others.
+    /// Sorts the conditions: first the types in `kinds`, in this order, then all other types.
     #[must_use]
     pub fn in_order(mut self, kinds: &[ConditionType]) -> Self {
         let place = |held: &Condition<R>| kinds.iter().position(|kind| *kind == held.kind);

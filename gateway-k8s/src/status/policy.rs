@@ -42,7 +42,7 @@ impl PolicyStatus {
     }
 
     /// Keeps as many entries as the CRD permits, those with errors first. If entries are omitted, the last
-    /// one gets the condition `Aggregated`.
+    /// remaining entry gets the condition `Aggregated`.
     pub fn truncate(&mut self) {
         if self.ancestors.len() <= MAX_ANCESTORS {
             return;

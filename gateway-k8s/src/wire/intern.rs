@@ -18,7 +18,7 @@ pub(super) struct Interner {
 }
 
 impl Interner {
-    /// Replaces values of a decoded route with shared ones.
+    /// Replaces values of a decoded route with equal shared values.
     pub(super) fn route(&mut self, route: &mut Arc<Route<Policy>>) {
         let Some(route) = Arc::get_mut(route) else {
             return;

@@ -98,7 +98,7 @@ fn some_plan() -> impl Strategy<Value = Plan<Policy>> {
     let streams = prop::collection::vec(0..4_usize, 0..3);
     let some = (some_routes(), streams);
     let listeners = prop::collection::vec(some, 0..4);
-    // With or without a listener that shares the routes of the first one.
+    // With or without a second listener that shares the routes of the first listener.
     (listeners, any::<bool>()).prop_map(|(listeners, shared)| {
         let made = listeners.iter().zip(0_u16..);
         let mut made: Vec<_> = made

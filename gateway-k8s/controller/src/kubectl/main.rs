@@ -24,8 +24,9 @@ type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reads an installation of ingress-nginx from a cluster and translates it to Gateway API.
 ///
-/// The cluster is that of KUBECONFIG, of ~/.kube/config, or the one in which the program runs. Only Secrets that
-/// Ingresses and the controller refer to are read, and no private key leaves this program.
+/// The cluster is taken from KUBECONFIG or ~/.kube/config; otherwise it is the cluster in which the program
+/// runs. Only Secrets that Ingresses and the controller refer to are read, and no private key leaves this
+/// program.
 #[derive(Debug, Parser)]
 #[command(
     name = "kubectl-towergate",

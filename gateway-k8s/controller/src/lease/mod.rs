@@ -81,7 +81,7 @@ struct Record {
     transitions: i32,
 }
 
-/// The next action.
+/// The next action of leader election.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Step {
     /// Create the Lease.
@@ -98,7 +98,7 @@ enum Step {
 #[derive(Debug)]
 struct Election {
     me: String,
-    /// Content of the Lease, and the time when it was first read.
+    /// Content of the Lease, and the time at which this content was first read.
     seen: Option<(Record, Instant)>,
     /// Time at which this controller started to write the current content. `None`: another controller wrote
     /// the content.

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// Interval of provisioning without changes, which renews credentials.
 const PERIOD: Duration = Duration::from_secs(600);
 
-/// The inputs of the runner.
+/// The inputs of the task that provisions the objects of Gateways.
 pub(crate) struct Inputs {
     /// Gateways to provision. `None`: no resolution yet.
     pub(crate) gateways: watch::Receiver<Option<Vec<GatewayToRun>>>,

@@ -61,8 +61,8 @@ impl Cache {
             .collect()
     }
 
-    /// Stores an object from a response of the API server, unless the watch has already delivered a newer
-    /// version.
+    /// Stores an object from a response of the API server. Does nothing if the watch has already delivered a
+    /// newer version.
     pub(super) fn put(&self, kind: Kind, object: Value) {
         let Some(id) = id(kind, &object) else { return };
         let mut objects = self.lock();

@@ -19,7 +19,7 @@ use super::patch;
 
 /// Port of the metrics and readiness endpoints.
 const HEALTH_PORT: u16 = 19001;
-/// Port of the admin endpoints of `towergate run`, unless [`PlaneOptions::args`] changes it.
+/// Default port of the admin endpoints of `towergate run`. [`PlaneOptions::args`] can set another port.
 const ADMIN_PORT: u16 = 19000;
 /// TCP ports that a data plane binds for itself. Listeners cannot use them.
 pub(crate) const OWN_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];

@@ -115,7 +115,7 @@ fn families(spec: &mut Value, addresses: &[IpAddr], family: &IpFamily) {
 }
 
 /// The ports of the Service. If two ports of one transport have the same bound port, the higher port is
-/// omitted: the lower port uses the socket, so clients of the higher one would reach the wrong listener.
+/// omitted: the lower port uses the socket, so clients of the higher port would reach the wrong listener.
 fn ports(ports: &BTreeSet<Port>) -> Vec<Value> {
     let mut bound = BTreeSet::new();
     let ports = ports.iter();

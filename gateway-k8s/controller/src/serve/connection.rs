@@ -115,7 +115,7 @@ async fn serve(stream: TlsStream, identity: Identity, address: SocketAddr, publi
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
-        // A data plane uses one stream, and opens another one only after it abandons the first.
+        // A data plane uses one stream. It opens a second stream only after it abandons the first.
         .max_concurrent_streams(4)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(left.unwrap_or_default(), connection).await {

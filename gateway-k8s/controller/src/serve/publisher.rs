@@ -60,7 +60,7 @@ pub(crate) struct DataPlaneReport {
 }
 
 impl PlaneReport {
-    /// Whether at least one data plane is connected and each connected one serves `version` or a newer
+    /// Whether at least one data plane is connected, and all connected data planes serve `version` or a newer
     /// version.
     #[cfg(test)]
     pub(crate) fn is_in_force(&self, version: u64) -> bool {
@@ -68,7 +68,7 @@ impl PlaneReport {
         !self.data_planes.is_empty() && self.data_planes.values().all(serves)
     }
 
-    /// The problem of the first data plane that has one.
+    /// The problem of the first data plane that reports a problem.
     pub(crate) fn problem(&self) -> Option<&Problem> {
         let refused = |plane: &'_ DataPlaneReport| plane.refused.is_some();
         let first = self.data_planes.values().find(|plane| refused(plane))?;

@@ -13,7 +13,7 @@ use super::{Id, Task};
 use crate::kinds::{KINDS, Kind, StatusShape};
 use crate::object_cache::{ObjectCache, ObservedObject};
 
-/// The last written statuses by object: the desired status and the stored one.
+/// The last written statuses by object: the desired status, and the status that the API server stored.
 ///
 /// The API server may drop fields that its version does not support. The stored status therefore counts as
 /// written; otherwise every resolution would write it again.
@@ -46,7 +46,7 @@ impl From<Statuses> for DesiredStatuses {
     }
 }
 
-/// The statuses that differ from the desired ones. `now` is in RFC 3339.
+/// The statuses that differ from the desired statuses. `now` is in RFC 3339.
 pub(crate) fn due(
     world: &ObjectCache,
     said: &DesiredStatuses,

@@ -35,7 +35,7 @@ const MANAGER: &str = "towergate-controller";
 pub(crate) struct Answer {
     /// The object.
     pub(crate) id: Id,
-    /// [`Task::print`] of the desired status.
+    /// Hash of the desired status ([`Task::print`]).
     pub(crate) print: u64,
     /// Stored status.
     pub(crate) status: Option<Arc<str>>,

@@ -153,7 +153,7 @@ async fn ask(client: &Client) -> kube::Result<Answer> {
     Ok(answer)
 }
 
-/// All versions of a group, including unsupported ones. Empty: the group does not exist.
+/// All versions of a group, including unsupported versions. Empty: the group does not exist.
 async fn versions(client: &Client, group: &str) -> kube::Result<Vec<String>> {
     let request = http::Request::get(format!("/apis/{group}")).body(Vec::new());
     let request = request.map_err(kube::Error::HttpError)?;

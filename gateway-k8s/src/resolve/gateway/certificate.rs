@@ -23,7 +23,7 @@ pub(super) enum Certificates {
         reason: ListenerReason,
         message: String,
     },
-    /// Some certificates are usable; `faults` describes the others.
+    /// Some certificates are usable. `faults` describes the certificates that are not.
     Some {
         usable: Vec<Arc<Certificate>>,
         faults: String,

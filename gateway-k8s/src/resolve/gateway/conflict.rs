@@ -29,7 +29,7 @@ pub(super) fn check(listeners: &mut ListenerList<'_>) {
     }
 }
 
-/// Protocol family of a listener on a TCP socket. UDP listeners never conflict with others.
+/// Protocol family of a listener on a TCP socket. UDP listeners never conflict with other listeners.
 fn family(listener: &ListenerState<'_>) -> Option<ProtocolFamily> {
     let family = listener.protocol?.family();
     (family != ProtocolFamily::Udp).then_some(family)

@@ -197,8 +197,8 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Rejects the listeners that an invalid field affects, unless they are already rejected for
-    /// another reason.
+    /// Rejects the listeners that an invalid field affects. A listener that is already rejected keeps its
+    /// reason.
     fn check_unreadable_fields(&mut self) {
         let own = &self.object.unreadable_fields;
         let shared = own.iter();
@@ -289,7 +289,7 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Rejects listeners with the name of an earlier one: routes and policies refer to listeners by
+    /// Rejects listeners with the name of an earlier listener: routes and policies refer to listeners by
     /// name.
     fn check_names(&mut self) {
         let mut names = HashSet::new();

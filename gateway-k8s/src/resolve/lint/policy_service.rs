@@ -85,7 +85,7 @@ fn external_auth_filters(route: RouteRef<'_>, rule: &RuleDraft) -> Vec<usize> {
     external.map(|(at, _)| at).collect()
 }
 
-/// A reference to a Service, in either of its forms.
+/// A reference to a Service, from `backendRefs` or from the deprecated `backendRef`.
 struct ServiceReference<'p> {
     namespace: Option<&'p String>,
     name: Option<&'p String>,

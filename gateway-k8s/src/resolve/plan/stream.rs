@@ -108,7 +108,8 @@ impl Builder<'_, '_> {
         stream_access(&guards.effect(objects).ok()?).ok()
     }
 
-    /// Effect of the BackendTrafficPolicy of a route, if there is one; `None` if it cannot be enforced.
+    /// Effect of the BackendTrafficPolicy of a route. `Some(None)`: the route has no policy. `None`: the
+    /// policy cannot be enforced.
     fn stream_effect(
         &mut self,
         route: RouteIndex,

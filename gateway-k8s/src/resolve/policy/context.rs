@@ -43,7 +43,8 @@ pub(crate) struct PolicyContext<'c, 'a> {
     pub(crate) policy: &'c str,
     /// Whether the listener sends `x-ratelimit-*`.
     pub(crate) rate_limit_headers: bool,
-    /// `namespace/name` of the Gateway and name of the listener; empty unless the policy counts by listener.
+    /// `namespace/name` of the Gateway and name of the listener. Empty if the policy does not count by
+    /// listener.
     pub(crate) listener: &'c str,
     /// Annotations of the policy that have an effect. They take precedence over those of its
     /// parent.

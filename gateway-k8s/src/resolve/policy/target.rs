@@ -366,7 +366,7 @@ pub(super) fn has_unreadable_targets(
             "targetRef" => targets.single.is_none(),
             "targetRefs" => targets.list.is_empty(),
             "targetSelectors" => targets.selectors.is_empty(),
-            // A misspelt field may be one of `FIELDS`.
+            // A field with a name similar to one of `FIELDS` is probably a misspelling of it.
             other => !other.contains(['.', '[']) && nearest(other, FIELDS).is_some(),
         }
     })

@@ -27,7 +27,8 @@ pub(crate) struct Attachment {
     pub(crate) set: Option<ListenerSetIndex>,
     /// Listeners that accept the route, with the common hostnames.
     pub(crate) listeners: Vec<(ListenerIndex, Vec<NamePattern>)>,
-    /// Hostnames whose requests go to a more specific listener than the one that the parentRef selects.
+    /// Hostnames of the route whose requests go to a listener that is more specific than the listener that
+    /// the parentRef selects.
     pub(crate) shadowed: Vec<ShadowedHostname>,
     /// The parentRef as written. In a cluster, the API server has set group and kind.
     pub(crate) parent: ParentReference,

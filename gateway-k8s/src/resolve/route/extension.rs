@@ -228,7 +228,8 @@ impl Extensions {
         }))
     }
 
-    /// The matches of the rule with the conditions on cookies; `None`: no such conditions exist.
+    /// The matches of the rule with the conditions on cookies; `None`: the filters have no conditions on
+    /// cookies.
     ///
     /// # Errors
     /// There are too many combinations.
@@ -467,7 +468,7 @@ spec:
   matches: [{cookies: [{name: beta, value: 'yes'}]}]
 ";
 
-    /// An API server with an older CRD may accept such a match.
+    /// An API server with an older CRD accepts a match without a condition.
     #[test]
     fn a_match_without_a_condition_does_not_hold_for_every_request() {
         let mut objects = decode("test.yaml", OBJECTS).objects;

@@ -7,8 +7,8 @@ use towergate_core::plan::Text;
 
 use crate::api::http_route::{Header, HeaderModifier};
 
-/// All modifiers of a rule for one direction. Envoy removes first, then adds and sets; if a name
-/// has several edits, the first one is used.
+/// All modifiers of a rule for one direction. As in Envoy, fields are removed first, then added and set. If a
+/// name has several edits, the first edit is used.
 #[derive(Debug, Default)]
 pub(super) struct Modifiers {
     removed: Vec<Text<HeaderName>>,

@@ -16,11 +16,12 @@ use crate::status::{ConditionType, RouteReason};
 /// the Gateway and the listener.
 pub(in super::super) type ConnectRules = HashSet<(RouteIndex, usize, GatewayIndex, ListenerIndex)>;
 
-/// Gateway, listener, hostname, and specificity of the written hostname, which is compared first.
+/// A place where routes compete: Gateway, listener, hostname, and the specificity of the hostname as written
+/// in the route. Routes with different specificities do not compete.
 type Place<'a> = (GatewayIndex, ListenerIndex, &'a NamePattern, (u8, usize));
 
-/// Sets the condition of routes with a match that another route also has, for the same hostname of
-/// a listener.
+/// Sets the condition `RouteRulesOverlap` of routes that share a match and a hostname of a listener with
+/// another route.
 pub(in super::super) fn check(
     gateways: &Gateways<'_>,
     routes: &mut Routes<'_>,
@@ -40,7 +41,7 @@ pub(in super::super) fn check(
             }
         }
     }
-    // Most hostnames have one route; its matches need no comparison.
+    // Most hostnames have one route, whose matches need no comparison.
     let shared = places.iter().filter(|(_, here)| here.len() > 1);
     let shared = shared.flat_map(|((gateway, listener, ..), here)| {
         let same = equal_matches(routes, here, |route, rule| {

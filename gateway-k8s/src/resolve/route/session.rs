@@ -20,7 +20,7 @@ use crate::api::http_route;
 /// The longest name of a session (schema of `cookie.name`), in characters.
 const LONGEST_NAME: usize = 256;
 
-/// Fields with a fixed meaning in requests or responses, in addition to the reserved ones.
+/// Header fields with a fixed meaning in requests or responses, in addition to the reserved fields.
 const WITH_MEANING: [HeaderName; 6] = [
     CONTENT_ENCODING,
     CONTENT_TYPE,
@@ -79,7 +79,7 @@ pub(super) fn resolve(
     })
 }
 
-/// The fields that specify where a session is kept, of either release of Gateway API.
+/// The settings for the cookie or header of a session, from the fields of Gateway API 1.6 or 1.7.
 struct CarrierFields<'w> {
     /// The field of the name.
     name_field: &'static str,

@@ -105,7 +105,7 @@ struct PlacedRule<'p, 'a> {
 }
 
 impl<'a> PlacedRule<'_, 'a> {
-    /// The policy in force, and the one into which it is merged.
+    /// The policy in force, and the policy into which it is merged.
     fn policies(&self) -> impl Iterator<Item = &'a SecurityPolicy> {
         let in_force = self.in_force;
         let policies = in_force.map(|in_force| [Some(in_force.policy), in_force.parent]);

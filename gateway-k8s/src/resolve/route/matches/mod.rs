@@ -59,7 +59,7 @@ pub(super) struct RuleMatches {
 }
 
 /// A path match of which no part is certain, classified by the rules that it could precede. Each variant
-/// includes the earlier ones.
+/// includes the rules of the variants before it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum LostPath {
     /// An invalid regular expression. Exact paths precede it, whatever it was meant to match.
@@ -106,8 +106,8 @@ impl RuleMatches {
     ) -> Self {
         let unread = unread_of(rule, unread);
         let mut found = Self {
-            // Allocated with the exact size: growth would reserve room for four matches, and nearly
-            // all of thousands of rules have one.
+            // Allocated with the exact size: growth would reserve room for four matches, and nearly all rules
+            // have one match.
             matches: Vec::with_capacity(matches.len().max(1)),
             lost: hides_matches(matches.len(), &unread).then_some(LostPath::Unknown),
             ..Self::default()

@@ -5,7 +5,7 @@ use towergate_tls::NamePattern;
 
 use super::*;
 
-/// A rule that protects something, and a less specific one.
+/// A rule that protects something, and a less specific rule.
 struct Rules {
     protected: RuleMatches,
     other: RuleMatches,

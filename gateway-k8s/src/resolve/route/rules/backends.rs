@@ -15,7 +15,7 @@ use crate::status::{ConditionType, RouteReason};
 const MIRROR: &str = ".requestMirror";
 
 impl RuleResolver<'_, '_, '_> {
-    /// The mirrors whose backends are valid. The others are left out and the rule is served (Gateway API,
+    /// The mirrors whose backends are valid. Other mirrors are left out, and the rule is served (Gateway API,
     /// `HTTPRequestMirrorFilter.backendRef`).
     pub(super) fn mirrors(&mut self, filters: &Filters, within: &str) -> Vec<Mirror> {
         let mut mirrors = Vec::new();
