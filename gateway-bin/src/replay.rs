@@ -90,7 +90,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> Outcome {
     Ok(ExitCode::from(u8::from(proof.has_failed())))
 }
 
-/// The request with the decision of the authentication server that the log shows, if one decides.
+/// The request to send. If an authentication server decides on the request, the status in the log determines
+/// its decision.
 fn decided(nginx: Option<&IngressNginx<'_>>, kept: &ReplayRequest) -> ModelRequest {
     let mut request = kept.request.clone();
     if nginx.is_some_and(|nginx| nginx.auth_call(&request).is_some()) {

@@ -340,7 +340,8 @@ impl Nginx {
     }
 }
 
-/// Manifests of Gateways with a client certificate for backends, without one, and with a missing one.
+/// Manifests of three Gateways: with a client certificate for backends, without a client certificate, and
+/// with a reference to a missing client certificate.
 fn back(policy: &str) -> String {
     let mut all = String::new();
     for (name, port, tls) in [

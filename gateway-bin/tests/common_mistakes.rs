@@ -291,7 +291,7 @@ fn mistake_3_the_certificate_is_missing_altogether() {
     assert_eq!(backend.requests(), 0);
 }
 
-/// No condition reports a missing policy: a Gateway without one is valid if clients connect directly.
+/// No condition reports a missing policy: a Gateway without a policy is valid if clients connect directly.
 #[test]
 fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
     let folder = working("direct");

@@ -71,7 +71,7 @@ fn assert_response(response: &str, status: &str, parts: &[&str]) {
     }
 }
 
-/// nginx as Authelia: requests with the session `ada` pass, others are redirected to the portal.
+/// nginx as Authelia: requests with the session `ada` pass, other requests are redirected to the portal.
 fn authelia() -> Nginx {
     Nginx::start(
         "location /api/authz/ext-authz/ {\n\

@@ -28,7 +28,7 @@ const MIB: u64 = 1 << 20;
 const PARALLEL: u64 = 8;
 /// Length of a body, in bytes.
 const BODY: u64 = 256 * MIB;
-/// Maximum memory growth of the gateway, in bytes. Less than one body.
+/// Maximum memory growth of the gateway, in bytes. It is less than the length of one body.
 const GROWTH: u64 = 48 * MIB;
 /// Maximum number of bytes in flight if one side does not read. It covers the socket buffers of two
 /// connections, which Linux grows to about 10 MiB, and the buffers of the gateway.

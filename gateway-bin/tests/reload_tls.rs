@@ -224,7 +224,7 @@ impl Load {
         stream
     }
 
-    /// Sends a request. Panics unless the route of `host` serves it.
+    /// Sends a request. Panics if the request fails or the route of another host serves it.
     async fn ask(&self, sender: &mut Sender, host: &str) {
         let (status, headers) = sender.ask(host).await.expect("no connection is closed");
         assert_eq!(status, 200, "{headers:?}");

@@ -82,7 +82,7 @@ fn read_line(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// Manifests of a Gateway, of a route with one rule per name, and of three Services. `app` has a working
-/// endpoint, `none` has one that refuses connections, and `half` has both.
+/// endpoint, `none` has an endpoint that refuses connections, and `half` has both endpoints.
 fn manifests(rules: &[(&str, &str, &str)], backend: SocketAddr) -> String {
     let mut text = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway

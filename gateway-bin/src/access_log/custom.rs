@@ -92,7 +92,7 @@ fn write_text(parts: &[LogPart], logged: Logged<'_>, missing: &str, out: &mut Ve
     }
 }
 
-/// Writes the value of the first source that has one. Returns whether a value was written.
+/// Writes the value of the first source that has a value. Returns whether a value was written.
 fn first(sources: &[LogSource], logged: Logged<'_>, out: &mut Vec<u8>) -> bool {
     let fields = logged.entry.fields.as_deref();
     let find = |names: &[HeaderName], values: Option<&Vec<Option<HeaderValue>>>, name| {

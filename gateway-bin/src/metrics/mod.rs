@@ -36,7 +36,8 @@ pub(crate) struct Metrics {
 /// Counts of the control loop.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCounts {
-    /// Number of configurations that came into service, which is also the version of the current one.
+    /// Number of configurations that came into service, which is also the version of the current
+    /// configuration.
     pub(crate) applied: AtomicU64,
     /// Rejected configurations.
     pub(crate) rejected: AtomicU64,
