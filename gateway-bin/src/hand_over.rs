@@ -33,7 +33,7 @@ use crate::Failure;
 const SOCKETS: u8 = b'1';
 /// Message after the last sockets.
 const END: u8 = b'E';
-/// Message of the new process: it now serves the sockets.
+/// Message of the new process when it serves the sockets.
 const READY: u8 = b'R';
 
 /// Largest number of descriptors per message. Linux allows 253.

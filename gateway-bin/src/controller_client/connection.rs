@@ -141,7 +141,7 @@ impl Session {
                 Ok(Some(None)) => continue,
                 Ok(None) => return Ok(version),
                 Err(error) => {
-                    // After an error, the state of the decoder is unknown, so it starts again.
+                    // After an error, the state of the decoder is unknown, so a new decoder replaces it.
                     self.decoder = Decoder::default();
                     return Err(ConnectionEnd::Lost(error.into()));
                 }

@@ -20,7 +20,7 @@ pub(crate) struct Claim {
     pub(crate) gateway: String,
     /// Namespace and name.
     pub(crate) key: ObjectKey,
-    /// Name of its GatewayClass.
+    /// Name of the GatewayClass of the Gateway.
     pub(crate) class: String,
     /// `metadata.uid`, which distinguishes a Gateway from a deleted one of the same name.
     pub(crate) uid: String,
@@ -28,7 +28,7 @@ pub(crate) struct Claim {
     pub(crate) wanted: Vec<Option<IpAddr>>,
     /// IP addresses in `status.addresses`.
     pub(crate) reported: Vec<IpAddr>,
-    /// Whether its `Programmed` condition is true for the current generation.
+    /// Whether the `Programmed` condition of the Gateway is true for its current generation.
     pub(crate) programmed: bool,
 }
 
@@ -37,7 +37,8 @@ pub(crate) struct Claim {
 pub(crate) enum Role {
     /// The controller assigns addresses.
     Leader,
-    /// Another controller assigns addresses. This controller reads them from the statuses of Gateways.
+    /// Another controller assigns addresses. This controller reads the addresses from the statuses of
+    /// Gateways.
     Follower,
 }
 

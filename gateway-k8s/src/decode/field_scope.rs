@@ -50,7 +50,7 @@ impl<'p> FieldScope<'p> {
         }
     }
 
-    /// Whether the field affects the rule at this index, alone or together with others.
+    /// Whether the field affects the rule at index `rule`. The field may also affect other rules.
     pub(crate) fn affects_rule(self, rule: usize) -> bool {
         match self {
             Self::Rule(at, _) => at == rule,

@@ -16,7 +16,7 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     group: &'static str,
     versions: &'static [&'static str],
-    /// Whether its objects have a namespace.
+    /// Whether objects of the kind have a namespace.
     pub(crate) namespaced: bool,
     /// Whether the content of an object is in `spec`; otherwise it is at the top level.
     pub(crate) spec: bool,
@@ -257,7 +257,7 @@ pub(crate) enum Verdict {
     Unsupported,
     /// An unsupported policy, whose targets fail closed.
     UnsupportedPolicy(Kind),
-    /// A kind that its API does not define, with the most similar supported kind.
+    /// A kind that does not exist in its API group, with the most similar supported kind.
     Unknown(Option<&'static str>),
     /// A kind of another API, which is ignored.
     PassedOver,

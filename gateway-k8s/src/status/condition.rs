@@ -18,13 +18,13 @@ pub enum ConditionType {
     Aggregated,
     /// Every backend of a route has ready endpoints.
     BackendsAvailable,
-    /// A listener conflicts with another one.
+    /// A listener conflicts with another listener.
     Conflicted,
     /// A Gateway accepts clients without a valid certificate.
     InsecureFrontendValidationMode,
-    /// A policy is merged with another one.
+    /// A policy is merged with another policy.
     Merged,
-    /// Names of a listener overlap with those of another one.
+    /// Names of a listener overlap with the names of another listener.
     OverlappingTlsConfig,
     /// More specific policies replace a policy in some places.
     Overridden,

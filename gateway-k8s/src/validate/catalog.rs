@@ -112,9 +112,9 @@ pub(super) enum ListType {
     /// Items have no identity.
     #[default]
     Atomic,
-    /// By the properties listed in `x-kubernetes-list-map-keys`.
+    /// Items are identified by the properties in `x-kubernetes-list-map-keys`.
     Map,
-    /// By their values.
+    /// Items are identified by their values.
     Set,
 }
 

@@ -356,7 +356,7 @@ fn a_certificate_arrives_with_its_key_which_is_shown_to_nobody() {
     assert_eq!(update.plan, plan);
     let secret = key.lines().nth(1).expect("it has lines");
     assert!(!shown.contains(secret) && !format!("{update:?}").contains(secret));
-    // A truncated message contains the key; its error must not.
+    // A truncated message contains the key; the error must not contain the key.
     let text = format!("{{\"settings\": \"{secret}\"");
     let error = decoder
         .take(Kind::Head, text.as_bytes())

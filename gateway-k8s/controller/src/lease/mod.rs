@@ -21,8 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(7);
 /// Interval of reading and renewing the Lease.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The time until which this controller leads. Its users compare the time with the clock, so that a process
-/// that was suspended does not act on a stale notification.
+/// The time until which this controller leads. Users of this value compare the time with the clock, so that a
+/// process that was suspended does not act on a stale notification.
 #[derive(Clone, Debug)]
 pub(crate) struct Leads(watch::Receiver<Option<Instant>>);
 
@@ -86,11 +86,11 @@ struct Record {
 enum Step {
     /// Create the Lease.
     Create,
-    /// Take the Lease, replacing this version.
+    /// Take over the Lease, if it still has this content.
     Take(Record),
-    /// Renew the Lease, replacing this version.
+    /// Renew the Lease, if it still has this content.
     Renew(Record),
-    /// Wait: another controller holds it.
+    /// Wait: another controller holds the Lease.
     Wait,
 }
 
@@ -141,7 +141,7 @@ impl Election {
         self.renewed = Some(began);
     }
 
-    /// The time until which this controller leads. `None`: it is not the leader.
+    /// The time until which this controller leads. `None`: this controller is not the leader.
     fn leads_until(&self) -> Option<Instant> {
         self.renewed.map(|renewed| renewed + DEADLINE)
     }

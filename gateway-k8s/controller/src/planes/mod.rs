@@ -75,7 +75,7 @@ impl Planes {
         }
     }
 
-    /// The plan of each data plane by its name.
+    /// The plan of each data plane, by name of the data plane.
     pub(crate) fn split(
         &self,
         plan: Plan<Policy>,

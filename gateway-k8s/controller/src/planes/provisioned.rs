@@ -59,7 +59,7 @@ fn bare(claim: &Claim) -> GatewayToRun {
     }
 }
 
-/// The plan of each Gateway by its name.
+/// The plan of each Gateway, by name of the Gateway.
 pub(super) fn split(plan: Plan<Policy>, placement: &Placement) -> BTreeMap<String, Plan<Policy>> {
     let everywhere = |name: &str| match placement.everywhere.get(name) {
         Some(addresses) => addresses.clone(),

@@ -99,7 +99,8 @@ impl Provisioner {
     /// The state of the objects of a Gateway.
     pub(crate) fn observe(&self, gateway: &GatewayToRun) -> Observed {
         let find = |kind: Kind| {
-            // An EnvoyProxy may set the names of objects, so they are found by their owner.
+            // An EnvoyProxy may set the names of objects, so the objects of a Gateway are found by their
+            // owner.
             let is_own = |object: &Value| self.is_own(object, gateway);
             self.cache.find_by(kind, &gateway.key.namespace, is_own)
         };
@@ -181,7 +182,7 @@ impl Provisioner {
         let (kind, name) = (manifest.kind, &*manifest.name);
         let mut live = self.cache.find(kind, &manifest.namespace, name);
         if live.is_none() {
-            // The cache does not contain objects of other owners, which may have this name.
+            // The cache lacks the objects of other owners. An object of another owner may have this name.
             let found = api.get_opt(name).await.map_err(told)?;
             live = found
                 .and_then(|found| serde_json::to_value(&found).ok())

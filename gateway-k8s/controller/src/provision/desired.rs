@@ -17,7 +17,7 @@ pub(crate) struct GatewayToRun {
     pub(crate) key: ObjectKey,
     /// `metadata.uid`, which distinguishes a Gateway from a deleted one of the same name.
     pub(crate) uid: String,
-    /// Name of its GatewayClass.
+    /// Name of the GatewayClass of the Gateway.
     pub(crate) class: String,
     /// `spec.infrastructure.labels` of the Gateway.
     pub(crate) labels: BTreeMap<String, String>,

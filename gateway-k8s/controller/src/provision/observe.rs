@@ -5,7 +5,7 @@ use serde_json::Value;
 /// The observed state of the objects of a Gateway.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Observed {
-    /// Addresses of its Service: IP addresses or host names.
+    /// Addresses of the Service of the Gateway: IP addresses or host names.
     pub(crate) addresses: Vec<String>,
     /// Whether at least one data plane is available.
     pub(crate) available: bool,

@@ -55,7 +55,8 @@ pub(crate) struct DataPlaneReport {
     pub(crate) address: SocketAddr,
     /// Version that the data plane serves. `None`: it has not served a version of this publisher.
     pub(crate) in_force: Option<u64>,
-    /// Last version and its problem, if the version cannot be served or an address cannot be bound.
+    /// The last version with a problem, and the problem: the version cannot be served, or an address cannot
+    /// be bound.
     pub(crate) refused: Option<(u64, Problem)>,
 }
 

@@ -95,7 +95,8 @@ impl GatewayClientTls {
         });
     }
 
-    /// The backend with these settings if it uses TLS; `None` if the Gateway must not connect to it.
+    /// The backend with the settings of the Gateway. A backend without TLS is returned unchanged. `None`: the
+    /// Gateway must not connect to the backend.
     fn backend(&self, backend: &Arc<Backend>) -> Option<Arc<Backend>> {
         let Some(tls) = &backend.tls else {
             return Some(backend.clone());

@@ -65,7 +65,7 @@ use crate::status::{ConditionType, Conditions, GatewayReason, GatewayStatus, Lis
 #[derive(Debug)]
 pub(super) struct GatewayState<'a> {
     pub(super) object: &'a Object<GatewaySpec>,
-    /// Its own listeners, then those of its ListenerSets.
+    /// Listeners of the Gateway itself, then the listeners of its ListenerSets.
     pub(super) listeners: ListenerList<'a>,
     /// ListenerSets with this Gateway as parent, the oldest first.
     pub(super) sets: Indexed<ListenerSetIndex, ListenerSetState<'a>>,

@@ -97,7 +97,7 @@ impl<'a> ListenerSetState<'a> {
         self.refused.is_none()
     }
 
-    /// The status. `listeners` are those of the ListenerSet.
+    /// The status of the ListenerSet, whose listeners are `listeners`.
     pub(crate) fn status(&self, listeners: &[&ListenerState<'_>]) -> ListenerSetStatus {
         let mut status = ListenerSetStatus {
             listeners: listeners.iter().map(|one| listener_status(one)).collect(),

@@ -28,7 +28,7 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: 
 /// The index of each hostname to report, with a message.
 fn shadowed(gateways: &Gateways<'_>, state: &RouteState<'_>) -> BTreeSet<(usize, String)> {
     let mut found = BTreeSet::new();
-    // A parentRef without a common hostname is an error with the same message.
+    // For a parentRef without a common hostname, an error with the same message is reported elsewhere.
     let accepted = state.attachments.iter();
     let accepted = accepted.filter(|attachment| !attachment.listeners.is_empty());
     for attachment in accepted {

@@ -340,7 +340,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
     }
 
     fn state_gateway(&mut self, at: usize, target: &PolicyTarget) {
-        // `part` is the target that contains this target, and the entry for this target in its `overrides`.
+        // `part`: the target that contains this target, and the entry for this target in `overrides`.
         let (gateway, set, section, part) = match target {
             PolicyTarget::Gateway(gateway) => (*gateway, None, None, None),
             PolicyTarget::Set(gateway, set) => {

@@ -400,7 +400,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             revocation,
             allow_expired: refs.allow_expired,
         };
-        // CA certificates without these conditions have been checked by `texts`.
+        // `texts` has already checked the CA certificates themselves.
         if auth.revocation.is_some() || !auth.conditions.alt_names.is_empty() {
             let provider = self.places.index.options.provider.as_ref();
             let checked = auth.check_by(provider);
@@ -565,7 +565,7 @@ fn hosts(places: &TargetIndex<'_, '_>) -> HashMap<ListenerPlace, BTreeSet<String
     names
 }
 
-/// The hostname, if it is the only one and not a wildcard.
+/// The only hostname in `names`. `None`: there are several hostnames, or the only hostname is a wildcard.
 fn only(names: Option<&BTreeSet<String>>) -> Option<&str> {
     let names = names.filter(|names| names.len() == 1)?;
     names

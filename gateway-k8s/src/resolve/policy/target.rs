@@ -123,8 +123,8 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         }
     }
 
-    /// The targets of a policy that belong to this controller: first those of its selectors, oldest
-    /// first, then those of its references.
+    /// The targets of a policy that belong to this controller: first the targets that its selectors select,
+    /// the oldest first, then the targets that its references name.
     pub(super) fn find<S>(
         &self,
         kind: &'static str,
@@ -160,7 +160,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         }
     }
 
-    /// The objects that a reference names; `None` if it cannot be read.
+    /// The objects that a reference names; `None` if the reference cannot be read.
     fn named<S>(&self, policy: &Object<S>, target: &TargetRef) -> Option<Vec<PolicyTarget>> {
         let group = target.group.as_deref().unwrap_or(GATEWAY_GROUP);
         let name = target.name.as_deref().unwrap_or_default();

@@ -266,7 +266,7 @@ impl Attachment {
     }
 }
 
-/// The first unknown field that affects this parentRef or all of them.
+/// The first unknown field that affects the parentRef at index `at`, or all parentRefs.
 fn unreadable_field(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
     let concerns = |fault: &&SchemaViolation| match FieldScope::of(&fault.field) {
         FieldScope::Parent(own) => own == at,
@@ -277,7 +277,7 @@ fn unreadable_field(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> 
 }
 
 /// Counts the route for its listeners. As in Envoy Gateway, an HTTPRoute counts even if all its rules are
-/// invalid, since they return 500; routes of other kinds do not.
+/// invalid, because they return 500. A route of another kind whose rules are all invalid does not count.
 pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: RouteRef<'_>) {
     let refused = attachment.conditions.is_false(ConditionType::Accepted);
     if refused && !matches!(route, RouteRef::Http(_)) {

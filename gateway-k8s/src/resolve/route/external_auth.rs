@@ -37,7 +37,7 @@ pub(super) fn resolve(
 /// Checks the filter without its backend.
 ///
 /// # Errors
-/// As [`resolve`].
+/// A clause without full stop that names the field, as for [`resolve`].
 pub(super) fn check(written: &ExternalAuth) -> Result<(), String> {
     let (_, allowed) = service(written)?;
     names("allowedHeaders", allowed)?;

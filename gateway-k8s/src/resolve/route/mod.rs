@@ -163,7 +163,7 @@ impl<'a> RouteRef<'a> {
         of_any!(self, route => Subject::new(self.kind(), route))
     }
 
-    /// Transport protocol of its Service ports.
+    /// Transport protocol of the Service ports to which the route refers.
     fn transport(self) -> Transport {
         match self {
             Self::Udp(_) => Transport::Udp,
@@ -171,7 +171,7 @@ impl<'a> RouteRef<'a> {
         }
     }
 
-    /// Whether it is a route of connections or datagrams.
+    /// Whether the route is for connections or datagrams.
     pub(super) fn carries_streams(self) -> bool {
         self.stream_rules().is_some()
     }

@@ -173,7 +173,7 @@ fn check_cookie_name(field: &str, name: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a browser keeps the cookie after it is closed.
+/// Whether a browser keeps the cookie after the browser is closed.
 fn is_permanent(
     lifetime: Option<&str>,
     absolute_timeout: Option<Duration>,

@@ -177,7 +177,8 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
             if answer.is_ok() {
                 return answer;
             }
-            // If a Gateway accepts the host, its error is more helpful than that of a Gateway that does not.
+            // The error of a Gateway that accepts the host is more helpful than the error of a Gateway that
+            // does not.
             if last.is_ok() || self.listeners(&request).next().is_some() {
                 last = answer;
             }

@@ -137,7 +137,7 @@ struct PolicyUse<'p, 'a> {
     rules: Vec<PlacedRule<'p, 'a>>,
     /// Policies that replace this policy.
     replaced_by: BTreeSet<ObjectKey>,
-    /// Less specific policies with access control that this policy, which has none, replaces.
+    /// Less specific policies with access control. This policy has no access control and replaces them.
     drops: BTreeMap<ObjectKey, &'a SecurityPolicy>,
 }
 

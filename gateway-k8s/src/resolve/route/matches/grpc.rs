@@ -108,7 +108,8 @@ fn beginning(literal: &str, written: &str) -> Option<TextMatch> {
     TextMatch::regex(&expression).ok()
 }
 
-/// The path match of a service and a method. Without both, it matches every call.
+/// The path match of a service and a method. Without service and method, the path match applies to every
+/// call.
 fn path(service: Option<TextMatch>, method: Option<TextMatch>) -> PathMatch {
     match (service, method) {
         (None, None) => Match::default().path,

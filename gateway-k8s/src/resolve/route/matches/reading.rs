@@ -96,7 +96,7 @@ pub(super) fn starting_with(literal: &str, written: &str) -> String {
     expression
 }
 
-/// `text` as an expression that matches it alone.
+/// A regular expression that matches `text` only.
 fn regex_escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -55,7 +55,8 @@ impl RuleResolver<'_, '_, '_> {
         mirrors
     }
 
-    /// The backendRefs with their weights. An invalid one keeps its share of the requests, which receive 500.
+    /// The backendRefs with their weights. An invalid backendRef keeps its share of the requests, and these
+    /// requests receive 500.
     pub(super) fn weighted(
         &mut self,
         parts: Vec<BackendParts>,
