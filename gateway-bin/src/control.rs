@@ -131,7 +131,7 @@ impl<D: DataPlane> Control<D> {
             Ok(applied) => applied.changed |= self.log_unbound(&applied.unbound, S::HAS_PORT_FLAGS),
             Err(error) => {
                 self.metrics.config.rejected.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%error, "configuration rejected; the previous one stays in service");
+                tracing::error!(%error, "configuration rejected; the previous configuration stays in service");
             }
         }
         source.report(&outcome);

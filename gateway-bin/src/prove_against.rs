@@ -70,11 +70,11 @@ pub(crate) fn prove_against(
         if request.https != old.https {
             proof.skip("the addresses have another scheme");
         } else if request.client != proof::STRANGER {
-            proof.skip("the address of its client cannot be chosen");
+            proof.skip("the client address of the request cannot be chosen");
         } else if !is_sendable(&request, allowed) {
-            proof.skip("its method may change data of the backends: see --prove-allow-method");
+            proof.skip("the method of the request may change data of the backends: see --prove-allow-method");
         } else if sent.len() == budget.total {
-            proof.skip("it is beyond --prove-requests");
+            proof.skip("the number of requests exceeds --prove-requests");
         } else {
             sent.push(request);
         }

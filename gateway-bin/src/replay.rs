@@ -178,7 +178,7 @@ fn over(gateway: &LiveGateway, kept: &ReplayRequest) -> ModelRequest {
 }
 
 /// Why a request over the other scheme is not compared.
-const OTHER_SCHEME: &str = "it arrived over another scheme than that of the addresses";
+const OTHER_SCHEME: &str = "the request arrived over a scheme other than that of the addresses";
 
 /// Whether the log or the Ingresses show that the request arrived over a scheme other than that of `gateway`.
 fn has_other_scheme(gateway: &LiveGateway, kept: &ReplayRequest) -> bool {

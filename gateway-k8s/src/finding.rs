@@ -40,7 +40,7 @@ macro_rules! finding_codes {
 }
 
 finding_codes! {
-    AuthenticationReplaced = "authentication-replaced": "a SecurityPolicy without authentication replaces one with authentication",
+    AuthenticationReplaced = "authentication-replaced": "a SecurityPolicy without authentication replaces a SecurityPolicy with authentication",
         "set `mergeType` in the more specific policy, or repeat the sections in it";
     AuthenticationSkipped = "authentication-skipped": "a request skips the authentication of the rule that `recomputeRoute` selects",
         "let one SecurityPolicy cover all rules that the recomputed route can select";
@@ -71,7 +71,7 @@ finding_codes! {
     CredentialsInPlainText = "credentials-in-plain-text": "a SecurityPolicy requires credentials on an HTTP listener, or uses an `http` URL of another host for secrets or keys",
         "use an HTTPS listener, and redirect the HTTP listener to it; use `https` URLs";
     DuplicateObject = "duplicate-object": "two documents define the same object",
-        "remove or rename one of them";
+        "remove or rename one of the objects";
     FieldIgnored = "field-ignored": "a field is not supported, and the policy is applied without it",
         "remove the field, or keep it for another gateway";
     ForwardedForTrusted = "forwarded-for-trusted": "the client address is taken from `X-Forwarded-For`",
@@ -97,7 +97,7 @@ finding_codes! {
     InvalidObject = "invalid-object": "a value has the wrong type",
         "correct or remove the value";
     ListenerConflict = "listener-conflict": "two listeners of a port conflict in protocol or hostname",
-        "set another port or hostname for one of them";
+        "set another port or hostname for one of the listeners";
     ListenerInvalid = "listener-invalid": "a listener has an invalid field",
         "correct the field, or remove the listener";
     ListenerSet = "listener-set": "the Gateway does not accept a ListenerSet",
@@ -167,7 +167,7 @@ finding_codes! {
     ReferenceNotGranted = "reference-not-granted": "no ReferenceGrant permits a reference into another namespace",
         "add a ReferenceGrant in the namespace of the referenced object";
     RouteNotAllowed = "route-not-allowed": "the listener does not accept the namespace or kind of the route",
-        "allow them in `allowedRoutes` of the listener";
+        "allow the namespace and kind in `allowedRoutes` of the listener";
     RuleInvalid = "rule-invalid": "a rule of a route has an invalid field",
         "correct or remove the field";
     RuleNameTwice = "rule-name-twice": "two rules of a route have the same name",
@@ -195,7 +195,7 @@ finding_codes! {
     UnknownPort = "unknown-port": "`--port` names a port that no listener has",
         "write it as `PORT=BOUND`, with the port of a listener";
     Unreadable = "unreadable": "a file or folder cannot be read",
-        "correct its permissions, encoding or size";
+        "correct the permissions, encoding or size of the file";
     Unsupported = "unsupported": "a field or value is not supported",
         "remove the field, or follow the suggestion in the finding";
     UnsupportedKind = "unsupported-kind": "a kind of Gateway API or Envoy Gateway is not supported",

@@ -151,7 +151,7 @@ impl Ingresses {
         let migration = catch_unwind(AssertUnwindSafe(|| self.migration()));
         let Ok(migration) = migration else {
             tracing::error!(
-                "the translation of Ingresses panicked; the last one stays in service until the next change"
+                "the translation of Ingresses panicked; the last translation stays in service until the next change"
             );
             return None;
         };

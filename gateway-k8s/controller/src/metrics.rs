@@ -152,7 +152,7 @@ impl Metrics {
         );
         page.gauge(
             "statuses_due",
-            "Statuses that differ from the desired ones.",
+            "Statuses that differ from the desired statuses.",
             load(&self.due),
         );
         page.gauge(

@@ -148,7 +148,7 @@ fn add<S: Clone>(
     let help = "remove one of the two, or give it another name";
     let (effect, help) = match is_policy(kind) {
         true => (
-            "requests that only the second one covers receive 500",
+            "requests that only the second object covers receive 500",
             format!("{help}; until then {POLICY}"),
         ),
         false => ("the first is used", help.to_owned()),

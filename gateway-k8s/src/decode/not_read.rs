@@ -65,7 +65,7 @@ impl Reader {
         } else {
             let (message, help) = (
                 "an object needs both `apiVersion` and `kind`",
-                "add the one that is missing; until then the object is not in force",
+                "add the missing field; until then the object is not in force",
             );
             Diagnostic::error(FindingCode::MissingKind, message, help)
         };
@@ -158,8 +158,9 @@ impl Reader {
         let name = kind.name;
         if remains::may_be_left_out(node) {
             self.keep_targets(kind, "", node, origin, None);
-            let message =
-                format!("{name} is not supported: requests pass without it, as failOpen permits");
+            let message = format!(
+                "{name} is not supported: requests pass without the policy, as failOpen permits"
+            );
             let help = "remove the object; docs/differences.md lists what is supported";
             return Diagnostic::warning(FindingCode::UnsupportedKind, message, help);
         }

@@ -135,16 +135,16 @@ impl Sockets {
 impl SocketConflict {
     fn message(self, port: u16) -> String {
         let what = match self {
-            Self::Protocol => "uses it for another protocol",
-            Self::Hostname => "uses it for the same hostname",
+            Self::Protocol => "uses the port for another protocol",
+            Self::Hostname => "uses the port for the same hostname",
             Self::Whole => "uses it",
-            Self::Address => "uses it with some, but not all, of the addresses",
+            Self::Address => "uses the port with some, but not all, of the addresses",
             Self::Reserved => {
                 return format!("port {port} is used by the data plane itself");
             }
         };
         format!(
-            "port {port} is taken: a listener of another Gateway, or one bound to the same port, {what}"
+            "port {port} is taken: a listener of another Gateway, or another listener that is bound to this port, {what}"
         )
     }
 

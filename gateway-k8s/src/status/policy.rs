@@ -59,7 +59,7 @@ impl PolicyStatus {
             ConditionType::Aggregated,
             true,
             PolicyReason::Aggregated,
-            format!("the policy has more ancestors than a status can list ({MAX_ANCESTORS}); the others are omitted"),
+            format!("the policy has more ancestors than a status can list ({MAX_ANCESTORS}); the remaining ancestors are omitted"),
         );
     }
 

@@ -97,7 +97,7 @@ impl Published {
                 self.planes.insert(name, told);
             }
             Err(error) => {
-                tracing::error!(plane = name, %error, "plan cannot be encoded; the previous one stays in service");
+                tracing::error!(plane = name, %error, "plan cannot be encoded; the previous plan stays in service");
             }
         }
     }

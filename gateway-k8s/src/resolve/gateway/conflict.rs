@@ -89,7 +89,7 @@ fn hostnames(listeners: &mut ListenerList<'_>, at: &[ListenerIndex]) {
             .collect();
         let names = names.join(", ");
         let message = format!(
-            "listeners of one port must have different hostnames; listeners {names} have the same"
+            "listeners of one port must have different hostnames; listeners {names} have the same hostname"
         );
         let winner = winner(listeners, group);
         for i in group.iter().filter(|i| Some(**i) != winner) {

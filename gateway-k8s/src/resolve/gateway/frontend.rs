@@ -131,7 +131,7 @@ impl Frontend {
             subject,
             "spec.tls.frontend",
             message,
-            "set mode AllowValidOnly, unless the backends authenticate clients",
+            "set mode AllowValidOnly, or let the backends authenticate clients",
         );
     }
 }

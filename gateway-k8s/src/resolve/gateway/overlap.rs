@@ -33,7 +33,7 @@ pub(super) fn check(listeners: &mut ListenerList<'_>) {
             if let Some(other) = other {
                 let other = listeners[*other].spec.name.clone();
                 let message =
-                    format!("names of the listener overlap with those of listener {other}");
+                    format!("names of the listener overlap with the names of listener {other}");
                 listeners[*i].conditions.set(
                     ConditionType::OverlappingTlsConfig,
                     true,

@@ -68,7 +68,7 @@ fn uncovered_host(
         &state.route.subject(),
         field,
         format!(
-            "no certificate of listener {:?} of Gateway {} covers {host}; clients will reject the first one",
+            "no certificate of listener {:?} of Gateway {} covers {host}; clients will reject the first certificate",
             listener.spec.name,
             gateway.object.key()
         ),

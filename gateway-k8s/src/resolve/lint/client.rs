@@ -158,7 +158,7 @@ fn tcp_idle(
             FindingCode::TimeoutWithoutEffect,
             &Subject::new("ClientTrafficPolicy", policy),
             "spec.timeout.tcp.idleTimeout",
-            "the timeout has no effect: it applies to TLS and TCP listeners, and the Gateway has none",
+            "the timeout has no effect: it applies to TLS and TCP listeners, and the Gateway has no listener of this kind",
             "set timeout.http.idleTimeout for connections without a request, or remove the field",
         );
     }
@@ -188,7 +188,7 @@ fn old_version(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
         FindingCode::Http10Rejected,
         &Subject::new("ClientTrafficPolicy", policy),
         format!("spec.clientIPDetection.{field}"),
-        "a proxy is in front, and requests over HTTP/1.0 get 426; older versions of nginx use HTTP/1.0 unless they set proxy_http_version",
+        "a proxy is in front, and requests over HTTP/1.0 get 426; older versions of nginx use HTTP/1.0 by default",
         "let the proxy use HTTP/1.1 (nginx: proxy_http_version 1.1), or set spec.http1.http10: {}",
     );
 }
@@ -215,7 +215,7 @@ fn forwarded_for(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) 
             FindingCode::ForwardedForTrusted,
             &subject,
             "spec.clientIPDetection.xForwardedFor",
-            "the client address is taken from X-Forwarded-For, which clients that reach the port without the proxy can forge; without the header, it is the peer address",
+            "the client address is taken from X-Forwarded-For, which clients that reach the port without the proxy can forge; without the header, the client address is the peer address",
             "allow connections to the port only from the proxy, or list its networks in trustedCIDRs",
         );
     }
@@ -225,7 +225,7 @@ fn forwarded_for(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) 
             &subject,
             "spec.clientIPDetection.xForwardedFor.numTrustedHops",
             format!(
-                "the client address is entry {hops} of X-Forwarded-For, counted from the right; with fewer proxies in front, clients can forge it, and with more, it is the address of a proxy"
+                "the client address is entry {hops} of X-Forwarded-For, counted from the right; with fewer proxies in front, clients can forge the entry, and with more, the entry is the address of a proxy"
             ),
             "count the proxies in front of the gateway that append to the header",
         );

@@ -129,7 +129,7 @@ impl<'p> From<&'p SingleBackendRef> for ServiceReference<'p> {
 fn references<'p>(
     spec: &'p SecurityPolicySpec,
 ) -> Vec<(String, &'static str, ServiceReference<'p>)> {
-    const DENIED: &str = "requests are denied unless failOpen is set";
+    const DENIED: &str = "requests are denied if failOpen is not set";
     const NO_LOGIN: &str = "no login can complete";
     const NO_TOKEN: &str = "no token can be verified";
     let mut found = Vec::new();

@@ -39,7 +39,7 @@ macro_rules! unsupported {
             fn without_effect() -> Option<&'static str> {
                 Some(concat!(
                     $kind,
-                    " is not supported; requests pass without it, as failOpen permits"
+                    " is not supported; requests pass without the policy, as failOpen permits"
                 ))
             }
 

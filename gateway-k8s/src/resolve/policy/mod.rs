@@ -233,10 +233,10 @@ const TARGETS_UNREADABLE: &str = "the targets of the policy cannot be read";
 fn report_unreadable(report: &mut Report, subject: &Subject<'_>, namespace: Option<&str>) {
     let scope = match namespace {
         None => "everything that the readable part of its selectors selects".to_owned(),
-        Some(EVERY_NAMESPACE) => "everything that it may cover in any namespace".to_owned(),
+        Some(EVERY_NAMESPACE) => "everything that the policy may cover in any namespace".to_owned(),
         Some(name) => {
             format!(
-                "everything in namespace {name} that it may cover, with routes on its Gateways,"
+                "everything in namespace {name} that the policy may cover, including routes on the Gateways of this namespace,"
             )
         }
     };

@@ -49,7 +49,7 @@ pub(super) fn check(
         subject,
         format!("spec.jwt.providers[{provider}].recomputeRoute"),
         format!(
-            "a request may continue in a rule with its own authentication, which it skips: {}",
+            "a request may continue in a rule without the authentication of this rule: {}",
             skipped.join(", ")
         ),
         "let one SecurityPolicy cover all rules between which the claims choose, or check the claims with authorization, which the new rule enforces",

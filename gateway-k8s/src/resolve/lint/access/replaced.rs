@@ -19,7 +19,7 @@ pub(super) fn report_unused(used: &PolicyUse<'_, '_>, subject: &Subject<'_>, rep
         subject,
         "spec.targetRefs",
         message,
-        "set mergeType in the more specific policies, or remove this one",
+        "set mergeType in the more specific policies, or remove this policy",
     );
 }
 

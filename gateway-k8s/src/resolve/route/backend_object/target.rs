@@ -33,8 +33,8 @@ pub(super) fn destination(
     };
     let local = |name: &str| {
         invalid(format!(
-            "{field}: {name} is a loopback, link-local or unspecified address, which in a cluster is that of the \
-             data plane itself or of its node"
+            "{field}: {name} is a loopback, link-local or unspecified address, which in a cluster belongs to the \
+             data plane itself or to its node"
         ))
     };
     match (&endpoint.fqdn, &endpoint.ip, &endpoint.unix) {

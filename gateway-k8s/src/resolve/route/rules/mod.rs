@@ -153,7 +153,8 @@ impl RuleResolver<'_, '_, '_> {
                 condition: ConditionType::Accepted,
                 reason: RouteReason::UnsupportedValue,
                 field: format!("spec.rules[{}]", rule.index),
-                message: "its requests may belong to a rule whose path is invalid".to_owned(),
+                message: "requests of the rule may belong to another rule, whose path is invalid"
+                    .to_owned(),
                 rule: rule.index,
             };
             self.report.error(
