@@ -86,13 +86,13 @@ pub enum AcceptError {
     #[error("not TLS")]
     NotTls,
     /// No listener accepts the server name. The connection is closed without an alert, as in Envoy.
-    #[error("no listener for the server name {0:?}")]
+    #[error("no listener for {}", server_name_text(.0.as_deref()))]
     NoListener(Option<String>),
     /// No certificate covers the server name, and the listener has [`UnknownName::Refuse`]. The client
     /// receives the alert `unrecognized_name`.
     ///
     /// [`UnknownName::Refuse`]: crate::server::UnknownName::Refuse
-    #[error("no certificate for the server name {0:?}")]
+    #[error("no certificate for {}", server_name_text(.0.as_deref()))]
     Refused(Option<String>),
     /// The client sent no certificate, or a certificate that does not verify.
     #[error("the client's certificate")]
@@ -100,6 +100,14 @@ pub enum AcceptError {
     /// Any other failure of the handshake.
     #[error("TLS handshake")]
     Handshake(#[source] io::Error),
+}
+
+/// The server name as error messages contain it.
+fn server_name_text(name: Option<&str>) -> String {
+    name.map_or_else(
+        || "a ClientHello without a server name".to_owned(),
+        |name| format!("the server name {name}"),
+    )
 }
 
 /// Performs a handshake as the server.
@@ -295,6 +303,27 @@ impl Negotiated {
             group: group.map_or("", |group| group_name(group.name())),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             client: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_contain_the_server_name_as_the_client_sent_it() {
+        for (error, expected) in [
+            (
+                AcceptError::NoListener(Some("a.test".to_owned())),
+                "no listener for the server name a.test",
+            ),
+            (
+                AcceptError::Refused(None),
+                "no certificate for a ClientHello without a server name",
+            ),
+        ] {
+            assert_eq!(error.to_string(), expected);
         }
     }
 }

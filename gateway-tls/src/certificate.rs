@@ -15,7 +15,6 @@
 //! ```
 
 use std::fmt;
-use std::ops::RangeInclusive;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
@@ -24,13 +23,9 @@ use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
 
+use crate::key_type::{algorithm, private_key_fault};
 use crate::{NamePattern, Provider, pem};
-
-/// Supported lengths of RSA keys, in bits. The lower limit is that of Envoy.
-const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// A certificate chain and its private key, checked to belong together.
 #[derive(Clone, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -85,13 +80,14 @@ pub enum CertificateError {
     /// The private key is encrypted.
     #[error("the private key is encrypted")]
     EncryptedKey,
-    /// The section of the private key is malformed, or contains a key of an unsupported type.
+    /// The section of the private key is malformed.
     #[error(
         "the private key cannot be read as RSA with 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
     )]
     MalformedKey,
-    /// The key is neither ECDSA on P-256, P-384 or P-521, nor RSA with 2048 to 8192 bits, nor Ed25519.
-    #[error("keys of this type are not supported: {0}")]
+    /// The key is neither ECDSA on P-256, P-384 or P-521, nor RSA with 2048 to 8192 bits, nor Ed25519. The text
+    /// names the type of the key and the supported types.
+    #[error("the key is not supported: {0}")]
     UnsupportedKey(String),
     /// The key does not match the first certificate.
     #[error("the private key does not belong to the first certificate")]
@@ -159,7 +155,7 @@ impl Certificate {
         load(provider, chain, key)?;
         let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
         Ok(Self {
-            chain_pem: certificate_sections(&text(&pem::without_headers(cert_pem))),
+            chain_pem: certificate_sections(&text(&pem::normalize(cert_pem))),
             key_pem: text(key_pem),
             names: leaf.names,
             not_before: leaf.not_before,
@@ -187,10 +183,14 @@ fn load(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, CertificateError> {
-    let key = provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|_| CertificateError::MalformedKey)?;
+    let fault = private_key_fault(&key);
+    let loaded = provider.key_provider.load_private_key(key);
+    let key = loaded.map_err(|_| {
+        fault.map_or(
+            CertificateError::MalformedKey,
+            CertificateError::UnsupportedKey,
+        )
+    })?;
     // The keys are compared without rustls, because its parser rejects certificates of version 1, which some
     // clients accept. Some providers cannot derive the public key from a private key. With such a provider, a
     // mismatch is detected only in the handshake.
@@ -288,46 +288,6 @@ fn name(text: &str) -> Option<NamePattern> {
         NamePattern::Any => None,
         pattern => Some(pattern),
     }
-}
-
-fn algorithm(key: &SubjectPublicKeyInfo<'_>) -> Result<KeyAlgorithm, CertificateError> {
-    let curve = key.algorithm.parameters.as_ref();
-    let curve = curve.and_then(|curve| curve.as_oid().ok());
-    let curve = curve.map(|oid| oid.to_id_string()).unwrap_or_default();
-    match key.algorithm.algorithm.to_id_string().as_str() {
-        "1.2.840.10045.2.1" => match curve.as_str() {
-            "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35" => Ok(KeyAlgorithm::Ecdsa),
-            _ => Err(CertificateError::UnsupportedKey(format!(
-                "ECDSA on the curve {curve}"
-            ))),
-        },
-        "1.2.840.113549.1.1.1" => match key.parsed() {
-            Ok(PublicKey::RSA(rsa)) => rsa_of_supported_length(bits(rsa.modulus)),
-            _ => Ok(KeyAlgorithm::Rsa),
-        },
-        "1.3.101.112" => Ok(KeyAlgorithm::Ed25519),
-        other => Err(CertificateError::UnsupportedKey(other.to_owned())),
-    }
-}
-
-fn rsa_of_supported_length(bits: usize) -> Result<KeyAlgorithm, CertificateError> {
-    if RSA_BITS.contains(&bits) {
-        return Ok(KeyAlgorithm::Rsa);
-    }
-    let (min, max) = (RSA_BITS.start(), RSA_BITS.end());
-    Err(CertificateError::UnsupportedKey(format!(
-        "RSA with {bits} bits; use {min} to {max} bits"
-    )))
-}
-
-/// The number of bits of an unsigned integer, which is given as big-endian bytes.
-fn bits(big_endian: &[u8]) -> usize {
-    let start = big_endian.iter().position(|byte| *byte != 0);
-    let digits = start.map_or(&[][..], |start| &big_endian[start..]);
-    let unused = digits
-        .first()
-        .map_or(0, |first| first.leading_zeros() as usize);
-    digits.len() * 8 - unused
 }
 
 impl fmt::Debug for Certificate {
@@ -454,6 +414,8 @@ mod tests {
                 &base64[64..]
             ),
             format!("{cert}{cert}"),
+            format!("-----BEGIN CERTIFICATE-----\nAAAA\n-----END X-----\n{cert}"),
+            format!("-----BEGIN CERTIFICATE----\nAAAA\n-----END CERTIFICATE-----\n{cert}"),
         ] {
             let read = Certificate::from_pem(&text, &key);
 
@@ -461,8 +423,8 @@ mod tests {
         }
     }
 
-    /// Go skips a malformed section. This crate reports an error, because skipping the section would remove a
-    /// certificate from the chain.
+    /// Go skips a section with malformed base64 or without an END line. This crate reports an error, because
+    /// skipping the section would remove a certificate from the chain.
     #[test]
     fn malformed_sections_are_errors() {
         let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
@@ -472,10 +434,6 @@ mod tests {
             format!("{body}-----END CERTIFICATE----\n"),
             format!("{body}-----END PRIVATE KEY-----\n"),
             format!("{cert}{body}"),
-            format!(
-                "{}{cert}",
-                "-----BEGIN CERTIFICATE----\nAAAA\n-----END CERTIFICATE-----\n"
-            ),
             format!("{cert}-----BEGIN CERTIFICATE-----\nA&A=\n-----END CERTIFICATE-----\n"),
         ] {
             assert!(Certificate::from_pem(&text, &key).is_err(), "{text}");
@@ -492,19 +450,6 @@ mod tests {
 
         assert!(read.load(&crate::default_provider()).is_ok());
         assert!(crate::client::read_roots(&with_headers(&TEST_CA.pem)).is_ok());
-    }
-
-    #[test]
-    fn the_length_of_an_integer_ignores_leading_zeros() {
-        for (bytes, expected) in [
-            (&[][..], 0),
-            (&[0, 0], 0),
-            (&[0, 0x80], 8),
-            (&[0x7f, 0xff], 15),
-            (&[1, 0], 9),
-        ] {
-            assert_eq!(bits(bytes), expected, "{bytes:?}");
-        }
     }
 
     #[test]
@@ -538,7 +483,9 @@ mod tests {
             (
                 testdata!("secp256k1.pem"),
                 testdata!("secp256k1.key"),
-                E::UnsupportedKey("ECDSA on the curve 1.3.132.0.10".to_owned()),
+                E::UnsupportedKey(
+                    "ECDSA on the curve secp256k1; use P-256, P-384 or P-521".to_owned(),
+                ),
             ),
             (
                 testdata!("rsa1024.pem"),

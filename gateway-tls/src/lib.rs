@@ -60,6 +60,8 @@ pub mod connector;
 #[cfg(feature = "rustls")]
 pub mod error;
 #[cfg(feature = "rustls")]
+mod key_type;
+#[cfg(feature = "rustls")]
 pub mod limits;
 #[cfg(feature = "rustls")]
 pub mod listener;
