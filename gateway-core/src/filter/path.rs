@@ -1,10 +1,8 @@
 //! Replacement of a path prefix (Gateway API `ReplacePrefixMatch`).
 //!
-//! A prefix consists of whole path elements: `/a/` is equivalent to `/a`, and neither matches `/ab`. The
-//! result has no empty element: if `/b/` replaces `/a`, the path `/a/x` becomes `/b/x`, both in rewrites and
-//! in redirects. If the path equals the prefix, a trailing slash of the replacement is handled as in Envoy
-//! Gateway: a rewrite changes `/a` to `/b`, a redirect changes it to `/b/`. For the prefix `/`, both rewrites
-//! and redirects keep the slash: `/` becomes `/b/`.
+//! A prefix consists of whole path elements: `/a/` is equivalent to `/a`, and neither matches `/ab`. A trailing
+//! slash of the replacement is ignored as well: if `/b/` replaces `/a`, the path `/a/x` becomes `/b/x`, and `/a`
+//! becomes `/b`. With the prefix `/`, the path `/` becomes `/b/`. Rewrites and redirects replace a prefix alike.
 //!
 //! For the prefix `/`, Envoy Gateway inserts no slash after the replacement: if `/app` replaces `/`, the path
 //! `/x` becomes `/appx`, so a client can leave the intended subtree. This module returns `/app/x`, both for
@@ -13,23 +11,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Handling of a trailing slash of the replacement if the path equals the prefix.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum TrailingSlash {
-    /// Drops the slash, for rewrites.
-    Drop,
-    /// Keeps the slash, for redirects.
-    Keep,
-}
-
 /// Replaces `prefix` at the start of `path` with `replacement`. `None` if `path` does not start with
 /// `prefix`.
-pub(super) fn replace_prefix(
-    path: &str,
-    prefix: &str,
-    replacement: &str,
-    slash: TrailingSlash,
-) -> Option<String> {
+pub(super) fn replace_prefix(path: &str, prefix: &str, replacement: &str) -> Option<String> {
     let prefix = prefix.trim_end_matches('/');
     let rest = match path.strip_prefix(prefix)? {
         "/" if prefix.is_empty() => "",
@@ -41,12 +25,8 @@ pub(super) fn replace_prefix(
         format!("/{}", rest.trim_start_matches('/'))
     } else {
         let start = if kept.starts_with('/') { "" } else { "/" };
-        let keep = prefix.is_empty() || slash == TrailingSlash::Keep;
-        let new = if rest.is_empty() && keep {
-            replacement
-        } else {
-            kept
-        };
+        let is_root = rest.is_empty() && prefix.is_empty();
+        let new = if is_root { replacement } else { kept };
         [start, new, rest].concat()
     })
 }
@@ -70,9 +50,14 @@ pub(super) fn encode(replacement: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, Request};
     use proptest::prelude::*;
 
+    use super::super::redirect::{Redirect, RedirectFacts};
+    use super::super::rewrite::Rewrite;
+    use super::super::{PathEdit, RedirectStatus};
     use super::*;
+    use crate::http::host::Authority;
 
     #[test]
     fn characters_outside_ascii_are_percent_encoded() {
@@ -98,11 +83,9 @@ mod tests {
             ("/", "/", Some("/b")),
             ("/x", "/", Some("/b/x")),
         ] {
-            for slash in [TrailingSlash::Drop, TrailingSlash::Keep] {
-                let replaced = replace_prefix(path, prefix, "/b", slash);
+            let replaced = replace_prefix(path, prefix, "/b");
 
-                assert_eq!(replaced.as_deref(), expected, "{path} {prefix}");
-            }
+            assert_eq!(replaced.as_deref(), expected, "{path} {prefix}");
         }
     }
 
@@ -110,13 +93,51 @@ mod tests {
     fn nothing_in_place_of_a_prefix_leaves_one_slash() {
         for replacement in ["", "/"] {
             for (path, expected) in [("/a", "/"), ("/a/", "/"), ("/a/x", "/x"), ("/a//x", "/x")] {
-                for slash in [TrailingSlash::Drop, TrailingSlash::Keep] {
-                    let replaced = replace_prefix(path, "/a", replacement, slash);
+                let replaced = replace_prefix(path, "/a", replacement);
 
-                    assert_eq!(replaced.as_deref(), Some(expected), "{path} {replacement}");
-                }
+                assert_eq!(replaced.as_deref(), Some(expected), "{path} {replacement}");
             }
         }
+    }
+
+    /// The target of a request after a rewrite.
+    fn rewritten(target: &str, prefix: &str, replacement: &str) -> String {
+        let rewrite = Rewrite {
+            hostname: None,
+            path: Some(PathEdit::Prefix(replacement.to_owned())),
+        };
+        let request = Request::get(target).body(()).unwrap();
+        let mut head = request.into_parts().0;
+
+        rewrite
+            .apply(&mut head, &authority(), Some(prefix), false)
+            .unwrap();
+        head.uri.to_string()
+    }
+
+    /// The `Location` of a redirect.
+    fn redirected(target: &str, prefix: &str, replacement: &str) -> String {
+        let redirect = Redirect {
+            scheme: None,
+            hostname: None,
+            port: Some(80),
+            path: Some(PathEdit::Prefix(replacement.to_owned())),
+            status: RedirectStatus::Found,
+        };
+        let facts = RedirectFacts {
+            scheme: "http",
+            authority: &authority(),
+            listener_port: 80,
+            path: &target.parse().unwrap(),
+            matched_prefix: Some(prefix),
+        };
+
+        let (_, location) = redirect.location(facts).unwrap();
+        location.to_str().unwrap().to_owned()
+    }
+
+    fn authority() -> Authority {
+        Authority::parse(&HeaderValue::from_static("a.test")).unwrap()
     }
 
     /// The examples of Gateway API, `HTTPPathModifier.replacePrefixMatch`, and similar cases.
@@ -141,17 +162,24 @@ mod tests {
                 "/api/service/",
                 "/api/service/version",
             ),
+            ("/foo", "/foo", "/xyz/", "/xyz"),
+            ("/foo", "/foo/", "/xyz/", "/xyz"),
+            ("/foo/", "/foo/", "/xyz", "/xyz/"),
+            ("/foo/", "/foo/", "/xyz/", "/xyz/"),
+            ("/foo/bar/", "/foo", "/xyz/", "/xyz/bar/"),
             ("/", "/", "/docs/", "/docs/"),
             ("/x", "/", "/docs/", "/docs/x"),
         ] {
-            for slash in [TrailingSlash::Drop, TrailingSlash::Keep] {
-                let replaced = replace_prefix(path, prefix, replacement, slash);
+            for query in ["", "?p=1"] {
+                let target = format!("{path}{query}");
+                let location = format!("http://a.test{expected}{query}");
 
-                assert_eq!(
-                    replaced.as_deref(),
-                    Some(expected),
-                    "{path} {prefix} {replacement}"
-                );
+                let rewritten = rewritten(&target, prefix, replacement);
+                let redirected = redirected(&target, prefix, replacement);
+
+                let case = format!("{target} {prefix} {replacement}");
+                assert_eq!(rewritten, format!("{expected}{query}"), "{case}");
+                assert_eq!(redirected, location, "{case}");
             }
         }
     }
@@ -167,7 +195,7 @@ mod tests {
             let path = format!("{}{rest}", prefix.trim_end_matches('/'));
             prop_assume!(path.starts_with('/'));
 
-            let out = replace_prefix(&path, &prefix, &replacement, TrailingSlash::Drop).unwrap();
+            let out = replace_prefix(&path, &prefix, &replacement).unwrap();
 
             let new = replacement.trim_end_matches('/');
             prop_assert!(out == new || out.starts_with(&format!("{new}/")), "{out}");

@@ -5,7 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, request};
 use serde::{Deserialize, Serialize};
 
-use super::path::{TrailingSlash, encode, replace_prefix};
+use super::path::{encode, replace_prefix};
 use super::{FilterError, PathEdit};
 use crate::http::host::Authority;
 
@@ -77,9 +77,7 @@ fn rewritten(
         PathEdit::Full(full) if full.starts_with('/') => encode(full).into_owned(),
         PathEdit::Full(full) => format!("/{}", encode(full)),
         PathEdit::Prefix(new) => matched_prefix
-            .and_then(|prefix| {
-                replace_prefix(uri.path(), prefix, &encode(new), TrailingSlash::Drop)
-            })
+            .and_then(|prefix| replace_prefix(uri.path(), prefix, &encode(new)))
             .ok_or(FilterError::NoPrefix)?,
     };
     if let Some(query) = uri.query() {
