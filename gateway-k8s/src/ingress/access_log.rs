@@ -8,12 +8,12 @@
 //! "$http_user_agent" $request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name] …
 //! ```
 //!
-//! JSON objects with the members that the documentation of ingress-nginx names, or common names for the same variables,
-//! are supported as well.
+//! JSON objects are also supported. Their members have the names of the documentation of ingress-nginx, or
+//! other common names of the same variables.
 //!
 //! Neither text format contains the host. A format that begins with `$host` or `$scheme://$host` is also
-//! supported. In front of a line, the pod of `kubectl logs --prefix` and the time of `--timestamps` are
-//! skipped.
+//! supported. If a line begins with the pod name of `kubectl logs --prefix`, or with the time of
+//! `--timestamps`, this prefix is skipped.
 //!
 //! Source: `docs/user-guide/nginx-configuration/log-format.md` of ingress-nginx; `log_format` and
 //! `ngx_http_log_escape` of nginx's `ngx_http_log_module`.
@@ -41,7 +41,7 @@ use nom::{IResult, Parser};
 
 use super::access_log_json::parse_object;
 
-/// A request of the log.
+/// A request in an access log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LoggedRequest {
     /// Host, if the format begins with it or the request line contains it. Lower case, without port.
@@ -139,7 +139,7 @@ fn fields(line: &str) -> IResult<&str, RawFields<'_>> {
             .map(|(leading, client)| (Some(leading), client)),
     ))
     .parse(rest)?;
-    // Versions of ingress-nginx before 0.25 write the address a second time.
+    // Versions of ingress-nginx before 0.25 write the address of the client a second time.
     let (rest, _) = opt(terminated(bracketed, tag(" - "))).parse(rest)?;
     let (rest, user) = take_until(" [").parse(rest)?;
     let (rest, _) = preceded(char(' '), bracketed).parse(rest)?;

@@ -80,7 +80,7 @@ pub(super) fn parse_object(line: &str) -> Result<LoggedRequest, LogLineError> {
     })
 }
 
-/// The text of a member. `None`: it is absent, empty or `-`.
+/// The text of a member. `None`: the member is absent, empty or `-`.
 fn text(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -90,7 +90,8 @@ fn text(value: &Value) -> Option<String> {
     (!matches!(text.as_str(), "" | "-")).then_some(text)
 }
 
-/// A decoded path as part of a request target. Paths that contain a query or percent-encoded bytes are as sent.
+/// Percent-encodes a decoded path for a request target. A path that contains `?` or `%` is a target as sent,
+/// and is returned unchanged.
 fn encoded(path: &str) -> String {
     let is_as_sent = path.contains('?') || path.contains('%');
     if is_as_sent {

@@ -1,7 +1,7 @@
 //! Certificates for the names of `server-alias`.
 //!
-//! ingress-nginx assigns the certificate of a host to those of its aliases for which the certificate is
-//! valid. Requests to its other aliases are not redirected to HTTPS.
+//! If the certificate of a host is valid for an alias, ingress-nginx uses the certificate for the alias too.
+//! Requests to all other aliases of the host are not redirected to HTTPS.
 
 use towergate_tls::{Certificate, NamePattern};
 

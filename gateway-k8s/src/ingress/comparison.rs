@@ -59,8 +59,8 @@ const VOLATILE: [&str; 17] = [
     "x-runtime",
 ];
 
-/// Fields of a request that depend on the proxies in front of the backend. The report of the translation
-/// describes their differences.
+/// Fields of a request that depend on the proxies in front of the backend. They are not compared, because the
+/// report of the translation describes their differences.
 const OF_THE_WAY: [&str; 14] = [
     "accept-encoding",
     "connection",
@@ -140,8 +140,9 @@ pub fn is_sendable(request: &ModelRequest, allowed: &[String]) -> bool {
 /// Adds the comparison of the responses of ingress-nginx and of the new gateway to `proof`. `Err`: the
 /// gateway gave no response. The request is then not compared, and the proof fails.
 ///
-/// `known` are the differences that a proof of the translation describes: those of the same requests have the same
-/// explanation, unless only the new gateway accepts a request.
+/// `known` contains the explanations of a proof of the translation, by request. A difference of the same
+/// request gets the same explanation. If ingress-nginx rejects a request and the new gateway accepts it, the
+/// difference gets no explanation.
 pub fn add_live_comparison(
     proof: &mut ProofReport,
     request: &ModelRequest,

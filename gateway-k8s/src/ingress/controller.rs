@@ -47,9 +47,9 @@ pub struct ControllerConfig {
     pub file: Arc<str>,
     /// Keys of the ConfigMap.
     pub values: BTreeMap<String, Written>,
-    /// The workload of the flags.
+    /// The workload that contains the flags.
     pub flags_object: String,
-    /// File of the flags.
+    /// File of the workload that contains the flags.
     pub flags_file: Arc<str>,
     /// Command-line flags without dashes.
     pub flags: BTreeMap<String, Written>,

@@ -16,11 +16,12 @@ const MAX_CEL: usize = 4096;
 /// Requests that nginx rejects before a backend receives them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DenyRule {
-    /// Conditions, all of which hold. None: every request is rejected.
+    /// Conditions. A request is rejected if all of them hold. Empty: every request is rejected.
     pub conditions: Vec<RequestCondition>,
-    /// Status of nginx. `None`: nginx does not reject the requests, but does something else that has no equivalent.
+    /// Status that nginx returns. `None`: nginx does not reject the requests, but treats them in a way that
+    /// has no equivalent.
     pub status: Option<u16>,
-    /// Whether a longer path of an Ingress takes precedence: the rule is that of a prefix location.
+    /// Whether longer paths of Ingresses take precedence over the rule, as they do over a prefix location.
     pub below_paths: bool,
 }
 
@@ -78,7 +79,7 @@ pub enum PartTest {
 }
 
 impl DenyRule {
-    /// A rule of a path.
+    /// A rule for requests whose path passes `test`.
     pub(crate) fn of_path(test: PartTest, status: Option<u16>) -> Self {
         Self {
             conditions: vec![RequestCondition {
@@ -184,7 +185,7 @@ impl RequestCondition {
         Some(self.signed(&self.cel_of(text)?))
     }
 
-    /// The comparison with the value of `expression`.
+    /// The CEL expression that compares the value of `expression`.
     fn cel_of(&self, expression: &str) -> Option<String> {
         Some(match &self.test {
             PartTest::Equals(value) => format!("{expression} == {}", self.literal(value)?),
@@ -196,7 +197,7 @@ impl RequestCondition {
         })
     }
 
-    /// A comparison with a cookie, or with a parameter of the query.
+    /// The CEL expression that compares a cookie, or a parameter of the query.
     fn cel_of_pair(&self, separator: &str, name: &str) -> Option<String> {
         let name = regex::escape(name);
         let value = match &self.test {
@@ -205,7 +206,8 @@ impl RequestCondition {
             }
             PartTest::Equals(value) => regex::escape(value),
             PartTest::Present => "(?:0[^;& ]|[^;& 0])[^;&]*".to_owned(),
-            // An anchor refers to the value, of which the pattern knows no end.
+            // An anchor would refer to the whole list of cookies or parameters, and not to the value, so
+            // patterns with anchors have no equivalent.
             PartTest::Matches(pattern) if !self.negated && !pattern.contains(['^', '$', '\\']) => {
                 format!("[^;&]*(?:{pattern})[^;&]*")
             }
@@ -214,7 +216,7 @@ impl RequestCondition {
         Some(self.signed(&pair(separator, &format!("(?i:{name})={value}"))?))
     }
 
-    /// A comparison of a cookie, or of a parameter of the query, with an empty value.
+    /// The CEL expression that compares a cookie, or a parameter of the query, with an empty value.
     fn cel_of_absent_pair(&self, separator: &str, name: &str) -> Option<String> {
         let present = pair(separator, &format!("(?i:{name})=[^;& ]"))?;
         let present = present.replace("(?:[;& ]|$)')", "')");
@@ -224,7 +226,7 @@ impl RequestCondition {
         })
     }
 
-    /// A comparison of the address of the client, which has a port in CEL.
+    /// The CEL expression that compares the address of the client. In CEL, the address includes a port.
     fn cel_of_address(&self) -> Option<String> {
         let pattern = match &self.test {
             PartTest::Equals(value) => format!(r"^\[?{}\]?:[0-9]+$", regex::escape(value)),
@@ -235,7 +237,8 @@ impl RequestCondition {
         Some(self.signed(&test))
     }
 
-    /// A text that is compared with the part. Paths are compared in encoded form, and hosts without a port.
+    /// `value` as a CEL literal for the comparison with the part. Paths are compared in encoded form, and
+    /// hosts without a port.
     fn literal(&self, value: &str) -> Option<String> {
         match self.part {
             RequestPart::Path => literal(&encoded(value)),
@@ -285,7 +288,7 @@ impl RequestCondition {
 }
 
 impl RequestPart {
-    /// The part of a request that a variable of nginx names. `None`: it has no equivalent.
+    /// The part of a request that a variable of nginx names. `None`: the variable has no equivalent.
     fn of_variable(variable: &str) -> Option<Self> {
         let name = variable.strip_prefix('$')?;
         let name = name
@@ -333,13 +336,13 @@ impl PartTest {
     }
 }
 
-/// A literal of CEL. `None`: it has a control character.
+/// A literal of CEL. `None`: the text contains a control character.
 fn literal(text: &str) -> Option<String> {
     let plain = !text.contains(|c: char| c.is_control());
     plain.then(|| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")))
 }
 
-/// Whether a list of pairs has one that matches.
+/// The CEL expression that tests whether a list of pairs contains one that `pattern` matches.
 fn pair(separator: &str, pattern: &str) -> Option<String> {
     let pattern = literal(&format!("(?:^|{separator}){pattern}(?:[;& ]|$)"))?;
     Some(match separator {

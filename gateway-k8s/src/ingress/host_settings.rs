@@ -1,5 +1,5 @@
-//! Settings that an Ingress has because of other Ingresses of the same host: snippets of the server, and the subject of
-//! client certificates.
+//! Settings that apply to all Ingresses of a host although only one of them sets them: snippets of the
+//! server, and the required subject of client certificates.
 
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ impl Servers<'_> {
     }
 }
 
-/// Whether a location takes precedence over the location of a snippet: its path is longer.
+/// Whether a location takes precedence over the prefix location of a snippet, because the path of the
+/// location is longer.
 fn precedes(location: &Location, server: &Server, rule: &DenyRule) -> bool {
     let tests = rule.conditions.iter().map(|condition| &condition.test);
     let is_longer = |test: &PartTest| match test {

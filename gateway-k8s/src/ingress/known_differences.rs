@@ -1,18 +1,19 @@
-//! Differences between running gateways that a default of ingress-nginx describes (`config_table::defaults`).
+//! Differences between running gateways that are also differences of the installation
+//! (`config_table::defaults`). No setting affects these differences.
 
 use super::comparison::LiveAnswer;
 
-/// Name of the default about responses of the gateway itself.
+/// Name of the known difference in responses of the gateway itself.
 pub(super) const ERROR_RESPONSES: &str = "error responses";
-/// Name of the default about the paths of health checks.
+/// Name of the known difference in the paths of health checks.
 pub(super) const HEALTH_CHECKS: &str = "health checks";
-/// Name of the default about trailing slashes of redirects.
+/// Name of the known difference in trailing slashes of redirects.
 const REDIRECTS: &str = "redirects to HTTPS";
-/// Name of the default about redirects without the field.
+/// Name of the known difference in the field `Strict-Transport-Security` of redirects.
 const HSTS: &str = "Strict-Transport-Security";
 
-/// Names of the defaults that describe all parts of a difference. `fields` are the names of the header fields that
-/// differ. Empty: a part is described by none.
+/// Names of the known differences that together describe all parts of a difference. `fields` are the names of
+/// the header fields that differ. Empty: at least one part is not described.
 pub(super) fn described_by(old: &LiveAnswer, new: &LiveAnswer, fields: &[&String]) -> Vec<String> {
     let mut names = Vec::new();
     let is_local = old.received.is_none() && new.received.is_none() && old.status >= 300;
@@ -23,7 +24,8 @@ pub(super) fn described_by(old: &LiveAnswer, new: &LiveAnswer, fields: &[&String
     }
     for field in fields {
         let name = match field.as_str() {
-            // Clients act on the status of a reply of the gateway, and not on the form of its text.
+            // Clients use the status of a local reply, and not its text, so its media type is a known
+            // difference.
             "content-type" if is_local && is_default_page(old) => ERROR_RESPONSES,
             "location" if without_slash(old) == without_slash(new) => REDIRECTS,
             "strict-transport-security" if (300..400).contains(&old.status) => HSTS,

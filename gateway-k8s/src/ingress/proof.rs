@@ -108,8 +108,8 @@ pub fn compare(
     (!difference.aspects.is_empty()).then_some(difference)
 }
 
-/// A redirect's address for the comparison: without the scheme's port and the final slash, which
-/// ingress-nginx removes, and with a decoded path.
+/// The address of a redirect in the form in which both sides are compared: without the default port of the
+/// scheme and without a final slash, which ingress-nginx removes, and with a decoded path.
 fn location_of(location: Option<&str>) -> Option<String> {
     let location = location?;
     let Some(parts) = url(location) else {
@@ -135,7 +135,7 @@ fn decoded(target: &str) -> String {
     }
 }
 
-/// Adds the effects of settings that differ, to the difference between equal responses.
+/// Adds the settings whose effects differ to `difference`. The responses themselves must be equal.
 fn add_effects(effects: &ModelEffects, found: &Observed, difference: &mut Difference) {
     let mut add = |aspect, (expected, found): (String, String)| {
         difference.aspects.push(aspect);
@@ -245,8 +245,8 @@ fn observation(found: &Observed) -> String {
 }
 
 /// The manifests of a translation for the proof. Listeners have no TLS. Rate limits are removed, because they
-/// would count the generated requests. Listeners of single hosts are left out, because plain listeners of a
-/// port share their settings; their routes attach to the shared listener.
+/// would count the generated requests. Listeners of single hosts are removed, because listeners of one port
+/// without TLS share their settings. Their routes are attached to the shared listener instead.
 pub fn prepare(objects: &OutputObjects) -> String {
     let mut text = String::new();
     let gateway = objects.iter().find(|object| object.kind == "Gateway");
@@ -295,7 +295,7 @@ fn is_of_host(reference: &Value) -> bool {
 /// Start of the names of listeners for HTTPS of a single host.
 const HOST_LISTENER: &str = "https-";
 
-/// Attaches a route to the shared listener in place of those of single hosts.
+/// Replaces a route's references to listeners of single hosts by a reference to the shared listener.
 fn share_parents(route: &mut Value, gateway: &ObjectKey) {
     let Some(parents) = route["spec"]["parentRefs"].as_array_mut() else {
         return;
@@ -327,7 +327,7 @@ fn plain_listeners(gateway: &mut Value) {
 }
 
 /// Services that the routes use and the manifests do not contain, with their ports. Empty if the manifests
-/// describe a whole cluster, because then these Services do not exist in it.
+/// describe a whole cluster: a Service that they do not contain then does not exist.
 fn missing(nginx: &IngressNginx<'_>) -> BTreeMap<ObjectKey, BTreeSet<u16>> {
     let mut missing: BTreeMap<ObjectKey, BTreeSet<u16>> = BTreeMap::new();
     if nginx.is_complete() {

@@ -67,7 +67,7 @@ const EXPLAINING: [&str; 37] = [
     "whitelist-source-range",
 ];
 
-/// Annotations whose effect the requests of a proof show, other than snippets.
+/// Annotations whose effect is visible in the requests of a proof. Snippets are not listed here.
 const SHOWN: [&str; 42] = [
     "allowlist-source-range",
     "app-root",
@@ -141,7 +141,7 @@ pub struct Difference {
 pub struct ProofReport {
     /// Title of the comparison.
     pub title: String,
-    /// Number of requests that were compared. Requests without a response of one side do not count.
+    /// Number of requests that were compared. Requests to which one side gave no response are not counted.
     pub compared: usize,
     /// Number of requests that were not compared, by reason.
     pub not_compared: BTreeMap<&'static str, usize>,
@@ -149,7 +149,7 @@ pub struct ProofReport {
     pub assumed_services: Vec<String>,
     /// Number of Ingresses that receive requests of the proof. `None`: unknown.
     pub ingresses: Option<usize>,
-    /// Ingresses none of whose requests were compared, with a reason.
+    /// Ingresses without a compared request, each with the reason.
     pub unproved_ingresses: BTreeMap<String, &'static str>,
     /// Settings whose effect no request of the proof shows, with the objects that have them.
     pub settings_not_shown: BTreeMap<String, BTreeSet<String>>,
@@ -159,7 +159,7 @@ pub struct ProofReport {
     pub unanswered: Vec<Difference>,
 }
 
-/// Largest number of differences with the same explanation that a report for people lists.
+/// Largest number of differences with the same explanation that the text and HTML reports list.
 const LISTED_DESCRIBED: usize = 3;
 
 /// Why requests without a response are not compared.
@@ -189,13 +189,14 @@ impl ProofReport {
         }
     }
 
-    /// Whether the proof fails: a difference is described by no verdict, a gateway gave no response, or nothing was
-    /// compared.
+    /// Whether the proof fails: a difference is described by no verdict, a gateway gave no response, or no
+    /// request was compared.
     pub fn has_failed(&self) -> bool {
         self.has_unexplained() || !self.unanswered.is_empty() || self.is_empty()
     }
 
-    /// Whether the proof proves nothing: no request was compared, or none that belongs to an Ingress.
+    /// Whether the proof proves nothing: no request was compared, or the compared requests belong to no
+    /// Ingress.
     pub fn is_empty(&self) -> bool {
         self.compared == 0 || self.ingresses == Some(self.unproved_ingresses.len())
     }
@@ -218,7 +219,7 @@ impl ProofReport {
         }
     }
 
-    /// Whether no verdict describes one of the differences.
+    /// Whether there is a difference that no verdict describes.
     pub fn has_unexplained(&self) -> bool {
         let mut differences = self.differences.iter();
         differences.any(|difference| difference.explained_by.is_empty())
@@ -305,8 +306,8 @@ impl ProofReport {
         lines
     }
 
-    /// The described differences whose requests explain the others: the smallest of each explanation. Returns the number
-    /// of the others by explanation.
+    /// The differences that the text and HTML reports list: all differences without an explanation, and the
+    /// smallest ones of each explanation. Also returns the number of omitted differences by explanation.
     pub(crate) fn listed(&self) -> (Vec<&Difference>, BTreeMap<&[String], usize>) {
         let mut known: BTreeMap<&[String], usize> = BTreeMap::new();
         let mut listed = Vec::new();
@@ -449,8 +450,8 @@ pub fn explain(
     difference.explained_by.dedup();
 }
 
-/// Whether a backend receives a request that ingress-nginx rejects, or for which it first calls an authentication
-/// server. No verdict describes that: a translation is never less protected.
+/// Whether the translation is less protected: a backend receives a request although ingress-nginx rejects it
+/// or first calls an authentication server. No verdict can explain this difference.
 fn is_weaker(
     request: &ModelRequest,
     expected: &ModelAnswer,

@@ -30,8 +30,8 @@ pub fn requests(nginx: &IngressNginx<'_>) -> Vec<ModelRequest> {
     all
 }
 
-/// The requests with decisions of the authentication server, for those that it decides: it allows each of them and denies
-/// it with 401. One request of each path is also denied with 403, and one receives an error.
+/// Repeats each request on which an authentication server decides: with a decision that allows the request,
+/// and with 401. Plain GET requests are also repeated with 403 and with an error of the server.
 pub fn with_decisions(nginx: &IngressNginx<'_>, requests: Vec<ModelRequest>) -> Vec<ModelRequest> {
     let mut all = Vec::new();
     for request in requests {
@@ -211,7 +211,7 @@ fn sample_of_pattern(pattern: &str) -> String {
     ] {
         sample = sample.replace(part, text);
     }
-    // The first of several alternatives.
+    // Of several alternatives, the first one is used.
     while let (Some(open), Some(close)) = (sample.find('('), sample.find(')')) {
         if open > close {
             break;

@@ -130,7 +130,7 @@ pub struct LogReader<'a> {
 }
 
 impl<'a> LogReader<'a> {
-    /// Creates a reader. Hosts are derived from the Ingresses `nginx`.
+    /// Creates a reader. Hosts are derived from the Ingresses of `nginx`.
     pub fn new(nginx: Option<&'a IngressNginx<'a>>, options: ReplayOptions) -> Self {
         Self {
             nginx,
@@ -247,7 +247,8 @@ impl<'a> LogReader<'a> {
         left.lines += 1;
     }
 
-    /// Selects the requests: one of each host, backend and status in turn, in order of frequency.
+    /// Selects the requests. Requests are grouped by host, backend and status. Each group gives its most
+    /// frequent request first, then each group its second, and so on up to the limit.
     pub fn select(mut self) -> ReplaySelection {
         let mut groups: BTreeMap<(String, String, Option<u16>), Vec<ReplayRequest>> =
             BTreeMap::new();
@@ -290,7 +291,7 @@ impl<'a> LogReader<'a> {
 }
 
 impl ReplaySelection {
-    /// The selection as text: how many lines have a selected request, and why the others have none.
+    /// The selection as text: how many lines have a selected request, and why the other lines have none.
     pub fn text(&self) -> String {
         let lines: usize = self.requests.iter().map(|request| request.lines).sum();
         let mut text = format!(

@@ -4,9 +4,9 @@
 //! Ingresses, oldest first ──> Server (one per host) ──> Locations, in the order of nginx
 //! ```
 //!
-//! The oldest Ingress of a server creates it. Its settings apply to the location of all paths that no rule
-//! names. If one Ingress has a regular expression or a rewrite, every path of the host becomes a regular
-//! expression.
+//! The oldest Ingress of a host creates the server. The settings of this Ingress apply to the location of all
+//! paths that no rule names. If one Ingress has a regular expression or a rewrite, every path of the host
+//! becomes a regular expression.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,8 +62,8 @@ pub struct Location {
     pub catch_all: bool,
     /// The first canary of the backend.
     pub canary: Option<CanaryBackend>,
-    /// Replacement of the path, which is a prefix. ingress-nginx has no prefix rewrites, so the translation
-    /// derives the value from regular expressions.
+    /// Prefix that replaces the path of the location in requests to the backend, if the path is a prefix.
+    /// ingress-nginx has no prefix rewrites, so the translation derives the value from regular expressions.
     pub replaces_prefix: Option<String>,
 }
 
@@ -112,7 +112,7 @@ impl Server {
 pub struct Overlap {
     /// Index of the Ingress whose setting has no effect.
     pub ingress: usize,
-    /// Index of the Ingress whose setting applies. `None`: the name belongs to a host.
+    /// Index of the Ingress whose setting applies. `None`: no Ingress, because the name is that of a host.
     pub winner: Option<usize>,
     /// The setting.
     pub what: OverlapKind,

@@ -78,8 +78,9 @@ pub struct IngressSettings {
     pub locations: Vec<SnippetLocation>,
     /// Requests that snippets reject.
     pub deny_rules: Vec<DenyRule>,
-    /// `allow` and `deny` of snippets, the first match of which applies. They follow `deny`. nginx ignores them if
-    /// `allow` is not empty, because the list of the annotation ends with `deny all`.
+    /// `allow` and `deny` directives of snippets. The first one that matches applies. The networks in the
+    /// field `deny` are evaluated before them. If the field `allow` is not empty, nginx ignores the
+    /// directives, because the list of the annotation ends with `deny all`.
     pub access_rules: Vec<AccessRule>,
     /// `server-snippet`, which applies to all paths of its hosts.
     pub of_server: Option<Box<IngressSettings>>,

@@ -1,4 +1,4 @@
-//! Snippets that protect paths: what becomes of each directive.
+//! Tests that snippets which protect paths are translated, or that the paths are closed.
 
 use towergate_policy::authorization::{
     Access, AccessRule, AuthorizationRules, Condition, OperationMatch, PrincipalMatch, Subject,

@@ -13,7 +13,8 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
 
 /// Parses addresses and networks, separated by commas. Returns CIDRs.
 ///
-/// # Errors The first entry that is neither an address nor a network.
+/// # Errors
+/// The first entry that is neither an address nor a network.
 pub(crate) fn networks(text: &str) -> Result<Vec<String>, String> {
     let entries = text.split(',').map(str::trim).filter(|e| !e.is_empty());
     let mut networks = Vec::new();
@@ -133,7 +134,7 @@ pub(crate) fn url(text: &str) -> Option<UrlParts> {
     })
 }
 
-/// A text as the value of a header field in which `%` begins a command operator.
+/// Escapes a text for the value of a header field in which `%` begins a command operator.
 pub(crate) fn literal(text: &str) -> String {
     text.replace('%', "%%")
 }

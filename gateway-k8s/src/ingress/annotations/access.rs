@@ -1,4 +1,4 @@
-//! Source ranges, Basic authentication, and how they combine.
+//! Readers of source ranges and Basic authentication, and of `satisfy`, which combines them.
 
 use super::AnnotationReader;
 use crate::ingress::controller::object_key;
@@ -43,8 +43,8 @@ fn source_ranges(reader: &mut AnnotationReader<'_>) {
     reader.settings.deny = or_configured(reader, own, "denylist-source-range");
 }
 
-/// The Ingress's own list of networks, or that of the ConfigMap. An invalid list of the ConfigMap makes the
-/// paths return 500, because without a list they would be open to all clients.
+/// The list of networks in the annotation of the Ingress, or else the list of the ConfigMap. An invalid list
+/// of the ConfigMap makes the paths return 500, because without a list they would be open to all clients.
 fn or_configured(
     reader: &mut AnnotationReader<'_>,
     own: Option<Vec<String>>,
@@ -164,8 +164,8 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
     Some(secret)
 }
 
-/// Reads `satisfy`. The annotation has an effect only if both source ranges and authentication guard the
-/// paths.
+/// Reads `satisfy`. The annotation has an effect only if the paths have both source ranges and
+/// authentication.
 fn satisfy(reader: &mut AnnotationReader<'_>) {
     match reader.text("satisfy").map(str::trim) {
         Some("any") => {}

@@ -51,7 +51,8 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         );
     }
     let secure = reader.bool("session-cookie-secure").unwrap_or(false);
-    // `sessionPersistence` cannot set any other attribute of the cookie.
+    // `sessionPersistence` can set none of the attributes `Path`, `Domain`, `SameSite` and `Secure` to a
+    // chosen value.
     let fits = path.is_none() && domain.is_none() && same_site.is_none() && !secure;
     let persistent = is_persistent(reader) && fits;
     reader.settings.affinity = Some(Affinity {
@@ -84,7 +85,8 @@ fn is_persistent(reader: &AnnotationReader<'_>) -> bool {
     reader.text("affinity-mode").map(str::trim) == Some("persistent")
 }
 
-/// Reports `sessionPersistence`. `fits`: it can set all attributes of the cookie.
+/// Reports the translation to `sessionPersistence`. `fits`: `sessionPersistence` can set all attributes of
+/// the cookie.
 fn report_persistence(reader: &mut AnnotationReader<'_>, fits: bool) {
     if fits {
         let text = "`sessionPersistence`: the cookie names the endpoint. Its attributes are `Path` and `HttpOnly`, and clients receive a new cookie when traffic is moved to the gateway";

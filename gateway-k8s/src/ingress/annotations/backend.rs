@@ -77,7 +77,7 @@ fn grpc() -> Finding {
     )
 }
 
-/// Reads `proxy-ssl-*`. Without a Secret, the other annotations have no effect.
+/// Reads `proxy-ssl-*`. Without `proxy-ssl-secret`, the other annotations have no effect.
 fn tls(reader: &mut AnnotationReader<'_>) {
     let verify = match reader.text("proxy-ssl-verify").map(str::trim) {
         Some("on") => true,

@@ -1,7 +1,7 @@
 //! `block-user-agents` and `block-referers` of the ConfigMap: requests of all hosts that receive 403.
 //!
-//! The entries are those of a `map` of nginx: a text without regard to case, `~` with a regular expression, or `~*`
-//! with one without regard to case.
+//! The entries have the syntax of a `map` of nginx: a text that is compared case-insensitively, `~` with a
+//! regular expression, or `~*` with a case-insensitive regular expression.
 
 use super::global_snippets::OF_CONFIG_MAP;
 use crate::ingress::controller::ControllerConfig;
@@ -16,7 +16,7 @@ const KEYS: [(&str, &str); 2] = [
     ("block-user-agents", "user-agent"),
 ];
 
-/// Adds the rules of both keys. An entry without an equivalent closes the paths.
+/// Adds the rules of both keys. If an entry has no equivalent, the paths return 500.
 pub(super) fn add(settings: &mut IngressSettings, config: &ControllerConfig) {
     for (key, field) in KEYS {
         let Some(text) = config.text(key) else {
@@ -32,7 +32,7 @@ pub(super) fn add(settings: &mut IngressSettings, config: &ControllerConfig) {
     }
 }
 
-/// The verdict on one of the keys.
+/// The verdict on the ConfigMap key `key` with the value `text`.
 pub(crate) fn finding(key: &str, text: &str) -> Finding {
     const REPLY: &[Aspect] = &[
         Aspect::Status,

@@ -5,7 +5,7 @@ use crate::ingress::settings::CorsSettings;
 use crate::ingress::value::list;
 use crate::ingress::verdict::{Aspect, Finding};
 
-/// Defaults of ingress-nginx.
+/// Default of `cors-allow-methods` in ingress-nginx.
 const METHODS: &str = "GET, PUT, POST, DELETE, PATCH, OPTIONS";
 const HEADERS: &str = "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization";
 const MAX_AGE: u64 = 1_728_000;
@@ -78,8 +78,8 @@ fn origins(reader: &mut AnnotationReader<'_>) -> Vec<String> {
     valid
 }
 
-/// A list of tokens, or the default if it is absent or invalid. A list with separators other than
-/// `, ` is one entry, which responses contain unchanged.
+/// The list of tokens in the annotation `name`, or `default` if the annotation is absent or invalid. If the
+/// list has other separators than `, `, it becomes a single entry, so that responses contain it unchanged.
 fn tokens(reader: &mut AnnotationReader<'_>, name: &'static str, default: &str) -> Vec<String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_, *".contains(&b);
     let text = match reader.text(name).map(str::trim) {

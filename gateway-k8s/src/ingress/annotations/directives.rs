@@ -1,4 +1,4 @@
-//! Directives of nginx by what is lost without them.
+//! Classifies nginx directives by the effect of serving paths without them.
 //!
 //! | directive | without an equivalent |
 //! |---|---|
@@ -8,7 +8,7 @@
 
 use crate::ingress::nginx_conf::Directive;
 
-/// Directives without which no request passes that nginx rejects.
+/// Harmless directives: without them, every request that nginx rejects is still rejected.
 const HARMLESS: [&str; 77] = [
     "absolute_redirect",
     "access_log",
@@ -127,19 +127,20 @@ const HARMLESS_FAMILIES: [&str; 34] = [
     "variables_hash_",
 ];
 
-/// Whether a request may pass without a directive that nginx rejects with it. Unknown directives may reject requests.
+/// Whether a directive can reject requests that pass if the directive is omitted. Unknown directives may
+/// reject requests.
 pub(super) fn may_reject(directive: &Directive) -> bool {
     let name = directive.name.as_str();
     let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
     match (name, &args[..]) {
-        // Without these, more requests are rejected.
+        // These directives relax checks. Without them, more requests are rejected.
         ("auth_basic" | "auth_request" | "modsecurity", ["off"])
         | ("satisfy", _)
         | ("allow", _) => false,
         ("ssl_protocols" | "ssl_ciphers" | "ssl_prefer_server_ciphers" | "ssl_ecdh_curve", _) => {
             false
         }
-        // A location with a name only serves requests of other directives.
+        // A named location serves only requests that other directives send to it.
         ("location", [path]) if path.starts_with('@') => false,
         ("if", _) => directive.block.iter().flatten().any(may_reject),
         _ => {

@@ -41,8 +41,8 @@ const BEFORE_GUARDS: [&str; 16] = [
     "use-regex",
 ];
 
-/// Why an annotation has no effect, in ingress-nginx and here. `None`: the annotation has an effect, or is
-/// unknown.
+/// The reason why an annotation has no effect, in ingress-nginx and in the gateway. `None`: the annotation
+/// has an effect, or is unknown.
 pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> {
     let settings = &reader.settings;
     let (text, _) = reader.values.get(name)?;
@@ -81,8 +81,8 @@ pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> 
         .map(|other| format!("it has no effect without `{other}`, in ingress-nginx and here"))
 }
 
-/// The verdict on an annotation of a canary. The annotations of the main Ingress apply to it, except those
-/// for load balancing (`None`).
+/// The verdict on an annotation of a canary. It has no effect, because the annotations of the main Ingress
+/// apply. `None`: the annotation is one for load balancing, which also applies on a canary.
 fn of_canary(name: &str) -> Option<String> {
     let balances = name.starts_with("upstream-hash-by")
         || name.starts_with("session-cookie")
@@ -93,7 +93,7 @@ fn of_canary(name: &str) -> Option<String> {
     })
 }
 
-/// Whether a value turns the annotation off, which is also its default.
+/// Whether the value `text` turns the annotation `name` off, as by default.
 fn is_off(name: &str, text: &str) -> bool {
     match name {
         "enable-access-log" => boolean(text) == Some(true),

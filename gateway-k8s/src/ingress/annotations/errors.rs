@@ -70,7 +70,8 @@ pub(crate) fn statuses(text: &str) -> Option<Vec<u16>> {
     codes.filter(|codes| codes.iter().all(|code| (400..600).contains(code)))
 }
 
-/// The verdict on responses that the page of `service` replaces.
+/// The verdict on error responses that ingress-nginx replaces by a page of `service`. `None`: by a page of
+/// its own.
 pub(crate) fn pages(codes: &[u16], service: Option<&str>) -> Finding {
     let Some(service) = service else {
         return Finding::differs(

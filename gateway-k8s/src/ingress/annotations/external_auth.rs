@@ -157,7 +157,8 @@ fn method(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Reads `global-auth-url` of the ConfigMap, unless the Ingress turns it off.
+/// Reads `global-auth-url` of the ConfigMap. `None`: the key is absent, or the Ingress turns global
+/// authentication off.
 fn global(reader: &mut AnnotationReader<'_>) -> Option<String> {
     let enabled = reader.bool("enable-global-auth").unwrap_or(true);
     let url = reader.config.text("global-auth-url")?.to_owned();
@@ -188,8 +189,8 @@ fn cache(reader: &mut AnnotationReader<'_>) {
     }
 }
 
-/// `auth-signin` as a template. A parameter with the address of the request is added, unless the template
-/// contains one.
+/// `auth-signin` as a template. If the template has no parameter with the address of the request, this
+/// parameter is added.
 fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let own = reader.text("auth-signin").map(str::trim);
     let configured = reader.config.text("global-auth-signin").filter(|_| global);

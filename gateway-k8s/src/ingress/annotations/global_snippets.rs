@@ -13,11 +13,11 @@ use crate::ingress::settings::IngressSettings;
 use crate::ingress::value::networks;
 use crate::ingress::verdict::{Aspect, Finding};
 
-/// The snippets of all locations, servers and the whole of nginx.
+/// Keys of the ConfigMap with snippets: for all locations, for all servers, and for the whole configuration.
 const GLOBAL_SNIPPETS: [&str; 3] = ["location-snippet", "server-snippet", "http-snippet"];
 
-/// In `IngressSettings::denied`, the prefix of a ConfigMap key because of which the paths of all Ingresses
-/// return 500.
+/// Prefix in `IngressSettings::denied` of a setting in the ConfigMap. This setting makes the paths of all
+/// Ingresses return 500.
 pub(crate) const OF_CONFIG_MAP: &str = "ConfigMap ";
 
 /// Blocks of an `http-snippet` whose content is not applied to requests of Ingresses.
@@ -30,7 +30,8 @@ struct GlobalSnippet {
     left: Leftovers,
 }
 
-/// Adds the settings of the ConfigMap to those of an Ingress, which take precedence.
+/// Adds the settings of the ConfigMap to the settings of an Ingress. The settings of the Ingress take
+/// precedence.
 pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     for name in GLOBAL_SNIPPETS {
         if let Some(text) = reader.config.text(name) {
@@ -104,8 +105,8 @@ fn is_guard_of(name: &str, directive: &Directive) -> bool {
     !other && may_reject(directive)
 }
 
-/// Adds the settings of a snippet. nginx ignores the source ranges of servers and of the whole configuration in a
-/// location that has its own.
+/// Adds the settings of a snippet. If a location has its own source ranges, nginx ignores those of the server
+/// and of the whole configuration.
 pub(crate) fn add(settings: &mut IngressSettings, global: IngressSettings, name: &str) {
     if name == "location-snippet" || !settings.has_source_ranges() {
         settings.access_rules.extend(global.access_rules);

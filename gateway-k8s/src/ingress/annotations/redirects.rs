@@ -77,7 +77,7 @@ fn to_https(reader: &mut AnnotationReader<'_>) {
     }
 }
 
-/// `temporal-redirect` takes precedence.
+/// Reads `temporal-redirect` and `permanent-redirect`. `temporal-redirect` takes precedence.
 fn to_address(reader: &mut AnnotationReader<'_>) {
     for (name, code_name, default) in [
         ("permanent-redirect", "permanent-redirect-code", 301),

@@ -12,8 +12,8 @@ const OPERATORS: &[char] = &[
     '.', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\', '^', '$',
 ];
 
-/// `rewrite ^/a$ /b redirect`: a redirect of one path. Its query is kept, as by nginx. Without an equivalent, the paths
-/// that match are rejected.
+/// Reads `rewrite ^/a$ /b redirect`: a redirect of one path. The query of the request is kept, as by nginx.
+/// If the directive has no equivalent, requests for the paths that match are rejected.
 pub(super) fn rewrite(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,
@@ -50,7 +50,7 @@ fn redirect_of_one_path(
         Some(group) => to.replace("$1", &group),
         None => to.to_owned(),
     };
-    // With a final `?`, nginx omits the query of the request, which the redirect here would keep.
+    // With a final `?`, nginx omits the query of the request. A redirect of the gateway would keep the query.
     if to.contains(['$', '?']) {
         return false;
     }
@@ -65,7 +65,7 @@ fn redirect_of_one_path(
     true
 }
 
-/// `if`: a redirect of one path, or a condition on requests that are rejected.
+/// Reads `if`: a redirect of one path, or a condition on requests that are rejected.
 pub(super) fn condition(
     reader: &mut AnnotationReader<'_>,
     of_server: bool,

@@ -1,7 +1,8 @@
 //! Snippets: nginx configuration in annotations.
 //!
 //! Header edits, redirects, source ranges, timeouts and sizes are translated to settings. The verdict quotes
-//! all other directives with their lines. If one of these is a guard, the paths of the Ingress return 500.
+//! all other directives with their lines. If one of these directives is a guard, the paths of the Ingress
+//! return 500.
 
 use super::directives::may_reject;
 use super::snippet_conditions;
@@ -50,7 +51,8 @@ const HOUSEKEEPING: [&str; 24] = [
     "underscores_in_headers",
 ];
 
-/// Header fields that the gateway itself sets, with the variables that have the same value.
+/// Header fields that the gateway itself sets, each with the nginx variables that have the same value as the
+/// field.
 const OF_THE_GATEWAY: [(&str, &[&str]); 9] = [
     ("host", &["$host", "$http_host", "$best_http_host"]),
     (
@@ -72,14 +74,14 @@ const OF_THE_GATEWAY: [(&str, &[&str]); 9] = [
     ("x-request-id", &["$req_id", "$request_id"]),
 ];
 
-/// What became of a directive.
+/// The result of translating a directive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Applied {
-    /// It is a setting, or has no effect.
+    /// The directive is translated to a setting, or has no effect.
     Translated,
-    /// It has no equivalent. The requests that it covers return 403.
+    /// The directive has no equivalent. The requests that it covers return 403.
     Rejected,
-    /// It has no equivalent.
+    /// The directive has no equivalent and is only reported.
     Left,
 }
 
@@ -97,9 +99,9 @@ impl Applied {
 pub(super) struct Leftovers {
     /// Directives with their lines.
     pub(super) lines: Vec<String>,
-    /// Whether one of them may reject any request.
+    /// Whether one of the directives may reject any request.
     pub(super) guards: bool,
-    /// Whether the requests that one of them covers return 403.
+    /// Whether the requests that one of the directives covers return 403.
     rejects: bool,
 }
 
@@ -110,7 +112,8 @@ impl Leftovers {
         self.lines.push(format!("line {line}: `{text}`"));
     }
 
-    /// The directives, and what becomes of the requests. `paths` are those of the snippet.
+    /// The text of a verdict: the directives, and the effect on requests. `paths` describes the paths to
+    /// which the snippet applies.
     pub(super) fn text(&self, paths: &str) -> String {
         let mut text = format!("not translated: {}", self.lines.join("; "));
         if self.guards {
@@ -145,7 +148,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     global_snippets::read(reader);
 }
 
-/// `server-snippet`: its settings apply to the host.
+/// Reads `server-snippet`, whose settings apply to the host.
 fn server_snippet(reader: &mut AnnotationReader<'_>, text: &str) {
     let own = std::mem::take(&mut reader.settings);
     snippet(reader, "server-snippet", text);
@@ -160,7 +163,7 @@ fn server_snippet(reader: &mut AnnotationReader<'_>, text: &str) {
     settings.of_server = Some(Box::new(of_server));
 }
 
-/// `auth-snippet`: directives for requests to the authentication server.
+/// Reads `auth-snippet`: directives for requests to the authentication server.
 fn auth_snippet(reader: &mut AnnotationReader<'_>) {
     let Some(text) = reader.text("auth-snippet") else {
         return;
@@ -248,7 +251,7 @@ pub(super) fn apply(
         ("location", path) => location(reader, path, block),
         ("limit_except", methods) => limit_except(reader, methods, block),
         ("try_files", files) if is_status(files.last()) => {
-            // No file exists for a path that a backend serves.
+            // nginx has no file for a path that a backend serves, so `try_files` ends with its status 404.
             deny(reader, Vec::new(), Some(404));
             Applied::Translated
         }
@@ -314,7 +317,7 @@ fn edit(reader: &mut AnnotationReader<'_>, directive: &Directive, args: &[&str])
     }
 }
 
-/// `return` for all requests.
+/// Reads `return` for all requests.
 fn reply(reader: &mut AnnotationReader<'_>, args: &[&str]) -> Applied {
     if let [code, to] | [to @ code] = args
         && let Some(redirect) = redirect(if code == to { "302" } else { code }, to)
@@ -330,7 +333,7 @@ fn reply(reader: &mut AnnotationReader<'_>, args: &[&str]) -> Applied {
     }
 }
 
-/// `limit_except`: other methods than those that it names are denied.
+/// Reads `limit_except`, which denies all methods except those that it lists.
 fn limit_except(
     reader: &mut AnnotationReader<'_>,
     methods: &[&str],
@@ -425,13 +428,13 @@ fn request_header(reader: &mut AnnotationReader<'_>, name: &str, value: &str) ->
     }
     let is_set = set(&mut settings.request_headers, name, value);
     if !is_set {
-        // The backend must not take the client's own field for that of nginx.
+        // The client's own field is removed, so that the backend does not mistake it for the field of nginx.
         hide(&mut settings.removed_request_headers, name);
     }
     is_set
 }
 
-/// `allow` and `deny`.
+/// Reads `allow` or `deny`.
 fn access(reader: &mut AnnotationReader<'_>, allow: bool, network: &str) -> bool {
     let found = match network {
         "all" => Ok(vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()]),
@@ -507,7 +510,8 @@ pub(super) fn redirect_of_block(block: &[Directive]) -> Option<Redirect> {
     }
 }
 
-/// A location. nginx serves its requests by its block alone, so without an equivalent they are rejected.
+/// Converts a `location`. nginx serves the requests of a location only by the directives in its block. If the
+/// block has no equivalent, these requests are rejected.
 fn location(reader: &mut AnnotationReader<'_>, path: &[&str], block: &[Directive]) -> Applied {
     let below_paths = path.len() == 1;
     let (path, exact, regex) = match path {

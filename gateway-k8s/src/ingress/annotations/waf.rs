@@ -1,4 +1,5 @@
-//! ModSecurity. Without `SecRuleEngine On` it only logs; with it, it rejects requests, so the paths are closed.
+//! ModSecurity. With `SecRuleEngine On` it rejects requests, so the paths return 500. Otherwise it only logs,
+//! and the paths are served without it.
 
 use super::AnnotationReader;
 use super::global_snippets::OF_CONFIG_MAP;
@@ -8,7 +9,7 @@ use crate::ingress::verdict::Finding;
 
 const SNIPPET: &str = "modsecurity-snippet";
 
-/// Why the paths are closed.
+/// The reason why the paths return 500.
 const WHY: &str = "ModSecurity rejects requests (`SecRuleEngine On`) and is not supported, so the paths return 500. Put a web application firewall in front, and remove the setting to serve the paths without it";
 
 pub(super) fn read(reader: &mut AnnotationReader<'_>) {
@@ -26,7 +27,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     }
 }
 
-/// The verdict on `modsecurity-snippet` of the ConfigMap. `None`: it rejects no requests.
+/// The verdict on `modsecurity-snippet` of the ConfigMap. `None`: its rules reject no requests.
 pub(crate) fn finding(config: &ControllerConfig, text: &str) -> Option<Finding> {
     let closes = config.bool("enable-modsecurity", false) && rejects(text);
     closes.then(|| Finding::impossible(WHY, ANY))

@@ -12,8 +12,8 @@ use crate::ingress::verdict::Finding;
 pub(crate) struct DefaultFacts<'a> {
     /// The controller's settings.
     pub(crate) config: &'a ControllerConfig,
-    /// Whether redirects keep a trailing slash in ingress-nginx too (`preserve-trailing-slash`), or no
-    /// Ingress redirects.
+    /// Whether `Location` is equal on both sides: redirects of ingress-nginx also keep a trailing slash
+    /// (`preserve-trailing-slash`), or no Ingress redirects.
     pub(crate) keeps_slashes: bool,
     /// Whether hosts have HTTPS listeners of their own.
     pub(crate) has_own_listeners: bool,
@@ -63,8 +63,8 @@ fn forwarded_for(config: &ControllerConfig) -> (&'static str, Finding) {
     ("X-Forwarded-For", finding)
 }
 
-/// Differences in responses to errors. 502 for a failed backend is not among them, because the
-/// BackendTrafficPolicy of the Gateway sets it.
+/// Differences in responses to errors. A failed backend gives 502 on both sides, because the
+/// BackendTrafficPolicy of the Gateway sets this status.
 fn error_responses() -> Finding {
     Finding::differs(
         "a rule whose Service does not exist returns 500, where ingress-nginx returns 503; malformed requests return 400. The gateway's own responses have no HTML page",

@@ -6,7 +6,7 @@ use crate::ingress::value::url as parse_url;
 use crate::ingress::verdict::Aspect::Calls;
 use crate::ingress::verdict::Finding;
 
-/// The verdict on one of the keys.
+/// The verdict on one of the keys `global-auth-*`.
 pub(super) fn finding(value: &ConfigValue<'_>) -> Finding {
     if value.name == "global-auth-url" {
         return url(value.text);

@@ -50,7 +50,7 @@ pub(super) struct ChartRelease {
     object: String,
     /// Namespace of the controller.
     namespace: String,
-    /// Name of the release. `None`: unknown, as is the namespace.
+    /// Name of the release. `None`: the name and the namespace are unknown.
     name: Option<String>,
 }
 
@@ -85,8 +85,8 @@ impl ChartRelease {
     }
 }
 
-/// Whether values belong to the chart. `is_named`: a name contains that of the chart, so keys that other
-/// charts also have are sufficient.
+/// Whether values belong to the chart. `is_named`: the file or object that contains the values has the name
+/// of the chart in its name. Keys that other charts also have are then sufficient.
 fn is_chart(values: &Node, is_named: bool) -> bool {
     let controller = values.field("controller");
     let has = |keys: &[&str]| {

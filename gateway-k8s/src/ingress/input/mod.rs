@@ -76,7 +76,7 @@ impl Ingress {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct InputService {
-    /// `ExternalName` and others.
+    /// Type of the Service (`spec.type`), such as `ExternalName`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Name of a host outside the cluster.

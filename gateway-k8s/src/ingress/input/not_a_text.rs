@@ -1,6 +1,7 @@
 //! Values of annotations and ConfigMaps that are not strings.
 //!
-//! The API server rejects them. Without the value, a path would be served less protected than written.
+//! The API server rejects these values. If a value were ignored, a path could be served with less protection
+//! than written.
 
 use crate::decode::{Node, NodeValue};
 

@@ -5,8 +5,9 @@ use crate::ingress::config_table;
 use crate::objects::ObjectKey;
 
 impl Manifests {
-    /// Whether a translation may read an object, according to the other objects. A cluster has many ConfigMaps and
-    /// Secrets that no Ingress refers to, and some of them change every few seconds: a change of these has no effect.
+    /// Whether a translation may read an object, according to the other objects. A cluster has many
+    /// ConfigMaps and Secrets to which no Ingress refers, and some of them change every few seconds. A caller
+    /// can ignore changes of objects that a translation does not read.
     ///
     /// ```
     /// use towergate_k8s::ObjectKey;

@@ -1,4 +1,4 @@
-//! What an exchange shows besides its status and its backend.
+//! The effects of settings on an exchange, in addition to its status and its backend.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl IngressNginx<'_> {
         let host = host.map(|name| ("Host".to_owned(), name.clone()));
         let request_headers = host.chain(settings.request_headers.iter().cloned());
         let mut response_headers = settings.response_headers.clone();
-        // Whether the field of a snippet or that of `hsts` applies is not modelled.
+        // The model does not determine whether the field of a snippet or that of `hsts` applies.
         response_headers.retain(|(name, _)| !(request.https && name.eq_ignore_ascii_case(HSTS)));
         ModelEffects {
             auth_call,
@@ -51,7 +51,7 @@ impl IngressNginx<'_> {
         }
     }
 
-    /// Names of all fields of backends' responses that the client of some Ingress does not receive.
+    /// Names of all response fields that at least one Ingress hides from clients.
     pub fn hidden_headers(&self) -> Vec<String> {
         let ingresses = self.servers.ingresses.iter();
         let names = ingresses.flat_map(|read| &read.settings.hidden_headers);

@@ -61,7 +61,8 @@ pub enum ModelAnswer {
         backends: Vec<BackendPort>,
         /// Request target that the backend receives.
         target: String,
-        /// Whether an authentication server decides first: [`ModelRequest::auth_status`] is unknown.
+        /// Whether an authentication server decides first, and its decision is unknown:
+        /// [`ModelRequest::auth_status`] is `None`.
         asks: bool,
     },
 }

@@ -16,7 +16,8 @@ pub struct AuthCall {
 }
 
 impl IngressNginx<'_> {
-    /// The call of the authentication server that precedes the response to `request`. `None`: it is not called.
+    /// The call of the authentication server that precedes the response to `request`. `None`: no
+    /// authentication server is called.
     pub fn auth_call(&self, request: &ModelRequest) -> Option<AuthCall> {
         let undecided = ModelRequest {
             auth_status: None,
@@ -40,8 +41,8 @@ impl IngressNginx<'_> {
         })
     }
 
-    /// The response if the authentication server does not allow the request. `None`: it allows the request, is not
-    /// called, or its response is unknown.
+    /// The response if the authentication server does not allow the request. `None`: the server allows the
+    /// request or is not called, or its response is unknown.
     pub(super) fn auth_reply(
         &self,
         request: &ModelRequest,

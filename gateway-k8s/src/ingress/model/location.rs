@@ -1,9 +1,9 @@
-//! The location of a path: the order in which nginx compares them.
+//! Finds the location of a path, in the order in which nginx compares locations.
 
 use crate::ingress::servers::{Location, Server};
 
-/// The location of a path. Also returns whether only the final slash is missing for the path to match a
-/// location.
+/// Finds the location of a path. Also returns whether the path matches the location only after a final slash
+/// is added.
 pub(crate) fn find_location<'s>(server: &'s Server, uri: &str) -> (&'s Location, bool) {
     let locations = &server.locations;
     let fallback = &locations[locations.len() - 1];

@@ -18,7 +18,7 @@ const DEFAULTS: &str = "Defaults of ingress-nginx that behave differently";
 /// Verdicts with equal texts: kind, setting and text of the group, and its verdicts.
 type Groups<'a> = BTreeMap<(SettingKind, &'a str, &'a str), Vec<&'a MigrationVerdict>>;
 
-/// The report as text: a summary, then the differences with the worst outcomes at the start.
+/// The report as text: a summary, then the verdicts, with the worst outcomes first.
 pub fn text(migration: &Migration) -> String {
     let mut out = summary(migration);
     out.push('\n');

@@ -114,7 +114,8 @@ impl Translator<'_> {
             Some(json!({"name": name, "value": value}))
         }));
         if settings.backend.vhost.is_some() {
-            // The gateway adds this field when it rewrites the host; ingress-nginx does not.
+            // The gateway adds `X-Forwarded-Host` when it rewrites the host; ingress-nginx does not add this
+            // field.
             removed.push("X-Forwarded-Host".to_owned());
         }
         removed.extend(certificate.iter().map(|(name, _)| (*name).to_owned()));
@@ -202,8 +203,8 @@ fn client_certificate_fields(client: &ClientCert) -> Vec<(&'static str, Option<&
     ]
 }
 
-/// References to the Service of a path, and to the Service that receives its requests while it has no
-/// endpoints.
+/// References to the Service of a path, and to the fallback Service that receives requests while the Service
+/// of the path has no endpoints.
 struct MainBackend {
     main: Value,
     fallback: Option<Value>,
@@ -268,7 +269,8 @@ fn response_header_filter(settings: &IngressSettings) -> Option<Value> {
     Some(json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": edits}))
 }
 
-/// Header fields with literal values, in which a percent sign is not the start of a command operator.
+/// Header fields with literal values. A percent sign in a value is escaped, so that it does not begin a
+/// command operator.
 pub(super) fn named_values(fields: &[(String, String)]) -> Vec<Value> {
     let fields = fields.iter();
     fields

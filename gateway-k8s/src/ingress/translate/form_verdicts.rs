@@ -24,7 +24,8 @@ struct Forms {
 
 impl Translator<'_> {
     /// Corrects the verdicts on `use-regex`, `rewrite-target`, `backend-protocol: GRPC`, `affinity` and
-    /// `server-alias`. They depend on `servers`, the hosts in the form in which the routes are generated.
+    /// `server-alias`. These verdicts depend on `servers`: the hosts with the path matches of the generated
+    /// routes.
     pub(super) fn form_verdicts(&mut self, servers: &[Server]) {
         for (ingress, forms) in self.forms(servers) {
             let settings = self.servers.ingresses[ingress].settings.clone();

@@ -39,7 +39,8 @@ const OWN_FIELDS: [&str; 3] = [
 /// Secret with the certificate for clients without a known server name.
 const DEFAULT_CERTIFICATE: &str = "default-certificate";
 
-/// The value of a header field for `earlyRequestHeaders`. `None`: it is empty, or has variables of nginx.
+/// The value of a header field for `earlyRequestHeaders`. `None`: the value is empty, or contains variables
+/// of nginx.
 fn literal_value(nginx: &str) -> Option<String> {
     let is_literal = !nginx.is_empty() && !nginx.contains('$');
     is_literal.then(|| literal(nginx))
@@ -336,13 +337,14 @@ impl Translator<'_> {
             false => "%REQ(:AUTHORITY)%",
         };
         if !config.replaces_forwarded_for() {
-            // If a header field determines the client address, it is unknown at this point, and the routes
-            // set the field.
+            // If a header field determines the client address, the address is unknown at this point. The
+            // routes then set `X-Real-IP`.
             set.push(json!({"name": "X-Real-IP", "value": client}));
         }
         set.push(json!({"name": "X-Forwarded-Host", "value": host}));
         if config.bool("enable-real-ip", false) && !trusts {
-            // The client address of the proxy is trusted; its scheme is not.
+            // The client address that the proxy reports is trusted. The scheme that the proxy reports is not
+            // trusted.
             set.push(json!({"name": "X-Forwarded-Proto", "value": scheme}));
         }
         let mut removed: Vec<String> = OWN_FIELDS.map(str::to_owned).to_vec();
@@ -350,7 +352,7 @@ impl Translator<'_> {
             AddressSource::of(config),
             AddressSource::Peer | AddressSource::ProxyProtocol
         ) {
-            // The gateway adds the address of the client, which is then the only one.
+            // The gateway then adds the address of the client as the only entry.
             removed.push("X-Forwarded-For".to_owned());
         }
         for (name, value) in self.config_map_fields("proxy-set-headers") {

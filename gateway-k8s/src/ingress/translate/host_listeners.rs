@@ -124,9 +124,10 @@ impl Translator<'_> {
         kept
     }
 
-    /// Certificates that stay on the shared listener if there are too many. These are the certificates of
+    /// Certificates that stay on the shared listener if it would have too many. These are the certificates of
     /// wildcards and of several hosts, because a client can use one connection for all names of a
-    /// certificate. If these are also too many, only those of wildcards, or else none.
+    /// certificate. If these are also too many, only the certificates of wildcards stay. If the certificates
+    /// of wildcards are too many, none stays.
     fn certificates_of_several_names(&self) -> BTreeSet<ObjectKey> {
         let mut wildcards = BTreeSet::new();
         let mut uses: BTreeMap<&ObjectKey, usize> = BTreeMap::new();

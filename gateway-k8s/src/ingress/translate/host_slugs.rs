@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::ingress::servers::Servers;
 
-/// Maximum number of characters of a slug. The name of an object has at most 253 characters in Kubernetes;
-/// the rest of the name needs less than the other 53.
+/// Maximum number of characters of a slug, the part of an object name that identifies a host. The name of an
+/// object has at most 253 characters in Kubernetes; the rest of the name needs less than the other 53.
 const MAX_LENGTH: usize = 200;
 
-/// The part of object names for each host of a translation. Each host has a different one, because hosts with
-/// equal names would share a listener and its policy.
+/// The slugs of all hosts of a translation: the parts of object names that identify the hosts. Different
+/// hosts have different slugs, because hosts with equal slugs would share a listener and its policy.
 #[derive(Debug, Default)]
 pub(super) struct HostSlugs {
     /// Slugs with a number, by host.

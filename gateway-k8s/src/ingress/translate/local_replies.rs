@@ -43,7 +43,7 @@ impl RedirectAddress<'_> {
 }
 
 impl TranslatedRule {
-    /// A rule with a filter of its namespace instead of backends.
+    /// A rule with an HTTPRouteFilter instead of backends. The filter is in the namespace of the route.
     pub(super) fn local(matching: Value, filter: Value) -> Self {
         Self {
             matches: vec![matching],
@@ -66,8 +66,8 @@ impl Translator<'_> {
         self.route_filter(namespace, &format!("status-{status}"), spec, comments)
     }
 
-    /// Rules that redirect, each with the listeners to which it applies. The rules of HTTP and HTTPS differ
-    /// unless the address is absolute.
+    /// Rules that redirect, each with the listeners to which it applies. If the address is absolute, HTTP and
+    /// HTTPS have the same rules; otherwise they have different rules.
     pub(super) fn redirect_rules(
         &mut self,
         namespace: &str,

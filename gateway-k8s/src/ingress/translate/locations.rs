@@ -50,8 +50,8 @@ pub(super) struct RouteDraft {
     pub(super) policies: RoutePolicies,
     /// Name of the first Ingress.
     pub(super) ingress: String,
-    /// The rules of each location. They stay together, because the first of several rules with equal matches
-    /// applies.
+    /// The rules of each location. The rules of a location stay together, because the first of several rules
+    /// with equal matches applies.
     pub(super) groups: Vec<Vec<TranslatedRule>>,
     pub(super) comments: BTreeSet<String>,
 }

@@ -79,7 +79,7 @@ pub struct Migration {
     pub verdicts: Vec<MigrationVerdict>,
     /// Name of the IngressClass that the controller serves even without an IngressClass object.
     pub class: String,
-    /// The translated Ingresses: those of the class.
+    /// The translated Ingresses: all Ingresses of the class.
     pub served: BTreeSet<ObjectKey>,
     /// Secret of the self-signed certificate for clients without a known server name. The caller creates the
     /// certificate, because the manifests do not contain it. `None`: `default-ssl-certificate` names a

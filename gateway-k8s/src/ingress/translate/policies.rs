@@ -261,11 +261,11 @@ fn status_override(matching: &Value, status: u64) -> Value {
     json!({"match": matching, "source": "Local", "response": {"statusCode": status}})
 }
 
-/// `responseOverride` of the Gateway's policy, or of a route's policy that replaces 429 by `limited`.
-/// `as_500` are statuses that ingress-nginx turns into 500.
+/// `responseOverride` of the Gateway's policy, or of the policy of a route. `limited` is the status that
+/// replaces 429 in the policy of a route. `as_500` are statuses that ingress-nginx turns into 500.
 ///
 /// For a backend that fails, Envoy returns 503 and ingress-nginx 502. A 503 without content means that the
-/// backend has no endpoints; ingress-nginx also returns 503 for it.
+/// backend has no endpoints; ingress-nginx also returns 503 in this case.
 pub(crate) fn response_overrides(limited: Option<u64>, as_500: &[u16]) -> Value {
     let of_nginx = |status: u64| match as_500.iter().any(|code| u64::from(*code) == status) {
         true => 500,
@@ -341,7 +341,7 @@ fn traffic(
     if spec.is_empty() {
         return None;
     }
-    // Settings of the Gateway's policy stay in force unless these settings replace them.
+    // Settings of the Gateway's policy that this policy does not set stay in force.
     spec.insert("mergeType".to_owned(), "StrategicMerge".into());
     Some(Value::Object(spec))
 }
@@ -355,7 +355,7 @@ pub(crate) fn retry(proxy: &ProxySettings) -> Option<Value> {
         (None, Some(_)) => &default,
     };
     let retries = match proxy.tries {
-        // No limit in nginx, which tries each endpoint once; 10 exceeds the usual number of endpoints.
+        // In nginx, 0 means no limit: each endpoint is tried once. 10 exceeds the usual number of endpoints.
         Some(0) => 10,
         Some(tries) => tries - 1,
         None => 2,

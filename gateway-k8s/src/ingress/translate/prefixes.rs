@@ -1,10 +1,10 @@
 //! Hosts whose regular expressions only remove a prefix.
 //!
 //! In ingress-nginx, a prefix is removed by `/app(/|$)(.*)` with `rewrite-target: /$2`. The equivalent in
-//! Gateway API is a path prefix with `ReplacePrefixMatch`. It is used only if it is possible for every path
-//! of the host, because regular expressions are ordered by length among each other. It is also not used if
-//! the paths have different guards: `/LOGIN` and `/loginx` do not match the prefix `/login`, so they would be
-//! served with the guards of another path.
+//! Gateway API is a path prefix with `ReplacePrefixMatch`. The path prefix is used only if every path of the
+//! host permits it, because nginx orders the regular expressions of a host by length. If the paths have
+//! different guards, the path prefix is not used: `/LOGIN` and `/loginx` do not match the prefix `/login`, so
+//! they would be served with the guards of another path.
 
 use super::Translator;
 use crate::ingress::servers::{Location, Server};

@@ -222,8 +222,8 @@ impl Translator<'_> {
     }
 }
 
-/// `spec` of the routes for all `hostnames`. There are several if a route cannot have so many hostnames.
-/// Without hostnames, one route for all hosts.
+/// One `spec` for each portion of at most [`MAX_HOSTNAMES`] hostnames. If `hostnames` is empty, one `spec`
+/// for all hosts.
 pub(super) fn of_hostnames(spec: Value, hostnames: &[String]) -> Vec<Value> {
     if hostnames.is_empty() {
         return vec![spec];

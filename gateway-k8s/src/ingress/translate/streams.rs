@@ -122,7 +122,7 @@ impl Translator<'_> {
         all
     }
 
-    /// Verdicts on the entries.
+    /// Adds the verdicts on the entries of `tcp-services` and `udp-services`.
     pub(crate) fn stream_verdicts(&mut self) {
         for flag in ["tcp-services-configmap", "udp-services-configmap"] {
             let Some(name) = self.config.flag(flag) else {

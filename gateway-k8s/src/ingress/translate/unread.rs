@@ -4,7 +4,7 @@ use super::Translator;
 use crate::ingress::controller::unused_settings;
 use crate::ingress::verdict::{Aspect, Finding, MigrationVerdict, SettingKind, SourcePlace};
 
-/// Aspects that settings that are not read may change.
+/// Parts of exchanges that may differ because settings are not read.
 const ANY: &[Aspect] = &[
     Aspect::Status,
     Aspect::Calls,
