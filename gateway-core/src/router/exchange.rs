@@ -233,7 +233,9 @@ impl Exchange {
         let progress = Arc::<Progress>::default();
         self.progress = Some(progress.clone());
         let http2 = self.entry.protocol >= Some(Version::HTTP_2);
-        let body = RequestBody::new(body, progress, self.trailers(settings)).http2(http2);
+        let body = RequestBody::new(body, progress, self.trailers(settings))
+            .underscores(settings.headers.underscores)
+            .http2(http2);
         Body::boxed(body)
     }
 

@@ -1,7 +1,8 @@
 //! Request bodies that pass through the gateway. Their progress is recorded, and their trailers are filtered.
 //!
-//! Trailers are forwarded if the client uses HTTP/2 or the listener enables trailers for HTTP/1. Fields that
-//! are forbidden in trailers are removed. HTTP/1 transfers only the trailers that `Trailer` announces (RFC
+//! Trailers are forwarded if the client uses HTTP/2 or the listener enables trailers for HTTP/1. They must pass
+//! the same checks as the fields of the head; otherwise the request is rejected. Fields that are forbidden in
+//! trailers are removed. HTTP/1 transfers only the trailers that `Trailer` announces (RFC
 //! 9110, section 6.6.2).
 
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use http::Version;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::runtime::Handle;
@@ -20,7 +22,9 @@ use tokio::runtime::Handle;
 use crate::Body;
 use crate::body::BoxError;
 use crate::client_abort::{ClientAbort, ClientReset};
-use crate::http::trailers;
+use crate::http::settings::Underscores;
+use crate::http::{sanitize, trailers};
+use crate::policy::RejectedBody;
 
 /// Maximum number of bytes that are read from the rest of a request body. The rest is read so that the
 /// connection can serve further requests.
@@ -67,6 +71,7 @@ impl Progress {
             body,
             progress: self.clone(),
             trailers: Trailers::Drop,
+            underscores: Underscores::default(),
             http2: false,
         };
         let (mut read, mut turns) = (0, 0);
@@ -149,6 +154,7 @@ pub(crate) struct RequestBody {
     body: Body,
     progress: Arc<Progress>,
     trailers: Trailers,
+    underscores: Underscores,
     /// Whether the body belongs to an HTTP/2 stream.
     http2: bool,
 }
@@ -160,8 +166,15 @@ impl RequestBody {
             body,
             progress,
             trailers,
+            underscores: Underscores::default(),
             http2: false,
         }
+    }
+
+    /// Sets the handling of trailers whose name has an underscore.
+    pub(crate) fn underscores(mut self, underscores: Underscores) -> Self {
+        self.underscores = underscores;
+        self
     }
 
     /// Makes every reset of an HTTP/2 stream an error, regardless of its code. If the code is NO_ERROR or
@@ -169,6 +182,20 @@ impl RequestBody {
     pub(crate) fn http2(mut self, http2: bool) -> Self {
         self.http2 = http2;
         self
+    }
+
+    /// Checks trailers that are forwarded as the fields of the head are checked.
+    fn check_trailers(&self, frame: &mut Frame<Bytes>) -> Result<(), RejectedBody> {
+        let version = match self.http2 {
+            true => Version::HTTP_2,
+            false => Version::HTTP_11,
+        };
+        match frame.trailers_mut() {
+            Some(fields) if self.trailers == Trailers::Pass => {
+                sanitize::trailers(fields, version, self.underscores).map_err(RejectedBody)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -190,7 +217,10 @@ impl http_body::Body for RequestBody {
                 self.progress.complete.store(true, Ordering::Relaxed);
             }
             match frame {
-                Some(Ok(frame)) => {
+                Some(Ok(mut frame)) => {
+                    if let Err(rejected) = self.check_trailers(&mut frame) {
+                        return Poll::Ready(Some(Err(rejected.into())));
+                    }
                     if let Some(frame) = self.trailers.filter(frame) {
                         return Poll::Ready(Some(Ok(frame)));
                     }

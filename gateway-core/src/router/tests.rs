@@ -24,8 +24,9 @@ use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;
 use crate::conn::ConnectionAddrs;
 use crate::conn::{ConnInfo, Drain};
-use crate::http::settings::ListenerSettings;
+use crate::http::settings::{ListenerSettings, Underscores};
 use crate::plan::{ListenerId, RouteKind};
+use crate::policy::RejectedBody;
 use crate::{Body, Error};
 
 type Item = Result<Frame<Bytes>, BoxError>;
@@ -196,6 +197,46 @@ async fn trailers_pass_where_they_are_enabled_and_without_what_must_not_trail() 
     assert_eq!(read(body(fields()), Trailers::Pass).await, Some(1));
     assert_eq!(read(body(fields()), Trailers::Drop).await, None);
     assert_eq!(read(body(framing), Trailers::Pass).await, Some(0));
+}
+
+#[tokio::test]
+async fn forwarded_trailers_of_a_request_are_checked_as_its_head() {
+    for (http2, trailers_mode, underscores, expected) in [
+        (
+            false,
+            Trailers::Pass,
+            Underscores::Reject,
+            Err("http1.unexpected_underscore"),
+        ),
+        (
+            true,
+            Trailers::Pass,
+            Underscores::Reject,
+            Err("http2.unexpected_underscore"),
+        ),
+        (true, Trailers::Pass, Underscores::Drop, Ok(Some(0))),
+        (true, Trailers::Pass, Underscores::Allow, Ok(Some(1))),
+        (false, Trailers::Drop, Underscores::Reject, Ok(None)),
+    ] {
+        let fields = body(stream::iter([data("ok"), trailers("x_t")]));
+        let mut request = RequestBody::new(fields, Arc::default(), trailers_mode)
+            .underscores(underscores)
+            .http2(http2);
+
+        request.frame().await.unwrap().unwrap();
+        let read = match &request.frame().await {
+            Some(Ok(frame)) => Ok(frame.trailers_ref().map(HeaderMap::len)),
+            Some(Err(error)) => Err(error
+                .downcast_ref::<RejectedBody>()
+                .unwrap()
+                .0
+                .details
+                .to_string()),
+            None => Ok(None),
+        };
+        let expected = expected.map_err(str::to_owned);
+        assert_eq!(read, expected, "{http2} {trailers_mode:?} {underscores:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,13 +5,49 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, request};
 
 use super::is_multiplexed;
 use crate::LocalReply;
+use crate::http::header_presence::HeaderPresence;
 use crate::http::settings::Underscores;
 
 /// Maximum number of fields of a request, as in Envoy.
 const MAX_FIELDS: usize = 100;
 
+/// The checks that the fields of a head and the trailers must pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldChecks {
+    /// HTTP version of the request.
+    pub(super) version: Version,
+    /// Handling of names with an underscore.
+    pub(super) underscores: Underscores,
+    /// Number of pseudo-fields, which count as fields.
+    pub(super) pseudo: usize,
+}
+
+impl FieldChecks {
+    /// Rejects invalid fields. Removes fields with an underscore if the settings require it, and joins the
+    /// cookies of an HTTP/2 request. `names`: the names of the fields.
+    pub(super) fn apply(
+        self,
+        headers: &mut HeaderMap,
+        names: HeaderPresence,
+    ) -> Result<(), LocalReply> {
+        if names.has(HeaderPresence::UNDERSCORE) {
+            check_underscores(headers, self.version, self.underscores)?;
+        }
+        if is_multiplexed(self.version) {
+            check_padding(headers)?;
+            if names.has(HeaderPresence::COOKIE) {
+                // Clients may send one field per cookie (RFC 9113, section 8.2.3). As in Envoy, all cookies
+                // count as one field.
+                join_lines(headers, &COOKIE, b"; ");
+            }
+            check_count(headers.len() + self.pseudo)?;
+        }
+        Ok(())
+    }
+}
+
 /// Rejects, removes or allows fields whose name has an underscore, depending on the settings.
-pub(super) fn check_underscores(
+fn check_underscores(
     headers: &mut HeaderMap,
     version: Version,
     underscores: Underscores,
@@ -35,10 +71,9 @@ pub(super) fn check_underscores(
     Ok(())
 }
 
-/// Rejects a head with more fields than the HTTP/1 codec accepts. This check applies only to HTTP/2, because
-/// the HTTP/1 codec enforces the same limit. As in Envoy, the fields for method and target are counted (RFC
-/// 9113, section 8.3.1).
-pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
+/// Number of pseudo-fields of an HTTP/2 request, which contain the method and the target (RFC 9113, section
+/// 8.3.1).
+pub(super) fn pseudo_fields(head: &request::Parts) -> usize {
     let uri = &head.uri;
     let pseudo = [
         true,
@@ -46,8 +81,13 @@ pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
         uri.authority().is_some(),
         uri.path_and_query().is_some(),
     ];
-    let pseudo = pseudo.iter().filter(|present| **present).count();
-    if head.headers.len() + pseudo > MAX_FIELDS {
+    pseudo.iter().filter(|present| **present).count()
+}
+
+/// Rejects more fields than the HTTP/1 codec accepts in a head or in trailers. This check applies only to
+/// HTTP/2, because the HTTP/1 codec enforces the same limit. As in Envoy, pseudo-fields are counted.
+fn check_count(count: usize) -> Result<(), LocalReply> {
+    if count > MAX_FIELDS {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(LocalReply::codec_error(
             status,
@@ -60,7 +100,7 @@ pub(super) fn check_count(head: &request::Parts) -> Result<(), LocalReply> {
 
 /// Rejects values with leading or trailing whitespace (RFC 9113, section 8.2.1). The HTTP/1 parser removes
 /// this whitespace, so the check affects only HTTP/2 requests.
-pub(super) fn check_padding(headers: &HeaderMap) -> Result<(), LocalReply> {
+fn check_padding(headers: &HeaderMap) -> Result<(), LocalReply> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| {
         is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
@@ -137,11 +177,6 @@ fn is_good_referer(value: &HeaderValue) -> bool {
 fn is_scheme(text: &str) -> bool {
     let is_rest = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_rest)
-}
-
-/// Joins the `Cookie` lines of an HTTP/2 request into one (RFC 9113, section 8.2.3).
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    join_lines(headers, &COOKIE, b"; ");
 }
 
 /// Joins the lines of a field into one.

@@ -45,6 +45,7 @@
 mod fields;
 mod target;
 
+use fields::FieldChecks;
 use http::{HeaderMap, Method, StatusCode, Version, request};
 
 use super::client_ip::ClientIpRule;
@@ -55,7 +56,7 @@ use super::host::Authority;
 use super::lenient;
 use super::upgrade::Upgrade;
 use crate::LocalReply;
-use crate::http::settings::ListenerSettings;
+use crate::http::settings::{ListenerSettings, Underscores};
 
 /// Properties of a request that the sanitizer determined, including the content of fields that the sanitizer
 /// removed.
@@ -135,7 +136,7 @@ fn clean_connect(
     check_fields(head, names, settings)?;
     if names.has(HeaderPresence::FRAMING) {
         // A CONNECT request has no content (RFC 9112, section 6.3).
-        return Err(LocalReply::malformed("http1.codec_error"));
+        return Err(malformed(version, "http1.codec_error"));
     }
     let target = target::connect_target(head)?;
     if version < Version::HTTP_11 {
@@ -163,18 +164,40 @@ fn check_fields(
     settings: &ListenerSettings,
 ) -> Result<(), LocalReply> {
     lenient::check(head)?;
-    if names.has(HeaderPresence::UNDERSCORE) {
-        fields::check_underscores(
-            &mut head.headers,
-            head.version,
-            settings.headers.underscores,
-        )?;
-    }
-    if is_multiplexed(head.version) {
-        fields::check_count(head)?;
-        fields::check_padding(&head.headers)?;
-    }
-    Ok(())
+    let checks = FieldChecks {
+        version: head.version,
+        underscores: settings.headers.underscores,
+        pseudo: fields::pseudo_fields(head),
+    };
+    checks.apply(&mut head.headers, names)
+}
+
+/// Checks the trailers of a request as the fields of a head. `version`: HTTP version of the request.
+pub(crate) fn trailers(
+    trailers: &mut HeaderMap,
+    version: Version,
+    underscores: Underscores,
+) -> Result<(), LocalReply> {
+    let checks = FieldChecks {
+        version,
+        underscores,
+        pseudo: 0,
+    };
+    let names = HeaderPresence::of(trailers);
+    checks
+        .apply(trailers, names)
+        .map_err(|reply| match is_multiplexed(version) {
+            true => reply.keep_open(),
+            false => reply,
+        })
+}
+
+/// The rejection of a malformed request. `http1_details` are the details for HTTP/1.
+fn malformed(version: Version, http1_details: &'static str) -> LocalReply {
+    LocalReply::malformed(match is_multiplexed(version) {
+        true => "http2.invalid.header.field",
+        false => http1_details,
+    })
 }
 
 fn clean(
@@ -187,7 +210,7 @@ fn clean(
     check_fields(head, names, settings)?;
     check_method(head)?;
     if names.has(HeaderPresence::FRAMING) {
-        check_framing(&mut head.headers)?;
+        check_framing(&mut head.headers, version)?;
     }
     let target = target::split_target(head, tls)?;
     check_version(version, settings)?;
@@ -202,9 +225,6 @@ fn clean(
         names.has(HeaderPresence::EXPECT) && fields::take_expect(&mut head.headers)?;
     if names.has(HeaderPresence::REFERER) {
         fields::drop_bad_referer(&mut head.headers);
-    }
-    if names.has(HeaderPresence::COOKIE) && is_multiplexed(version) {
-        fields::join_cookies(&mut head.headers);
     }
     target::settle_path(head, target.path, settings)?;
 
@@ -290,17 +310,17 @@ fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
         // (draft-ietf-httpbis-safe-method-w-body).
         method if method.as_str() == "QUERY" && head.headers.contains_key("content-type") => Ok(()),
         method if OTHERS.contains(&method.as_str()) => Ok(()),
-        _ => Err(LocalReply::malformed("http1.codec_error")),
+        _ => Err(malformed(head.version, "http1.codec_error")),
     }
 }
 
-fn check_framing(headers: &mut HeaderMap) -> Result<(), LocalReply> {
+fn check_framing(headers: &mut HeaderMap, version: Version) -> Result<(), LocalReply> {
     let chunked = framing::is_chunked(headers).map_err(|BadCoding| {
         let details = "http1.invalid_transfer_encoding";
         LocalReply::codec_error(StatusCode::NOT_IMPLEMENTED, "Not Implemented", details)
     })?;
     let length = framing::canonical_length(headers)
-        .map_err(|BadLength| LocalReply::malformed("http1.codec_error"))?;
+        .map_err(|BadLength| malformed(version, "http1.codec_error"))?;
     if chunked && length.is_some() {
         let details = "http1.content_length_and_chunked_not_allowed";
         return Err(LocalReply::malformed(details));

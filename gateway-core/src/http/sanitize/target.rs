@@ -4,7 +4,7 @@ use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 
-use super::is_multiplexed;
+use super::{is_multiplexed, malformed};
 use crate::LocalReply;
 use crate::http::grpc::is_grpc;
 use crate::http::host::{Authority, BadAuthority};
@@ -42,19 +42,19 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTa
         }
     }
     let path = match parts.path_and_query {
-        Some(path) if path.as_str() == "*" => return Err(bad_asterisk(&head.method)),
+        Some(path) if path.as_str() == "*" => return Err(bad_asterisk(head)),
         Some(path) if path.as_str().starts_with('/') => path,
         // `:path` must begin with a slash (RFC 9113, section 8.3.1).
         Some(_) if is_multiplexed(head.version) => {
-            return Err(LocalReply::malformed("http2.invalid.header.field"));
+            return Err(malformed(head.version, "http1.invalid_url"));
         }
         // An absolute target without a path, such as `http://a.test` or `http://a.test?q`, has the path `/`.
         path if parts.authority.is_some() => {
             let query = path.as_ref().map_or("", PathAndQuery::as_str);
             PathAndQuery::try_from(format!("/{query}"))
-                .map_err(|_| LocalReply::malformed("http1.invalid_url"))?
+                .map_err(|_| malformed(head.version, "http1.invalid_url"))?
         }
-        _ => return Err(LocalReply::malformed("http1.codec_error")),
+        _ => return Err(malformed(head.version, "http1.codec_error")),
     };
     let authority = parts
         .authority
@@ -72,16 +72,16 @@ pub(super) fn connect_target(head: &request::Parts) -> Result<HeaderValue, Local
     let authority = uri
         .authority()
         .filter(|authority| alone && authority.port().is_some());
-    let authority = authority.ok_or_else(|| LocalReply::malformed("http1.codec_error"))?;
+    let authority = authority.ok_or_else(|| malformed(head.version, "http1.codec_error"))?;
     HeaderValue::try_from(authority.as_str()).map_err(|_| bad_authority(BadAuthority))
 }
 
 /// The rejection of a target in asterisk form, which addresses the server as a whole and not a route.
-fn bad_asterisk(method: &Method) -> LocalReply {
-    if method == Method::OPTIONS {
+fn bad_asterisk(head: &request::Parts) -> LocalReply {
+    if head.method == Method::OPTIONS {
         LocalReply::new(StatusCode::NOT_FOUND, "absolute_path_rejected")
     } else {
-        LocalReply::malformed("http1.invalid_url")
+        malformed(head.version, "http1.invalid_url")
     }
 }
 

@@ -280,7 +280,12 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("plain", "GET http://u@a.test/ HTTP/2", "400 http.invalid_authority"),
     ("plain", "GET / HTTP/2\nhost: a.test", "GET /\nhost: a.test"),
     ("plain", "GET / HTTP/2\naccept: x", "400 missing_host_header"),
-    ("plain", "GET * HTTP/2\nhost: a.test", "400 http1.invalid_url"),
+    ("plain", "GET * HTTP/2\nhost: a.test", "400 http2.invalid.header.field"),
+    ("plain", "get / HTTP/2\nhost: a.test", "400 http2.invalid.header.field"),
+    ("plain", "M-SEARCH / HTTP/2\nhost: a.test", "400 http2.invalid.header.field"),
+    ("plain", "POST / HTTP/2\nhost: a.test\ncontent-length: 2\ncontent-length: 2", "400 http2.invalid.header.field"),
+    ("plain", "POST / HTTP/2\nhost: a.test\ncontent-length: ", "400 http2.invalid.header.field"),
+    ("plain", "GET / HTTP/2\nhost: a.test\ncookie: a=1\ncookie:  b=2", "400 http2.invalid.header.field"),
     ("plain", "GET http://a.test/ HTTP/2\nx-a:  padded", "400 http2.invalid.header.field"),
     ("plain", "GET http://a.test/ HTTP/2\nx-a: padded\t", "400 http2.invalid.header.field"),
     ("plain", "GET http://a.test/ HTTP/2\nx_a: 1", "400 http2.unexpected_underscore"),
@@ -308,6 +313,81 @@ fn a_request_has_at_most_a_hundred_fields_over_http2() {
 
         assert_eq!(reply.is_ok(), expected);
         assert!(reply.is_ok() || reply.unwrap_err().status == 431);
+    }
+}
+
+#[test]
+fn the_cookies_of_an_http2_request_count_as_one_field() {
+    for (cookies, others, expected) in [(180, 94, true), (180, 95, false), (0, 95, true)] {
+        let cookies: String = (0..cookies).map(|n| format!("\ncookie: a={n}")).collect();
+        let others = "\nx-a: 1".repeat(others);
+        let text = format!("GET http://a.test/ HTTP/2\nhost: a.test{cookies}{others}");
+        let mut head = decode(&text);
+
+        let reply = request(&mut head, &settings("plain"), false);
+
+        assert_eq!(reply.is_ok(), expected, "{reply:?}");
+        if reply.is_ok() && !cookies.is_empty() {
+            assert_eq!(head.headers.get_all("cookie").iter().count(), 1);
+        }
+    }
+}
+
+#[test]
+fn trailers_pass_the_checks_of_heads() {
+    use Underscores::{Allow, Drop, Reject};
+    for (fields, version, underscores, expected) in [
+        ("x-a: 1", Version::HTTP_2, Reject, "1"),
+        ("x-a: 1", Version::HTTP_11, Reject, "1"),
+        (
+            "x_a: 1",
+            Version::HTTP_2,
+            Reject,
+            "400 http2.unexpected_underscore",
+        ),
+        (
+            "x_a: 1",
+            Version::HTTP_11,
+            Reject,
+            "400 http1.unexpected_underscore close",
+        ),
+        ("x_a: 1\nx-b: 1", Version::HTTP_2, Drop, "1"),
+        ("x_a: 1", Version::HTTP_11, Allow, "1"),
+        (
+            "x-a:  1",
+            Version::HTTP_2,
+            Reject,
+            "400 http2.invalid.header.field",
+        ),
+        (
+            "x-a: 1 ",
+            Version::HTTP_2,
+            Reject,
+            "400 http2.invalid.header.field",
+        ),
+        (&"x-a: 1\n".repeat(100), Version::HTTP_2, Reject, "100"),
+        (
+            &"x-a: 1\n".repeat(101),
+            Version::HTTP_2,
+            Reject,
+            "431 http2.too_many_headers",
+        ),
+        (&"cookie: a=1\n".repeat(101), Version::HTTP_2, Reject, "1"),
+    ] {
+        let mut lines = decode(&format!("GET / HTTP/2\n{fields}")).headers;
+
+        let outcome = match trailers(&mut lines, version, underscores) {
+            Ok(()) => lines.len().to_string(),
+            Err(reply) => {
+                let close = match reply.header(&CONNECTION) {
+                    Some(_) => " close",
+                    None => "",
+                };
+                format!("{} {}{close}", reply.status.as_u16(), reply.details)
+            }
+        };
+
+        assert_eq!(outcome, expected, "{fields:?} {version:?} {underscores:?}");
     }
 }
 
@@ -460,6 +540,11 @@ fn a_connect_request_has_a_host_with_a_port_as_its_target_and_no_content() {
 
         let sanitized = connect(&mut head, names, &settings("plain"));
 
+        if let Err(reply) = &sanitized
+            && head.version == Version::HTTP_2
+        {
+            assert_eq!(reply.details, "http2.invalid.header.field", "{text}");
+        }
         let host = sanitized.as_ref().ok().map(|_| &head.headers[HOST]);
         assert_eq!(
             host.map(|host| host.to_str().unwrap()),
