@@ -4,8 +4,11 @@
 
 mod lab;
 
+use std::time::Duration;
+
 use lab::{Lab, QUIET};
 use tokio::io::AsyncWriteExt;
+use towergate_core::http::settings::ListenerSettings;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -68,6 +71,66 @@ async fn a_client_that_closes_within_a_head_or_after_an_empty_line_leaves_a_reco
         let found = records_of_closed(bytes).await;
 
         assert_eq!(found, expected, "{}", bytes.escape_ascii());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_its_side_within_a_body_gets_no_response() {
+    let left = record("DC", "downstream_remote_disconnect");
+    for path in ["/", "/wait", "/missing-slash?x=1"] {
+        for framing in [
+            "Content-Length: 5\r\n\r\nabc",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
+        ] {
+            let lab = Lab::new().await;
+            let mut client = lab.connect();
+            let text = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{framing}");
+            client.write_all(text.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+
+            let answer = lab::rest(&mut client).await;
+
+            assert_eq!(answer.escape_ascii().to_string(), "", "{text}");
+            assert_eq!(lab.records(), left, "{text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_accepts_no_data_reaches_the_idle_timeout() {
+    let mut settings = ListenerSettings::default();
+    settings.timeouts.stream_idle = Some(Duration::from_secs(3));
+    let lab = Lab::with(settings).await;
+    let mut client = lab.connect();
+    let start = tokio::time::Instant::now();
+
+    client
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut records = Vec::new();
+    while records.is_empty() {
+        tokio::time::sleep(QUIET).await;
+        records = lab.records();
+    }
+
+    let expected = (200, "SI".to_owned(), "stream_idle_timeout".to_owned());
+    assert_eq!(records, [expected]);
+    assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_a_connection_with_a_protocol_error_does_not_look_disconnected() {
+    let bad = frame(HEADERS, END_HEADERS | END_STREAM, 0, &[0x82]);
+    let complete = |path| {
+        let mut head = head(path, "x-a", "1");
+        head[4] |= END_STREAM;
+        head
+    };
+    for first in [complete("/wait"), head("/wait", "x-a", "1")] {
+        let found = records(&[first, bad.clone()]).await;
+
+        assert_eq!(found, record("DPE", "http2.protocol_error"));
     }
 }
 

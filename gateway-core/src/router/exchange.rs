@@ -26,7 +26,7 @@ use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::{EndpointAddress, ListenerId};
 use crate::policy::ResponseLog;
-use crate::serve::stream_task;
+use crate::serve::stream_task::{self, DropCause};
 use crate::serve::upgrade::CloseReason;
 use crate::time_limits::Expired;
 use crate::traffic::{ForwardError, Forwarded, Tunnel};
@@ -278,20 +278,26 @@ impl Exchange {
         self.switching = true;
     }
 
-    /// Records that the client has disconnected or reset the stream.
+    /// Records that the client has disconnected or reset the stream, or that the gateway has dropped the
+    /// request because of the client ([`DropCause`]).
     pub(crate) fn note_left(&mut self) {
         let progress = self.progress.as_ref();
-        let abort = if !stream_task::is_reset() {
-            ClientAbort::Disconnected
-        } else if progress.is_some_and(|progress| progress.is_malformed()) {
-            ClientAbort::Malformed
-        } else {
-            ClientAbort::StreamReset
+        let is_malformed = || progress.is_some_and(|progress| progress.is_malformed());
+        let (flag, details) = match stream_task::drop_cause() {
+            None => ClientAbort::Disconnected.outcome(),
+            Some(DropCause::ClientIdle) => ("SI", "stream_idle_timeout"),
+            Some(DropCause::ConnectionError) => ClientAbort::ConnectionError.outcome(),
+            Some(DropCause::ClientReset) if is_malformed() => ClientAbort::Malformed.outcome(),
+            Some(DropCause::ClientReset) => ClientAbort::StreamReset.outcome(),
         };
-        let (flag, details) = abort.outcome();
         self.ending = Ending::Left;
         self.entry.flags = Cow::Borrowed(flag);
         self.entry.details = Cow::Borrowed(details);
+    }
+
+    /// Whether the client is recorded as disconnected.
+    pub(crate) fn has_client_left(&self) -> bool {
+        matches!(self.ending, Ending::Left)
     }
 
     /// Records the client and the ID of a request. This method is called twice. The first call, after

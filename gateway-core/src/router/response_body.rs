@@ -17,7 +17,7 @@ use super::timers::ResponseTimer;
 use crate::Body;
 use crate::body::BoxError;
 use crate::http::settings::ListenerSettings;
-use crate::serve::stream_task;
+use crate::serve::NoResponse;
 use crate::time_limits::Expired;
 use crate::upstream::BackendReset;
 
@@ -25,9 +25,12 @@ use crate::upstream::BackendReset;
 /// the response.
 pub(super) fn finish(
     exchange: Box<Exchange>,
-    response: Response<Body>,
+    mut response: Response<Body>,
     settings: &ListenerSettings,
 ) -> Response<Body> {
+    if exchange.has_client_left() {
+        response.extensions_mut().insert(NoResponse);
+    }
     let Some(exchange) = exchange.conclude(&response) else {
         return response;
     };
@@ -164,12 +167,7 @@ impl Drop for ResponseBody {
             // Responses with these statuses have no body, so the codec does not read the body to its end.
             && !matches!(exchange.entry.status, Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
         {
-            if stream_task::is_expiring() {
-                exchange.entry.flags = "SI".into();
-                exchange.entry.details = "stream_idle_timeout".into();
-            } else {
-                exchange.note_left();
-            }
+            exchange.note_left();
         }
     }
 }

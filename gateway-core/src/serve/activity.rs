@@ -12,6 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::state::{ConnectionState, Output, Phase, Shutdown};
+use super::stream_task::DropCause;
 use super::time::{Micros, micros};
 use crate::conn::{ConnectionGuard, Drain};
 use crate::http::lenient::LenientParse;
@@ -51,6 +52,12 @@ impl Activity {
     pub(super) fn state(&self) -> MutexGuard<'_, ConnectionState> {
         // A poisoned lock is used as usual, because a panic cannot leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the first bytes of a connection have been received, and do not identify the protocol yet.
+    pub(super) fn on_unidentified(&self) {
+        let now = self.now();
+        self.state().head_since.get_or_insert(now);
     }
 
     /// Records received bytes; 0 means that the client has closed its side. `lenient`: see
@@ -126,10 +133,13 @@ impl Activity {
         self.state().client_closed.is_some()
     }
 
-    /// Records that the gateway closes the connection.
-    pub(super) fn on_closed(&self) {
+    /// Records that the gateway closes the connection. `cause`: the reason why the requests in progress are
+    /// dropped. `None`: the client has closed the connection.
+    pub(super) fn on_closed(&self, cause: Option<DropCause>) {
         let now = self.now();
-        self.state().client_closed.get_or_insert(now);
+        let mut state = self.state();
+        state.client_closed.get_or_insert(now);
+        state.drop_cause = cause;
     }
 
     /// Whether no request is in progress, so that the next bytes begin a request head.
@@ -179,9 +189,19 @@ impl TrackedRequest {
         (request, lenient)
     }
 
-    /// Whether neither side has closed the connection.
-    pub(super) fn is_connection_open(&self) -> bool {
-        !self.activity.is_client_closed()
+    /// The reason why the request is dropped, if the codec drops it now (HTTP/2 only). While neither side has
+    /// closed the connection, the client has reset the stream. `None`: the client has closed the connection.
+    pub(super) fn drop_cause(&self) -> Option<DropCause> {
+        let state = self.activity.state();
+        match state.client_closed {
+            Some(_) => state.drop_cause,
+            None => Some(DropCause::ClientReset),
+        }
+    }
+
+    /// Records that the client has disconnected, so that no response is sent (HTTP/1 only).
+    pub(super) fn abandon(&self) {
+        self.activity.state().is_abandoned = true;
     }
 
     /// Records the response. `tunnel`: the response accepts an upgrade or `CONNECT`. Returns whether the

@@ -152,9 +152,13 @@ pub(crate) fn of_incomplete_head(unread: &[u8], max_head: usize) -> Option<Codec
     }
 }
 
-/// Whether `head` ends within the HTTP version of its request line.
-pub(crate) fn is_within_version(head: &[u8]) -> bool {
+/// Whether the error depends on bytes after `head`: `head` ends within the HTTP version of its request line, or
+/// with the CR of a request line without a version.
+pub(crate) fn is_undecided(head: &[u8]) -> bool {
     let line = head.trim_ascii_start();
+    if line.ends_with(b"\r") && !line.contains(&b'\n') {
+        return true;
+    }
     let mut words = line.splitn(3, |b| *b == b' ').skip(2);
     !line.contains(&b'\n')
         && words
@@ -168,11 +172,30 @@ fn has_bad_url(head: &[u8]) -> bool {
     target.starts_with(b"http://") || target.starts_with(b"https://")
 }
 
-/// Whether the first invalid field has a control character in its value.
+/// Whether `byte` may be part of a method or a field name.
+fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(byte)
+}
+
+/// Whether `line` has a method, a target and a valid version.
+fn is_request_line(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    let [method, target, b"HTTP/1.0" | b"HTTP/1.1"] = words[..] else {
+        return false;
+    };
+    let is_target = !target.is_empty() && !target.iter().any(u8::is_ascii_control);
+    is_target && !method.is_empty() && method.iter().all(is_token)
+}
+
+/// Whether the request line is valid, and the first invalid field has a control character in its value.
 fn has_bad_characters(head: &[u8]) -> bool {
     let is_control = |b: &u8| b.is_ascii_control() && *b != b'\t';
-    let is_token = |b: &u8| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(b);
-    for line in head.split(|b| *b == b'\n').skip(1) {
+    let mut lines = head.split(|b| *b == b'\n');
+    if !lines.next().is_some_and(is_request_line) {
+        return false;
+    }
+    for line in lines {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some(colon) = line.iter().position(|b| *b == b':') else {
             return false;
@@ -188,18 +211,21 @@ fn has_bad_characters(head: &[u8]) -> bool {
     false
 }
 
-/// Whether the first line is a request line with a version other than 1.1 (`HTTP/`, digit, dot, digit), or
-/// without a version, as in HTTP/0.9.
+/// Whether the first line is a request line with a version other than 1.1 (`HTTP/`, digit, dot, digit), or a
+/// complete line without a version, as in HTTP/0.9.
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+    let is_complete = line.len() < head.len();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut words = line.split(|b| *b == b' ');
     let is_method = words
         .next()
         .is_some_and(|method| !method.is_empty() && method.iter().all(u8::is_ascii_uppercase));
-    let is_target = words.next().is_some_and(|target| target.starts_with(b"/"));
+    let is_target = words
+        .next()
+        .is_some_and(|target| target.starts_with(b"/") && !target.iter().any(u8::is_ascii_control));
     let is_version = match words.next() {
-        None => true,
+        None => is_complete,
         Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]) => {
             major.is_ascii_digit() && minor.is_ascii_digit() && (*major, *minor) != (b'1', b'1')
         }
@@ -214,7 +240,7 @@ mod tests {
 
     #[test]
     fn another_http_version_is_distinguished_from_other_bytes() {
-        let table: [(&[u8], bool); 14] = [
+        let table: [(&[u8], bool); 18] = [
             (b"GET /\r\n", true),
             (b"GET /\r\nHost: a.test\r\n\r\n", true),
             (b"GET / HTTP/1.2\r\nHost: a.test\r\n\r\n", true),
@@ -226,6 +252,10 @@ mod tests {
             (b"GET / HTTP/1.1\r\nX A: 1\r\n\r\n", false),
             (b"GET / HTTP/1.1 x\r\n\r\n", false),
             (b" / HTTP/1.2\r\n\r\n", false),
+            (b"GET /", false),
+            (b"GET /\0", false),
+            (b"GET /\0\r\n", false),
+            (b"GET /\x7f HTTP/1.2\r\n", false),
             (b"SSH-2.0-x\r\n", false),
             (b"\0\r\nQUIT\n", false),
             (b"", false),
@@ -237,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_head_determines_the_details() {
-        let table: [(&[u8], &str); 7] = [
+        let table: [(&[u8], &str); 9] = [
             (
                 b"GET / HTTP/1.1\r\nA: 1\x012\r\n\r\n",
                 "http1.invalid_characters",
@@ -251,6 +281,8 @@ mod tests {
             (b"GET / HTTP/1.1\r\n: x\r\n\r\n", "http1.codec_error"),
             (b"GET http:// HTTP/1.1\r\nA: b\r\n\r\n", "http1.invalid_url"),
             (b"GET / HTTP/1.2\r\nA: \x01\r\n\r\n", "low_version"),
+            (b"GET /\0 HTTP/1.1\r\nA: \x01\r\n\r\n", "http1.codec_error"),
+            (b"GET  / HTTP/1.1\r\nA: \x01\r\n\r\n", "http1.codec_error"),
         ];
         for (head, details) in table {
             let error = classify(400, "", head, 1000);

@@ -18,6 +18,7 @@ use super::codec_error::{self, CodecError};
 use super::idle::{IdleConnection, PersistentState};
 use super::instrumented_io::{HttpProtocol, InstrumentedIo};
 use super::service::TrackedService;
+use super::stream_task::{DropCause, drop_because};
 use super::timers::{Expiry, Signal};
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
@@ -62,7 +63,13 @@ where
     let mut connection = create_codec(io, received.freeze(), handler.clone(), &state);
     let (end, was_idle) = run(&mut connection, &mut state).await;
 
-    let (mut io, unread, is_upgraded) = into_parts(connection, &state.activity)?;
+    let parts = match end {
+        End::Expired(Expiry::Write) => drop_because(DropCause::ClientIdle, || {
+            into_parts(connection, &state.activity)
+        }),
+        _ => into_parts(connection, &state.activity),
+    };
+    let (mut io, unread, is_upgraded) = parts?;
     let completed = matches!(end, End::Codec(Ok(())));
     if completed && is_upgraded {
         // After an upgrade, the codec has not shut down the stream, so it is shut down here. Errors are
@@ -81,7 +88,7 @@ where
     let closed = matches!(end, End::Codec(_)) && state.activity.is_client_closed();
     let within_head = io.is_within_head() || state.activity.is_reading_head();
     let unread = match state.activity.withheld() {
-        Some(_) => complete_version(&mut io, unread).await,
+        Some(_) => complete_line(&mut io, unread).await,
         None => unread,
     };
     let error = find_error(&end, within_head, &unread, &state);
@@ -266,15 +273,15 @@ fn find_error(
     invalid.flatten().or(timeout)
 }
 
-/// Reads the rest of an invalid HTTP version. hyper rejects the first invalid byte of the version, but the
-/// response depends on the whole line.
-async fn complete_version<Io: AsyncRead + Unpin>(io: &mut Io, unread: Bytes) -> Bytes {
-    if !codec_error::is_within_version(&unread) {
+/// Reads the rest of a request line with an invalid HTTP version. hyper rejects the first invalid byte, but
+/// the response depends on the whole line.
+async fn complete_line<Io: AsyncRead + Unpin>(io: &mut Io, unread: Bytes) -> Bytes {
+    if !codec_error::is_undecided(&unread) {
         return unread;
     }
     let mut line = unread.to_vec();
     let read = async {
-        while codec_error::is_within_version(&line) && line.len() < MIN_BUFFER {
+        while codec_error::is_undecided(&line) && line.len() < MIN_BUFFER {
             line.push(io.read_u8().await?);
         }
         std::io::Result::Ok(())

@@ -18,7 +18,7 @@ use super::idle::{IdleConnection, PersistentState};
 use super::instrumented_io::{HttpProtocol, InstrumentedIo};
 use super::service::TrackedService;
 use super::state::CloseCause;
-use super::stream_task::StreamExecutor;
+use super::stream_task::{DropCause, StreamExecutor};
 use super::timers::{ConnectionTimeouts, Expiry, Signal};
 use crate::conn::ConnInfo;
 use crate::http::settings::ListenerSettings;
@@ -42,7 +42,7 @@ enum End {
     /// The codec completed or failed.
     Codec(Result<(), hyper::Error>),
     /// A time limit was reached.
-    Expired,
+    Expired(Expiry),
     /// The client abuses the protocol. The value names the kind of abuse.
     Abuse(&'static str),
 }
@@ -107,7 +107,7 @@ where
                 Signal::Expired(Expiry::Idle) if !closing => activity.make_last(),
                 Signal::Expired(expiry) => {
                     let Some(error) = head_error(expiry) else {
-                        return Poll::Ready(End::Expired);
+                        return Poll::Ready(End::Expired(expiry));
                     };
                     record(error, &handler, &info, &activity, &*observer);
                     // After an incomplete head, the codec cannot receive another head, but responses can
@@ -117,7 +117,7 @@ where
                         // The next poll of the codec sends the GOAWAY frame.
                         connection.as_mut().graceful_shutdown();
                         let _ = connection.as_mut().poll(cx);
-                        return Poll::Ready(End::Expired);
+                        return Poll::Ready(End::Expired(expiry));
                     }
                 }
             }
@@ -125,15 +125,33 @@ where
     })
     .await;
 
-    activity.on_closed();
+    activity.on_closed(drop_cause(&end));
     report_end(&end, info.port, &*observer);
+}
+
+/// The reason why the requests in progress are dropped. `None`: the client has closed the connection.
+fn drop_cause(end: &End) -> Option<DropCause> {
+    match end {
+        End::Codec(Err(error)) => is_client_error(error).then_some(DropCause::ConnectionError),
+        End::Expired(Expiry::Write) => Some(DropCause::ClientIdle),
+        End::Abuse(_) => Some(DropCause::ConnectionError),
+        End::Codec(Ok(())) | End::Expired(_) => None,
+    }
+}
+
+/// Whether the codec has ended the connection because of an error of the client.
+fn is_client_error(error: &hyper::Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() && cause.is_library())
 }
 
 fn report_end(end: &End, port: u16, observer: &dyn crate::observer::Observer) {
     match end {
         End::Codec(Err(error)) => report(error, port, observer),
         End::Abuse(how) => observer.observe(&Event::Abuse(port, how)),
-        End::Codec(Ok(())) | End::Expired => {}
+        End::Codec(Ok(())) | End::Expired(_) => {}
     }
 }
 
@@ -172,6 +190,7 @@ fn head_error(expiry: Expiry) -> Option<CodecError> {
         Expiry::FirstBytes
         | Expiry::Body
         | Expiry::HalfClosed
+        | Expiry::Abandoned
         | Expiry::Idle
         | Expiry::Write
         | Expiry::Closing

@@ -119,7 +119,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, H> IdleConnection<Io, H> {
                 Poll::Ready(_) if self.is_protocol_known() => {
                     return Poll::Ready(WakeReason::Bytes);
                 }
-                Poll::Ready(_) => continue,
+                Poll::Ready(_) => {
+                    self.state.activity.on_unidentified();
+                    continue;
+                }
             }
             let state = &mut self.state;
             match ready!(state.timers.poll(cx)) {

@@ -36,8 +36,9 @@ pub(super) struct InstrumentedIo<Io> {
     /// Whether the client has closed its side while a request is served. The end of the stream is hidden from
     /// the codec until the response is complete, because the codec would drop the request.
     end_withheld: bool,
-    /// Waker of the codec, which waits until it may read the bytes after a request with an upgrade.
-    upgrade_waker: Option<Waker>,
+    /// Waker of the codec while it must not read: the bytes after a request with an upgrade, or the end of
+    /// the stream. It is woken after the response.
+    read_waker: Option<Waker>,
 }
 
 /// HTTP version of a connection.
@@ -76,7 +77,7 @@ impl<Io> InstrumentedIo<Io> {
                 HttpProtocol::Http2 => Some(Box::new(ControlFrameMonitor::new())),
             },
             end_withheld: false,
-            upgrade_waker: None,
+            read_waker: None,
         }
     }
 
@@ -163,10 +164,28 @@ impl<Io> InstrumentedIo<Io> {
     /// that follow belong to a tunnel; otherwise they begin the next request.
     fn poll_upgrade(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.framer.is_switching() && !self.settle_upgrade() {
-            self.upgrade_waker = Some(cx.waker().clone());
+            self.read_waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// Hides the end of the client's side while [`Self::withholds_end`] returns true.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.withholds_end() {
+            self.end_withheld = true;
+            self.read_waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the codec may read again.
+    fn may_read(&mut self) -> bool {
+        match self.end_withheld {
+            true => !self.withholds_end(),
+            false => self.settle_upgrade(),
+        }
     }
 
     /// Whether the response to the request with an upgrade is known. If so, the framer continues.
@@ -225,10 +244,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         }
         let before = buf.filled().len();
         if this.end_withheld {
-            return match this.withholds_end() {
-                true => Poll::Pending,
-                false => Poll::Ready(Ok(())),
-            };
+            return this.poll_end(cx).map(Ok);
         }
         let waits = this.poll_upgrade(cx).is_pending();
         if waits && !this.prefix.is_empty() {
@@ -242,13 +258,12 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         }
         let received = buf.filled().len() - before;
         this.on_received(buf, before);
-        if received == 0 && this.withholds_end() {
-            // A request is in progress, and its response can still be sent. The codec reads the end of the
-            // stream afterwards.
-            this.end_withheld = true;
-            return Poll::Pending;
+        if received == 0 {
+            // A request may be in progress whose response can still be sent. If so, the codec reads the end of
+            // the stream afterwards.
+            return this.poll_end(cx).map(Ok);
         }
-        if received > 0 && buf.filled().len() == before {
+        if buf.filled().len() == before {
             // No byte may be passed to the codec: the received bytes begin with a defect, or follow a request
             // with an upgrade. Returning no bytes would signal the end of the stream, so the stream is read
             // again instead.
@@ -298,9 +313,9 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
         let result = Pin::new(&mut this.io).poll_flush(cx);
         // With TLS, writes fill a buffer, and only the flush waits for the client.
         this.activity.on_flush(result.is_pending());
-        if this.upgrade_waker.is_some()
-            && this.settle_upgrade()
-            && let Some(waker) = this.upgrade_waker.take()
+        if this.read_waker.is_some()
+            && this.may_read()
+            && let Some(waker) = this.read_waker.take()
         {
             waker.wake();
         }

@@ -84,6 +84,11 @@ pub trait Handler: Clone + Send + Sync + 'static {
     }
 }
 
+/// Extension of a response to an HTTP/1 client that has disconnected before its request was complete. The
+/// connection is closed without the response, as in Envoy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoResponse;
+
 /// Parameters of an HTTP connection.
 pub struct ConnectionContext<H> {
     /// Facts about the connection.

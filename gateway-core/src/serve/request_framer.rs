@@ -7,6 +7,8 @@
 //!
 //! - reports invalid heads that hyper accepts ([`LenientParse`]);
 //! - percent-encodes characters in targets that hyper rejects (see [`escape`]);
+//! - ends the head after a request line without a valid version, such as that of HTTP/0.9, because hyper
+//!   parses a head that arrives in several pieces only when it is complete;
 //! - passes on no bytes after the start of a malformed chunk (see [`ChunkScan`]);
 //! - passes on no bytes after a request with an upgrade until its response is known: if the upgrade is
 //!   accepted, these bytes belong to another protocol ([`RequestFramer::settle_upgrade`]).
@@ -66,7 +68,9 @@ enum Part {
     Authority(Option<u8>),
     Path,
     Query,
-    Version,
+    /// After the second space. `Some(n)`: the first `n` bytes of a version that hyper accepts, and of the line
+    /// end, have been received after the last space; `None`: hyper rejects these bytes.
+    Version(Option<u8>),
 }
 
 /// Facts about the current head.
@@ -214,15 +218,24 @@ impl RequestFramer {
             self.head.lenient = Some(LenientParse::Fragment);
         }
         let mut changed = None;
+        let has_version;
         if end.is_none() || part != Part::Method(Some(0)) || has_escaped(line) {
             changed = self.escape_line(&mut part, line);
+            has_version = matches!(part, Part::Version(Some(_)));
         } else {
             self.head.switches = line.starts_with(b"CONNECT ");
+            has_version = ends_with_version(line);
         }
         self.state = match end {
-            Some(_) => State::Fields,
+            Some(_) if has_version => State::Fields,
+            Some(_) => State::Opaque,
             None => State::RequestLine(part),
         };
+        if self.state == State::Opaque {
+            changed
+                .get_or_insert_with(|| line.to_vec())
+                .extend_from_slice(b"\r\n");
+        }
         (line.len(), changed)
     }
 
@@ -233,7 +246,7 @@ impl RequestFramer {
             let escaped = match *part {
                 Part::Path => escape(byte, false),
                 Part::Query => escape(byte, true),
-                Part::Method(_) | Part::Authority(_) | Part::Version => None,
+                Part::Method(_) | Part::Authority(_) | Part::Version(_) => None,
             };
             match escaped {
                 Some(text) => out
@@ -350,8 +363,10 @@ impl Part {
                     .filter(|at| CONNECT.get(usize::from(*at)) == Some(&byte))
                     .map(|at| at + 1),
             ),
-            (Self::Authority(_) | Self::Path | Self::Query, b' ') | (Self::Version, _) => {
-                Self::Version
+            (Self::Authority(_) | Self::Path | Self::Query, b' ') => Self::Version(Some(0)),
+            (Self::Version(_), b' ') => Self::Version(Some(0)),
+            (Self::Version(matched), _) => {
+                Self::Version(matched.and_then(|at| after_version_byte(at, byte)))
             }
             (Self::Authority(None), b'/') => Self::Path,
             (Self::Authority(None), _) => Self::Authority(Some(0)),
@@ -424,6 +439,28 @@ fn length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?;
     let is_number = digits.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| digits.parse().ok()).flatten()
+}
+
+/// Number of bytes of a valid version and of the line end that have been received after `byte`, which follows
+/// `at` bytes. `None` if `byte` is invalid.
+fn after_version_byte(at: u8, byte: u8) -> Option<u8> {
+    let is_valid = match at {
+        0..=6 => byte == b"HTTP/1."[usize::from(at)],
+        7 => matches!(byte, b'0' | b'1'),
+        8 => matches!(byte, b'\r' | b'\n'),
+        _ => byte == b'\n',
+    };
+    is_valid.then_some(at + 1)
+}
+
+/// Whether the request line has at least two spaces, and a version that hyper accepts after the last one.
+fn ends_with_version(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let start = line
+        .strip_suffix(b" HTTP/1.1")
+        .or_else(|| line.strip_suffix(b" HTTP/1.0"));
+    start.is_some_and(|start| memchr(b' ', start).is_some())
 }
 
 /// Whether `line` has a byte that [`escape`] may change. The loop has no early exit, so that the compiler can

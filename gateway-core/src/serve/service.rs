@@ -15,7 +15,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::Handler;
 use super::activity::{Activity, TrackedRequest};
-use super::stream_task;
+use super::{NoResponse, stream_task};
 use crate::Body;
 use crate::body::BoxError;
 use crate::conn::ConnInfo;
@@ -69,9 +69,9 @@ pin_project_lite::pin_project! {
     impl<F> PinnedDrop for ResponseFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let is_open = |tracked: &TrackedRequest| tracked.is_connection_open();
-            if !*this.http1 && this.tracked.as_ref().is_some_and(is_open) {
-                stream_task::drop_reset(|| this.future.set(None));
+            let tracked = this.tracked.as_ref().filter(|_| !*this.http1);
+            if let Some(cause) = tracked.and_then(TrackedRequest::drop_cause) {
+                stream_task::drop_because(cause, || this.future.set(None));
             }
         }
     }
@@ -89,6 +89,12 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
         let status = response.status();
         let tunnel =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
+        if *this.http1 && response.extensions().get::<NoResponse>().is_some() {
+            // The timers of the connection end it.
+            tracked.abandon();
+            *this.tracked = Some(tracked);
+            return Poll::Pending;
+        }
         let closes = tracked.on_response(tunnel);
         if *this.http1 && closes && !tunnel {
             let close = HeaderValue::from_static("close");
@@ -113,12 +119,15 @@ pub(super) struct TrackedBody {
 }
 
 impl Drop for TrackedBody {
-    /// If the codec drops an incomplete body while the connection is open, the client has reset the stream.
-    /// The body can query this while it is dropped ([`stream_task::is_reset`]).
+    /// If the codec drops an incomplete body, the body can query the reason while it is dropped
+    /// ([`stream_task::drop_cause`]).
     fn drop(&mut self) {
-        let incomplete = self.http2 && !self.body.is_end_stream() && !stream_task::is_expiring();
-        if incomplete && self.tracked.is_connection_open() {
-            stream_task::drop_reset(|| drop(std::mem::take(&mut self.body)));
+        let incomplete = self.http2 && !self.body.is_end_stream();
+        if incomplete
+            && stream_task::drop_cause().is_none()
+            && let Some(cause) = self.tracked.drop_cause()
+        {
+            stream_task::drop_because(cause, || drop(std::mem::take(&mut self.body)));
         }
     }
 }

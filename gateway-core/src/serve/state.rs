@@ -15,6 +15,7 @@
 use hyper::upgrade::OnUpgrade;
 
 use super::resets::ResetMonitor;
+use super::stream_task::DropCause;
 use super::time::Micros;
 use crate::http::lenient::LenientParse;
 
@@ -37,7 +38,8 @@ pub(super) struct ConnectionState {
     /// Time at which bytes were last sent while the connection was closing and no request was in progress.
     /// The codec may still hold the end of a response that the client receives slowly.
     pub(super) last_sent: Micros,
-    /// Time since which a request head has been incomplete (HTTP/2 only). `None`: no head is incomplete.
+    /// Time since which a request head has been incomplete (HTTP/2), or since which bytes have been received
+    /// that do not identify the protocol. `None`: no head is incomplete.
     pub(super) head_since: Option<Micros>,
     /// Time since which a write or flush has been waiting for the client. `None`: none is waiting.
     pub(super) blocked_since: Option<Micros>,
@@ -46,6 +48,11 @@ pub(super) struct ConnectionState {
     /// Time at which the client closed its side of the connection, or at which bytes were last sent to the
     /// client after that. `None`: the client has not closed its side.
     pub(super) client_closed: Option<Micros>,
+    /// HTTP/2: reason why the requests in progress are dropped, if the gateway closes the connection.
+    pub(super) drop_cause: Option<DropCause>,
+    /// HTTP/1: whether the connection must be closed without a response, because the client disconnected
+    /// before its request was complete.
+    pub(super) is_abandoned: bool,
     /// HTTP/1: the upgrade of the last request with an upgrade, unless the response accepts the upgrade. When
     /// the codec ends, it completes the upgrade even if the upgrade was not accepted.
     pub(super) pending_upgrade: Option<OnUpgrade>,
@@ -144,6 +151,8 @@ impl ConnectionState {
             blocked_since: None,
             shutdown: Shutdown::Forward,
             client_closed: None,
+            drop_cause: None,
+            is_abandoned: false,
             pending_upgrade: None,
             lenient: None,
             requests: 0,
@@ -171,7 +180,7 @@ impl ConnectionState {
             Phase::Idle if http1 => {
                 let now = now();
                 self.phase = Phase::ReadingHead {
-                    since: now,
+                    since: self.head_since.take().unwrap_or(now),
                     last_read: now,
                     offset: before,
                 };

@@ -38,8 +38,18 @@ enum Report {
 
 thread_local! {
     static REPORT: Cell<Report> = const { Cell::new(Report::None) };
-    static EXPIRING: Cell<bool> = const { Cell::new(false) };
-    static RESET: Cell<bool> = const { Cell::new(false) };
+    static CAUSE: Cell<Option<DropCause>> = const { Cell::new(None) };
+}
+
+/// Reason why a request is dropped before its response is complete.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DropCause {
+    /// The client accepts no data.
+    ClientIdle,
+    /// The client has reset the stream.
+    ClientReset,
+    /// The gateway has ended the connection because of an error of the client.
+    ConnectionError,
 }
 
 /// Reports that the codec has received a part of the response: its head, or a frame of its body.
@@ -52,22 +62,17 @@ pub(super) fn report_wait() {
     REPORT.set(Report::Backend);
 }
 
-/// Whether the current stream is being dropped because its client accepts no data.
-pub(crate) fn is_expiring() -> bool {
-    EXPIRING.get()
+/// The reason why the current request is being dropped, if known.
+pub(crate) fn drop_cause() -> Option<DropCause> {
+    CAUSE.get()
 }
 
-/// Whether the current stream is being dropped because its client has reset it.
-pub(crate) fn is_reset() -> bool {
-    RESET.get()
-}
-
-/// Runs `drop`, which drops the parts of a stream that its client has reset; meanwhile [`is_reset`] returns
-/// true.
-pub(super) fn drop_reset(drop: impl FnOnce()) {
-    RESET.set(true);
-    drop();
-    RESET.set(false);
+/// Runs `drop`, which drops the parts of a request. Meanwhile [`drop_cause`] returns `cause`.
+pub(super) fn drop_because<R>(cause: DropCause, drop: impl FnOnce() -> R) -> R {
+    let outer = CAUSE.replace(Some(cause));
+    let result = drop();
+    CAUSE.set(outer);
+    result
 }
 
 /// Executor of hyper's HTTP/2 streams.
@@ -131,9 +136,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         if timer.poll(at, cx).is_pending() {
             return Poll::Pending;
         }
-        EXPIRING.set(true);
-        this.stream = None;
-        EXPIRING.set(false);
+        drop_because(DropCause::ClientIdle, || this.stream = None);
         Poll::Ready(())
     }
 }
@@ -178,7 +181,7 @@ mod tests {
 
     impl Drop for Script {
         fn drop(&mut self) {
-            *self.dropped.lock().unwrap() = Some((Instant::now(), is_expiring()));
+            *self.dropped.lock().unwrap() = Some((Instant::now(), drop_cause().is_some()));
         }
     }
 

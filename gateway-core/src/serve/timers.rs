@@ -20,7 +20,8 @@ use crate::reusable_timer::ReusableTimer;
 /// Minimum timeout for the first byte. The time is long because clients open connections before they need
 /// them.
 const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
-/// Maximum time for which a write may wait until the client accepts data.
+/// Maximum time for which a write may wait until the client accepts data. A shorter idle timeout of streams
+/// takes precedence.
 const WRITE: Duration = Duration::from_secs(30);
 /// Maximum time for which no byte of a response is sent to a client that has closed its side. The client may
 /// still read, or may have disconnected: over TCP, only sending bytes shows the difference.
@@ -47,6 +48,7 @@ pub(super) struct ConnectionTimeouts {
     head: Option<(Micros, Expiry)>,
     request_body: Option<Micros>,
     idle: Option<Micros>,
+    write: Micros,
     max_duration: Option<Micros>,
     buffer_release: Option<Micros>,
 }
@@ -82,6 +84,7 @@ impl ConnectionTimeouts {
             ),
             request_body: stream_idle.map(|limit| limit.saturating_add(micros(AFTER_HANDLER))),
             idle,
+            write: stream_idle.map_or(micros(WRITE), |limit| limit.min(micros(WRITE))),
             max_duration: settings.limits.max_duration.map(micros),
             buffer_release: None,
         }
@@ -123,6 +126,8 @@ pub(super) enum Expiry {
     Body,
     /// No byte was sent in time to a client that has closed its side.
     HalfClosed,
+    /// The client disconnected before its request was complete, so it gets no response.
+    Abandoned,
     /// No request was received in time.
     Idle,
     /// The client did not accept bytes in time.
@@ -167,6 +172,8 @@ fn next_expiry(
         limit.map(|limit| (since.saturating_add(limit), why))
     };
     let phase = match state.phase {
+        // Bytes that do not identify the protocol are limited by `head` below.
+        Phase::Idle if state.received == 0 && state.head_since.is_some() => None,
         Phase::Idle | Phase::ReadingHead { .. } if state.received < timeouts.preamble_len => {
             after(0, timeouts.first_bytes, Expiry::FirstBytes)
         }
@@ -178,6 +185,7 @@ fn next_expiry(
             let (limit, why) = timeouts.head.unzip();
             after(since, limit, why.unwrap_or(Expiry::Head))
         }
+        Phase::Serving { .. } if state.is_abandoned => Some((0, Expiry::Abandoned)),
         Phase::Serving { .. } => match state.client_closed {
             Some(since) if state.output != Output::Tunnel => {
                 after(since, Some(micros(HALF_CLOSED)), Expiry::HalfClosed)
@@ -189,7 +197,7 @@ fn next_expiry(
     };
     let write = state
         .blocked_since
-        .and_then(|since| after(since, Some(micros(WRITE)), Expiry::Write));
+        .and_then(|since| after(since, Some(timeouts.write), Expiry::Write));
     let duration = match sent.closing_since {
         Some(since) if !state.is_serving() => {
             let since = since.max(state.idle_since);
@@ -200,8 +208,8 @@ fn next_expiry(
         _ => None,
     };
     // A closing connection is not ended by an incomplete head: its complete requests are still served.
-    let http2_head = state.head_since.filter(|_| sent.closing_since.is_none());
-    let head = http2_head.and_then(|since| {
+    let head_since = state.head_since.filter(|_| sent.closing_since.is_none());
+    let head = head_since.and_then(|since| {
         let (limit, why) = timeouts.head?;
         Some((since.saturating_add(limit), why))
     });

@@ -131,6 +131,27 @@ fn characters_that_the_codec_rejects_are_escaped_in_the_path_and_the_query() {
 }
 
 #[test]
+fn a_head_ends_after_a_request_line_without_a_valid_version() {
+    for line in [
+        "GET /x",
+        "GET",
+        "GET /< HTTP/1.2",
+        "GET  HTTP/1.1 ",
+        "SSH-2.0-x",
+    ] {
+        for end in ["\r\n", "\n"] {
+            let text = format!("\r\n{line}{end}");
+            for part in 1..=text.len() {
+                let (out, ..) = framed(text.as_bytes(), &[part]);
+
+                let expected = format!("{text}\r\n").replace('<', "%3C");
+                assert_eq!(String::from_utf8(out).unwrap(), expected, "{part}");
+            }
+        }
+    }
+}
+
+#[test]
 fn bytes_end_before_a_malformed_chunk() {
     let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (body, valid) in [
@@ -205,6 +226,10 @@ fn any_request() -> impl Strategy<Value = String> {
         "GET http://a/`?` HTTP/1.1",
         "GET  / HTTP/1.1",
         "GET /",
+        "GET HTTP/1.1",
+        "GET / x HTTP/1.0",
+        "GET / HTTP/1.1 ",
+        "GET / HTTP/1.12",
         "",
     ]);
     let field = prop::sample::select(vec![

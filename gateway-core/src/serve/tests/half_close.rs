@@ -151,6 +151,19 @@ const REJECTED: &[&[u8]] = &[
     b"GET / HTTP/1.20\r\nHost: a\r\n\r\n",
     b"GET / HTTP/3x",
     b"\r\n\x16\x03\x01\x02\0\x01",
+    b"GET /raw/x\r\n",
+    b"GET /raw/x\n",
+    b"\r\nGET /raw/x\r\n",
+    b"GET\r\n",
+    b"GET /<\r\n",
+    b"SSH-2.0-x\r\n",
+    b"GET /raw/x HTTP/1.1 \r\n",
+    b"GET /raw/x http/1.1\r\n",
+    b"GET /raw/\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /raw/\x7f HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\0 HTTP/1.2\r\n\r\n",
+    b"GET /\0 HTTP/1.1\r\nHost: \x01\r\n\r\n",
+    b"GET  / HTTP/1.1\r\nHost: \x01\r\n\r\n",
 ];
 
 #[tokio::test(start_paused = true)]
@@ -171,5 +184,56 @@ async fn the_response_to_an_invalid_head_does_not_depend_on_how_its_bytes_arrive
             let split = outcome(&bytes, closes).await;
             assert_eq!(split, whole, "{} by byte, {closes}", text.escape_ascii());
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_version_is_rejected_at_once() {
+    let text = b"GET /raw/x\r\n";
+    for at in 1..=text.len() {
+        let (first, second) = text.split_at(at);
+        let start = tokio::time::Instant::now();
+
+        let (answer, _) = exchange(&[first, second], false).await;
+
+        assert!(answer.starts_with("HTTP/1.1 426 "), "at {at}: {answer}");
+        assert!(start.elapsed() < Duration::from_secs(2), "at {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_closes_with_the_last_response_to_a_client_that_closed_its_side() {
+    for request in [
+        GET,
+        "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok",
+        "POST /collect HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        REFUSED[0],
+    ] {
+        for text in [request.to_owned(), format!("{GET}{request}")] {
+            for parts in [vec![text.as_bytes()], text.as_bytes().chunks(7).collect()] {
+                let start = tokio::time::Instant::now();
+
+                let (answer, _) = exchange(&parts, true).await;
+
+                assert!(answer.starts_with("HTTP/1.1 200 OK"), "{text}: {answer}");
+                let limit = Duration::from_millis(400) + Duration::from_millis(text.len() as u64);
+                assert!(start.elapsed() < limit, "{text}: {:?}", start.elapsed());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_left_gets_no_response() {
+    for (path, body) in [("/left", "abc"), ("/left", "")] {
+        let text = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{body}");
+        let start = tokio::time::Instant::now();
+
+        let (answer, events) = exchange(&[text.as_bytes()], true).await;
+
+        assert_eq!(answer, "");
+        assert!(start.elapsed() < Duration::from_millis(100));
+        events.expect("ConnectionClosed").await;
     }
 }

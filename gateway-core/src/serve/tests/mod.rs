@@ -25,7 +25,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ConnectionContext, Handler, stream_task};
+use super::stream_task::{self, DropCause};
+use super::{ConnectionContext, Handler, NoResponse};
 use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
 use crate::listen::{ListenerConfig, PortConfig, PortProtocol, Server, serve_listener};
@@ -86,6 +87,14 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
             tokio::time::sleep(Duration::from_millis(300)).await;
             Response::new("slow".into())
         }
+        "/left" => {
+            let left = http_body_util::BodyExt::collect(request.into_body()).await;
+            let mut response = Response::new("left".into());
+            if left.is_err() {
+                response.extensions_mut().insert(NoResponse);
+            }
+            response
+        }
         "/never" => std::future::pending().await,
         "/reset-probe" => {
             let _probe = ResetProbe;
@@ -131,7 +140,8 @@ struct ResetProbe;
 
 impl Drop for ResetProbe {
     fn drop(&mut self) {
-        DROPPED[usize::from(stream_task::is_reset())].fetch_add(1, Ordering::Relaxed);
+        let reset = stream_task::drop_cause() == Some(DropCause::ClientReset);
+        DROPPED[usize::from(reset)].fetch_add(1, Ordering::Relaxed);
     }
 }
 

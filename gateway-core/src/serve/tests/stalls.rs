@@ -8,7 +8,14 @@ use crate::serve::serve_connection;
 
 /// A served connection, and the recorder of its events.
 fn serve(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
-    let (context, events) = context(drain, |_| {});
+    serve_with(drain, |_| {})
+}
+
+fn serve_with(
+    drain: &Drain,
+    edit: impl FnOnce(&mut ListenerSettings),
+) -> (DuplexStream, Arc<Recorder>) {
+    let (context, events) = context(drain, edit);
     let (client, server) = duplex(4096);
     tokio::spawn(serve_connection(server, context));
     (client, events)
@@ -34,6 +41,66 @@ async fn a_client_that_does_not_read_its_response_is_closed() {
         .unwrap();
 
     assert_eq!(lifetime(&events).await, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_response_is_closed_after_the_stream_idle_timeout() {
+    for (idle, expected) in [(Some(3), 3), (Some(60), 30), (None, 30)] {
+        let (mut client, events) = serve_with(&Drain::new(), |settings| {
+            settings.timeouts.stream_idle = idle.map(Duration::from_secs);
+        });
+
+        client
+            .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+
+        assert_eq!(lifetime(&events).await, expected, "{idle:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_limit_of_a_head_includes_the_detection_of_the_protocol() {
+    for (idle, expected, status) in [(None, 10, "408 "), (Some(3), 3, "408 ")] {
+        for pause in [0, 2] {
+            let (mut client, _) = serve_with(&Drain::new(), |settings| {
+                settings.timeouts.stream_idle = idle.map(Duration::from_secs);
+            });
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            let start = Instant::now();
+
+            client.write_all(b"PR").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            client.write_all(b"I").await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{answer}"
+            );
+            assert_eq!(start.elapsed().as_secs(), expected);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_parts_of_an_http2_preface_may_arrive_slowly() {
+    let (mut client, events) = serve(&Drain::new());
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    client.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+
+    client
+        .write_all(b"\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let mut settings = [0; 9];
+    client.read_exact(&mut settings).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+
+    assert_eq!(settings[3], 4, "a SETTINGS frame: {settings:?}");
+    assert_eq!(events.count("ConnectionClosed"), 0);
 }
 
 #[tokio::test(start_paused = true)]
