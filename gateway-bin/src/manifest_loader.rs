@@ -41,7 +41,7 @@ pub(crate) struct ManifestLoader {
     separate_addresses: bool,
     fingerprint: Option<u64>,
     last: Objects,
-    /// Objects of `last` that are unreadable now.
+    /// Objects in `last` that cannot be read any more. Their last good versions are in service.
     kept: Vec<RetainedObject>,
 }
 

@@ -13,7 +13,8 @@ const MAX_LINES: usize = 50;
 pub(crate) struct DiagnosticsLog(BTreeSet<Diagnostic>);
 
 impl DiagnosticsLog {
-    /// Logs each of the current `diagnostics` that was not among those of the previous call.
+    /// Logs the entries of `diagnostics` that the previous call did not receive. `diagnostics` contains all
+    /// current diagnostics.
     pub(crate) fn log_new<'a>(&mut self, diagnostics: impl Iterator<Item = &'a Diagnostic>) {
         let now: BTreeSet<Diagnostic> = diagnostics.cloned().collect();
         let new: Vec<_> = now.difference(&self.0).collect();

@@ -46,7 +46,7 @@ pub(crate) struct Placement {
     /// Addresses at which clients reach Gateways, by `namespace/name`. Gateways without an address have no
     /// entry.
     pub(crate) assigned: BTreeMap<String, Vec<String>>,
-    /// Ports that data planes bind in place of a port of the Gateway, by port of the Gateway.
+    /// The port that data planes bind, by port of the Gateway. Ports that are bound unchanged have no entry.
     pub(crate) ports: BTreeMap<u16, u16>,
     /// Addresses that the data planes of a Gateway bind, by `namespace/name`. Only Gateways whose EnvoyProxy
     /// sets `ipFamily` have an entry.

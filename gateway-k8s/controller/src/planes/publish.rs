@@ -79,7 +79,8 @@ impl Published {
                 return;
             }
         }
-        // An equal plan keeps its allocation, which avoids the cost of the next comparison.
+        // If the plan is equal to the published plan, the allocation of the published plan is used: comparing
+        // it again later is then cheap.
         let plan = match known {
             Some(told) if plan == *told.plan => Arc::clone(&told.plan),
             _ => Arc::new(plan),

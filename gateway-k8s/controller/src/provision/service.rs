@@ -27,7 +27,7 @@ pub(crate) fn bound_port(port: u16) -> u16 {
     }
 }
 
-/// Ports that data planes bind in place of a port of the Gateway, by port of the Gateway.
+/// The port that data planes bind, by port of the Gateway. Ports that are bound unchanged have no entry.
 pub(crate) fn bound_ports() -> BTreeMap<u16, u16> {
     (1..PRIVILEGED)
         .map(|port| (port, bound_port(port)))

@@ -318,7 +318,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
     }
 }
 
-/// The field in which a policy names the section `name` of a target, given by kind and name.
+/// The field in which a policy names the section `name` of `target`, which is a kind and a name.
 pub(super) fn section_field(
     targets: Targets<'_>,
     target: (TargetKind, &str),

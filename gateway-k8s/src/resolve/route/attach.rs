@@ -288,8 +288,9 @@ pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: 
     }
 }
 
-/// The written form of each of `hostnames`: the most specific hostname in the spec of the route that yields
-/// it on the listener. Empty if every hostname equals its written form.
+/// For each of `hostnames`, the hostnames of a route on a listener: the hostname in the spec of the route
+/// from which it results (the most specific one, if there are several). Returns an empty list if the two
+/// lists are equal.
 pub(crate) fn written_hostnames(
     route: RouteRef<'_>,
     listener: &NamePattern,
