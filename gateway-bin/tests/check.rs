@@ -39,7 +39,7 @@ fn an_unreadable_path_is_reported_with_advice() {
         missing.contains("help: pass a manifest, or a folder of manifests, that exists"),
         "{missing}"
     );
-    assert!(latin.contains("help: save it as UTF-8"), "{latin}");
+    assert!(latin.contains("help: save the file as UTF-8"), "{latin}");
     assert_eq!((missing_code, latin_code), (Some(2), Some(2)));
 }
 

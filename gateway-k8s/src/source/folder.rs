@@ -241,7 +241,7 @@ fn read(path: &Path) -> io::Result<(FileState, String)> {
     let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
     file.read_to_end(&mut text)?;
     let text = String::from_utf8(text)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?;
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text"))?;
     Ok((FileState::read(&meta, now), text))
 }
 
@@ -261,11 +261,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         ),
         io::ErrorKind::InvalidData => (
             format!("cannot be read: {error}"),
-            "save it as UTF-8, or move it out of the folder if it is not a manifest",
+            "save the file as UTF-8, or move it out of the folder if it is not a manifest",
         ),
         _ => (
             format!("cannot be read: {error}"),
-            "make it readable, or omit it",
+            "make the path readable, or omit the path",
         ),
     };
     let mut diagnostic = Diagnostic::error(FindingCode::Unreadable, message, help);

@@ -105,7 +105,7 @@ impl TryFrom<String> for AddressTemplate {
             .into_iter()
             .any(|text| HeaderValue::from_str(text).is_err())
         {
-            return Err("it has characters that a header field cannot have".to_owned());
+            return Err("the address has characters that a header field cannot have".to_owned());
         }
         Ok(Self(parts))
     }

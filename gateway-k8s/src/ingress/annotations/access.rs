@@ -25,7 +25,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             let text = "Digest authentication is not supported. The paths return 500: choose Basic authentication over HTTPS, or external authentication";
             reader.found("auth-type", Finding::impossible(text, DENIED));
         }
-        Some(_) => reader.invalid("auth-type", "it is neither `basic` nor `digest`"),
+        Some(_) => reader.invalid("auth-type", "the value is neither `basic` nor `digest`"),
     }
     satisfy(reader);
 }
@@ -34,7 +34,7 @@ fn source_ranges(reader: &mut AnnotationReader<'_>) {
     let new = reader.networks("allowlist-source-range");
     let old = reader.networks("whitelist-source-range");
     if old.is_some() && new.is_some() {
-        let text = "`allowlist-source-range` takes precedence, in ingress-nginx and here";
+        let text = "`allowlist-source-range` takes precedence, in ingress-nginx and in the gateway";
         reader.found("whitelist-source-range", Finding::same(text));
     }
     let own = new.or(old);
@@ -95,7 +95,7 @@ fn is_by_user(reader: &mut AnnotationReader<'_>) -> Option<bool> {
         Some(_) => {
             reader.invalid(
                 "auth-secret-type",
-                "it is neither `auth-file` nor `auth-map`",
+                "the value is neither `auth-file` nor `auth-map`",
             );
             None
         }
@@ -108,7 +108,7 @@ fn realm(reader: &mut AnnotationReader<'_>) -> Option<String> {
     if realm.contains(['"', '{', '}', '$', ';', '\\']) {
         reader.invalid(
             "auth-realm",
-            "it contains characters that ingress-nginx rejects",
+            "the value contains characters that ingress-nginx rejects",
         );
         return None;
     }
@@ -171,7 +171,7 @@ fn satisfy(reader: &mut AnnotationReader<'_>) {
         Some("any") => {}
         None | Some("all") => return,
         Some(_) => {
-            reader.invalid("satisfy", "it is neither `any` nor `all`");
+            reader.invalid("satisfy", "the value is neither `any` nor `all`");
             return;
         }
     }
@@ -180,13 +180,13 @@ fn satisfy(reader: &mut AnnotationReader<'_>) {
     let global = reader.config.text("global-auth-url").is_some();
     let authenticates = reader.has("auth-type") || reader.has("auth-url") || global;
     if !ranges || !authenticates {
-        let text = "it has no effect without both a source range and authentication, in ingress-nginx and here";
+        let text = "the setting has no effect without both a source range and authentication, in ingress-nginx and in the gateway";
         reader.found("satisfy", Finding::same(text));
         return;
     }
-    let text = "a policy cannot accept either guard: a client must be in the source range and authenticate. To let known networks in without authentication, route them by a separate host";
+    let text = "a policy cannot accept one guard instead of the other: a client must be in the source range and authenticate. To let known networks in without authentication, route them by a separate host";
     reader.found("satisfy", Finding::impossible(text, DENIED));
-    let text = "every request must pass it: see `satisfy`";
+    let text = "every request must pass this guard: see `satisfy`";
     for name in [
         "allowlist-source-range",
         "auth-type",

@@ -12,7 +12,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         None => return,
         Some("cookie") => {}
         Some(_) => {
-            reader.invalid("affinity", "it is not `cookie`");
+            reader.invalid("affinity", "the value is not `cookie`");
             return;
         }
     }
@@ -35,7 +35,10 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         if plain(text) {
             return Some(text.to_owned());
         }
-        reader.invalid(name, "it contains characters that ingress-nginx rejects");
+        reader.invalid(
+            name,
+            "the value contains characters that ingress-nginx rejects",
+        );
         None
     };
     let path = attribute("session-cookie-path");
@@ -74,7 +77,7 @@ fn cookie_name(reader: &mut AnnotationReader<'_>) -> String {
     match reader.text("session-cookie-name").map(str::trim) {
         Some(name) if name.bytes().all(is_name_byte) => name.to_owned(),
         Some(_) => {
-            reader.invalid("session-cookie-name", "it is not a cookie name");
+            reader.invalid("session-cookie-name", "the value is not a cookie name");
             DEFAULT_NAME.to_owned()
         }
         None => DEFAULT_NAME.to_owned(),

@@ -25,7 +25,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             );
         }
         Some(host) if host.contains([' ', ';', '{', '}', '"', '/']) => {
-            reader.invalid("upstream-vhost", "it is not a host name");
+            reader.invalid("upstream-vhost", "the value is not a host name");
         }
         Some(host) => reader.settings.backend.vhost = Some(host.to_owned()),
         None => {}
@@ -49,7 +49,7 @@ fn protocol(reader: &mut AnnotationReader<'_>) {
             (BackendProtocol::Fcgi, Finding::impossible(text, CALLS))
         }
         _ => {
-            reader.invalid("backend-protocol", "it is not a protocol");
+            reader.invalid("backend-protocol", "the value is not a protocol");
             return;
         }
     };
@@ -83,13 +83,13 @@ fn tls(reader: &mut AnnotationReader<'_>) {
         Some("on") => true,
         Some("off") | None => false,
         Some(_) => {
-            reader.invalid("proxy-ssl-verify", "it is neither `on` nor `off`");
+            reader.invalid("proxy-ssl-verify", "the value is neither `on` nor `off`");
             false
         }
     };
     let name = reader.text("proxy-ssl-name").map(str::trim);
     let Some(secret) = reader.text("proxy-ssl-secret").map(str::trim) else {
-        let text = "without `proxy-ssl-secret` it has no effect in ingress-nginx, and none here";
+        let text = "without `proxy-ssl-secret`, the setting has no effect, in ingress-nginx and in the gateway";
         for name in [
             "proxy-ssl-verify",
             "proxy-ssl-name",
@@ -118,7 +118,7 @@ fn tls(reader: &mut AnnotationReader<'_>) {
         }
     }
     if !tls {
-        let text = "it has no effect without `backend-protocol: HTTPS`, in ingress-nginx and here";
+        let text = "the setting has no effect without `backend-protocol: HTTPS`, in ingress-nginx and in the gateway";
         reader.found("proxy-ssl-secret", Finding::same(text));
         return;
     }
@@ -145,7 +145,10 @@ fn balancing(reader: &mut AnnotationReader<'_>) {
             reader.settings.load_balance = kind.map(str::to_owned);
             reader.found("load-balance", finding);
         }
-        Some(None) => reader.invalid("load-balance", "it is neither `round_robin` nor `ewma`"),
+        Some(None) => reader.invalid(
+            "load-balance",
+            "the value is neither `round_robin` nor `ewma`",
+        ),
     }
     let own = reader.text("upstream-hash-by").map(str::trim);
     let Some(text) = own.or(reader.config.text("upstream-hash-by")) else {

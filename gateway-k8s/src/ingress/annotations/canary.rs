@@ -19,7 +19,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         if token(text) {
             return Some(text.to_owned());
         }
-        reader.invalid(annotation, "it is not a valid name");
+        reader.invalid(annotation, "the value is not a valid name");
         None
     };
     let mut header = name("canary-by-header");
@@ -31,7 +31,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         if !valid {
             reader.invalid(
                 "canary-by-header-pattern",
-                "it is not a regular expression that the gateway supports",
+                "the value is not a regular expression that the gateway supports",
             );
         }
         valid.then(|| pattern.to_owned())
@@ -46,7 +46,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         let text = "a match of the `Cookie` field by regular expression: `always` and `never`";
         reader.found("canary-by-cookie", Finding::same(text));
     }
-    let text = "the canary's own annotations have no effect, in ingress-nginx and here. A canary without ready endpoints returns 503, where ingress-nginx falls back to the main backend";
+    let text = "the canary's own annotations have no effect, in ingress-nginx and in the gateway. A canary without ready endpoints returns 503, where ingress-nginx falls back to the main backend";
     reader.found(
         "canary",
         Finding::differs(

@@ -17,7 +17,7 @@ const TLS: &[Aspect] = &[
 pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     passthrough(reader);
     let Some(secret) = reader.text("auth-tls-secret").map(str::trim) else {
-        let text = "without `auth-tls-secret` it has no effect, in ingress-nginx and here";
+        let text = "without `auth-tls-secret`, the setting has no effect, in ingress-nginx and in the gateway";
         for name in [
             "auth-tls-verify-client",
             "auth-tls-pass-certificate-to-upstream",
@@ -50,11 +50,11 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
         Some("on") | None => false,
         Some(_) => {
-            reader.invalid("auth-tls-verify-client", "it is not a valid mode");
+            reader.invalid("auth-tls-verify-client", "the value is not a valid mode");
             false
         }
     };
-    let text = "the host has a listener of its own with `tls.clientValidation`. A client without a valid certificate is rejected in the handshake, where ingress-nginx returns 400. Requests over plain HTTP are not affected, in ingress-nginx and here: keep `ssl-redirect` on";
+    let text = "the host has a listener of its own with `tls.clientValidation`. A client without a valid certificate is rejected in the handshake, where ingress-nginx returns 400. Requests over plain HTTP are not affected, in ingress-nginx and in the gateway: keep `ssl-redirect` on";
     reader.found("auth-tls-secret", Finding::differs(text, TLS));
     let secret = object_key(secret, &reader.ingress.key.namespace);
     if reader.is_complete() && !reader.manifests.secrets.contains_key(&secret) {
@@ -95,7 +95,7 @@ fn passthrough(reader: &mut AnnotationReader<'_>) {
         return;
     }
     if !reader.config.is_set("enable-ssl-passthrough") {
-        let text = "without the flag `--enable-ssl-passthrough` it has no effect, in ingress-nginx and here";
+        let text = "without the flag `--enable-ssl-passthrough`, the setting has no effect, in ingress-nginx and in the gateway";
         reader.found("ssl-passthrough", Finding::same(text));
         return;
     }

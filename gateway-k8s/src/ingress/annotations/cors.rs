@@ -86,7 +86,7 @@ fn tokens(reader: &mut AnnotationReader<'_>, name: &'static str, default: &str) 
         None => default,
         Some(text) if text.bytes().all(allowed) => text,
         Some(_) => {
-            reader.invalid(name, "it is not a list of names");
+            reader.invalid(name, "the value is not a list of names");
             default
         }
     };

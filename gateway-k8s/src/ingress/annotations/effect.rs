@@ -48,11 +48,13 @@ pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> 
     let (text, _) = reader.values.get(name)?;
     let text = text.trim();
     if text.is_empty() {
-        return Some("empty: it has no effect, in ingress-nginx and here".to_owned());
+        return Some(
+            "empty: the setting has no effect, in ingress-nginx and in the gateway".to_owned(),
+        );
     }
     if let Some(cause) = &settings.dropped {
         return Some(format!(
-            "it has no effect, because the whole Ingress is ignored: see `{cause}`"
+            "the setting has no effect, because the whole Ingress is ignored: see `{cause}`"
         ));
     }
     if let Some(cause) = settings.denied.as_ref().filter(|cause| *cause != name) {
@@ -63,7 +65,7 @@ pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> 
         let status = settings.denied_status().unwrap_or(500);
         if !applies {
             return Some(format!(
-                "it has no effect, because the paths return {status}: see `{cause}`"
+                "the setting has no effect, because the paths return {status}: see `{cause}`"
             ));
         }
     }
@@ -71,14 +73,15 @@ pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> 
         return of_canary(name);
     }
     if is_off(name, text) {
-        return Some("off, as it is by default".to_owned());
+        return Some("off, which is also the default".to_owned());
     }
     if settings.affinity.is_some() && matches!(name, "upstream-hash-by" | "load-balance") {
-        let text = "it has no effect beside `affinity: cookie`, in ingress-nginx and here";
+        let text = "the setting has no effect beside `affinity: cookie`, in ingress-nginx and in the gateway";
         return Some(text.to_owned());
     }
-    beside(reader, name)
-        .map(|other| format!("it has no effect without `{other}`, in ingress-nginx and here"))
+    beside(reader, name).map(|other| {
+        format!("the setting has no effect without `{other}`, in ingress-nginx and in the gateway")
+    })
 }
 
 /// The verdict on an annotation of a canary. It has no effect, because the annotations of the main Ingress
@@ -89,7 +92,7 @@ fn of_canary(name: &str) -> Option<String> {
         || name.starts_with("affinity")
         || name == "load-balance";
     (!balances).then(|| {
-        "it has no effect on a canary, in ingress-nginx and here: the annotations of the main Ingress apply".to_owned()
+        "the setting has no effect on a canary, in ingress-nginx and in the gateway: the annotations of the main Ingress apply".to_owned()
     })
 }
 

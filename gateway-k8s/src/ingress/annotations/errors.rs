@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             reader.settings.error_codes = codes;
             reader.found("custom-http-errors", finding);
         }
-        Some(None) => reader.invalid("custom-http-errors", "it is not a list of statuses"),
+        Some(None) => reader.invalid("custom-http-errors", "the value is not a list of statuses"),
         None => {}
     }
     if let Some(service) = own {
@@ -41,11 +41,11 @@ fn default_backend(reader: &mut AnnotationReader<'_>, service: &str) {
     let upstream = upstream.or_else(|| reader.config.text("service-upstream"));
     let finding = if upstream.and_then(boolean) == Some(true) {
         Finding::same(
-            "no effect, in ingress-nginx and here: with `service-upstream`, ingress-nginx does not check whether the Service has endpoints",
+            "no effect, in ingress-nginx and in the gateway: with `service-upstream`, ingress-nginx does not check whether the Service has endpoints",
         )
     } else if known.is_none() && complete || known.is_some_and(|known| known.ports.is_empty()) {
         Finding::same(format!(
-            "Service `{service}` does not exist or has no port; ingress-nginx ignores it, and so does the translation"
+            "Service `{service}` does not exist or has no port; ingress-nginx ignores the Service, and so does the translation"
         ))
     } else {
         reader.settings.default_backend = Some(service.to_owned());
@@ -75,7 +75,7 @@ pub(crate) fn statuses(text: &str) -> Option<Vec<u16>> {
 pub(crate) fn pages(codes: &[u16], service: Option<&str>) -> Finding {
     let Some(service) = service else {
         return Finding::differs(
-            "without `default-backend` and `--default-backend-service`, ingress-nginx replaces the content by a page of its own; here the client receives that of the backend",
+            "without `default-backend` and `--default-backend-service`, ingress-nginx replaces the content by a page of its own; from the gateway, the client receives the content of the backend",
             PAGES,
         );
     };
@@ -85,7 +85,7 @@ pub(crate) fn pages(codes: &[u16], service: Option<&str>) -> Finding {
         .collect();
     Finding::impossible(
         format!(
-            "a response cannot be replaced by that of Service `{service}`: the client receives the backend's own. Write each page into a ConfigMap and refer to it in a BackendTrafficPolicy of the route: `responseOverride: [{{match: {{statusCodes: [{}]}}, response: {{contentType: text/html, body: {{type: ValueRef, valueRef: {{group: \"\", kind: ConfigMap, name: error-page}}}}}}}}]`",
+            "an error response of a backend cannot be replaced by a response of Service `{service}`: the client receives the response of the backend. Write each page into a ConfigMap and refer to it in a BackendTrafficPolicy of the route: `responseOverride: [{{match: {{statusCodes: [{}]}}, response: {{contentType: text/html, body: {{type: ValueRef, valueRef: {{group: \"\", kind: ConfigMap, name: error-page}}}}}}}}]`",
             codes.join(", ")
         ),
         PAGES,

@@ -22,7 +22,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let own_host = own_host(text);
     let Some(parts) = own_host.clone().or_else(|| url(text)) else {
         if text.contains("://") || text.contains(char::is_whitespace) {
-            reader.invalid("auth-url", "it is not a URL");
+            reader.invalid("auth-url", "the value is not a URL");
         } else {
             reader.deny("auth-url", "it has no host");
         }
@@ -117,7 +117,7 @@ fn redirect(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let configured = reader.config.text("global-auth-request-redirect");
     let text = own.or(configured.filter(|_| global))?;
     if text.contains(['{', '}', ';', '"', ' ']) {
-        let why = "it contains characters that ingress-nginx rejects";
+        let why = "the value contains characters that ingress-nginx rejects";
         reader.invalid("auth-request-redirect", why);
         return None;
     }
@@ -126,7 +126,8 @@ fn redirect(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
         return None;
     }
     if text.contains('$') {
-        let text = "it contains nginx variables: the server receives path and query of the request";
+        let text =
+            "the value contains nginx variables: the server receives path and query of the request";
         reader.found(
             "auth-request-redirect",
             Finding::decision(text, &[Aspect::RequestHeaders]),
@@ -147,7 +148,7 @@ fn method(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let configured = reader.config.text("global-auth-method");
     let text = own.or(configured.filter(|_| global))?;
     if !METHODS.contains(&text) && text != "TRACE" {
-        reader.invalid("auth-method", "it is not a method");
+        reader.invalid("auth-method", "the value is not a method");
         return None;
     }
     reader.found(
@@ -184,7 +185,7 @@ fn cache(reader: &mut AnnotationReader<'_>) {
     if !text.split(',').all(valid) {
         reader.invalid(
             "auth-cache-duration",
-            "it is not a list of statuses and times",
+            "the value is not a list of statuses and times",
         );
     }
 }
@@ -203,11 +204,11 @@ fn signin(reader: &mut AnnotationReader<'_>, global: bool) -> Option<String> {
     let template = template(text);
     let named = template.as_deref().unwrap_or(text).replace(['{', '}'], "");
     let Some(parts) = url(&named) else {
-        reader.invalid("auth-signin", "it is not a URL");
+        reader.invalid("auth-signin", "the value is not a URL");
         return None;
     };
     let Some(mut template) = template else {
-        let text = "it contains nginx variables other than the scheme, the host and the path of the request: clients receive 401";
+        let text = "the value contains nginx variables other than the scheme, the host and the path of the request: clients receive 401";
         reader.found("auth-signin", Finding::decision(text, AUTH));
         return None;
     };

@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
     }
     if burst.is_some() {
-        let text = "the burst, as a multiple of the limit";
+        let text = "the burst is a multiple of the limit";
         reader.found("limit-burst-multiplier", Finding::same(text));
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     }
     let fixed = text.split('$').next().unwrap_or_default();
     let Some(parts) = url(fixed) else {
-        reader.invalid("mirror-target", "it is not a URL");
+        reader.invalid("mirror-target", "the value is not a URL");
         return;
     };
     let text = match parts.path.trim_end_matches('/') {

@@ -122,7 +122,7 @@ impl<'a> AnnotationReader<'a> {
         let text = self.text(name)?.trim();
         let value = value::boolean(text);
         if value.is_none() {
-            self.invalid(name, "it is not a boolean: use `true` or `false`");
+            self.invalid(name, "the value is not a boolean: use `true` or `false`");
         }
         value
     }
@@ -131,7 +131,7 @@ impl<'a> AnnotationReader<'a> {
     pub(crate) fn number(&mut self, name: &'static str) -> Option<u64> {
         let value = self.text(name)?.trim().parse().ok();
         if value.is_none() {
-            self.invalid(name, "it is not a whole number without a unit");
+            self.invalid(name, "the value is not a whole number without a unit");
         }
         value
     }
@@ -159,7 +159,9 @@ impl<'a> AnnotationReader<'a> {
         let invalid = table::annotation(name).map_or(Invalid::Ignored, |entry| entry.invalid);
         match invalid {
             Invalid::Ignored => {
-                let text = format!("{why}; ingress-nginx ignores it, and so does the translation");
+                let text = format!(
+                    "{why}; ingress-nginx ignores the annotation, and so does the translation"
+                );
                 self.found(name, Finding::same(text));
             }
             Invalid::DropsIngress => self.drop_ingress(name, why),
@@ -235,7 +237,7 @@ impl<'a> AnnotationReader<'a> {
         for (name, word) in hits {
             self.drop_ingress(
                 name,
-                &format!("it contains `{word}`, which the ConfigMap forbids"),
+                &format!("the value contains `{word}`, which the ConfigMap forbids"),
             );
         }
     }
@@ -246,14 +248,14 @@ impl<'a> AnnotationReader<'a> {
             .text("client-body-buffer-size")
             .is_some_and(|text| value::size(text).is_none())
         {
-            self.invalid("client-body-buffer-size", "it is not a size");
+            self.invalid("client-body-buffer-size", "the value is not a size");
         }
         let number = |text: &str| text.trim().parse::<u64>().is_ok();
         if self
             .text("limit-connections")
             .is_some_and(|text| !number(text))
         {
-            self.invalid("limit-connections", "it is not a whole number");
+            self.invalid("limit-connections", "the value is not a whole number");
         }
         for name in [
             "auth-tls-error-page",
@@ -265,7 +267,10 @@ impl<'a> AnnotationReader<'a> {
                 .text(name)
                 .is_some_and(|text| text.contains([';', '{', '}']))
             {
-                self.invalid(name, "it contains characters that ingress-nginx rejects");
+                self.invalid(
+                    name,
+                    "the value contains characters that ingress-nginx rejects",
+                );
             }
         }
     }
@@ -311,7 +316,7 @@ fn unknown(name: &str) -> Finding {
         None => String::new(),
     };
     let text = format!(
-        "unknown: ingress-nginx 1.15 has no such annotation{known}. It has no effect in ingress-nginx, and none here"
+        "unknown: ingress-nginx 1.15 has no such annotation{known}. The annotation has no effect, in ingress-nginx and in the gateway"
     );
     Finding::decision(text, &[])
 }

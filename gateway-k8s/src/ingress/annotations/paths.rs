@@ -26,7 +26,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
                 Finding::same("a RequestHeaderModifier"),
             );
         } else {
-            let text = "it has no effect without `rewrite-target`, in ingress-nginx and here";
+            let text = "the setting has no effect without `rewrite-target`, in ingress-nginx and in the gateway";
             reader.found("x-forwarded-prefix", Finding::same(text));
         }
     }
@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
 
 fn rewrite(reader: &mut AnnotationReader<'_>, target: &str) {
     if target.contains(['?', '"', '{', '}', ';', ' ']) {
-        let why = "it contains characters that ingress-nginx rejects";
+        let why = "the value contains characters that ingress-nginx rejects";
         reader.invalid("rewrite-target", why);
         return;
     }
@@ -61,7 +61,7 @@ fn rewrite(reader: &mut AnnotationReader<'_>, target: &str) {
         )
     } else {
         Finding::differs(
-            "every path below is rewritten to this one path, as in ingress-nginx. Every path of the host becomes a case-insensitive regular expression",
+            "every path below the prefix is rewritten to the same path, as in ingress-nginx. Every path of the host becomes a case-insensitive regular expression",
             &aspects,
         )
     };

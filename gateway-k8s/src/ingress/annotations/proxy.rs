@@ -94,7 +94,7 @@ fn retries(reader: &mut AnnotationReader<'_>) {
     if !words.iter().all(known) {
         reader.invalid(
             "proxy-next-upstream",
-            "it contains a word that nginx does not define",
+            "the value contains a word that nginx does not define",
         );
         return;
     }
@@ -110,14 +110,17 @@ fn bodies(reader: &mut AnnotationReader<'_>) {
             let text = "the annotation `towergate.dev/max-request-body` of the BackendTrafficPolicy, which limits bodies while they are streamed. Envoy Gateway has `requestBuffer.limit` only, which holds the whole body in memory";
             reader.found("proxy-body-size", Finding::same(text));
         }
-        Some(None) => reader.invalid("proxy-body-size", "it is not a size"),
+        Some(None) => reader.invalid("proxy-body-size", "the value is not a size"),
         None => {}
     }
     match reader.text("proxy-request-buffering").map(str::trim) {
         Some(word @ ("on" | "off")) => {
             reader.found("proxy-request-buffering", request_buffering(word == "off"));
         }
-        Some(_) => reader.invalid("proxy-request-buffering", "it is neither `on` nor `off`"),
+        Some(_) => reader.invalid(
+            "proxy-request-buffering",
+            "the value is neither `on` nor `off`",
+        ),
         None => {}
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             let finding = match reader.config.bool("hsts", true) {
                 true => Finding::differs(
                     format!(
-                        "{text}; over HTTPS it has `Strict-Transport-Security`, which ingress-nginx omits there"
+                        "{text}; over HTTPS the response has `Strict-Transport-Security`, which ingress-nginx omits"
                     ),
                     &[Aspect::ResponseHeaders],
                 ),
@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             };
             reader.found("app-root", finding);
         }
-        Some(_) => reader.invalid("app-root", "it is not a path"),
+        Some(_) => reader.invalid("app-root", "the value is not a path"),
         None => {}
     }
     reader.settings.from_to_www = reader.bool("from-to-www-redirect").unwrap_or(false);
@@ -92,19 +92,20 @@ fn to_address(reader: &mut AnnotationReader<'_>) {
             (_, Some(code)) => u16::try_from(code).unwrap_or(default),
             (None, None) => default,
             (Some(_), None) => {
-                let text =
-                    format!("it is not a redirect status; {default} is used, as in ingress-nginx");
+                let text = format!(
+                    "the value is not a redirect status; {default} is used, as in ingress-nginx"
+                );
                 reader.found(code_name, Finding::same(text));
                 default
             }
         };
         if to.contains('$') {
-            let why = "it must not contain nginx variables";
+            let why = "the value must not contain nginx variables";
             reader.drop_ingress(name, why);
             continue;
         }
         if url(to).is_none() && !to.starts_with('/') {
-            reader.invalid(name, "it is neither an absolute URL nor a path");
+            reader.invalid(name, "the value is neither an absolute URL nor a path");
             continue;
         }
         reader.settings.redirect = Some(Redirect {
@@ -112,7 +113,7 @@ fn to_address(reader: &mut AnnotationReader<'_>) {
             code,
             keeps_query: false,
         });
-        let text = "a direct response with the address as written, for the path; also for all other paths of the host if this Ingress is the oldest of the host";
+        let text = "a direct response with the address as written, for the path. If this Ingress is the oldest of the host, also for all other paths of the host";
         let finding = match to.starts_with('/') {
             false => Finding::same(text),
             true => Finding::differs(
@@ -136,7 +137,7 @@ fn aliases(reader: &mut AnnotationReader<'_>, names: Vec<String>) {
     let patterns = odd.iter().filter_map(|name| name.strip_prefix('~'));
     reader.settings.alias_patterns = patterns.map(str::to_owned).collect();
     if odd.iter().any(|name| !name.starts_with('~')) {
-        reader.invalid("server-alias", "it is not a host name");
+        reader.invalid("server-alias", "the value is not a host name");
     } else if odd.is_empty() {
         reader.found(
             "server-alias",

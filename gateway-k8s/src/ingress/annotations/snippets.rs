@@ -187,7 +187,7 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
         Ok(directives) => directives,
         Err(line) => {
             let why = format!(
-                "it is not valid nginx configuration (line {})",
+                "the snippet is not valid nginx configuration (line {})",
                 first + line - 1
             );
             reader.drop_ingress(name, &why);

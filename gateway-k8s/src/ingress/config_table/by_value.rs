@@ -9,7 +9,7 @@ use crate::ingress::verdict::Finding;
 
 fn no_effect_without(key: &str) -> Finding {
     Finding::same(format!(
-        "without `{key}` it has no effect in ingress-nginx, and none here"
+        "without `{key}`, the setting has no effect, in ingress-nginx and in the gateway"
     ))
 }
 
@@ -120,7 +120,7 @@ pub(super) fn limit_status(value: &ConfigValue<'_>) -> Finding {
     let status = value.text.parse::<u16>().ok();
     match status.filter(|status| (400..600).contains(status)) {
         Some(_) => Finding::same("BackendTrafficPolicy `responseOverride` of limited routes"),
-        None => Finding::decision("it is not an error status: 503 is used", &[Status]),
+        None => Finding::decision("the value is not an error status: 503 is used", &[Status]),
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) fn load_balance(value: &ConfigValue<'_>) -> Finding {
     backend::load_balance(value.text).map_or_else(
         || {
             Finding::decision(
-                "it is neither `round_robin` nor `ewma`: round robin is used",
+                "the value is neither `round_robin` nor `ewma`: round robin is used",
                 &[Calls],
             )
         },
@@ -166,10 +166,12 @@ pub(super) fn request_buffering(value: &ConfigValue<'_>) -> Finding {
 /// The verdict on `whitelist-source-range` and `denylist-source-range`.
 pub(super) fn source_range(value: &ConfigValue<'_>) -> Finding {
     match networks(value.text) {
-        Ok(_) => Finding::same("SecurityPolicies of all routes without their own list"),
+        Ok(_) => {
+            Finding::same("SecurityPolicies of all routes whose Ingress has no list of its own")
+        }
         Err(entry) => Finding::decision(
             format!(
-                "`{entry}` is not a network: the paths of Ingresses without their own list return 500 until it is corrected"
+                "`{entry}` is not a network: the paths of Ingresses without their own list return 500 until the value is corrected"
             ),
             &[Status, Calls, Body, ResponseHeaders],
         ),
@@ -213,13 +215,13 @@ pub(super) fn error_pages(value: &ConfigValue<'_>) -> Finding {
     let affects = &[Status, Body, Calls, ResponseHeaders];
     let Some(codes) = errors::statuses(value.text) else {
         return Finding::decision(
-            "it is not a list of statuses: it is not translated",
+            "the value is not a list of statuses and is not translated",
             affects,
         );
     };
     if !errors::statuses_without_page(value.config, value.manifests).is_empty() {
         return Finding::differs(
-            "BackendTrafficPolicy `responseOverride` of the Gateway: these responses become 500, as in ingress-nginx, which has no Service for their pages. The content differs. To keep the responses of backends, remove the override",
+            "BackendTrafficPolicy `responseOverride` of the Gateway: these responses become 500, as in ingress-nginx without a Service for error pages. The content differs. To keep the responses of backends, remove the override",
             &[Body, ResponseHeaders],
         );
     }
@@ -310,7 +312,7 @@ pub(super) fn port(value: &ConfigValue<'_>) -> Finding {
         true => Finding::same(format!("the port of the listener is {default}")),
         false => Finding::decision(
             format!(
-                "the port of the listener is {default}: change it if clients do not connect through a Service that maps the port"
+                "the port of the listener is {default}: change the port if clients do not connect through a Service that maps the port"
             ),
             &[],
         ),

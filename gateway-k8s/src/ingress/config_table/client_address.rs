@@ -132,13 +132,13 @@ pub(super) fn full(value: &ConfigValue<'_>) -> Finding {
         true if appends => Finding::same("the gateway appends to `X-Forwarded-For`"),
         true => Finding::same("off: backends receive the address of the client alone"),
         false => Finding::same(
-            "without `use-forwarded-headers` it has no effect in ingress-nginx, and none here",
+            "without `use-forwarded-headers`, the setting has no effect, in ingress-nginx and in the gateway",
         ),
     }
 }
 
 fn without_detection() -> Finding {
     Finding::same(
-        "without `use-forwarded-headers` or `enable-real-ip` it has no effect in ingress-nginx, and none here",
+        "without `use-forwarded-headers` or `enable-real-ip`, the setting has no effect, in ingress-nginx and in the gateway",
     )
 }

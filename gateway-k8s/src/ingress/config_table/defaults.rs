@@ -31,14 +31,14 @@ pub(crate) fn defaults(facts: &DefaultFacts<'_>) -> Vec<(&'static str, Finding)>
     }
     all.push(("error responses", error_responses()));
     if facts.config.text("proxy-next-upstream") != Some("off") {
-        let text = "a request that an endpoint has received is not retried unless a policy says so; ingress-nginx tries GET and HEAD on up to three endpoints";
+        let text = "a request that an endpoint has received is retried only if a policy configures it; ingress-nginx tries GET and HEAD on up to three endpoints";
         all.push(("retries", Finding::differs(text, &[Status, Calls])));
     }
     all.push(("paths", paths()));
     all.push(("hosts", hosts(facts.has_own_listeners)));
     all.extend(of_protocols(facts.config));
     if facts.redirects_by_server && facts.config.bool("hsts", true) {
-        let text = "redirects of `app-root` and `from-to-www-redirect` over HTTPS have the field; ingress-nginx omits it there";
+        let text = "redirects of `app-root` and `from-to-www-redirect` over HTTPS have the field; ingress-nginx omits the field in these redirects";
         let finding = Finding::differs(text, &[ResponseHeaders]);
         all.push(("Strict-Transport-Security", finding));
     }
@@ -56,7 +56,7 @@ fn forwarded_for(config: &ControllerConfig) -> (&'static str, Finding) {
             "backends receive the client's address alone, as from ingress-nginx; ingress-nginx also passes the client's own field as `X-Original-Forwarded-For`"
         }
         (_, false) => {
-            "the gateway appends the address of the peer to the field, as ingress-nginx does; ingress-nginx also passes the client's own field as `X-Original-Forwarded-For`"
+            "the gateway appends the address of the peer to `X-Forwarded-For`, as ingress-nginx does; ingress-nginx also passes the client's own field as `X-Original-Forwarded-For`"
         }
     };
     let finding = Finding::differs(text, &[RequestHeaders]);
@@ -76,7 +76,7 @@ fn hosts(has_own_listeners: bool) -> Finding {
     let dot = "a `Host` that ends with a dot matches no host; ingress-nginx ignores the dot";
     let text = match has_own_listeners {
         true => format!(
-            "{dot}. Over TLS, a `Host` of another listener than that of the server name returns 421; ingress-nginx returns 421 only if one of the hosts verifies client certificates"
+            "{dot}. Over TLS, a request returns 421 if its `Host` belongs to another listener than its server name; ingress-nginx returns 421 only if one of the hosts verifies client certificates"
         ),
         false => dot.to_owned(),
     };
@@ -91,7 +91,7 @@ fn paths() -> Finding {
 }
 
 fn of_protocols(config: &ControllerConfig) -> [(&'static str, Finding); 3] {
-    let fields = "fields that `Connection` names are removed, field names with `.` or other characters are kept, and `Server` of backends is forwarded, which ingress-nginx removes";
+    let fields = "fields that `Connection` lists are removed, and field names with `.` or other characters are kept. `Server` of backends is forwarded; ingress-nginx removes it";
     let protocols = "HTTP/0.9, HTTP/1.0 and upgrades are handled as by Envoy";
     let tls = match config.text("ssl-protocols") {
         Some("TLSv1.3") => "TLS 1.3 is offered with the ciphers of the gateway",

@@ -13,7 +13,7 @@ pub(super) fn finding(value: &ConfigValue<'_>) -> Finding {
     }
     if value.config.text("global-auth-url").is_none() {
         return Finding::same(
-            "without `global-auth-url` it has no effect in ingress-nginx, and none here",
+            "without `global-auth-url`, the setting has no effect, in ingress-nginx and in the gateway",
         );
     }
     let policy = "the annotation `towergate.dev/ext-auth-subrequest` of the SecurityPolicies";
@@ -26,11 +26,11 @@ pub(super) fn finding(value: &ConfigValue<'_>) -> Finding {
             Finding::same("SecurityPolicy `extAuth.http.headersToBackend`")
         }
         "global-auth-request-redirect" if value.text.contains('$') => Finding::decision(
-            "it has variables of nginx: the authentication server receives path and query of the request",
+            "the value has variables of nginx: the authentication server receives path and query of the request",
             &[Calls],
         ),
         "global-auth-signin" if !is_sign_in(value.text) => Finding::decision(
-            "it has variables of nginx besides the scheme, the host and the path of the request, or is not a URL: clients receive the 401",
+            "the value has variables of nginx besides the scheme, the host and the path of the request, or is not a URL: clients receive the 401",
             ALL,
         ),
         _ => Finding::same(policy),
@@ -52,7 +52,7 @@ fn url(text: &str) -> Finding {
     }
     if parse_url(text).is_none() {
         return Finding::decision(
-            "it is not a URL: Ingresses without their own `auth-url` are not served until it is corrected",
+            "the value is not a URL: Ingresses without their own `auth-url` are not served until the value is corrected",
             ALL,
         );
     }

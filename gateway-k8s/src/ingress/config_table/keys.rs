@@ -159,7 +159,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ),
     (
         "limit-conn-status-code",
-        Same("it has no effect: `limit-connections` is not translated"),
+        Same("the setting has no effect: `limit-connections` is not translated"),
     ),
     ("limit-conn-zone-variable", NGINX),
     (

@@ -61,7 +61,7 @@ pub(super) fn finding(value: &ConfigValue<'_>) -> Option<Finding> {
     let off = OFF_BY_DEFAULT.contains(&name) && boolean(value.text) == Some(false)
         || UNLIMITED_AT_ZERO.contains(&name) && value.text == "0"
         || OFF_BY_WORD.contains(&name) && value.text == "off";
-    off.then(|| Finding::same("off, as it is by default"))
+    off.then(|| Finding::same("off, which is also the default"))
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-method",
         Low,
         Denies,
-        Read("without `auth-url` it has no effect"),
+        Read("without `auth-url`, the setting has no effect"),
     ),
     row(
         "auth-proxy-set-headers",
@@ -74,7 +74,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-request-redirect",
         Medium,
         AuthOff,
-        Read("without `auth-url` it has no effect"),
+        Read("without `auth-url`, the setting has no effect"),
     ),
     row(
         "auth-response-headers",
@@ -98,19 +98,19 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "auth-signin",
         High,
         Ignored,
-        Read("without `auth-url` it has no effect"),
+        Read("without `auth-url`, the setting has no effect"),
     ),
     row(
         "auth-signin-redirect-param",
         Medium,
         Ignored,
-        Read("without `auth-url` it has no effect"),
+        Read("without `auth-url`, the setting has no effect"),
     ),
     row(
         "auth-snippet",
         Critical,
         Ignored,
-        Read("without `auth-url`, or with snippets off, it has no effect"),
+        Read("without `auth-url`, or with snippets off, the setting has no effect"),
     ),
     row(
         "auth-tls-error-page",
@@ -214,7 +214,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         "enable-global-auth",
         Low,
         Ignored,
-        Read("without `global-auth-url` it has no effect"),
+        Read("without `global-auth-url`, the setting has no effect"),
     ),
     row("enable-modsecurity", Low, Ignored, Never(WAF, &[Status])),
     row(

@@ -103,6 +103,6 @@ fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>)
         Some(nearest) => format!("; the most similar one is `{nearest}`"),
         None => String::new(),
     };
-    let text = format!("unknown {what}{similar}. It has no effect here");
+    let text = format!("unknown {what}{similar}. The setting has no effect in the gateway");
     Finding::decision(text, &[])
 }

@@ -80,8 +80,7 @@ impl Translator<'_> {
     fn path_verdicts(&mut self, ingress: usize, settings: &IngressSettings, forms: &Forms) {
         if forms.prefixes.is_empty() {
             if settings.rewrite.is_some() && !forms.rewrites {
-                let text =
-                    "the target is the path itself: it has no effect, in ingress-nginx and here";
+                let text = "the target is the path itself: the setting has no effect, in ingress-nginx and in the gateway";
                 self.replace_verdict(ingress, "rewrite-target", Finding::same(text));
             }
             return;

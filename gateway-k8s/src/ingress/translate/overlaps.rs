@@ -44,25 +44,25 @@ impl Translator<'_> {
                 (OverlapKind::Canary, Some(winner)) => {
                     let name = &self.servers.ingresses[winner].ingress.key;
                     let text = format!(
-                        "Ingress {name} is also a canary of this backend and takes precedence, because it counts as older: this Ingress receives no requests, in ingress-nginx and here"
+                        "Ingress {name} is also a canary of this backend and takes precedence, because it counts as older: this Ingress receives no requests, in ingress-nginx and in the gateway"
                     );
                     self.replace_verdict(ingress, "canary", Finding::same(text));
                 }
                 (OverlapKind::CanaryWithoutMain(path), _) => {
                     let text = format!(
-                        "no other Ingress has path `{path}` with the same host and path type and another Service: the canary receives no requests for it, in ingress-nginx and here"
+                        "no other Ingress has path `{path}` with the same host and path type and another Service: the canary receives no requests for it, in ingress-nginx and in the gateway"
                     );
                     self.replace_verdict(ingress, "canary", Finding::same(text));
                 }
                 (OverlapKind::Alias(name), _) => {
                     let text = format!(
-                        ". `{name}` has no effect, in ingress-nginx and here: it is the host or an alias of another Ingress"
+                        ". `{name}` has no effect, in ingress-nginx and in the gateway: it is the host or an alias of another Ingress"
                     );
                     self.extend_verdict(ingress, "server-alias", &text);
                 }
                 (OverlapKind::OtherName(name), _) => {
                     let text = format!(
-                        "`{name}` is the host of another Ingress: it is not redirected, in ingress-nginx and here"
+                        "`{name}` is the host of another Ingress: it is not redirected, in ingress-nginx and in the gateway"
                     );
                     self.replace_verdict(ingress, "from-to-www-redirect", Finding::same(text));
                 }
@@ -91,14 +91,14 @@ impl Translator<'_> {
         let (own, other) = (read[ingress].ingress, read[winner].ingress);
         if ingress == winner {
             return Finding::same(format!(
-                "{what} {relation} an earlier rule of the same Ingress, in ingress-nginx and here: remove one of the two"
+                "{what} {relation} an earlier rule of the same Ingress, in ingress-nginx and in the gateway: remove one of the two"
             ));
         }
         let place = other.place();
         let other_name = format!("Ingress {} ({}:{})", other.key, place.file, place.line);
         match precedence(own, other) {
             Ok(why) => Finding::same(format!(
-                "{what} {relation} {other_name}, {why}: requests do not reach this Ingress, in ingress-nginx and here"
+                "{what} {relation} {other_name}, {why}: requests do not reach this Ingress, in ingress-nginx and in the gateway"
             )),
             Err(why) => Finding::decision(
                 format!(
@@ -113,7 +113,7 @@ impl Translator<'_> {
     fn without_effect(&mut self, ingress: usize, annotation: &str, host: &str, winner: usize) {
         let name = &self.servers.ingresses[winner].ingress.key;
         let text = format!(
-            ". It has no effect on host `{host}`, in ingress-nginx and here: the annotation of Ingress {name}, which counts as older, applies"
+            ". The annotation has no effect on host `{host}`, in ingress-nginx and in the gateway: the annotation of Ingress {name}, which counts as older, applies"
         );
         self.extend_verdict(ingress, annotation, &text);
     }

@@ -45,9 +45,9 @@ impl Translator<'_> {
         let config = self.config;
         for (key, data, restricts) in unused_settings(self.manifests, &config.object) {
             let text = match config.object.is_empty() {
-                true => "it contains settings of ingress-nginx and is not read, because no controller names it: pass --nginx-flag configmap=NAMESPACE/NAME".to_owned(),
+                true => "the ConfigMap contains settings of ingress-nginx and is not read, because no controller names it: pass --nginx-flag configmap=NAMESPACE/NAME".to_owned(),
                 false => format!(
-                    "it contains settings of ingress-nginx and is not read, because those of {} apply: if it belongs to this controller, pass --nginx-flag configmap=NAMESPACE/NAME",
+                    "the ConfigMap contains settings of ingress-nginx and is not read, because the settings of {} apply: if the ConfigMap belongs to this controller, pass --nginx-flag configmap=NAMESPACE/NAME",
                     config.object
                 ),
             };
