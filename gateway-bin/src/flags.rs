@@ -57,7 +57,7 @@ impl FromStr for PortMap {
     }
 }
 
-/// An address to bind, for all Gateways (`127.0.0.1`) or for one (`edge/public=192.0.2.1`).
+/// An address to bind, for all Gateways (`127.0.0.1`) or for one Gateway (`edge/public=192.0.2.1`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Bind {
     /// `namespace/name` of the Gateway. `None`: all Gateways without their own address.

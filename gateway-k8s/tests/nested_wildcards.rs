@@ -181,7 +181,7 @@ proptest! {
         let shadowed = resolution.diagnostics.iter().any(|one| {
             one.code.as_str() == "hostname-of-another-listener"
         });
-        // Whether no host of the hostname reaches the route.
+        // Whether the route serves no host of the hostname.
         let is_empty = |hostname: &&str| {
             let own = |host: &&str| matches(hostname, host);
             !HOSTS.iter().filter(|host| own(host)).any(|host| found.contains(host))

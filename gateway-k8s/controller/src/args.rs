@@ -28,12 +28,12 @@ pub(crate) struct Args {
     /// Which data planes serve Gateways.
     #[arg(long, value_enum, default_value_t = Mode::Shared)]
     pub(crate) mode: Mode,
-    /// With --mode shared: network of the addresses for Gateways. The data plane must be able to bind all of
-    /// them. Can be repeated.
+    /// With --mode shared: network from which Gateways receive addresses. The data plane must be able to bind
+    /// all addresses of the network. Can be repeated.
     #[arg(long, value_name = "CIDR", value_parser = parse_network)]
     pub(crate) address_pool: Vec<IpNet>,
-    /// Address of the pool that is assigned only to Gateways that name it in `spec.addresses`. Can be
-    /// repeated.
+    /// Address in one of the --address-pool networks that is assigned only to Gateways that request it in
+    /// `spec.addresses`. Can be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address_exclude: Vec<IpAddr>,
     /// Address on which data planes connect.

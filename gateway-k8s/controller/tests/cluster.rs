@@ -37,10 +37,10 @@ impl Drop for Controller {
 }
 
 impl Cluster {
-    /// Connects to the test cluster. `None`: none is configured.
+    /// Connects to the test cluster. `None`: no test cluster is configured.
     async fn find(test: &str) -> Option<Self> {
         let Ok(kubeconfig) = std::env::var(KUBECONFIG) else {
-            // Not `eprintln!`: the test harness hides its output if the test passes.
+            // `eprintln!` is not used, because the test harness hides its output if the test passes.
             let skipped = format!("SKIPPED {test}: {KUBECONFIG} does not name a test cluster\n");
             let _ = std::io::stderr().write_all(skipped.as_bytes());
             return None;

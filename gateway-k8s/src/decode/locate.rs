@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::tree::{Key, Node, Place, Value, parse};
 
-/// Returns the position of `field` (such as `spec.listeners[0].tls`) below `within` in `text`. This is the
-/// position of a scalar value, or of the key of any other value. If the field is absent, it is the position
-/// of the nearest present parent.
+/// Returns the position of `field` (such as `spec.listeners[0].tls`) below `within` in `text`. For a scalar,
+/// this is the position of the value; for a map or list, the position of its key. If the field is absent, the
+/// position of the nearest present parent is returned.
 pub(crate) fn locate(text: &str, within: &str, field: &str) -> Option<Place> {
     let root = parse(text).ok()?;
     let start = descend(&root, root.place, within);

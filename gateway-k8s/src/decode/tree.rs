@@ -397,7 +397,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Adds the entries of `source` whose keys are absent (YAML merge keys).
+/// Adds the entries of `source`, the value of a YAML merge key, whose keys are not in `seen`.
 fn merge(
     source: &Node,
     seen: &mut HashSet<String>,

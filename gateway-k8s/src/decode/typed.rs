@@ -164,7 +164,7 @@ impl<'de> Typed<'de, '_> {
     /// The string of an unquoted scalar.
     ///
     /// # Errors
-    /// If it is a number or a boolean.
+    /// If the scalar is a number or a boolean.
     fn unquoted_string(self, text: &'de str) -> Result<&'de str, TypeError> {
         match Plain::of(text) {
             Plain::Text => Ok(text),

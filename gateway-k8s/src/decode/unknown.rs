@@ -96,7 +96,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
         K::RouteFilter => Some(Closed::Filter),
-        // The API server prunes unknown fields; the known ones are applied.
+        // The API server prunes unknown fields; the known fields are applied.
         K::EnvoyProxy => None,
         K::GatewayClass
         | K::Service

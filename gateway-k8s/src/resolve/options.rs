@@ -20,8 +20,8 @@ pub struct ResolveOptions {
     pub controller_name: String,
     /// Whether Gateways whose GatewayClass does not exist are served.
     pub serve_unclassed: bool,
-    /// Bound ports by port of a Gateway, for ports that are bound as another port. For example, 80 is bound
-    /// as 8080.
+    /// The port to bind, by port of a Gateway, such as 8080 for 80. Ports that are bound unchanged have no
+    /// entry.
     pub ports: BTreeMap<u16, u16>,
     /// Bound TCP ports that the data plane itself uses. No listener can use them.
     pub reserved: BTreeSet<u16>,
@@ -38,7 +38,7 @@ pub struct ResolveOptions {
     pub now: Option<i64>,
     /// Response to a TLS server name that no certificate of the listener covers.
     pub unknown_name: UnknownName,
-    /// Crypto provider that checks private keys. Default: aws-lc-rs, with the feature of this name.
+    /// Crypto provider that checks private keys. Default: aws-lc-rs, if the feature `aws-lc-rs` is enabled.
     pub provider: Option<Provider>,
     /// Secret with the keys of OpenID Connect sessions. Each of its values is a key. The key with the first
     /// name seals new sessions; every key opens sessions. `None`: each policy derives its key from its client
@@ -58,7 +58,7 @@ pub struct ResolveOptions {
     /// Whether one process serves all Gateways. Settings of the process then come from a single EnvoyProxy.
     /// Default: `false`, a process for each Gateway.
     pub one_process: bool,
-    /// Whether to produce statuses. With many routes, they take a large part of the time.
+    /// Whether to produce statuses. With many routes, statuses take a large part of the time of a resolution.
     pub statuses: bool,
 }
 
@@ -112,7 +112,8 @@ pub struct BackendUse {
     pub loopback: bool,
     /// Addresses that Backends of type `DynamicResolver` may reach. `None`: the type is rejected. Default: `None`.
     pub dynamic: Option<Arc<DynamicTargets>>,
-    /// Folders on the machine of the data plane whose Unix domain sockets endpoints may be. Default: none.
+    /// Folders on the machine of the data plane. Endpoints may be Unix domain sockets in these folders.
+    /// Default: none.
     pub socket_folders: Vec<PathBuf>,
 }
 

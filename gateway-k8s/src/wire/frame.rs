@@ -22,7 +22,7 @@ pub enum Kind {
     Route,
     /// A route for connections. The receiver lacks this route.
     Stream,
-    /// The steps that build the new table from the old one and the parts of earlier frames.
+    /// The steps that build the new table from the old table and the parts of earlier frames.
     Table,
     /// The plan, with table indices instead of its parts.
     Plan,

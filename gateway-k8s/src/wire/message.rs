@@ -32,7 +32,7 @@ pub struct VersionReport {
 pub enum Outcome {
     /// The version is served.
     InForce,
-    /// The version is not served; the previous one remains in service.
+    /// The version is not served; the previous version remains in service.
     Refused(Problem),
 }
 

@@ -69,7 +69,7 @@ impl Verdicts {
 pub(super) struct Proven(HashSet<String>);
 
 impl Proven {
-    /// Marks Gateways that `plane` has never served as waiting. A Gateway whose status is programmed counts
+    /// Marks a Gateway as waiting if `plane` has never served it. A Gateway whose status is programmed counts
     /// as served: data planes take some seconds to connect to a new controller.
     pub(super) fn note_waiting(
         &mut self,

@@ -65,7 +65,8 @@ fn adapt(patch: &mut Value) {
     remove_nulls_of_indexing(patch);
 }
 
-/// Removes the empty objects on the path to the pod that were added by indexing into the patch.
+/// Indexing into the patch adds nulls on the path to the pod. Removes these nulls, and the objects that
+/// contain nothing else.
 fn remove_nulls_of_indexing(patch: &mut Value) {
     if patch["spec"]["template"]["spec"].is_null()
         && let Some(template) = patch["spec"]["template"].as_object_mut()
@@ -168,7 +169,7 @@ fn strategic_merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Merges the items of a list by the value of the first key that an item has.
+/// Merges `items` into a list. An item is identified by the value of the first of `keys` that it has.
 fn merge_list(list: &mut Vec<Value>, items: &[Value], keys: &[&str]) {
     if items.iter().any(|item| item["$patch"] == "replace") {
         *list = plain(items);

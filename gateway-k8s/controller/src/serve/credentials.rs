@@ -31,7 +31,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const AUTHORITY_TIME: Duration = DAY.saturating_mul(3650);
 /// Validity of a signed certificate.
 const LEAF_TIME: Duration = DAY.saturating_mul(90);
-/// Backdating of certificates, for peers whose clock is behind.
+/// Time by which certificates are backdated, for peers whose clock is slow.
 const SLACK: Duration = Duration::from_secs(3600);
 
 /// An error of credentials. The messages contain no keys.

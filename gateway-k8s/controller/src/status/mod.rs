@@ -23,7 +23,8 @@ use towergate_k8s::ObjectKey;
 use crate::kinds::{KINDS, Kind};
 use crate::object_cache::ObservedObject;
 
-/// An object with a status, in the order of writing: GatewayClasses and Gateways first.
+/// The identity of an object with a status. Identities are ordered like the writes of statuses:
+/// GatewayClasses and Gateways first.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Id {
     /// Index of the kind in [`KINDS`].

@@ -53,7 +53,7 @@ pub(crate) struct Writer {
     running: HashSet<Id>,
     /// Time of the next attempt and backoff of objects whose last write failed.
     failed: HashMap<Id, (Instant, Pause)>,
-    /// Objects stored by a write, until the watch delivers them.
+    /// Objects as the last write returned them. An entry is kept until the watch delivers the object.
     made: HashMap<Id, (String, ObservedObject)>,
     writes: JoinSet<(Task, Outcome)>,
 }
@@ -178,7 +178,8 @@ impl Writer {
             {
                 task.observed = made.clone();
             }
-            // A completed sleep must not be polled again, so the next attempt is moved beyond this request.
+            // A completed sleep must not be polled again, so the next attempt is scheduled after the end of
+            // this request.
             if let Some((at, _)) = self.failed.get_mut(&id) {
                 *at = now + REQUEST * 2;
             }

@@ -61,8 +61,8 @@ pub fn every_address(family: &IpFamily) -> Vec<IpAddr> {
 }
 
 impl Addresses {
-    /// Compares the addresses that a Gateway requests with those that it has: the addresses that
-    /// `ResolveOptions` assigns to it, or else those that are bound.
+    /// Compares the addresses that a Gateway requests with its own addresses: the addresses that
+    /// `ResolveOptions` assigns to the Gateway or, if it assigns no addresses, the bound addresses.
     pub(super) fn resolve(
         index: &ObjectIndex<'_>,
         object: &Object<GatewaySpec>,
@@ -94,7 +94,7 @@ impl Addresses {
     }
 
     /// Compares the requested addresses with `own`, the addresses of the Gateway. `holds` returns whether a
-    /// requested address is usable; `why` is the message for an address that is not.
+    /// requested address is usable; `why` is the message for an address that is not usable.
     fn of(spec: &GatewaySpec, own: Vec<String>, holds: impl Fn(&str) -> bool, why: &str) -> Self {
         let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let wanted = spec.addresses.iter().map(|address| given(&address.value));

@@ -388,8 +388,8 @@ fn accept(conditions: &mut Conditions<GatewayReason>, listeners: &[&ListenerStat
     conditions.set(ConditionType::Accepted, accepted, reason, message);
 }
 
-/// Sets `Programmed`: true if the Gateway is accepted and has the addresses that it requests. Listeners may
-/// lack referenced objects; their own conditions report that.
+/// Sets `Programmed`: true if the Gateway is accepted and has the addresses that it requests. Missing objects
+/// that a listener references have no effect here; the conditions of the listener report them.
 fn program(
     conditions: &mut Conditions<GatewayReason>,
     listeners: &[ListenerState<'_>],

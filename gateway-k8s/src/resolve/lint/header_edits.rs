@@ -12,7 +12,7 @@ use super::super::report::{Report, Subject};
 use super::super::route::RouteState;
 use crate::finding::FindingCode;
 
-/// Reports edits of fields that frame a message or concern one connection.
+/// Reports edits of header fields that frame a message or concern one connection.
 pub(super) fn check(index: &ObjectIndex<'_>, routes: &[RouteState<'_>], report: &mut Report) {
     for state in routes {
         let subject = state.route.subject();

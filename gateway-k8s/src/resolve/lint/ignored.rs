@@ -27,7 +27,7 @@ pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
 fn warn(subject: &Subject<'_>, remarks: FieldRemarks, report: &mut Report) {
     for field in remarks.ignored {
         let message = without_effect(&field);
-        // An ignored value is written `field: value`; only the field is the place.
+        // A remark about an ignored value has the form `field: value`. Only `field` is a path.
         let place = field.split(": ").next().unwrap_or_default().to_owned();
         let help = "the field protects nothing; remove it, or keep it for another gateway";
         report.warn(FindingCode::FieldIgnored, subject, place, message, help);

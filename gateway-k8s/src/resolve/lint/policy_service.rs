@@ -19,7 +19,7 @@ pub(super) fn check(index: &ObjectIndex<'_>, endpoints: &Endpoints, report: &mut
         let subject = Subject::new("SecurityPolicy", policy);
         for (field, what, reference) in references(&policy.spec) {
             let id = reference.id(&policy.meta.namespace);
-            // Other kinds, and backends that cannot be resolved, have no entry.
+            // References to other kinds, and to backends that cannot be resolved, have no entry.
             if endpoints.get(&id).is_some_and(Vec::is_empty) {
                 report.warn(
                     FindingCode::NoEndpoints,
@@ -93,7 +93,8 @@ struct ServiceReference<'p> {
 }
 
 impl ServiceReference<'_> {
-    /// The identity of the Service. `namespace` is that of the policy, for references without a namespace.
+    /// The identity of the Service. A reference without a namespace refers to `namespace`, the namespace of
+    /// the policy.
     fn id(&self, namespace: &str) -> BackendId {
         let port = self.port.and_then(|port| port.try_into().ok());
         BackendId {

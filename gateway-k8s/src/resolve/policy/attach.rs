@@ -255,7 +255,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Merges the policy of a route into that of each listener to which the route attaches.
+    /// Merges the policy of a route into the policy of each listener to which the route attaches.
     fn merge(&mut self, at: usize, route: RouteIndex) {
         let policy = self.policies[at];
         for attachment in &self.places.routes[route].attachments {

@@ -34,7 +34,8 @@ pub(crate) struct BackendTls<'a> {
     conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, TlsTarget<'a>)>,
     /// Policies with a target that cannot be read.
     closing: Vec<Closing<'a>>,
-    /// Parents of routes, and policies, through which a target is reached, by kind, name and port name.
+    /// For each target (kind, name and port name): the parents of the routes, and the policies, that refer to
+    /// the target.
     reached: HashMap<(&'static str, ObjectKey, String), Vec<ParentReference>>,
     settings: HashMap<ObjectKey, Result<Settings, InvalidBackendTls>>,
     statuses: BTreeMap<ObjectKey, PolicyStatus>,

@@ -52,7 +52,7 @@ pub(crate) struct PolicyContext<'c, 'a> {
 }
 
 impl PolicyContext<'_, '_> {
-    /// The referencing side of references in a policy of the namespace `author`.
+    /// The referencing object, for ReferenceGrants, of references in a policy of the namespace `author`.
     fn referrer<'n>(&self, author: &'n str) -> From<'n> {
         From {
             group: ENVOY_GROUP,

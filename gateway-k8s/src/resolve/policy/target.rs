@@ -27,7 +27,7 @@ use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
 use crate::decode::nearest;
 use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
 
-/// A target of a policy. A listener or rule with the name does not necessarily exist.
+/// A target of a policy. Listeners and rules are identified by name; the name is possibly unknown.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum PolicyTarget {
     Gateway(GatewayIndex),

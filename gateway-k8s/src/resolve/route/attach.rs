@@ -118,8 +118,8 @@ impl Attachment {
         }
     }
 
-    /// Finds the listeners that accept the route. An unknown field may restrict the attachment, so
-    /// a route with one attaches to no listener.
+    /// Finds the listeners that accept the route. An unknown field may restrict the attachment, so a route
+    /// with an unknown field attaches to no listener.
     fn choose(
         &mut self,
         index: &ObjectIndex<'_>,

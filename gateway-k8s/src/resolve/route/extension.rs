@@ -33,7 +33,7 @@ const BODY: &str = "response.body";
 /// Message about an HTTPRouteFilter of a backendRef.
 const ONLY_CREDENTIAL: &str =
     "a backendRef supports only credentialInjection of an HTTPRouteFilter";
-/// Maximum number of matches of a rule with those of its filters.
+/// Maximum number of matches of a rule after they are combined with the matches of its filters.
 const MAX_MATCHES: usize = 512;
 
 /// The effects of a rule's HTTPRouteFilters.

@@ -385,8 +385,8 @@ impl RuleErrors {
         conditions.insert(condition);
     }
 
-    /// The condition of type `kind`, false, with the messages of all its errors; `None` if there are no
-    /// errors.
+    /// The condition of type `kind` with status false and the messages of all its errors; `None` if there are
+    /// no errors.
     fn summary(&self, kind: ConditionType) -> Option<Condition<RouteReason>> {
         let mut reasons: Vec<_> = self.of(kind).map(|fault| fault.reason).collect();
         reasons.sort_unstable_by_key(|reason| reason.as_str());

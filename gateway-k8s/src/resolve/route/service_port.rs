@@ -20,7 +20,7 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// From `protocol` of a port. Default: TCP. `None`: SCTP and unknown values.
+    /// Parses `protocol` of a port. Default: TCP. `None`: SCTP and unknown values.
     pub(super) fn parse(protocol: Option<&str>) -> Option<Self> {
         match protocol.unwrap_or("TCP") {
             "TCP" => Some(Self::Tcp),

@@ -121,8 +121,8 @@ impl StreamResolver<'_, '_, '_> {
         }
     }
 
-    /// Whether all fields of the rule are readable. Adds those that are not to the errors of the route; the decoder has
-    /// reported them.
+    /// Whether all fields of the rule are readable. Adds unreadable fields to the errors of the route; the
+    /// decoder has reported them.
     fn has_readable_fields(&mut self) -> bool {
         let rule = self.rule_index;
         let mut readable = true;

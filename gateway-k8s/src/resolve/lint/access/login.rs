@@ -186,7 +186,7 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         last
     }
 
-    /// A request for a path where a login began.
+    /// A request for `path` at the host and listener where a login began.
     fn at_origin<'r>(&self, origin: &'r LoginOrigin, path: &'r str) -> BrowserRequest<'r> {
         let gateway = &self.inputs.gateways.list[origin.gateway];
         let listener = &gateway.listeners[origin.listener];

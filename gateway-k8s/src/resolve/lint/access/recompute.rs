@@ -10,7 +10,8 @@ use super::super::super::report::{Report, Subject};
 use super::{PlacedRule, PolicyUse, Uses, authentication};
 use crate::finding::FindingCode;
 
-/// Reports rules whose own authentication a request skips after `recomputeRoute` of the policy.
+/// Reports rules whose own authentication is skipped by requests that `recomputeRoute` of the policy moves to
+/// these rules.
 pub(super) fn check(
     used: &PolicyUse<'_, '_>,
     uses: &Uses<'_, '_>,
@@ -90,7 +91,7 @@ fn examines(one: &Match, filled: &BTreeSet<String>) -> bool {
     headers.any(|header| filled.contains(header.name.as_str()))
 }
 
-/// The authentication of `to` that `from` does not have: sections with the name of their policy.
+/// The authentication sections of rule `to` that rule `from` lacks, each with the name of its policy.
 fn own_authentication(from: &PlacedRule<'_, '_>, to: &PlacedRule<'_, '_>) -> Vec<String> {
     let others = to.policies().filter(|policy| !from.is_under(policy));
     let sections = others.flat_map(|policy| {

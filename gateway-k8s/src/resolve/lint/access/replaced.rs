@@ -50,8 +50,8 @@ pub(super) fn loses_access_control(
     authentication(candidate).next().is_some() || !authorizes && candidate.authorization.is_some()
 }
 
-/// Reports that a policy without access control replaces policies that have it. Replaced policies that are in
-/// force nowhere are left out, because `report_unused` reports them.
+/// Reports that a policy without access control replaces policies with access control. Replaced policies that
+/// are in force nowhere are left out, because `report_unused` reports them.
 pub(super) fn check(
     used: &PolicyUse<'_, '_>,
     uses: &Uses<'_, '_>,

@@ -58,8 +58,8 @@ pub(super) struct RuleMatches {
     pub(super) lost: Option<LostPath>,
 }
 
-/// A path match of which no part is certain, classified by the rules that it could precede. Each variant
-/// includes the rules of the variants before it.
+/// An invalid path match of which no part is certain. The variant states which rules the match could precede.
+/// Each variant includes the rules of the variants before it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum LostPath {
     /// An invalid regular expression. Exact paths precede it, whatever it was meant to match.

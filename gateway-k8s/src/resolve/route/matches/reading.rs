@@ -1,6 +1,6 @@
 //! Possible intended values of a part of a match.
 
-/// The single reading of a valid part, or all possible readings of an invalid one.
+/// The single reading of a valid part, or all possible readings of an invalid part.
 #[derive(Debug)]
 pub(super) enum Readings<T> {
     /// The part is valid.

@@ -142,7 +142,7 @@ impl RuleResolver<'_, '_, '_> {
         Ok((Destination::Backend(found.backend), filters))
     }
 
-    /// The credential of a backendRef's HTTPRouteFilters, which may have no other section.
+    /// The credential in the HTTPRouteFilters of a backendRef. These filters may have no other section.
     fn credential_of_backend(
         &self,
         filters: &Filters,
