@@ -53,8 +53,8 @@ pub(crate) fn check(args: &CheckArgs) -> Outcome {
     Ok(ExitCode::from(exit_status(&found, args.manifests.strict)))
 }
 
-/// Adds the findings of `more`, except for fields that already have a finding with the same code. Keeps the
-/// order of places.
+/// Adds the findings of `more`, except for fields that already have a finding with the same code. The
+/// findings stay sorted by place.
 fn add_new(found: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
     let place = |d: &Diagnostic| (d.code, d.kind.clone(), d.object.clone(), d.field.clone());
     let known: BTreeSet<_> = found.iter().map(place).collect();

@@ -19,7 +19,7 @@ const LOG: &str = "info";
 /// Applies `settings` to `args`.
 ///
 /// # Errors
-/// The format cannot be written. This does not occur in a valid EnvoyProxy.
+/// If the format of the access log cannot be written as text. This does not occur in a valid EnvoyProxy.
 pub(crate) fn apply(args: &mut RunArgs, settings: ProcessSettings) -> Result<(), Failure> {
     args.workers = args.workers.or(settings.workers);
     if let Some(level) = settings.log.filter(|_| args.log == LOG) {

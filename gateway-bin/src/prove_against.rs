@@ -36,7 +36,7 @@ impl RequestBudget {
 /// Compares the gateways at the two addresses of `against`: first that of ingress-nginx, then that of the new
 /// gateway.
 ///
-/// `known` are the names of the verdicts that describe the differences of requests.
+/// `known` contains, for each request, the names of the verdicts that describe its differences.
 ///
 /// # Errors
 /// If an address is invalid, or the addresses have different schemes.

@@ -17,7 +17,7 @@ use towergate_k8s::ingress::model::AuthCall;
 
 use crate::Failure;
 
-/// Header field of the responses of backends: the number of the request.
+/// Header field of the responses of backends. It contains the number of the request.
 const BACKEND: &str = "x-proof-backend";
 /// Header field of a request with the status that the authentication server returns.
 pub(crate) const AUTH_STATUS: &str = "x-proof-auth-status";

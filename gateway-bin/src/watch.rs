@@ -71,8 +71,8 @@ impl Watch {
         if !rescan && now == self.watched && now.iter().all(Option::is_some) {
             return;
         }
-        // Parents first: a parent can also be one of the paths, and its recursive watch, which is added
-        // later, must replace its watch as a parent.
+        // Parents are watched first. If a parent is also one of the paths, the recursive watch of the path is
+        // added later and replaces the watch of the parent.
         for parent in self.paths.iter().filter_map(|path| path.parent()) {
             let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
         }

@@ -51,7 +51,8 @@ fn write_object(fields: &[(String, Vec<LogPart>)], logged: Logged<'_>, out: &mut
     out.push(b'}');
 }
 
-/// Writes a value of a JSON format: a number or `null` if it is a single operator, otherwise a string.
+/// Writes a value of a JSON format. A single operator without a value becomes `null`, and a single numeric
+/// operator becomes a number. Everything else becomes a string.
 fn write_json(parts: &[LogPart], logged: Logged<'_>, out: &mut Vec<u8>) {
     let mut text = Vec::new();
     let present = match parts {

@@ -27,8 +27,8 @@ pub(crate) struct ManifestArgs {
     /// Bind a port of the Gateways as another port, such as 80=8080. Can be repeated or separated by commas.
     #[arg(long = "port", value_name = "PORT=BOUND", value_delimiter = ',')]
     pub(crate) ports: Vec<PortMap>,
-    /// Address to bind, for all Gateways or for one (NAMESPACE/NAME=ADDR). Can be repeated. Default: all IPv4
-    /// addresses.
+    /// Address to bind, for all Gateways or for one Gateway (NAMESPACE/NAME=ADDR). Can be repeated. Default:
+    /// all IPv4 addresses.
     #[arg(long, value_name = "[GATEWAY=]ADDR")]
     pub(crate) bind: Vec<Bind>,
     /// Address that replaces the endpoints of a Service port. Can be repeated.

@@ -32,8 +32,8 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "VERDICT")]
     pub(crate) fail_on: Option<FailOn>,
     /// Send generated requests to the translation and to a model of ingress-nginx, both in this process.
-    /// Print the requests to which the responses differ, the smallest first. Exit with status 1 if no verdict
-    /// describes a difference.
+    /// Print the requests to which the responses differ, the smallest first. Exit with status 1 if there is a
+    /// difference that no verdict describes.
     #[arg(long)]
     pub(crate) prove: bool,
     /// Send generated requests to a running ingress-nginx and to the new gateway, and print the requests to

@@ -75,18 +75,18 @@ Examples:
     Check(CheckArgs),
     /// Print the status of each object, as `kubectl get -o yaml` does.
     ///
-    /// Prints one YAML document per object that has a status: GatewayClasses, Gateways with their listeners, routes
-    /// with their parents, policies with their ancestors. `-` reads manifests from standard input. Conditions have no
-    /// lastTransitionTime, because files carry no history: equal manifests give equal output. Unreadable objects are
-    /// reported on standard error. Exit status: 0 if all objects are readable, 1 if one is not, 2 if a file or folder
-    /// cannot be read or there is no manifest at all.
+    /// Prints one YAML document per object that has a status: GatewayClasses, Gateways with their listeners,
+    /// routes with their parents, policies with their ancestors. `-` reads manifests from standard input.
+    /// Conditions have no lastTransitionTime, because files carry no history: equal manifests give equal
+    /// output. Unreadable objects are reported on standard error. Exit status: 0 if all objects are readable,
+    /// 1 if an object is unreadable, 2 if a file or folder cannot be read or there is no manifest at all.
     #[command(display_name = "towergate")]
     Status(ManifestArgs),
     /// Print the configuration of the service that counts requests for global rate limits.
     ///
-    /// Prints one YAML document per domain in the format of envoyproxy/ratelimit. With --out,
-    /// writes one file per domain into a folder, from which the service reads them. Exit status: 0
-    /// if all objects are readable, 1 if one is not, 2 if a file cannot be read or written.
+    /// Prints one YAML document per domain in the format of envoyproxy/ratelimit. With --out, writes one file
+    /// per domain into a folder, from which the service reads them. Exit status: 0 if all objects are
+    /// readable, 1 if an object is unreadable, 2 if a file cannot be read or written.
     #[command(display_name = "towergate")]
     RateLimits(RateLimitsArgs),
     /// Translate Ingresses of ingress-nginx to Gateway API.
@@ -100,12 +100,13 @@ Examples:
     Migrate(MigrateArgs),
     /// Send the requests of an access log of ingress-nginx again and compare the responses.
     ///
-    /// Reads the default format of ingress-nginx, also with `$host` or `$scheme://$host` in front. `-` reads standard
-    /// input. With Ingresses in DIR, the hosts of the requests are derived from the names of the backends. Without
-    /// --against, a model of ingress-nginx and the translation, both in this process, serve the requests. With
-    /// --against OLD,NEW, both running gateways do. With --against NEW, the status is compared with that in the log.
-    /// Each distinct request is sent once. Header fields and bodies are not in the log and are not sent. Exit status:
-    /// 0 if all responses are equal, 1 if some differ, 2 if no request can be sent.
+    /// Reads the default format of ingress-nginx, also with `$host` or `$scheme://$host` in front. `-` reads
+    /// standard input. With Ingresses in DIR, the hosts of the requests are derived from the names of the
+    /// backends. Without --against, a model of ingress-nginx and the translation, both in this process, serve
+    /// the requests. With --against OLD,NEW, both running gateways serve them. With --against NEW, the status
+    /// is compared with the status in the log. Each distinct request is sent once. Header fields and bodies
+    /// are not in the log and are not sent. Exit status: 0 if all responses are equal, 1 if some differ, 2 if
+    /// no request can be sent.
     #[command(display_name = "towergate", after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Serve a backend that returns each request as JSON.

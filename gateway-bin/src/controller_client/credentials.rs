@@ -53,7 +53,7 @@ impl CredentialsFolder {
         Ok(Arc::new(config))
     }
 
-    /// Waits until the files are valid and differ from those loaded.
+    /// Waits until the files are valid and differ from the loaded files.
     pub(super) async fn changed(&mut self) {
         loop {
             self.watch.changed().await;
