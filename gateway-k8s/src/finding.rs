@@ -103,7 +103,7 @@ finding_codes! {
     ListenerSet = "listener-set": "the Gateway does not accept a ListenerSet",
         "allow the namespace in `spec.allowedListeners` of the Gateway";
     MissingKind = "missing-kind": "a document has only one of `apiVersion` and `kind`",
-        "add the other one";
+        "add the missing field";
     MissingName = "missing-name": "an object has no name",
         "set `metadata.name`";
     NamespaceNotAllowed = "namespace-not-allowed": "the listener does not accept routes from the namespace of the route",
