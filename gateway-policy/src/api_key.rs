@@ -36,7 +36,7 @@ pub struct ApiKeyAuthentication {
 pub struct ApiKeyCredential {
     /// The client's name.
     pub client: String,
-    /// The key.
+    /// The client's API key.
     pub key: SecretText,
 }
 

@@ -26,7 +26,7 @@ pub enum SourceOrigin {
     Any,
     /// Any host with this port. `None`: the default port of the scheme.
     AnyHost(Option<String>),
-    /// One host. It contains a port only if that is not the default port of the scheme.
+    /// One host. The host contains a port if the port is not the default of the scheme.
     Exact(String),
     /// Hosts with any number of labels before this domain (`example.com` for `https://*.example.com`).
     Below(String),
@@ -127,8 +127,9 @@ fn port_of(host: &str) -> Option<&str> {
     (!port.ends_with(']')).then_some(port)
 }
 
-/// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither. A field
-/// with several lines identifies no page, because the backend may read another line than the gateway.
+/// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither host nor
+/// port. A field with several lines identifies no page, because the backend may read another line than the
+/// gateway.
 fn source_host(headers: &HeaderMap) -> Option<String> {
     let name = if headers.contains_key(ORIGIN) {
         ORIGIN

@@ -23,7 +23,7 @@ impl RequestShare {
     /// All requests.
     pub const ALL: Self = Self(MILLION);
 
-    /// Converts a percentage. `None` unless it is between 0 and 100.
+    /// Converts a percentage. `None` if the percentage is not between 0 and 100.
     pub fn percent(percent: f64) -> Option<Self> {
         #[expect(
             clippy::cast_possible_truncation,

@@ -41,7 +41,7 @@ pub struct MetadataKey {
 pub struct LimitOverride {
     /// Number of requests in a period.
     pub requests: u32,
-    /// Period.
+    /// Period of the limit.
     pub unit: LimitUnit,
 }
 

@@ -25,7 +25,7 @@ use crate::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpe
 
 /// A type with a schema: OpenAPI v3 in the form of CustomResourceDefinitions.
 pub trait Schema {
-    /// The schema.
+    /// The schema of the type.
     fn schema() -> Value;
 }
 

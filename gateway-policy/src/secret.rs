@@ -14,7 +14,7 @@ pub struct SecretText {
 }
 
 impl SecretText {
-    /// Hides `text`.
+    /// Wraps `text`, so that `Debug` output does not contain it.
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             secret: text.into(),
@@ -29,7 +29,7 @@ impl SecretText {
         Self::new(BASE64.encode(hmac::sign(&key, text.as_bytes()).as_ref()))
     }
 
-    /// The text.
+    /// The secret text.
     pub fn expose(&self) -> &str {
         &self.secret
     }

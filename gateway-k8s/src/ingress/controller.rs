@@ -126,7 +126,7 @@ impl ControllerConfig {
         self.text(key)?.parse().ok()
     }
 
-    /// A flag.
+    /// The value of a flag.
     pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         self.flags.get(name).map(|written| written.text.as_str())
     }

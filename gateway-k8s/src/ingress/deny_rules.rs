@@ -28,9 +28,9 @@ pub struct DenyRule {
 /// A condition on a part of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestCondition {
-    /// The part.
+    /// The part of the request that is compared.
     pub part: RequestPart,
-    /// The comparison.
+    /// The comparison with the value of the part.
     pub test: PartTest,
     /// Whether the comparison must fail.
     pub negated: bool,

@@ -7,7 +7,8 @@
 //!
 //! - [`input`] decodes the manifests, `annotations` reads annotations as ingress-nginx does,
 //!   [`servers`] merges the Ingresses of a host as ingress-nginx does, and [`translate`] writes objects.
-//! - `table` lists all annotations, `config_table` all keys and flags. A name in neither is unknown.
+//! - `table` lists all annotations, `config_table` all keys and flags. A name that is in neither table is
+//!   unknown.
 //! - A setting that guards a path and cannot be translated makes the path return 500.
 //!
 //! ```

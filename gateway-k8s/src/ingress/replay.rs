@@ -228,8 +228,8 @@ impl<'a> LogReader<'a> {
         *kept.statuses.entry(logged.status).or_default() += 1;
     }
 
-    /// Whether a request arrived over TLS. Known only if its path redirects to HTTPS: a request that was not
-    /// redirected arrived over TLS.
+    /// Whether a request arrived over TLS. If its path redirects to HTTPS, a request that was not redirected
+    /// arrived over TLS. `None`: unknown, because the path does not redirect to HTTPS.
     fn scheme(&self, logged: &LoggedRequest, host: &str) -> Option<bool> {
         let nginx = self.nginx?;
         nginx

@@ -23,7 +23,7 @@ use crate::resolve::CreationTime;
 pub struct ReadIngress<'a> {
     /// The Ingress.
     pub ingress: &'a Ingress,
-    /// Its annotations.
+    /// The settings in the annotations of the Ingress.
     pub settings: Arc<IngressSettings>,
 }
 
@@ -56,7 +56,7 @@ pub struct Location {
     pub exact: bool,
     /// Index of the Ingress whose settings apply.
     pub ingress: Option<usize>,
-    /// Backend. `None`: 404.
+    /// Backend that receives the requests. `None`: requests receive 404.
     pub backend: Option<BackendPort>,
     /// Whether this is the location of all paths that no rule names.
     pub catch_all: bool,
@@ -72,7 +72,7 @@ pub struct Location {
 pub struct Server {
     /// Host name. Empty: all hosts without their own server.
     pub host: String,
-    /// Further names.
+    /// Further names of the host.
     pub aliases: Vec<String>,
     /// Regular expressions of further names.
     pub alias_patterns: Vec<String>,
@@ -114,7 +114,7 @@ pub struct Overlap {
     pub ingress: usize,
     /// Index of the Ingress whose setting applies. `None`: no Ingress, because the name is that of a host.
     pub winner: Option<usize>,
-    /// The setting.
+    /// The setting that has no effect.
     pub what: OverlapKind,
 }
 

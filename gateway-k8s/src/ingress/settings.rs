@@ -143,7 +143,7 @@ impl IngressSettings {
 pub struct Redirect {
     /// Address as written.
     pub to: String,
-    /// Status.
+    /// Status of the redirect.
     pub code: u16,
     /// Whether the query of the request is kept.
     pub keeps_query: bool,
@@ -167,7 +167,7 @@ pub struct SnippetLocation {
 pub struct AccessRule {
     /// Whether clients of the network are allowed.
     pub allow: bool,
-    /// The network.
+    /// Network of the clients.
     pub network: String,
 }
 

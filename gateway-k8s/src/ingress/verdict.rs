@@ -100,11 +100,11 @@ pub struct MigrationVerdict {
     pub kind: SettingKind,
     /// Name of the setting, such as the annotation.
     pub setting: String,
-    /// Its value.
+    /// Value of the setting.
     pub value: String,
     /// Place of the setting in the input.
     pub place: SourcePlace,
-    /// The result.
+    /// The result of the translation.
     pub outcome: MigrationOutcome,
     /// Meaning of the result, and advice.
     pub text: String,

@@ -36,12 +36,12 @@ const TOKENS: &str = "envoy.filters.http.jwt_authn";
 ///
 /// `metadata.filter_metadata['envoy.filters.http.jwt_authn']` has the claims of verified tokens by the name
 /// of their provider. A condition may have no value, for example because a header field is missing or has
-/// several lines. It then holds in a rule that denies, and does not hold in a rule that allows. A field with
-/// several lines has no value, because implementations read it differently: the first line, the last line, or
-/// all lines joined.
+/// several lines. A condition without a value holds in a rule that denies, and does not hold in a rule that
+/// allows. A field with several lines has no value, because implementations read it differently: the first
+/// line, the last line, or all lines joined.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
-    /// The expression.
+    /// The compiled expression, with its text.
     pub expression: Text<AccessExpression>,
     /// The policy's token providers: name and [identity](crate::jwt::TokenProvider::identity).
     pub providers: Vec<(String, String)>,
@@ -125,7 +125,7 @@ struct Facts<'r> {
     providers: &'r [(String, String)],
 }
 
-/// `request`.
+/// The attributes of the variable `request`.
 #[derive(Debug)]
 struct RequestAttributes<'r>(&'r Facts<'r>);
 

@@ -28,13 +28,13 @@ pub struct LocationMatch {
 pub struct AnonymityMatch {
     /// Whether the client uses any anonymizing network.
     pub any: Option<bool>,
-    /// A VPN.
+    /// Whether the client uses a VPN.
     pub vpn: Option<bool>,
-    /// A hosting provider.
+    /// Whether the client uses a hosting provider.
     pub hosting: Option<bool>,
     /// Whether the client uses an exit node of Tor.
     pub tor: Option<bool>,
-    /// A public proxy.
+    /// Whether the client uses a public proxy.
     pub proxy: Option<bool>,
 }
 

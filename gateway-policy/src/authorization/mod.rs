@@ -42,7 +42,7 @@ pub struct AuthorizationRules {
     pub databases: Vec<PathBuf>,
 }
 
-/// A rule.
+/// A rule: conditions on a request, and the action on requests that match.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AccessRule {
     /// Name of the rule in printed plans and in `/config`. The access log does not contain the name, as in
@@ -61,7 +61,7 @@ pub struct AccessRule {
 /// Action on a request.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Access {
-    /// It passes.
+    /// The request passes.
     Allow,
     /// The request is rejected with 403.
     #[default]

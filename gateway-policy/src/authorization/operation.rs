@@ -16,7 +16,7 @@ pub struct OperationMatch {
 /// A test of the path, without the query.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct OperationPath {
-    /// The test.
+    /// How the path is compared.
     pub test: PathComparison,
     /// Whether the test is inverted.
     pub invert: bool,

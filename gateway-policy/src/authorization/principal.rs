@@ -27,7 +27,7 @@ pub struct PrincipalMatch {
 /// A condition on a header field: its name, and the values that match.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HeaderMatch {
-    /// The field.
+    /// Name of the header field.
     pub name: Text<HeaderName>,
     /// Values. One of them must match.
     pub values: Vec<String>,

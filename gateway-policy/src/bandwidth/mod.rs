@@ -25,7 +25,7 @@ use paced_body::{DelayReport, PacedBody};
 pub struct Throughput {
     /// Number of bytes.
     pub bytes: u64,
-    /// Time.
+    /// Time in which `bytes` may be sent.
     pub per: Duration,
 }
 

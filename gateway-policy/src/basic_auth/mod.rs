@@ -64,7 +64,7 @@ pub enum BasicAuthError {
     /// No `Authorization` field.
     #[error("User authentication failed. Missing username and password.")]
     Missing,
-    /// Another scheme.
+    /// The credentials have another scheme than `Basic`.
     #[error("User authentication failed. Expected 'Basic' authentication scheme.")]
     OtherScheme,
     /// The credentials are not base64 of `user:password`.
@@ -146,7 +146,7 @@ impl fmt::Debug for Credentials {
 pub struct AuthenticatedUser(String);
 
 impl AuthenticatedUser {
-    /// The name.
+    /// The name of the user.
     pub fn name(&self) -> &str {
         &self.0
     }

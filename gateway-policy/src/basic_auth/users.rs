@@ -28,7 +28,7 @@ pub enum UsersError {
     BadHash {
         /// The line, from 1.
         line: usize,
-        /// The reason.
+        /// The reason why the hash cannot be verified.
         reason: &'static str,
     },
     /// A name occurs twice.

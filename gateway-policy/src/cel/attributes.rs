@@ -47,7 +47,7 @@ impl AttributeSet for EndpointAttributes {
     }
 }
 
-/// `request.protocol`.
+/// The value of `request.protocol`.
 pub(crate) fn protocol(version: Version) -> Value<'static> {
     Value::from(match version {
         Version::HTTP_10 => "HTTP/1.0",

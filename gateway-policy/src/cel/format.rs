@@ -31,7 +31,7 @@ impl Parser {
         Ok(Node::Not(Box::new(Node::Call(test, vec![text]))))
     }
 
-    /// `.name(`.
+    /// Parses `.name(`.
     fn method_name(&mut self, name: &str) -> Result<(), ExpressionError> {
         self.expect(".")?;
         match self.advance() {

@@ -270,7 +270,7 @@ impl Parser {
         Ok(Node::Map(entries))
     }
 
-    /// `name(…)`.
+    /// Parses the call of a function: `name(…)`.
     fn call(&mut self, name: &str) -> Parsed {
         let arguments = self.list(")")?;
         if name != "has" {
@@ -283,7 +283,7 @@ impl Parser {
         }
     }
 
-    /// `object.name(…)`.
+    /// Parses the call of a method: `object.name(…)`.
     fn method(&mut self, object: Node, name: &str) -> Parsed {
         let found = match name {
             "all" => Some(Macro::All),

@@ -64,7 +64,7 @@ api_struct! {
         set: Vec<Header> = "set" [Items(1, 64)],
         /// Fields to add.
         add: Vec<Header> = "add" [Items(1, 64)],
-        /// Fields to add unless a field of the same name is present.
+        /// Fields to add if no field of the same name is present.
         add_if_absent: Vec<Header> = "addIfAbsent" [Items(1, 64)],
         /// Names of the fields to remove.
         remove: Vec<String> = "remove" [Items(1, 64)],

@@ -148,7 +148,7 @@ impl<'e> EntryVariables<'e> {
     }
 }
 
-/// `request`.
+/// The attributes of the variable `request`.
 #[derive(Debug)]
 struct RequestAttributes<'e> {
     entry: &'e Entry,

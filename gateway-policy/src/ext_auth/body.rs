@@ -17,7 +17,7 @@ use super::{LongerBody, SentBody};
 /// The part of a body that a service receives.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct SentPart {
-    /// Its bytes.
+    /// The bytes that the service receives.
     pub(super) data: Bytes,
     /// Whether more bytes follow.
     pub(super) partial: bool,

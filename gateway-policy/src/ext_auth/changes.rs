@@ -42,7 +42,7 @@ pub struct RequestChanges {
 pub struct HeaderEdit {
     /// Name of the field.
     pub name: HeaderName,
-    /// Its value.
+    /// Value of the field.
     pub value: HeaderValue,
     /// Action on fields of that name.
     pub action: EditAction,
@@ -59,7 +59,7 @@ pub enum EditAction {
     Append,
     /// A line is added.
     Add,
-    /// A line is added unless the field is present.
+    /// A line is added if the field is missing.
     AddIfAbsent,
 }
 

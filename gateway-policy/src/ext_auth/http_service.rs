@@ -51,7 +51,7 @@ pub enum AnswerFields {
 }
 
 impl Default for AnswerFields {
-    /// None.
+    /// No fields.
     fn default() -> Self {
         Self::Listed(Vec::new())
     }

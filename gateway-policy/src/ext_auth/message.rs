@@ -85,7 +85,7 @@ pub(super) struct HttpRequest {
     pub(super) host: String,
     #[prost(string, tag = "6")]
     pub(super) scheme: String,
-    /// -1: unknown.
+    /// Length of the body in bytes. -1: unknown.
     #[prost(int64, tag = "9")]
     pub(super) size: i64,
     #[prost(string, tag = "10")]

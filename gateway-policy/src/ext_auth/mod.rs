@@ -118,12 +118,12 @@ pub enum LongerBody {
 pub enum ServiceFailure {
     /// The request receives this status.
     Deny(u16),
-    /// It passes.
+    /// The request is allowed.
     Allow,
 }
 
 impl Default for ServiceFailure {
-    /// 403.
+    /// Denies requests with 403.
     fn default() -> Self {
         Self::Deny(StatusCode::FORBIDDEN.as_u16())
     }

@@ -35,7 +35,7 @@ pub struct SubrequestService {
     /// Fields of a response that allows the request. The backend receives them; the client's own fields of
     /// these names are removed.
     pub headers_to_backend: Vec<Text<HeaderName>>,
-    /// Further settings.
+    /// Settings from the annotation, such as host and method of check requests.
     pub settings: SubrequestSettings,
 }
 

@@ -39,7 +39,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
 /// Limits whose requests the rate limit service counts.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct GlobalRateLimit {
-    /// The service.
+    /// The rate limit service that counts the requests.
     pub service: RateLimitService,
     /// Domain of limits that are not shared: `namespace/name` of the Gateway and the name of the listener.
     pub listener: String,
@@ -115,7 +115,7 @@ pub struct GlobalLimitRule {
     pub selectors: Vec<Selector>,
     /// Number of requests in a period. 0: all requests are rejected.
     pub requests: u32,
-    /// Period.
+    /// Period of the limit.
     pub unit: LimitUnit,
     /// Whether all routes of the policy share the limit.
     pub shared: bool,

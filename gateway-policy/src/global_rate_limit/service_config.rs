@@ -12,7 +12,7 @@ use crate::Policy;
 /// One domain, as one YAML file of [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit).
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct ServiceConfig {
-    /// Name.
+    /// Name of the domain.
     pub domain: String,
     /// Descriptors, each with its nested descriptors.
     pub descriptors: Vec<ServiceDescriptor>,
@@ -32,7 +32,7 @@ pub struct ServiceDescriptor {
     /// Whether requests are counted and never rejected.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow_mode: bool,
-    /// Levels below.
+    /// The levels below this level.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub descriptors: Vec<Self>,
 }
@@ -42,7 +42,7 @@ pub struct ServiceDescriptor {
 pub struct ServiceLimit {
     /// Period.
     pub unit: &'static str,
-    /// Number.
+    /// Number of requests in a period.
     pub requests_per_unit: u32,
 }
 

@@ -89,7 +89,7 @@ pub struct TokenProvider {
     pub issuer: Option<String>,
     /// Accepted values of `aud`. Empty: not checked.
     pub audiences: Vec<String>,
-    /// The keys.
+    /// Source of the keys that verify signatures.
     pub keys: KeySource,
     /// Places from which tokens are read.
     pub sources: TokenSources,
@@ -111,7 +111,7 @@ pub enum KeySource {
 /// A key set that is fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RemoteKeys {
-    /// The URL.
+    /// URL of the key set.
     pub uri: String,
     /// Backends that serve the URL.
     pub backends: Vec<WeightedBackend>,
@@ -153,7 +153,7 @@ impl TokenProvider {
 pub struct VerifiedToken {
     /// Index of the provider in [`JwtAuthentication::providers`].
     pub provider: usize,
-    /// The claims.
+    /// The claims of the token.
     pub claims: Arc<Claims>,
 }
 
@@ -238,8 +238,8 @@ impl TokenProvider {
         !self.sources.find(head).is_empty()
     }
 
-    /// The claims of all tokens that the request has in the provider's token sources, such as headers and cookies. One
-    /// invalid token is an error.
+    /// The claims of all tokens that the request has in the provider's token sources, such as headers and
+    /// cookies. If one token is invalid, the result is an error.
     fn verify(
         &self,
         head: &request::Parts,

@@ -93,7 +93,8 @@ impl SessionCookies {
         ]
     }
 
-    /// Whether the gateway sets a cookie of this name. Such cookies are removed from requests to the backend.
+    /// Whether the gateway sets a cookie of this name. Cookies of the gateway are removed from requests to
+    /// the backend.
     pub(super) fn is_own(&self, name: &str) -> bool {
         let is = |own: &str| {
             let rest = name.strip_prefix(own);

@@ -45,7 +45,7 @@ pub enum OidcError {
     /// The token endpoint returned a status other than 200, with this error code.
     #[error("Failed to get access token: response code: {status}, response body: {body}")]
     TokenStatus {
-        /// Status.
+        /// Status of the response.
         status: u16,
         /// Error code, as JSON.
         body: String,

@@ -45,7 +45,7 @@ pub(super) struct IdTokenRules<'r> {
     pub(super) login: Option<(&'r SessionKeys, &'r str)>,
     /// Value of `sub`. `None`: any user.
     pub(super) subject: Option<&'r str>,
-    /// Time.
+    /// Time at which the token is checked.
     pub(super) now: SystemTime,
 }
 

@@ -30,7 +30,7 @@ enum UrlPart {
 /// Host of a redirect URL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RedirectHost<'u> {
-    /// This host.
+    /// A fixed host.
     Fixed {
         /// Host without port.
         host: &'u str,

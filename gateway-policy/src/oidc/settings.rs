@@ -16,7 +16,7 @@ use crate::secret::SecretText;
 /// The login that requests require.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OidcAuthentication {
-    /// The provider.
+    /// The OpenID provider.
     pub provider: OidcProviderSettings,
     /// Client ID of the gateway at the provider.
     pub client_id: String,
@@ -60,7 +60,7 @@ pub struct OidcAuthentication {
 /// An OpenID provider and the connections to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OidcProviderSettings {
-    /// Issuer.
+    /// Issuer: the URL that identifies the provider.
     pub issuer: String,
     /// URL of the authorization endpoint. `None`: it is discovered (OpenID Connect Discovery 1.0).
     pub authorization: Option<String>,

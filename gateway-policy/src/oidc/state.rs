@@ -109,7 +109,7 @@ fn signed(token: &str, flow: &str, url: &str) -> String {
     format!("{token}\n{flow}\n{url}")
 }
 
-/// Seconds since 1970.
+/// Converts a time to seconds since 1970.
 pub(super) fn unix(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()

@@ -71,7 +71,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket.
+    /// Creates a full bucket.
     pub(super) fn new(requests: u32, period: Duration) -> Self {
         Self {
             rate: Rate::new(requests, period),

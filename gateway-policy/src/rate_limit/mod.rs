@@ -72,7 +72,7 @@ pub struct LocalRateLimit {
 pub struct LimitRule {
     /// Selectors. All of them must match. Never empty.
     pub selectors: Vec<Selector>,
-    /// Limit.
+    /// The limit of the requests that match.
     pub limit: Limit,
 }
 

@@ -32,7 +32,7 @@ pub struct Selector {
 /// A condition on a header field.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HeaderRule {
-    /// Its name.
+    /// Name of the header field.
     pub name: Text<HeaderName>,
     /// Condition that at least one line of the field must match.
     pub test: ValueTest,
@@ -52,7 +52,7 @@ pub struct QueryRule {
 pub enum ValueTest {
     /// The value is as the condition states.
     Is {
-        /// Match.
+        /// Comparison with the value.
         value: TextMatch,
         /// Whether the result is inverted.
         invert: bool,
@@ -85,14 +85,14 @@ pub enum PathTest {
     /// A prefix of the text, as in Envoy Gateway: `/a` is a prefix of `/ab`. If the prefix ends with a slash,
     /// it also matches the path without this slash.
     Prefix(String),
-    /// As text.
+    /// A comparison of the whole path with a text or a regular expression.
     Text(TextMatch),
 }
 
 /// A condition on the client address.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct SourceRule {
-    /// Network.
+    /// Network of client addresses.
     pub network: IpNet,
     /// Whether each address has its own bucket.
     pub distinct: bool,

@@ -287,7 +287,7 @@ impl HttpExtAuth {
 }
 
 impl ContextExtension {
-    /// The value.
+    /// The text of the value.
     fn text(&self, path: FieldPath<'_>, references: &dyn References) -> Result<String, FieldError> {
         let Some(reference) = &self.value_ref else {
             return Ok(self.value.clone().unwrap_or_default());

@@ -148,7 +148,8 @@ impl SessionRules {
         valid.then_some(session)
     }
 
-    /// Adds the session to the response of `endpoint`, unless the client already has it.
+    /// Adds the session to the response of `endpoint`. If the client already has this session, the response
+    /// is not changed.
     fn respond(
         &self,
         before: Option<SessionToken>,

@@ -37,7 +37,7 @@ pub(crate) enum ConfigRow {
 pub(crate) struct ConfigValue<'a> {
     /// Name of the key or flag.
     pub(crate) name: &'a str,
-    /// Its value without surrounding white space.
+    /// Value of the key or flag, without surrounding white space.
     pub(crate) text: &'a str,
     /// All keys and flags.
     pub(crate) config: &'a ControllerConfig,

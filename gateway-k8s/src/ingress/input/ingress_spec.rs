@@ -63,7 +63,7 @@ pub struct IngressPath {
 pub struct IngressBackend {
     /// A port of a Service.
     pub service: Option<IngressService>,
-    /// Another object.
+    /// A backend that is another object than a Service.
     pub resource: Option<Value>,
 }
 

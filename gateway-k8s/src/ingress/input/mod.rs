@@ -49,9 +49,9 @@ pub struct Ingress {
     pub created: String,
     /// Annotations.
     pub annotations: BTreeMap<String, Written>,
-    /// Content.
+    /// `spec` of the Ingress.
     pub spec: IngressSpec,
-    /// File.
+    /// File that contains the Ingress.
     pub file: Arc<str>,
     /// Line of the object.
     pub line: usize,
@@ -107,7 +107,7 @@ pub struct Data {
     pub values: BTreeMap<String, Written>,
     /// Labels of the object.
     pub labels: BTreeMap<String, String>,
-    /// File.
+    /// File that contains the object.
     pub file: Arc<str>,
 }
 
@@ -136,7 +136,7 @@ pub struct ControllerArgs {
     pub namespace: String,
     /// Flags without dashes, with their values.
     pub flags: BTreeMap<String, Written>,
-    /// File.
+    /// File that contains the workload.
     pub file: Arc<str>,
 }
 

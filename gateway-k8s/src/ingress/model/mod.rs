@@ -56,7 +56,7 @@ impl<'a> IngressNginx<'a> {
         }
     }
 
-    /// Its servers.
+    /// The servers of the controller: one for each host.
     pub fn servers(&self) -> &[Server] {
         &self.servers.servers
     }

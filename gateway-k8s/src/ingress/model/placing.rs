@@ -1,4 +1,5 @@
-//! The hosts of a logged request. This is the inverse of the model.
+//! Determines the hosts of a logged request. The model does the inverse: it determines the response for a
+//! request with a host.
 
 use super::{IngressNginx, find_location, host_name, uri};
 use crate::ingress::proof::host_samples;

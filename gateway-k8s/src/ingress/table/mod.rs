@@ -53,7 +53,7 @@ enum Row {
     Nothing(&'static str),
     /// Always translated with a difference, or not needed.
     Differs(&'static str, &'static [Aspect]),
-    /// Always impossible.
+    /// The setting can never be translated.
     Never(&'static str, &'static [Aspect]),
 }
 

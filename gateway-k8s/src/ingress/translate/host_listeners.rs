@@ -1,9 +1,9 @@
 //! Listeners of single hosts, and the ListenerSets that contain them.
 //!
 //! A host with client certificates or with TLS passthrough has its own listener. If there are more
-//! certificates than one listener permits, each host with its own certificate also has its own listener. The
-//! Gateway contains these listeners, unless they exceed the limit of a Gateway; then ListenerSets in its
-//! namespace contain them.
+//! certificates than one listener permits, each host with its own certificate also has its own listener. If
+//! the Gateway can contain all of these listeners, it does. Otherwise ListenerSets in the namespace of the
+//! Gateway contain the listeners for certificates, and, if necessary, all of these listeners.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

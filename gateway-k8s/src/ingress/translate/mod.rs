@@ -50,7 +50,7 @@ use crate::objects::ObjectKey;
 pub struct MigrateOptions {
     /// The shared Gateway.
     pub gateway: ObjectKey,
-    /// Its GatewayClass.
+    /// GatewayClass of the shared Gateway.
     pub class: String,
     /// Flags of the controller that the manifests do not contain, as `name=value`.
     pub flags: Vec<String>,
@@ -98,9 +98,9 @@ const MAX_GRANTED: usize = 16;
 struct Grant {
     /// API group of the referring object.
     group: &'static str,
-    /// Its kind.
+    /// Kind of the referring object.
     kind: &'static str,
-    /// Its namespace.
+    /// Namespace of the referring object.
     from: String,
     /// Namespace of the referenced object.
     to: String,
