@@ -109,7 +109,7 @@ fn unknown_ports(objects: &Objects, scope: &ResolveOptions) -> impl Iterator<Ite
     let unknown = (scope.ports.iter()).filter(move |(port, _)| !known.contains(&i32::from(**port)));
     unknown.map(|(port, bound)| {
         let message = format!("--port {port}={bound}: no listener has port {port}");
-        let help = "write it as PORT=BOUND, with the port of a listener";
+        let help = "write the value as PORT=BOUND, with the port of a listener";
         Diagnostic::warning(FindingCode::UnknownPort, message, help)
     })
 }

@@ -113,7 +113,7 @@ finding_codes! {
     NoEndpoints = "no-endpoints": "a backend has no ready endpoints",
         "add an EndpointSlice with ready endpoints, or set `--endpoint`";
     NoGateway = "no-gateway": "there are manifests, but none is a Gateway",
-        "add a Gateway, or the folder that contains it";
+        "add a Gateway, or pass the folder that contains the Gateway";
     NoIngressOfClass = "no-ingress-of-class": "no Ingress has the class of `--ingress-class`",
         "set `--ingress-class` to the class of the Ingresses, or set `spec.ingressClassName` in them";
     NoManifest = "no-manifest": "there are no manifests",
@@ -178,22 +178,22 @@ finding_codes! {
         "correct or remove the field";
     SettingWithoutEffect = "setting-without-effect": "a setting for requests is set for a TLSRoute, TCPRoute or UDPRoute",
         "remove the field";
-    Syntax = "syntax": "a document is not valid YAML or JSON, or too large",
+    Syntax = "syntax": "a document is not valid YAML or JSON, or is too large",
         "correct the document";
     TimeoutWithoutEffect = "timeout-without-effect": "a timeout for TLS and TCP listeners is set for a Gateway that has no listener of this kind",
         "set `timeout.http.idleTimeout`, or remove the field";
     TrustedHops = "trusted-hops": "more than one proxy in front of the gateway is trusted",
         "set the number of proxies that append to `X-Forwarded-For`";
     UnknownBind = "unknown-bind": "`--bind` names a Gateway that does not exist",
-        "write it as `NAMESPACE/NAME=ADDRESS`";
+        "write the value as `NAMESPACE/NAME=ADDRESS`";
     UnknownEndpoint = "unknown-endpoint": "`--endpoint` names a Service or port that does not exist",
-        "write it as `NAMESPACE/SERVICE:PORT=ADDRESS`";
+        "write the value as `NAMESPACE/SERVICE:PORT=ADDRESS`";
     UnknownField = "unknown-field": "a field does not exist",
         "correct the name, or remove the field";
     UnknownKind = "unknown-kind": "a kind does not exist in its API group",
         "correct `apiVersion` or `kind`";
     UnknownPort = "unknown-port": "`--port` names a port that no listener has",
-        "write it as `PORT=BOUND`, with the port of a listener";
+        "write the value as `PORT=BOUND`, with the port of a listener";
     Unreadable = "unreadable": "a file or folder cannot be read",
         "correct the permissions, encoding or size of the file";
     Unsupported = "unsupported": "a field or value is not supported",

@@ -144,9 +144,9 @@ pub(crate) fn advice(field: &UnknownField) -> String {
     match field.known.as_slice() {
         [] => "remove it".to_owned(),
         known if known.len() > LISTED => {
-            "remove it, or look up its name in the API reference".to_owned()
+            "remove the field, or look up its name in the API reference".to_owned()
         }
-        known => format!("remove it, or use one of: `{}`", known.join("`, `")),
+        known => format!("remove the field, or use one of: `{}`", known.join("`, `")),
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
         );
         assert_eq!(
             advice(&field(None, &["path", "method"])),
-            "remove it, or use one of: `path`, `method`"
+            "remove the field, or use one of: `path`, `method`"
         );
         assert_eq!(advice(&field(None, &[])), "remove it");
         assert!(advice(&field(None, &["a"; 17])).contains("reference"));

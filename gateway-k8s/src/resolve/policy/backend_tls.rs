@@ -350,7 +350,7 @@ fn names(
                 }
                 ("URI", None, Some(uri)) => Ok(SubjectAltName::Uri(uri.clone())),
                 (kind, ..) => Err(invalid(format!(
-                    "subjectAltNames: type {kind:?} requires exactly its own field"
+                    "subjectAltNames: type {kind:?} requires only the field of this type"
                 ))),
             },
         )

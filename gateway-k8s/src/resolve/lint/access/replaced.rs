@@ -76,7 +76,7 @@ pub(super) fn check(
             subject,
             "spec.targetRefs",
             message,
-            "set mergeType to merge a policy of a route into that of the Gateway, or repeat the sections; if the routes are open on purpose, set authorization.defaultAction: Allow",
+            "set mergeType to merge a policy of a route into the policy of the Gateway, or repeat the sections; if the routes are open on purpose, set authorization.defaultAction: Allow",
         );
     }
 }
