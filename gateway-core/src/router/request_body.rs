@@ -18,6 +18,7 @@ use http::Version;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::Body;
 use crate::body::BoxError;
@@ -35,14 +36,29 @@ const TURNS: usize = 4;
 const DISCARD: Duration = Duration::from_secs(1);
 
 /// Progress of a request body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
+    began: Instant,
     bytes: AtomicU64,
-    frames: AtomicU64,
+    /// Time of the last frame, in nanoseconds since `began`.
+    last_frame: AtomicU64,
     complete: AtomicBool,
     /// Unread rest of a dropped body. It is stored until there is a response.
     rest: Mutex<Option<Body>>,
     unwanted: AtomicBool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            bytes: AtomicU64::default(),
+            last_frame: AtomicU64::default(),
+            complete: AtomicBool::default(),
+            rest: Mutex::default(),
+            unwanted: AtomicBool::default(),
+        }
+    }
 }
 
 impl Progress {
@@ -51,10 +67,10 @@ impl Progress {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// Number of frames that have been read. The number increases while the client sends and the backend
-    /// receives.
-    pub(crate) fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
+    /// Time at which the last frame was read. While the client sends and the backend receives, this time
+    /// advances. Before the first frame, the time at which the request began.
+    pub(crate) fn last_frame(&self) -> Instant {
+        self.began + Duration::from_nanos(self.last_frame.load(Ordering::Relaxed))
     }
 
     /// Bytes read.
@@ -114,7 +130,8 @@ impl Progress {
     }
 
     fn note(&self, frame: Option<&Result<Frame<Bytes>, BoxError>>) {
-        self.frames.fetch_add(1, Ordering::Relaxed);
+        let at = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last_frame.store(at, Ordering::Relaxed);
         match frame {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);

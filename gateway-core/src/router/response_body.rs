@@ -86,12 +86,9 @@ impl ResponseBody {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
-        let uploaded = self
-            .exchange
-            .as_ref()
-            .and_then(|exchange| exchange.progress());
-        let moved = uploaded.map_or(0, |progress| progress.frames());
-        self.timer.poll(cx, moved)
+        let exchange = self.exchange.as_ref();
+        let progress = exchange.and_then(|exchange| exchange.progress());
+        self.timer.poll(cx, progress)
     }
 }
 

@@ -103,9 +103,8 @@ async fn watch(
     progress: Option<&Arc<Progress>>,
 ) -> Error {
     let complete = || progress.is_none_or(|progress| progress.complete());
-    let mut frames = 0;
-    let mut active = started;
     loop {
+        let active = progress.map_or(started, |progress| progress.last_frame().max(started));
         let request_end = request.filter(|_| !complete()).map(|limit| started + limit);
         let next = earliest([
             request_end.map(|at| (at, Expired::Request)),
@@ -116,21 +115,14 @@ async fn watch(
             return std::future::pending().await;
         };
         sleep_until(at).await;
-        let seen = progress.map_or(0, |progress| progress.frames());
         let applies = match expired {
             // The rest of the request may have arrived in the meantime.
             Expired::Request => !complete(),
-            Expired::Idle => seen == frames,
+            Expired::Idle => progress.is_none_or(|progress| progress.last_frame() <= active),
             _ => true,
         };
         if applies {
             return expired.error(complete());
-        }
-        if seen != frames {
-            // A frame was read after the last check. The exact time is unknown; the current time is the
-            // latest possible one.
-            frames = seen;
-            active = Instant::now();
         }
     }
 }
@@ -141,8 +133,6 @@ pub(super) struct ResponseTimer {
     idle: Option<Duration>,
     /// Start of the idle time. `None` if the last poll returned a frame.
     since: Option<Instant>,
-    /// Number of request frames at the start of the idle time. A client that still sends is not idle.
-    uploaded: u64,
     /// Time at which the client's stream must have ended.
     stream_end: Option<Instant>,
     timer: Option<ReusableTimer>,
@@ -156,7 +146,6 @@ impl ResponseTimer {
         Self {
             idle: timeouts.idle,
             since: None,
-            uploaded: 0,
             stream_end,
             timer: None,
         }
@@ -172,14 +161,16 @@ impl ResponseTimer {
         self.stream_end.is_some_and(|end| end <= Instant::now())
     }
 
-    /// Must be called when there is no data to send. Ready when a limit expires.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, uploaded: u64) -> Poll<Expired> {
-        if self.uploaded != uploaded {
-            self.uploaded = uploaded;
-            self.since = None;
-        }
+    /// Must be called when there is no data to send. Ready when a limit expires. `progress`: progress of the
+    /// request body. A client that still sends is not idle.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: Option<&Arc<Progress>>,
+    ) -> Poll<Expired> {
         let idle = self.idle.map(|limit| {
             let since = *self.since.get_or_insert_with(Instant::now);
+            let since = progress.map_or(since, |progress| progress.last_frame().max(since));
             (since + limit, Expired::Idle)
         });
         let stream_end = self.stream_end.map(|at| (at, Expired::ClientStream));
@@ -195,7 +186,15 @@ impl ResponseTimer {
 mod tests {
     use std::pin::pin;
 
+    use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::super::request_body::{RequestBody, Trailers};
     use super::*;
+    use crate::Body;
+    use crate::body::BoxError;
 
     fn idle(seconds: u64) -> StreamTimeouts {
         StreamTimeouts {
@@ -225,6 +224,44 @@ mod tests {
         let result = limits.run(pin!(never), Some(&progress), None).await;
 
         assert!(matches!(result, Err(Error::RequestTimeout)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_time_of_an_upload_begins_with_its_last_frame() {
+        for seconds in [1, 2, 5] {
+            let started = Instant::now();
+            let progress = Arc::new(Progress::default());
+            let frames = stream::iter(0..seconds).then(|_| async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"x")))
+            });
+            let body = Body::new(StreamBody::new(frames.chain(stream::pending())));
+            let body = RequestBody::new(body, progress.clone(), Trailers::Drop);
+
+            let result = idle(3)
+                .run(pin!(body.collect()), Some(&progress), None)
+                .await;
+
+            assert!(matches!(result, Err(Error::StreamIdle(false))));
+            assert_eq!(started.elapsed().as_secs(), seconds + 3);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_time_of_a_response_begins_with_the_last_frame_of_the_upload() {
+        let started = Instant::now();
+        let progress = Arc::new(Progress::default());
+        let mut timer = ResponseTimer::new(idle(3));
+        let expires = std::future::poll_fn(|cx| timer.poll(cx, Some(&progress)));
+        let upload = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let body = RequestBody::new("x".into(), progress.clone(), Trailers::Drop);
+            assert!(body.collect().await.is_ok());
+        };
+
+        tokio::join!(expires, upload);
+
+        assert_eq!(started.elapsed().as_secs(), 4);
     }
 
     #[tokio::test(start_paused = true)]
