@@ -41,7 +41,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     Ok(axum::serve(socket, service).await?)
 }
 
-/// A local rate limit. The client address is the peer.
+/// A local rate limit. The client address is that of the peer.
 fn rate_limit() -> Router {
     Router::new()
         .route("/", get(hello))

@@ -58,7 +58,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     }
 }
 
-/// A local rate limit. The client address is the peer.
+/// A local rate limit. The client address is that of the peer.
 fn rate_limit() -> App {
     let parts = (
         ClientIpLayer::new(ClientIpRule::Peer),

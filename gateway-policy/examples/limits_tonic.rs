@@ -39,7 +39,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     }
 }
 
-/// A local rate limit. The client address is the peer.
+/// A local rate limit. The client address is that of the peer.
 async fn rate_limit(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let (_reporter, health) = health_reporter();
     Server::builder()

@@ -312,7 +312,8 @@ async fn a_login_in_front_of_axum_and_hyper_discovers_the_provider_and_admits_th
             );
         }
 
-        // The provider issues no ID token, which is only accepted if its endpoints are configured.
+        // The provider issues no ID token. This is only accepted if the endpoints of the provider are
+        // configured.
         rule.provider.authorization = Some(format!("{issuer}/auth"));
         rule.provider.token = Some(format!("{issuer}/token"));
         for at in [

@@ -179,7 +179,7 @@ fn status_or_error(answer: &Result<LiveAnswer, String>) -> String {
     }
 }
 
-/// Compares two responses to `request`. `None`: they are equal.
+/// Compares two responses to `request`. `None`: the responses are equal.
 pub fn compare_live(
     request: &ModelRequest,
     old: &LiveAnswer,

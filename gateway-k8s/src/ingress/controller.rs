@@ -167,8 +167,8 @@ impl ControllerConfig {
             .unwrap_or(308)
     }
 
-    /// Whether backends receive the address of the client alone in `X-Forwarded-For`, although it comes from a header
-    /// field or the PROXY protocol.
+    /// Whether backends receive the address of the client alone in `X-Forwarded-For`, although the address
+    /// comes from a header field or the PROXY protocol.
     pub(crate) fn replaces_forwarded_for(&self) -> bool {
         let detects = [
             "use-forwarded-headers",

@@ -74,7 +74,7 @@ pub enum PartTest {
     StartsWith(String),
     /// A regular expression that matches somewhere.
     Matches(String),
-    /// A value other than an empty one and `0`.
+    /// A value that is neither empty nor `0`.
     Present,
 }
 

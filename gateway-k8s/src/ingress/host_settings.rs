@@ -1,5 +1,5 @@
-//! Settings that apply to all Ingresses of a host although only one of them sets them: snippets of the
-//! server, and the required subject of client certificates.
+//! Settings that one Ingress of a host sets for all paths of the host: snippets of the server, and the
+//! required subject of client certificates.
 
 use std::sync::Arc;
 

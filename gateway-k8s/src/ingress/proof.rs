@@ -71,7 +71,7 @@ pub(super) fn decision(status: u16) -> String {
     format!("(the authentication server returns {status})")
 }
 
-/// Compares the two responses and the `effects` of settings. `None`: they are equal.
+/// Compares the two responses and the `effects` of settings. `None`: the responses and effects are equal.
 pub fn compare(
     request: &ModelRequest,
     expected: &ModelAnswer,
@@ -186,7 +186,7 @@ fn add_effects(effects: &ModelEffects, found: &Observed, difference: &mut Differ
     }
 }
 
-/// The calls of an authentication server as text, if they differ.
+/// The expected and the actual calls of an authentication server, as text. `None`: the calls are equal.
 fn auth_difference(expected: Option<&AuthCall>, found: &[AuthCall]) -> Option<(String, String)> {
     let same = match (expected, found) {
         (None, []) => true,

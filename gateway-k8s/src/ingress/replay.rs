@@ -23,7 +23,7 @@ use super::report::counted;
 /// How the requests are selected.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
-    /// Host of lines that contain none. `None`: it is derived from the name of the backend.
+    /// Host of lines without a host. `None`: the host is derived from the name of the backend.
     pub host: Option<String>,
     /// Methods of the requests, such as `GET`.
     pub methods: Vec<String>,

@@ -131,7 +131,7 @@ pub struct ExampleExchange {
     pub method: String,
     /// Scheme, host and path.
     pub url: String,
-    /// Header fields or other properties of the request. Empty: the request has no relevant ones.
+    /// Header fields or other properties of the request. Empty: no other property of the request is relevant.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub with: String,
     /// Response of ingress-nginx.

@@ -349,8 +349,8 @@ fn a_condition_without_a_value_denies() {
     }
 }
 
-/// A second line of a field does not hide it from a rule that denies, and does not grant access in a rule
-/// that allows.
+/// A second line of a field does not hide the field from a rule that denies, and does not grant access in a
+/// rule that allows.
 #[test]
 fn a_field_without_one_clear_value_is_present_and_denies() {
     let lines = |values: &[&'static str]| Sample {

@@ -62,7 +62,7 @@ api_struct! {
 
     /// Limits that a rate limit service counts for all gateways.
     pub struct GlobalRateLimitSpec {
-        /// Rules. Every rule that matches a request counts it.
+        /// Rules. A request counts towards the limits of all rules that match.
         rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)],
     }
 
@@ -78,7 +78,7 @@ api_struct! {
         client_selectors: Vec<ClientSelector> = "clientSelectors" [Items(0, 8)],
         /// Maximum number of requests per period.
         limit: LimitValue = "limit" [Required],
-        /// Number that a request counts for. Default: 1.
+        /// Number by which a request counts towards the limit. Default: 1.
         cost: Cost = "cost",
         /// Whether all routes of the policy share the limit. Default: `false`.
         shared: bool = "shared",
@@ -154,7 +154,7 @@ api_struct! {
         key: String = "key" [Required, Length(1, 65536)],
     }
 
-    /// The number that a request counts for.
+    /// The number by which a request or response counts towards a limit.
     pub struct Cost {
         /// Cost of the request. Default: 1.
         request: CostSpecifier = "request",

@@ -1,4 +1,4 @@
-//! Rules of `rateLimit.local` and `rateLimit.global`: what both have in common.
+//! The parts that rules of `rateLimit.local` and `rateLimit.global` have in common.
 
 use towergate_core::http::query;
 use towergate_core::plan::TextMatch;
@@ -22,9 +22,9 @@ pub(super) struct ParsedRule {
     pub(super) selectors: Vec<Selector>,
     pub(super) requests: u32,
     pub(super) unit: LimitUnit,
-    /// Number that a request counts for. `None`: not set.
+    /// Number by which a request counts towards the limit. `None`: not set.
     pub(super) request_cost: Option<LimitCost>,
-    /// Number that a response counts for. `None`: not set.
+    /// Number by which a response counts towards the limit. `None`: not set.
     pub(super) response_cost: Option<LimitCost>,
     pub(super) shared: bool,
     pub(super) shadow: bool,

@@ -112,7 +112,8 @@ api_struct! {
 
     /// Preference of the gateway's own zone.
     pub struct PreferLocal {
-        /// Preference of the zone even if the distribution becomes uneven.
+        /// Preference of the gateway's own zone even if requests are then distributed unevenly over
+        /// endpoints.
         force: Force = "force",
         /// Minimum number of endpoints for which the preference applies.
         min_endpoints_threshold: i64 = "minEndpointsThreshold",
@@ -120,7 +121,7 @@ api_struct! {
         percentage_enabled: i64 = "percentageEnabled" [Range(0, 100)],
     }
 
-    /// Preference of the zone even if the distribution becomes uneven.
+    /// Preference of the gateway's own zone even if requests are then distributed unevenly over endpoints.
     pub struct Force {
         /// Minimum number of endpoints in the zone for which the preference applies.
         min_endpoints_in_zone_threshold: i64 = "minEndpointsInZoneThreshold",

@@ -179,8 +179,8 @@ impl BackendTrafficPolicySpec {
     /// invalid.
     pub fn traffic(&self, context: RouteContext<'_>) -> Result<TrafficConfig, FieldError> {
         let at = FieldPath::SPEC;
-        // The API server reports violations in single policies. The result of merging two valid policies may
-        // also contain violations, but the caller reports them.
+        // Only unsupported fields are errors here. The API server reports violations of a single policy, and
+        // the caller reports violations of a merged policy.
         Report::at(at, |report| self.check_fields(report)).require_supported()?;
         let Self {
             target_ref: _,

@@ -57,7 +57,7 @@ impl Allowance {
         (due > now).then(|| self.start + Duration::from_nanos(due))
     }
 
-    /// Puts `bytes` back that were taken but not sent.
+    /// Gives `bytes` back to the allowance. These bytes were taken but not sent.
     pub(super) fn refund(&self, bytes: usize) {
         let cost = self.cost(bytes);
         let order = Ordering::Relaxed;

@@ -39,7 +39,7 @@ api_struct! {
         key: String = "key" [Required],
     }
 
-    /// The backend that a policy itself connects to. Replaced by a list of backends.
+    /// The backend that a policy itself connects to. Superseded by `backendRefs`.
     pub struct SingleBackendRef, rules {
         /// API group of the backend. Default: the core group (empty).
         group: String = "group" [Length(0, 253), DefaultText("")],

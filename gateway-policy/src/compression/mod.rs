@@ -173,7 +173,8 @@ fn is_compressible(response: &Response<Body>, min_length: u64) -> bool {
         && !DIGESTS.iter().any(|name| headers.contains_key(name))
 }
 
-/// Whether the media type of a response is compressible. A response without a type is.
+/// Whether the media type of a response is compressible. A response without a media type is also
+/// compressible.
 fn is_compressible_type(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return true;

@@ -336,7 +336,7 @@ fn supported_part(text: &str, json: &Value) -> String {
     Value::Object(strings.collect()).to_string()
 }
 
-/// Replaces each operator that is not supported by `-`.
+/// Replaces each unsupported operator with `-`.
 fn replace_unsupported(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -9,7 +9,7 @@ use crate::check::Report;
 
 /// Prefix of the names of filters.
 const PREFIX: &str = "envoy.filters.http.";
-/// The filters in Envoy Gateway's order, without prefix.
+/// Names of the filters without [`PREFIX`], in the order of Envoy Gateway.
 const DEFAULT: [&str; 28] = [
     "custom_response",
     "health_check",

@@ -20,7 +20,7 @@ pub enum Verdict {
     Deny(LocalReply),
 }
 
-/// Changes that a service makes to a request that it allows.
+/// Changes to a request that the service allows.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RequestChanges {
     /// Edits of the request's header fields.
@@ -119,7 +119,7 @@ pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderVal
         text.extend_from_slice(separator);
         text.extend_from_slice(line.as_bytes());
     }
-    // Valid values that are joined by visible characters are a valid value.
+    // Valid field values that are joined by visible characters form a valid field value.
     HeaderValue::from_bytes(&text).ok()
 }
 

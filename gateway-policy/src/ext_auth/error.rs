@@ -1,11 +1,11 @@
-//! Reasons why a service did not decide on a request.
+//! Reasons why a service returned no decision on a request.
 
 use http::StatusCode;
 use towergate_core::policy::CallError;
 
 use crate::unary_call::UnaryCallError;
 
-/// The reason why a service did not decide on a request.
+/// The reason why a service returned no decision on a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {

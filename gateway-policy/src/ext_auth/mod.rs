@@ -76,7 +76,7 @@ pub struct ExternalAuth {
     pub sent_headers: Option<Vec<Text<HeaderName>>>,
     /// Body that the service receives; `None`: none.
     pub body: Option<SentBody>,
-    /// Treatment of a request on which the service did not decide.
+    /// Whether a request for which the service returned no decision is rejected or allowed.
     pub on_failure: ServiceFailure,
     /// Time limit of a call, including retries.
     pub timeout: Duration,
@@ -113,7 +113,7 @@ pub enum LongerBody {
     Truncate,
 }
 
-/// Treatment of a request on which the service did not decide.
+/// Whether a request for which the service returned no decision is rejected or allowed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ServiceFailure {
     /// The request receives this status.

@@ -163,7 +163,7 @@ impl ExternalAuthPolicy {
         Ok(())
     }
 
-    /// Treatment of a request on which the service did not decide.
+    /// Rejects or allows a request for which the service returned no decision.
     fn fail(&self, error: &ServiceError) -> Result<(), LocalReply> {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         let open = self.settings.on_failure == ServiceFailure::Allow;

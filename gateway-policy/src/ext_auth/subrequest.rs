@@ -60,7 +60,8 @@ pub struct SubrequestSettings {
     pub always_set_cookies: bool,
 }
 
-/// An address with parts of the request: `{scheme}`, `{host}`, `{uri}` (path and query) and `{escaped-uri}`.
+/// An address with placeholders for parts of the request: `{scheme}`, `{host}`, `{uri}` (path and query) and
+/// `{escaped-uri}`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AddressTemplate(Vec<AddressPart>);

@@ -26,8 +26,8 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    /// Adds a response of the service. For each descriptor, `shown` states whether its limit is sent in
-    /// responses.
+    /// Adds a response of the service. For each descriptor, `shown` states whether its limit is sent to
+    /// clients.
     pub(super) fn add(&mut self, answer: RateLimitResponse, shown: &[bool]) {
         self.over_limit |= answer.overall_code == OVER_LIMIT;
         let statuses = answer.statuses.into_iter().zip(shown);

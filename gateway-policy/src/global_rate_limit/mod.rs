@@ -47,7 +47,7 @@ pub struct GlobalRateLimit {
     pub policy: String,
     /// Whether responses have the `x-ratelimit-*` fields. A rule can override this value.
     pub headers: bool,
-    /// Rules. Each rule that matches a request counts the request.
+    /// Rules. A request counts towards the limits of all rules that match.
     pub rules: Vec<GlobalLimitRule>,
 }
 
@@ -126,13 +126,14 @@ pub struct GlobalLimitRule {
     pub headers: Option<bool>,
     /// Metadata value of a request that replaces `requests` and `unit`, if the request has it.
     pub limit_from: Option<MetadataKey>,
-    /// Number that a request counts for. `None`: the service's default, which is 1.
+    /// Number by which a request counts towards the limit. `None`: the service's default, which is 1.
     pub request_cost: Option<LimitCost>,
-    /// Number that a response counts for, in addition to its request. It is added at the end of the response.
+    /// Number by which a response counts towards the limit, in addition to its request. It is added at the
+    /// end of the response.
     pub response_cost: Option<LimitCost>,
 }
 
-/// The number that a request or response counts for.
+/// The number by which a request or response counts towards a limit.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum LimitCost {
     /// The same number for all requests or responses.

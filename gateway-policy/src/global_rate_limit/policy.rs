@@ -48,7 +48,7 @@ struct Call<'l> {
     shown: Vec<bool>,
 }
 
-/// The reason why the service did not decide.
+/// The reason why the service returned no decision.
 #[derive(Debug, thiserror::Error)]
 enum CallFailure {
     #[error(transparent)]
@@ -93,8 +93,8 @@ impl GlobalRateLimitPolicy {
         BuiltPolicy::waiting(Self::new(limit.clone(), client))
     }
 
-    /// The descriptors of the rules that match, by domain. `hits` returns the number that a rule counts.
-    /// Rules for which it returns `None` are omitted.
+    /// The descriptors of the rules that match, by domain. `hits` returns the number by which the request
+    /// counts for a rule. Rules for which it returns `None` are omitted.
     fn calls(
         &self,
         head: &request::Parts,
@@ -166,7 +166,7 @@ impl GlobalRateLimitPolicy {
         unary_call::request(&self.authority, SHOULD_RATE_LIMIT, &message, timeout)
     }
 
-    /// Treatment of a request on which the service did not decide.
+    /// Rejects or allows a request for which the service returned no decision.
     fn fail(&self, error: &CallFailure) -> Result<(), LocalReply> {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         let closed = self.limit.service.fail_closed;

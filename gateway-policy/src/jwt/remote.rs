@@ -22,7 +22,7 @@ use towergate_core::policy::{BuildContext, PolicyError};
 use super::{KeySet, MAX_KEY_SET_LENGTH, RemoteKeys};
 use crate::error_chain::with_causes;
 
-/// A key set that is fetched from a server. Policies with equal settings share one.
+/// A key set that is fetched from a server. Policies with equal settings share one key set.
 #[derive(Debug)]
 pub(super) struct RemoteKeySet {
     source: RemoteKeys,

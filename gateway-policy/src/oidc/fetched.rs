@@ -70,7 +70,7 @@ impl<T> Fetched<T> {
                     LIFETIME
                 }
                 Err(error) => {
-                    // Without a document, the policies that need it log the failure.
+                    // If there is no document, the policies that need the document log the failure.
                     if self.current.load().is_some() && self.kept.allows() {
                         tracing::warn!(error, "{what} could not be fetched; the last one is kept");
                     }

@@ -19,7 +19,7 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Level that is reported if no limit of the policy applies: that of Envoy's built-in limit.
+/// Level that is reported if no limit of the policy applies: the level of Envoy's built-in limit.
 const UNLIMITED: Level = Level {
     limit: u32::MAX as u64,
     remaining: u32::MAX as u64,

@@ -34,7 +34,7 @@ pub struct Selector {
 pub struct HeaderRule {
     /// Name of the header field.
     pub name: Text<HeaderName>,
-    /// Condition that at least one line of the field must match.
+    /// Condition. At least one line of the field must match.
     pub test: ValueTest,
 }
 

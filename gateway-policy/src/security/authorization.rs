@@ -371,8 +371,8 @@ impl Principal {
 }
 
 impl Authorization {
-    /// The location fields that rules compare, each list of fields with its path. Invalid locations are
-    /// skipped.
+    /// The location fields that rules compare: the path of each list of locations, and the fields that the
+    /// list compares. Invalid locations are skipped.
     pub fn location_fields(&self) -> impl Iterator<Item = (String, GeoFields)> {
         let path = FieldPath::SPEC;
         let rules = self.rules.iter().flatten().enumerate();

@@ -54,7 +54,7 @@ pub enum SessionCarrier {
         /// Whether the cookie outlives the browser session. `Max-Age` is then the rest of the absolute
         /// timeout.
         permanent: bool,
-        /// Attribute `Path`. `None`: the literal part of the path in the match of the request.
+        /// Attribute `Path`. `None`: the literal part of the path in the match that selected the rule.
         path: Option<String>,
     },
     /// A response header field that the client repeats in its requests.
@@ -139,7 +139,7 @@ impl SessionRules {
             SessionCarrier::Header(name) => headers.get(&**name)?.as_bytes(),
         };
         let session = self.tokens.open(std::str::from_utf8(value).ok()?)?;
-        // A session from before the timeout was configured has no expiry time and is replaced.
+        // A session that was created before the timeout was configured has no expiry time, and is replaced.
         let lasts = |limit: Option<Duration>, end: Option<u64>| {
             limit.is_none() || end.is_some_and(|end| seconds_of(now) < end)
         };

@@ -54,8 +54,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         );
     }
     let secure = reader.bool("session-cookie-secure").unwrap_or(false);
-    // `sessionPersistence` can set none of the attributes `Path`, `Domain`, `SameSite` and `Secure` to a
-    // chosen value.
+    // A cookie of `sessionPersistence` cannot have a chosen `Path`, `Domain`, `SameSite` or `Secure`.
     let fits = path.is_none() && domain.is_none() && same_site.is_none() && !secure;
     let persistent = is_persistent(reader) && fits;
     reader.settings.affinity = Some(Affinity {

@@ -16,7 +16,8 @@ const KEYS: [(&str, &str); 2] = [
     ("block-user-agents", "user-agent"),
 ];
 
-/// Adds the rules of both keys. If an entry has no equivalent, the paths return 500.
+/// Adds the rules of `block-user-agents` and `block-referers`. If an entry has no equivalent, the paths
+/// return 500.
 pub(super) fn add(settings: &mut IngressSettings, config: &ControllerConfig) {
     for (key, field) in KEYS {
         let Some(text) = config.text(key) else {

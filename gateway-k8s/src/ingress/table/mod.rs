@@ -47,7 +47,8 @@ pub(crate) enum Invalid {
 /// The verdict of a row.
 #[derive(Clone, Copy, Debug)]
 enum Row {
-    /// The reader of the family determines the verdict. The text is the default for verdicts without a text.
+    /// The reader of the annotation determines the verdict. The string is the text of verdicts for which the
+    /// reader supplies none.
     Read(&'static str),
     /// Always translated without a difference.
     Nothing(&'static str),

@@ -7,8 +7,8 @@ use crate::ingress::verdict::Finding;
 /// Annotation with the class. `spec.ingressClassName` takes precedence.
 const ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// Returns `Ok` if an Ingress belongs to the controller, or to the only class that is served; otherwise the
-/// reason.
+/// Returns `Ok` if the controller serves an Ingress, or if the Ingress has the only class that is served.
+/// Otherwise returns the reason why the Ingress is not served.
 pub(super) fn select(
     ingress: &Ingress,
     manifests: &Manifests,
@@ -134,7 +134,7 @@ mod tests {
 {apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: traefik}, spec: {controller: traefik.io/ingress-controller}}
 ";
 
-    /// One Ingress for each class, named after the class, and two with annotations.
+    /// Translates one Ingress for each class, named after the class, and two Ingresses with annotations.
     fn migration(classes: &str, only: Option<&str>, flags: &[&str]) -> Migration {
         let mut manifests = Manifests::default();
         manifests.add("classes.yaml", classes);

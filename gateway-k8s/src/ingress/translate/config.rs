@@ -9,7 +9,7 @@ use crate::ingress::servers::Server;
 use crate::ingress::verdict::{Finding, MigrationVerdict, SettingKind, SourcePlace};
 
 impl Translator<'_> {
-    /// Records the verdict on each key and flag, and the differences of the defaults.
+    /// Records the verdict on each key and flag, and on the differences that no setting affects.
     pub(crate) fn settings_of_the_controller(&mut self) {
         let config = self.config;
         let manifests = self.manifests;

@@ -108,8 +108,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Extends the verdicts on `affinity`. In ingress-nginx, sessions belong to a Service; here they belong
-    /// to the routes of an Ingress.
+    /// Extends the verdicts on `affinity`. In ingress-nginx, sessions belong to a Service; in the gateway,
+    /// sessions belong to the routes of an Ingress.
     fn affinity_verdicts(&mut self, servers: &[Server]) {
         let mut users: BTreeMap<&BackendPort, BTreeSet<usize>> = BTreeMap::new();
         for location in servers.iter().flat_map(|server| &server.locations) {

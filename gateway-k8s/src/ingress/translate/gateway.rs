@@ -292,7 +292,8 @@ impl Translator<'_> {
             tls.insert("clientValidation".to_owned(), validation);
             spec["tls"] = Value::Object(tls);
             if !client.optional {
-                // The handshake rejects clients without a valid certificate, so all requests have one.
+                // The handshake rejects clients without a valid certificate, so the client of every request
+                // has a valid certificate.
                 let verified = json!({"name": CLIENT_VERIFY, "value": "SUCCESS"});
                 let set = spec["headers"]["earlyRequestHeaders"]["set"].as_array_mut();
                 set.into_iter().for_each(|set| set.push(verified.clone()));

@@ -257,7 +257,8 @@ pub(super) fn add_header_match(matching: &mut Value, header: &Value) {
     }
 }
 
-/// Splits rules into the portions of single routes. Rules that differ only in their path are merged.
+/// Splits the rules of a host into portions, one for each route. Rules that differ only in their path are
+/// merged.
 fn chunks(groups: Vec<Vec<TranslatedRule>>) -> Vec<Vec<TranslatedRule>> {
     let mut merged: Vec<Vec<TranslatedRule>> = Vec::new();
     for group in groups {
