@@ -31,19 +31,20 @@ pub(crate) fn has_certificate(
     match names(manifests, secret) {
         KnownNames::Of(names) => Some(names.iter().any(|name| is_valid_for(name, alias))),
         KnownNames::Default => Some(false),
-        KnownNames::Unknown => servers.tls_hosts.contains(alias).then_some(true),
+        KnownNames::Unknown => servers.tls_names.contains(alias).then_some(true),
     }
 }
 
 /// The names of a certificate.
-enum KnownNames {
+pub(super) enum KnownNames {
     Of(Vec<NamePattern>),
     /// The Secret has no certificate, so ingress-nginx uses the default certificate.
     Default,
     Unknown,
 }
 
-fn names(manifests: &Manifests, secret: &ObjectKey) -> KnownNames {
+/// The names of the certificate in a Secret.
+pub(super) fn names(manifests: &Manifests, secret: &ObjectKey) -> KnownNames {
     let complete = !manifests.endpoint_owners.is_empty();
     let Some(data) = manifests.secrets.get(secret) else {
         return match complete {
@@ -65,13 +66,13 @@ fn pem<'a>(secret: &'a SecretData, key: &str) -> Option<&'a str> {
     text.starts_with("-----BEGIN").then_some(text)
 }
 
-/// Whether a name of a certificate covers a host. A wildcard matches one label.
-fn is_valid_for(name: &NamePattern, host: &str) -> bool {
+/// Whether a name of a certificate covers a host. A wildcard matches one label, or the same wildcard.
+pub(super) fn is_valid_for(name: &NamePattern, host: &str) -> bool {
     match name {
         NamePattern::Exact(name) => name == host,
-        NamePattern::Wildcard(suffix) => host
-            .split_once('.')
-            .is_some_and(|(label, rest)| label != "*" && rest == suffix),
+        NamePattern::Wildcard(suffix) => {
+            host.split_once('.').is_some_and(|(_, rest)| rest == suffix)
+        }
         NamePattern::Any => true,
     }
 }

@@ -337,7 +337,7 @@ impl PartTest {
 }
 
 /// A literal of CEL. `None`: the text contains a control character.
-fn literal(text: &str) -> Option<String> {
+pub(crate) fn literal(text: &str) -> Option<String> {
     let plain = !text.contains(|c: char| c.is_control());
     plain.then(|| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")))
 }

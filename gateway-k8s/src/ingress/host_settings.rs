@@ -1,5 +1,5 @@
-//! Settings that one Ingress of a host sets for all paths of the host: snippets of the server, and the
-//! required subject of client certificates.
+//! Settings that one Ingress of a host sets for all paths of the host: snippets of the server, the required
+//! subject of client certificates, and the verification of backends.
 
 use std::sync::Arc;
 
@@ -16,15 +16,21 @@ impl Servers<'_> {
         location: &Location,
     ) -> Option<Arc<IngressSettings>> {
         let own = &self.ingresses[location.ingress?].settings;
-        let verifier = server
-            .client_cert
-            .map(|index| &self.ingresses[index].settings);
+        let verifier = server.verifier.map(|index| &self.ingresses[index].settings);
         let subject = verifier.and_then(|settings| settings.match_subject.clone());
-        if server.snippets.is_empty() && own.match_subject == subject {
+        let ssl = server
+            .proxy_ssl
+            .map(|index| &self.ingresses[index].settings);
+        let ssl = ssl.and_then(|settings| settings.backend.ssl.as_ref());
+        let ssl = ssl.filter(|_| own.backend.ssl.is_none());
+        if server.snippets.is_empty() && own.match_subject == subject && ssl.is_none() {
             return Some(Arc::clone(own));
         }
         let mut settings = (**own).clone();
         settings.match_subject = subject;
+        if ssl.is_some() {
+            settings.backend.ssl = ssl.cloned();
+        }
         let closes = |settings: &&Arc<IngressSettings>| {
             settings.denied.as_deref() == Some("auth-tls-match-cn")
         };

@@ -48,12 +48,17 @@ pub mod deny_rules;
 mod findings;
 #[cfg(test)]
 mod guard_tests;
+mod host_names;
 mod host_settings;
+#[cfg(test)]
+mod host_tests;
+mod host_tls;
 pub mod input;
 mod known_differences;
 pub mod model;
 mod nginx_conf;
 mod output;
+mod password_file;
 pub mod proof;
 pub mod proof_report;
 mod proof_requests;

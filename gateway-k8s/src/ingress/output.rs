@@ -107,6 +107,13 @@ impl OutputObjects {
         object.comments.extend(comments.iter().cloned());
     }
 
+    /// The object with a kind and a name.
+    pub(crate) fn find(&self, kind: &str, key: &ObjectKey) -> Option<&OutputObject> {
+        let rank = ORDER.iter().position(|known| *known == kind);
+        self.objects
+            .get(&(rank.unwrap_or(ORDER.len()), key.clone()))
+    }
+
     /// Sets an annotation of an object.
     pub(crate) fn annotate(&mut self, kind: &str, key: &ObjectKey, name: &str, value: &str) {
         let rank = ORDER.iter().position(|known| *known == kind);

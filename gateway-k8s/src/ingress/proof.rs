@@ -256,6 +256,11 @@ pub fn prepare(objects: &OutputObjects) -> String {
         match object.kind.as_str() {
             "ListenerSet" => continue,
             "ClientTrafficPolicy" if is_of_host(&value["spec"]["targetRefs"][0]) => continue,
+            "ClientTrafficPolicy" => {
+                if let Some(spec) = value["spec"].as_object_mut() {
+                    spec.remove("tls");
+                }
+            }
             "Gateway" => plain_listeners(&mut value),
             "HTTPRoute" | "GRPCRoute" => share_parents(&mut value, &gateway),
             // The backends of a proof have no TLS.

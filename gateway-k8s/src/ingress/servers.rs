@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::controller::{ControllerConfig, object_key};
-use super::input::{Ingress, IngressBackend, IngressService};
+use super::input::{Ingress, IngressBackend, IngressService, Manifests};
 use super::settings::{Canary, IngressSettings};
 use super::value::list;
+use super::{host_names, host_tls};
 use crate::objects::ObjectKey;
 use crate::resolve::CreationTime;
 
@@ -80,14 +81,18 @@ pub struct Server {
     pub regex: bool,
     /// Locations. If several match, nginx selects the longest path.
     pub locations: Vec<Location>,
-    /// Whether a TLS section names the host or a wildcard above it.
+    /// Whether the host or the wildcard above it has a certificate, which may be the default certificate.
     pub tls: bool,
     /// Target of a redirect of `/`.
     pub app_root: Option<String>,
-    /// Index of the Ingress with `auth-tls-secret`.
+    /// Index of the Ingress whose `auth-tls-secret` applies to the host, if certificates are requested.
     pub client_cert: Option<usize>,
-    /// Whether every request receives 403, because the CA certificates of `auth-tls-secret` do not exist.
+    /// Index of the Ingress whose `auth-tls-secret` applies to the host, also with `auth-tls-verify-client: off`.
+    pub verifier: Option<usize>,
+    /// Whether every request receives 403, because the CA certificates of `auth-tls-secret` cannot be used.
     pub refused: bool,
+    /// Index of the Ingress whose `proxy-ssl-secret` applies to the backends of Ingresses without one.
+    pub proxy_ssl: Option<usize>,
     /// Index of the Ingress with `ssl-passthrough` whose path is `/`.
     pub passthrough: Option<usize>,
     /// Name that redirects to the host.
@@ -104,6 +109,12 @@ impl Server {
     pub(crate) fn ingresses(&self) -> BTreeSet<usize> {
         let locations = self.locations.iter();
         locations.filter_map(|location| location.ingress).collect()
+    }
+
+    /// Names of `server-alias`.
+    pub(crate) fn alias_names(&self) -> impl Iterator<Item = &String> {
+        let host = Some(&self.host).filter(|_| self.is_alias);
+        host.into_iter().chain(&self.aliases)
     }
 }
 
@@ -136,6 +147,15 @@ pub enum OverlapKind {
     ClientCertificate(String),
     /// A name of `server-alias`.
     Alias(String),
+    /// `server-alias` of a host that already has one.
+    Aliases(String),
+    /// A wildcard host below the wildcard `alias` of another host.
+    Host {
+        /// The host.
+        host: String,
+        /// The alias, which takes precedence.
+        alias: String,
+    },
     /// The other name of `from-to-www-redirect`.
     OtherName(String),
     /// The canary of the paths of an Ingress.
@@ -153,8 +173,10 @@ pub struct Servers<'a> {
     pub servers: Vec<Server>,
     /// Secrets of TLS sections by host, in the order of the Ingresses.
     pub certificates: BTreeMap<String, Vec<ObjectKey>>,
-    /// Hosts of TLS sections without a Secret.
+    /// Hosts with a certificate, which may be the default certificate.
     pub tls_hosts: BTreeSet<String>,
+    /// Hosts of TLS sections.
+    pub tls_names: BTreeSet<String>,
     /// Settings without an effect.
     pub overlaps: BTreeSet<Overlap>,
 }
@@ -178,7 +200,7 @@ impl Servers<'_> {
         has_own.then(|| ObjectKey::new(&*ingress.key.namespace, &**name))
     }
 
-    /// Whether a TLS section names `host` or the wildcard above it.
+    /// Whether `host` or the wildcard above it has a certificate.
     pub(crate) fn has_certificate(&self, host: &str) -> bool {
         let wildcard = host
             .split_once('.')
@@ -190,14 +212,26 @@ impl Servers<'_> {
 
     /// Whether a request over plain HTTP is redirected to HTTPS.
     pub fn redirects_to_https(&self, server: &Server, location: &Location) -> bool {
-        self.settings(location).is_some_and(|settings| {
+        let redirects = self.settings(location).is_some_and(|settings| {
             settings.force_ssl_redirect || settings.ssl_redirect && server.tls
-        })
+        });
+        redirects && !self.compares_subject(server)
+    }
+
+    /// Whether a host rejects clients by the subject of their certificate (`auth-tls-match-cn`). Requests over plain
+    /// HTTP have none, and are rejected before a redirect.
+    pub(crate) fn compares_subject(&self, server: &Server) -> bool {
+        let verifier = server.verifier.map(|index| &self.ingresses[index].settings);
+        verifier.is_some_and(|settings| settings.match_subject.is_some())
     }
 }
 
 /// Builds the servers. `ingresses` are those of the controller, in any order.
-pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig) -> Servers<'a> {
+pub fn build<'a>(
+    mut ingresses: Vec<ReadIngress<'a>>,
+    config: &ControllerConfig,
+    manifests: &Manifests,
+) -> Servers<'a> {
     ingresses.retain(|read| read.settings.dropped.is_none());
     // Of Ingresses with equal creation times, the last one by name counts as the oldest.
     ingresses.sort_by(|a, b| {
@@ -221,18 +255,12 @@ pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig)
     };
     let mut index: BTreeMap<String, usize> = BTreeMap::from([(String::new(), 0)]);
     create_servers(&mut built, &mut index, config, fallback.as_ref());
-    certificates(&mut built);
+    host_tls::add_certificates(&mut built, &index, manifests);
     add_paths(&mut built, &index);
     add_canaries(&mut built, &index);
     host_settings(&mut built, &index);
-    let tls: Vec<bool> = built
-        .servers
-        .iter()
-        .map(|server| built.has_certificate(&server.host))
-        .collect();
-    for (server, tls) in built.servers.iter_mut().zip(tls) {
-        server.tls = tls;
-    }
+    host_tls::add_verification(&mut built, &index, config);
+    host_names::add_aliases(&mut built, &index);
     for server in &mut built.servers {
         let ingresses = &built.ingresses;
         server.regex = server.locations.iter().any(|location| {
@@ -270,6 +298,7 @@ pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig)
             });
         }
     }
+    host_names::separate(&mut built);
     built
 }
 
@@ -286,7 +315,7 @@ fn catch_all(ingress: Option<usize>, backend: Option<BackendPort>) -> Location {
 }
 
 /// The host of a rule in lower case. Empty: none.
-fn host_of(host: Option<&str>) -> String {
+pub(super) fn host_of(host: Option<&str>) -> String {
     host.unwrap_or_default().to_ascii_lowercase()
 }
 
@@ -347,25 +376,6 @@ fn create_servers(
                 locations: vec![catch_all(Some(number), backend)],
                 ..Server::default()
             });
-        }
-    }
-}
-
-fn certificates(built: &mut Servers<'_>) {
-    for read in &built.ingresses {
-        let namespace = &read.ingress.key.namespace;
-        for tls in &read.ingress.spec.tls {
-            let hosts = tls.hosts.iter().map(|host| host.to_ascii_lowercase());
-            for host in hosts {
-                built.tls_hosts.insert(host.clone());
-                if let Some(secret) = &tls.secret_name {
-                    let secrets = built.certificates.entry(host).or_default();
-                    let secret = ObjectKey::new(&**namespace, &**secret);
-                    if !secrets.contains(&secret) {
-                        secrets.push(secret);
-                    }
-                }
-            }
         }
     }
 }
@@ -476,7 +486,6 @@ fn add_canaries(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
 
 /// Settings that apply to the whole host, from any of its Ingresses.
 fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
-    let mut taken: BTreeSet<String> = index.keys().cloned().collect();
     let mut roots: BTreeMap<String, usize> = BTreeMap::new();
     let overlaps = &mut built.overlaps;
     for (number, read) in built.ingresses.iter().enumerate() {
@@ -495,20 +504,6 @@ fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
             {
                 server.snippets.push(Arc::new((**snippet).clone()));
             }
-            for alias in &settings.aliases {
-                if taken.insert(alias.clone()) {
-                    server.aliases.push(alias.clone());
-                } else if !server.aliases.contains(alias) {
-                    overlaps.insert(Overlap {
-                        ingress: number,
-                        winner: None,
-                        what: OverlapKind::Alias(alias.clone()),
-                    });
-                }
-            }
-            server
-                .alias_patterns
-                .extend(settings.alias_patterns.iter().cloned());
             if settings.app_root.is_some() {
                 let owner = *roots.entry(host.clone()).or_insert(number);
                 if owner == number {
@@ -518,16 +513,6 @@ fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
                         ingress: number,
                         winner: Some(owner),
                         what: OverlapKind::AppRoot(host.clone()),
-                    });
-                }
-            }
-            if settings.client_cert.is_some() {
-                let owner = *server.client_cert.get_or_insert(number);
-                if settings.client_cert != built.ingresses[owner].settings.client_cert {
-                    overlaps.insert(Overlap {
-                        ingress: number,
-                        winner: Some(owner),
-                        what: OverlapKind::ClientCertificate(host.clone()),
                     });
                 }
             }

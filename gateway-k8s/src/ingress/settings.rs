@@ -70,6 +70,9 @@ pub struct IngressSettings {
     pub default_backend: Option<String>,
     /// Verification of client certificates (`auth-tls-secret`).
     pub client_cert: Option<ClientCert>,
+    /// Whether the hosts of the Ingress return 403 for every request, because the CA certificates of
+    /// `auth-tls-secret` cannot be used.
+    pub refuses_hosts: bool,
     /// Whether TLS is passed through (`ssl-passthrough`), if the controller's flag enables it.
     pub passthrough: bool,
     /// Header fields that are removed from requests to the backend, from snippets.
@@ -222,6 +225,22 @@ pub struct CorsSettings {
     pub max_age: u64,
 }
 
+impl BackendSettings {
+    /// Whether the connection to the backend has TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        matches!(
+            self.protocol,
+            BackendProtocol::Https | BackendProtocol::Grpcs
+        )
+    }
+
+    /// The TLS settings, if the backend's certificate is verified.
+    pub(crate) fn verified(&self) -> Option<&ProxySsl> {
+        let ssl = self.ssl.as_ref();
+        ssl.filter(|ssl| ssl.verify && self.has_tls())
+    }
+}
+
 /// Protocol of a backend.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum BackendProtocol {
@@ -238,6 +257,17 @@ pub enum BackendProtocol {
     Fcgi,
 }
 
+/// TLS to backends: `proxy-ssl-secret` with the annotations beside it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ProxySsl {
+    /// Secret with the CA certificates.
+    pub secret: ObjectKey,
+    /// Whether the backend's certificate is verified (`proxy-ssl-verify`).
+    pub verify: bool,
+    /// Server name of the backend's certificate (`proxy-ssl-name`).
+    pub name: Option<String>,
+}
+
 /// Settings of a backend.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BackendSettings {
@@ -245,10 +275,8 @@ pub struct BackendSettings {
     pub protocol: BackendProtocol,
     /// `Host` of requests to the backend (`upstream-vhost`). `None`: the host of the request.
     pub vhost: Option<String>,
-    /// CA certificates that verify the backend: `proxy-ssl-secret` with `proxy-ssl-verify: on`.
-    pub ca_secret: Option<ObjectKey>,
-    /// Server name of the backend's certificate (`proxy-ssl-name`).
-    pub server_name: Option<String>,
+    /// TLS settings of the Ingress. `None`: those of another Ingress of the host apply.
+    pub ssl: Option<ProxySsl>,
 }
 
 /// Timeouts, retries and sizes. `None`: the default of the whole gateway.
@@ -334,6 +362,8 @@ pub struct Canary {
 pub struct ClientCert {
     /// Secret with the CA certificates.
     pub secret: ObjectKey,
+    /// Whether no certificate is requested (`auth-tls-verify-client: off`).
+    pub off: bool,
     /// Whether clients without a certificate are accepted.
     pub optional: bool,
     /// Whether ingress-nginx accepts certificates that chain to no configured CA.

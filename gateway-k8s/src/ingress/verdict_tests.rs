@@ -344,10 +344,14 @@ fn a_path_that_an_older_ingress_has_is_reported() {
 
 #[test]
 fn a_setting_that_an_older_ingress_has_made_is_reported() {
-    let first = ingress("b", &[("app-root", "/x"), ("auth-tls-secret", "ca")], "/x");
+    let first = ingress(
+        "b",
+        &[("app-root", "/x"), ("auth-tls-secret", "shop/ca")],
+        "/x",
+    );
     let second = ingress(
         "a",
-        &[("app-root", "/y"), ("auth-tls-secret", "other")],
+        &[("app-root", "/y"), ("auth-tls-secret", "shop/other")],
         "/y",
     );
     let migration = migrate(&(first + &second));
@@ -463,7 +467,8 @@ fn verification_of_a_backend_is_kept_for_canaries_and_external_names() {
 #[test]
 fn hosts_that_differ_in_punctuation_keep_their_own_client_certificates() {
     let host = |name: &str, host: &str| {
-        let ca = [("auth-tls-secret", name)];
+        let secret = format!("shop/{name}");
+        let ca = [("auth-tls-secret", &*secret)];
         ingress(name, &ca, "/").replace("a.test", host)
     };
     let migration = migrate(&(host("one", "a.b.test") + &host("two", "a-b.test")));

@@ -2,7 +2,9 @@
 
 use super::AnnotationReader;
 use crate::ingress::controller::object_key;
+use crate::ingress::password_file::PasswordFile;
 use crate::ingress::settings::BasicAuth;
+use crate::ingress::translate::secret_name;
 use crate::ingress::value::networks;
 use crate::ingress::verdict::{Aspect, Finding};
 use crate::objects::ObjectKey;
@@ -69,7 +71,12 @@ fn basic(reader: &mut AnnotationReader<'_>) {
     let Some(realm) = realm(reader) else {
         return;
     };
-    let Some(secret) = users_secret(reader, by_user) else {
+    let basic = BasicAuth {
+        secret: ObjectKey::default(),
+        by_user,
+        realm,
+    };
+    let Some(basic) = with_users(reader, basic) else {
         return;
     };
     let finding = match reader.has("auth-url") {
@@ -80,11 +87,7 @@ fn basic(reader: &mut AnnotationReader<'_>) {
         false => Finding::same("SecurityPolicy `basicAuth`"),
     };
     reader.found("auth-type", finding);
-    reader.settings.basic_auth = Some(BasicAuth {
-        secret,
-        by_user,
-        realm,
-    });
+    reader.settings.basic_auth = Some(basic);
 }
 
 /// Whether the Secret has a key for each user (`auth-secret-type`); `None`: the value is invalid.
@@ -120,8 +123,8 @@ fn realm(reader: &mut AnnotationReader<'_>) -> Option<String> {
     Some(realm)
 }
 
-/// The Secret with the users; `None`: the paths deny all requests.
-fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<ObjectKey> {
+/// Adds the Secret with the users to `basic`; `None`: the paths deny all requests.
+fn with_users(reader: &mut AnnotationReader<'_>, mut basic: BasicAuth) -> Option<BasicAuth> {
     let Some(name) = reader.text("auth-secret").map(str::trim) else {
         reader.settings.denied = Some("auth-type".to_owned());
         reader.settings.nginx_denies = true;
@@ -139,8 +142,10 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
         );
         return None;
     }
-    let key = if by_user { None } else { Some("auth") };
-    let data = reader.manifests.secrets.get(&secret);
+    basic.secret = secret;
+    let secret = &basic.secret;
+    let key = if basic.by_user { None } else { Some("auth") };
+    let data = reader.manifests.secrets.get(secret);
     match data {
         None if reader.is_complete() => {
             reader.deny("auth-secret", "the Secret does not exist");
@@ -148,7 +153,8 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
         }
         None => {
             let text = format!(
-                "Secret {secret} is not among the files. The policy refers to a Secret of the same name with `-htpasswd` at its end: create it with the users under `.htpasswd`. Until then the paths return 500, where ingress-nginx returns 503 if the Secret does not exist"
+                "Secret {secret} is not among the files. The policy refers to Secret `{}`: create it with the users under `.htpasswd`. Until then the paths return 500, where ingress-nginx returns 503 if Secret {secret} does not exist",
+                secret_name(&basic, &reader.ingress.key.namespace)
             );
             reader.found("auth-secret", Finding::decision(text, DENIED));
         }
@@ -156,12 +162,30 @@ fn users_secret(reader: &mut AnnotationReader<'_>, by_user: bool) -> Option<Obje
             reader.deny("auth-secret", "the Secret has no key `auth`");
             return None;
         }
-        Some(_) => {
-            let text = "the users are copied to the key `.htpasswd`, which Envoy Gateway reads";
-            reader.found("auth-secret", Finding::same(text));
+        Some(data) => {
+            let file = PasswordFile::of(data, basic.by_user);
+            reader.found("auth-secret", copied_users(&file));
         }
     }
-    Some(secret)
+    Some(basic)
+}
+
+/// The verdict on users that are copied.
+fn copied_users(file: &PasswordFile) -> Finding {
+    let text = "the users are copied to the key `.htpasswd`, which Envoy Gateway reads";
+    if file.unreadable.is_empty() {
+        return Finding::same(text);
+    }
+    let names: Vec<String> = file
+        .unreadable
+        .iter()
+        .map(|name| format!("`{}`", name.escape_debug()))
+        .collect();
+    let text = format!(
+        "{text}, except for {}: the gateway verifies only {{SHA}}, $apr1$ and bcrypt hashes, so these users receive 401. Write new hashes for them, such as with `htpasswd -B`",
+        names.join(", ")
+    );
+    Finding::decision(text, DENIED)
 }
 
 /// Reads `satisfy`. The annotation has an effect only if the paths have both source ranges and

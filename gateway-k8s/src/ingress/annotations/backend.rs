@@ -2,8 +2,9 @@
 
 use super::AnnotationReader;
 use crate::ingress::controller::object_key;
-use crate::ingress::settings::{BackendProtocol, HashInput};
+use crate::ingress::settings::{BackendProtocol, HashInput, ProxySsl};
 use crate::ingress::verdict::{Aspect, Finding};
+use crate::objects::ObjectKey;
 
 const CALLS: &[Aspect] = &[
     Aspect::Status,
@@ -101,40 +102,71 @@ fn tls(reader: &mut AnnotationReader<'_>) {
         }
         return;
     };
-    let secret = object_key(secret, &reader.ingress.key.namespace);
-    let tls = matches!(
-        reader.settings.backend.protocol,
-        BackendProtocol::Https | BackendProtocol::Grpcs
-    );
-    if !reader.manifests.secrets.contains_key(&secret) {
-        if reader.manifests.secrets.is_empty() {
-            let text = format!(
-                "Secret {secret} is not among the files; ingress-nginx returns 503 without it"
-            );
-            reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
-        } else {
-            reader.deny("proxy-ssl-secret", "the Secret does not exist");
-            return;
-        }
-    }
-    if !tls {
-        let text = "the setting has no effect without `backend-protocol: HTTPS`, in ingress-nginx and in the gateway";
-        reader.found("proxy-ssl-secret", Finding::same(text));
+    let Some(secret) = ca_secret(reader, secret) else {
         return;
-    }
-    if verify {
-        reader.settings.backend.ca_secret = Some(secret);
-        reader.settings.backend.server_name = name.map(str::to_owned);
-        let text = "a BackendTLSPolicy verifies the backend; requests to a backend that fails verification receive 503 instead of 502";
-        for name in ["proxy-ssl-verify", "backend-protocol"] {
-            reader.found(name, Finding::differs(text, CALLS));
+    };
+    reader.settings.backend.ssl = Some(ProxySsl {
+        secret,
+        verify,
+        name: name.map(str::to_owned),
+    });
+    let host =
+        "for backends of other Ingresses of the host that have HTTPS and no `proxy-ssl-secret`";
+    let tls = reader.settings.backend.has_tls();
+    match (tls, verify) {
+        (true, true) => {
+            let text = format!(
+                "a BackendTLSPolicy verifies the backend, also {host}; requests to a backend that fails verification receive 502, as in ingress-nginx"
+            );
+            for name in ["proxy-ssl-verify", "backend-protocol"] {
+                reader.found(name, Finding::differs(&*text, CALLS));
+            }
+            let text = "the CA certificates are used. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
+            reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
         }
-        let text = "the CA certificates are used. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
-        reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
+        (false, true) => {
+            let text =
+                format!("without `backend-protocol: HTTPS` the setting has an effect only {host}");
+            reader.found("proxy-ssl-secret", Finding::differs(text, CALLS));
+        }
+        (true, false) => {
+            let text = "its CA has no effect without `proxy-ssl-verify: on`. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
+            reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
+        }
+        (false, false) => {
+            let text = "the setting has no effect without `backend-protocol: HTTPS`, in ingress-nginx and in the gateway";
+            reader.found("proxy-ssl-secret", Finding::same(text));
+        }
+    }
+}
+
+/// The Secret of `proxy-ssl-secret`. `None`: ingress-nginx cannot use it, and the paths return 503.
+fn ca_secret(reader: &mut AnnotationReader<'_>, text: &str) -> Option<ObjectKey> {
+    let own = &reader.ingress.key.namespace;
+    let secret = object_key(text, own);
+    let cause = if text.split('/').count() != 2 {
+        Some("the value is not `namespace/name`")
+    } else if secret.namespace != *own
+        && !reader.config.bool("allow-cross-namespace-resources", false)
+    {
+        Some("a Secret of another namespace may not be used")
+    } else if !reader.manifests.secrets.is_empty()
+        && !reader.manifests.secrets.contains_key(&secret)
+    {
+        Some("the Secret does not exist")
     } else {
-        let text = "its CA has no effect without `proxy-ssl-verify: on`. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
+        None
+    };
+    if let Some(cause) = cause {
+        reader.deny("proxy-ssl-secret", cause);
+        return None;
+    }
+    if reader.manifests.secrets.is_empty() {
+        let text =
+            format!("Secret {secret} is not among the files; ingress-nginx returns 503 without it");
         reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
     }
+    Some(secret)
 }
 
 fn balancing(reader: &mut AnnotationReader<'_>) {

@@ -2,8 +2,10 @@
 
 use super::AnnotationReader;
 use crate::ingress::controller::object_key;
+use crate::ingress::deny_rules::literal;
 use crate::ingress::settings::ClientCert;
 use crate::ingress::verdict::{Aspect, Finding};
+use crate::objects::ObjectKey;
 
 const TLS: &[Aspect] = &[
     Aspect::Status,
@@ -26,50 +28,66 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
         return;
     };
-    let unverified = reader.text("auth-tls-verify-client").map(str::trim) == Some("optional_no_ca");
-    let verify = match reader.text("auth-tls-verify-client").map(str::trim) {
+    let Some(secret) = ca_secret(reader, secret) else {
+        reader.settings.denied = Some("auth-tls-secret".to_owned());
+        reader.settings.refuses_hosts = true;
+        return;
+    };
+    let mode = reader.text("auth-tls-verify-client").map(str::trim);
+    let (off, unverified) = (mode == Some("off"), mode == Some("optional_no_ca"));
+    match mode {
         Some("off") => {
-            reader.found(
-                "auth-tls-verify-client",
-                Finding::same("no certificate is requested"),
-            );
-            reader.found(
-                "auth-tls-secret",
-                Finding::same("no certificate is requested"),
-            );
-            return;
+            let text = "no certificate is requested";
+            reader.found("auth-tls-verify-client", Finding::same(text));
+            reader.found("auth-tls-secret", Finding::same(text));
         }
         Some("optional") => {
             reader.found("auth-tls-verify-client", Finding::same("`optional: true`"));
-            true
         }
         Some("optional_no_ca") => {
             let text = "a certificate that chains to no configured CA is rejected in the handshake, which is stricter";
             reader.found("auth-tls-verify-client", Finding::differs(text, TLS));
-            true
         }
-        Some("on") | None => false,
-        Some(_) => {
-            reader.invalid("auth-tls-verify-client", "the value is not a valid mode");
-            false
-        }
-    };
-    let text = "the host has a listener of its own with `tls.clientValidation`. A client without a valid certificate is rejected in the handshake, where ingress-nginx returns 400. Requests over plain HTTP are not affected, in ingress-nginx and in the gateway: keep `ssl-redirect` on";
-    reader.found("auth-tls-secret", Finding::differs(text, TLS));
-    let secret = object_key(secret, &reader.ingress.key.namespace);
-    if reader.is_complete() && !reader.manifests.secrets.contains_key(&secret) {
-        reader.settings.denied = Some("auth-tls-secret".to_owned());
-        let text = "the Secret does not exist: the host returns 403, as in ingress-nginx";
-        reader.found("auth-tls-secret", Finding::decision(text, TLS));
+        Some("on") | None => {}
+        Some(_) => reader.invalid("auth-tls-verify-client", "the value is not a valid mode"),
     }
     match_subject(reader);
     let passes_certificate = reader.bool("auth-tls-pass-certificate-to-upstream") == Some(true);
     reader.settings.client_cert = Some(ClientCert {
         secret,
-        optional: verify,
+        off,
+        optional: mode == Some("optional") || unverified,
         unverified,
         passes_certificate,
     });
+}
+
+/// The Secret of `auth-tls-secret`. `None`: ingress-nginx cannot use it, and rejects every request to the hosts of the
+/// Ingress.
+fn ca_secret(reader: &mut AnnotationReader<'_>, text: &str) -> Option<ObjectKey> {
+    let own = &reader.ingress.key.namespace;
+    let secret = object_key(text, own);
+    let data = reader.manifests.secrets.get(&secret);
+    let foreign = secret.namespace != *own;
+    let cause = if text.split('/').count() != 2 {
+        Some("the value is not `namespace/name`")
+    } else if foreign && !reader.config.bool("allow-cross-namespace-resources", false) {
+        Some("a Secret of another namespace may not be used")
+    } else if reader.is_complete() && data.is_none() {
+        Some("the Secret does not exist")
+    } else if data.is_some_and(|data| !data.values.contains_key("ca.crt")) {
+        Some("the Secret has no key `ca.crt`")
+    } else {
+        None
+    };
+    if let Some(cause) = cause {
+        let text = format!("{cause}: the host returns 403, as in ingress-nginx");
+        reader.found("auth-tls-secret", Finding::decision(text, TLS));
+        return None;
+    }
+    let text = "listeners for the names of the host have `tls.clientValidation`. A client without a valid certificate is rejected in the handshake, where ingress-nginx returns 400. Requests over plain HTTP are not affected, in ingress-nginx and in the gateway: keep `ssl-redirect` on";
+    reader.found("auth-tls-secret", Finding::differs(text, TLS));
+    Some(secret)
 }
 
 /// `auth-tls-match-cn`: a condition on the subject of the certificate.
@@ -77,14 +95,18 @@ fn match_subject(reader: &mut AnnotationReader<'_>) {
     let Some(pattern) = reader.text("auth-tls-match-cn").map(str::trim) else {
         return;
     };
+    if !pattern.starts_with("CN=") {
+        reader.invalid("auth-tls-match-cn", "the value does not begin with `CN=`");
+        return;
+    }
     reader.settings.match_subject = Some(pattern.to_owned());
-    let readable = regex::Regex::new(pattern).is_ok() && !pattern.contains(['\'', '\\', '\n']);
+    let readable = regex::Regex::new(pattern).is_ok() && literal(pattern).is_some();
     let finding = if readable {
-        let text = "a rule of `authorization` rejects clients with another subject (403). It applies to plain HTTP as well";
+        let text = "a rule of `authorization` on all paths of the host rejects clients with another subject (403). Requests over plain HTTP are also rejected, in ingress-nginx and in the gateway. Redirects of single paths take precedence over the rule";
         Finding::differs(text, TLS)
     } else {
         reader.settings.denied = Some("auth-tls-match-cn".to_owned());
-        let text = "the pattern has syntax that CEL does not have: the paths return 500. Write it without look-around, escapes and quotes";
+        let text = "the pattern has syntax that CEL does not have: the paths return 500. Write it without look-around and back-references";
         Finding::impossible(text, TLS)
     };
     reader.found("auth-tls-match-cn", finding);

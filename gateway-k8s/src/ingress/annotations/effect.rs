@@ -85,13 +85,15 @@ pub(super) fn none(reader: &AnnotationReader<'_>, name: &str) -> Option<String> 
 }
 
 /// The verdict on an annotation of a canary. It has no effect, because the annotations of the main Ingress
-/// apply. `None`: the annotation is one for load balancing, which also applies on a canary.
+/// apply. `None`: the annotation is one for load balancing or for the whole host, which also applies on a canary.
 fn of_canary(name: &str) -> Option<String> {
-    let balances = name.starts_with("upstream-hash-by")
+    let is_of_host = name.starts_with("auth-tls-") || name.starts_with("proxy-ssl-");
+    let applies = is_of_host
+        || name.starts_with("upstream-hash-by")
         || name.starts_with("session-cookie")
         || name.starts_with("affinity")
         || name == "load-balance";
-    (!balances).then(|| {
+    (!applies).then(|| {
         "the setting has no effect on a canary, in ingress-nginx and in the gateway: the annotations of the main Ingress apply".to_owned()
     })
 }

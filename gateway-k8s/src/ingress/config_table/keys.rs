@@ -266,7 +266,10 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("proxy-request-buffering", By(by_value::request_buffering)),
     ("proxy-send-timeout", By(by_value::idle_timeout)),
     ("proxy-set-headers", By(by_value::set_headers)),
-    ("proxy-ssl-location-only", NGINX),
+    (
+        "proxy-ssl-location-only",
+        Same("applied when `proxy-ssl-secret` is read"),
+    ),
     ("proxy-stream-next-upstream", NGINX),
     ("proxy-stream-next-upstream-timeout", NGINX),
     ("proxy-stream-next-upstream-tries", NGINX),

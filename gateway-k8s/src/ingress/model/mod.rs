@@ -28,7 +28,9 @@ pub(crate) use self::location::find_location;
 pub(crate) use self::uri::normalise;
 use super::aliases;
 use super::controller::ControllerConfig;
+use super::host_names::position;
 use super::input::{Manifests, flag};
+use super::password_file::PasswordFile;
 use super::servers::{self, BackendPort, CanaryBackend, Location, Server, Servers};
 use super::settings::{BasicAuth, CorsSettings, IngressSettings};
 use super::translate::read_all;
@@ -48,7 +50,11 @@ impl<'a> IngressNginx<'a> {
     pub fn new(manifests: &'a Manifests, flags: &[String]) -> Self {
         let flags: Vec<_> = flags.iter().map(|text| flag(text)).collect();
         let config = ControllerConfig::find(manifests, &flags);
-        let servers = servers::build(read_all(manifests, &config, &mut Vec::new()), &config);
+        let servers = servers::build(
+            read_all(manifests, &config, &mut Vec::new()),
+            &config,
+            manifests,
+        );
         Self {
             manifests,
             config,
@@ -312,18 +318,8 @@ impl<'a> IngressNginx<'a> {
         let Some(secret) = self.manifests.secrets.get(&basic.secret) else {
             return false;
         };
-        let file = match basic.by_user {
-            true => secret
-                .values
-                .iter()
-                .map(|(user, hash)| format!("{user}:{}\n", String::from_utf8_lossy(hash)))
-                .collect(),
-            false => {
-                let file = secret.values.get("auth").cloned().unwrap_or_default();
-                String::from_utf8_lossy(&file).into_owned()
-            }
-        };
-        let users = Users::parse(&file);
+        let file = PasswordFile::of(secret, basic.by_user);
+        let users = Users::parse(&file.lines);
         users.is_ok_and(|users| users.verify(&credentials).is_ok())
     }
 
@@ -365,37 +361,38 @@ impl<'a> IngressNginx<'a> {
 
     /// Whether a certificate is configured for the request's host name.
     fn has_certificate(&self, server: &Server, name: &str) -> bool {
-        let is_alias = server.aliases.iter().any(|alias| alias == name)
-            || server.host != name && !server.host.starts_with("*.");
-        if is_alias {
-            let found = aliases::has_certificate(&self.servers, self.manifests, server, name);
-            return found.unwrap_or(false);
+        if !server.is_alias && (server.host == name || has_label(&server.host, name)) {
+            return server.tls;
         }
-        server.tls
+        let mut aliases = server.alias_names();
+        let Some(alias) = aliases.find(|alias| *alias == name || has_label(alias, name)) else {
+            return false;
+        };
+        let found = aliases::has_certificate(&self.servers, self.manifests, server, alias);
+        found.unwrap_or(false)
     }
 
     /// The status with which a host with `auth-tls-secret` rejects the client.
     fn client_certificate(&self, request: &ModelRequest, server: &Server) -> Option<u16> {
-        let settings = &self.servers.ingresses[server.client_cert?].settings;
-        let client = settings.client_cert.as_ref()?;
-        let complete = !self.manifests.endpoint_owners.is_empty();
-        if complete && !self.manifests.secrets.contains_key(&client.secret) {
+        if server.refused {
             return Some(403);
         }
-        if !request.https {
-            return None;
+        let settings = &self.servers.ingresses[server.verifier?].settings;
+        let client = settings.client_cert.as_ref()?;
+        let certificate = request.certificate.as_ref();
+        let certificate = certificate.filter(|_| request.https && !client.off);
+        let accepted = match certificate {
+            None => !request.https || client.optional || client.off,
+            Some(certificate) => certificate.valid || client.unverified,
+        };
+        if !accepted {
+            return Some(400);
         }
-        match &request.certificate {
-            None if client.optional => None,
-            None => Some(400),
-            Some(certificate) if !certificate.valid && !client.unverified => Some(400),
-            Some(certificate) => {
-                let wanted = settings.match_subject.as_ref()?;
-                let regex = regex::Regex::new(wanted);
-                let matches = regex.is_ok_and(|regex| regex.is_match(&certificate.subject));
-                (!matches).then_some(403)
-            }
-        }
+        let wanted = settings.match_subject.as_ref()?;
+        let subject = certificate.map_or("", |certificate| &certificate.subject);
+        let regex = regex::Regex::new(wanted);
+        let matches = regex.is_ok_and(|regex| regex.is_match(subject));
+        (!matches).then_some(403)
     }
 
     /// The target of a redirect from a name to its `www.` name, or back.
@@ -422,29 +419,29 @@ impl<'a> IngressNginx<'a> {
             !name.is_empty() && (server.host == name || server.aliases.iter().any(|a| a == name))
         });
         let wildcard = || {
-            servers.iter().find(|server| {
-                let label = server
-                    .host
-                    .strip_prefix('*')
-                    .and_then(|rest| name.strip_suffix(rest));
-                let one = |label: &str| {
-                    !label.is_empty()
-                        && label
-                            .bytes()
-                            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-                };
-                let pattern = |pattern: &String| {
-                    regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(name))
-                };
-                label.is_some_and(one)
-                    || server.alias_patterns.iter().any(pattern)
-                    || server.aliases.iter().any(|alias| {
-                        let rest = alias.strip_prefix('*');
-                        rest.is_some_and(|rest| name.len() > rest.len() && name.ends_with(rest))
-                    })
-            })
+            let names = servers.iter().flat_map(|server| {
+                let names = server
+                    .alias_names()
+                    .filter_map(|name| name.strip_prefix('*'));
+                names.map(move |rest| (rest, server))
+            });
+            let fitting = names.filter(|(rest, _)| name.len() > rest.len() && name.ends_with(rest));
+            let longest = fitting.max_by_key(|(rest, _)| rest.len());
+            longest.map(|(_, server)| server)
         };
-        exact.or_else(wildcard).unwrap_or(&servers[0])
+        let pattern = || {
+            let matches = |server: &&Server| {
+                let mut patterns = server.alias_patterns.iter();
+                !server.is_alias && has_label(&server.host, name)
+                    || patterns.any(|pattern| {
+                        regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(name))
+                    })
+            };
+            let matching = servers.iter().filter(matches);
+            matching.min_by_key(|server| position(&server.host))
+        };
+        let found = exact.or_else(wildcard).or_else(pattern);
+        found.unwrap_or(&servers[0])
     }
 
     /// The backends that may receive the request.
@@ -504,6 +501,16 @@ pub(crate) fn host_name(host: &str) -> String {
         _ => host,
     };
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// Whether a wildcard matches a name that has one more label than its parent.
+fn has_label(wildcard: &str, name: &str) -> bool {
+    let rest = wildcard.strip_prefix('*');
+    let label = rest.and_then(|rest| name.strip_suffix(rest));
+    label.is_some_and(|label| {
+        let mut bytes = label.bytes();
+        !label.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    })
 }
 
 /// Whether a request has method OPTIONS and an allowed origin. With `*`, every origin is allowed.

@@ -16,10 +16,8 @@ impl Translator<'_> {
             let settings = self.servers.settings(location);
             settings.is_some_and(|one| one.ssl_redirect && !one.force_ssl_redirect)
         });
-        // A host with client certificates or TLS passthrough has its own listener, which serves one name
-        // only.
-        let has_listener = server.client_cert.is_some() || server.passthrough.is_some();
-        if !depends || has_listener || server.refused {
+        // A listener for passthrough serves one name only.
+        if !depends || server.passthrough.is_some() || server.refused {
             return None;
         }
         let tls = server.tls;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ANSWER, Translator};
 use crate::ingress::servers::BackendPort;
-use crate::ingress::settings::{BackendProtocol, IngressSettings};
+use crate::ingress::settings::{BackendProtocol, IngressSettings, ProxySsl};
 use crate::ingress::verdict::{Aspect, Finding};
 use crate::objects::ObjectKey;
 
@@ -33,17 +33,15 @@ impl Translator<'_> {
             .get(service)
             .filter(|spec| spec.kind.as_deref() == Some("ExternalName"))
             .and_then(|spec| spec.external_name.clone());
-        let tls = matches!(
-            settings.backend.protocol,
-            BackendProtocol::Https | BackendProtocol::Grpcs
-        );
+        let tls = settings.backend.has_tls();
         let grpc = matches!(
             settings.backend.protocol,
             BackendProtocol::Grpc | BackendProtocol::Grpcs
         );
-        let verified = settings.backend.ca_secret.clone();
-        if let Some(ca) = verified.filter(|_| tls && external.is_none()) {
-            self.verified_backend(service, &ca, settings, comments);
+        if let Some(ssl) = settings.backend.verified()
+            && external.is_none()
+            && self.verified_backend(service, ssl, comments)
+        {
             return self.service_ref(service, port, ingress);
         }
         if external.is_none() && !tls && !grpc {
@@ -62,8 +60,10 @@ impl Translator<'_> {
             (false, false) => "",
         };
         let namespace = &self.servers.ingresses[ingress].ingress.key.namespace;
-        let key = ObjectKey::new(&**namespace, format!("{}-{port}{suffix}", service.name));
-        self.output.add("Backend", &key, spec, comments);
+        let namespace = namespace.clone();
+        let name = format!("{}-{port}{suffix}", service.name);
+        // Ingresses with other TLS settings for the port have their own Backends.
+        let key = self.equal_or_new("Backend", &namespace, &name, spec, comments);
         json!({"group": ENVOY, "kind": "Backend", "name": key.name})
     }
 
@@ -82,28 +82,32 @@ impl Translator<'_> {
         reference
     }
 
-    /// Writes a BackendTLSPolicy for the Service.
+    /// Writes a BackendTLSPolicy for the Service. `false`: the Service already has another one, or the CA certificates
+    /// are in another namespace, to which a BackendTLSPolicy cannot refer.
     fn verified_backend(
         &mut self,
         service: &ObjectKey,
-        ca: &ObjectKey,
-        settings: &IngressSettings,
+        ssl: &ProxySsl,
         comments: &BTreeSet<String>,
-    ) {
-        let hostname = settings
-            .backend
-            .server_name
-            .clone()
-            .unwrap_or_else(|| format!("{}.{}.{CLUSTER}", service.name, service.namespace));
-        // A BackendTLSPolicy can refer only to objects of its own namespace.
+    ) -> bool {
+        let default = || format!("{}.{}.{CLUSTER}", service.name, service.namespace);
+        let hostname = ssl.name.clone().unwrap_or_else(default);
         let spec = json!({
             "targetRefs": [{"group": "", "kind": "Service", "name": service.name}],
             "validation": {
-                "caCertificateRefs": [{"group": "", "kind": "Secret", "name": ca.name}],
+                "caCertificateRefs": [{"group": "", "kind": "Secret", "name": ssl.secret.name}],
                 "hostname": hostname,
             },
         });
-        self.output.add("BackendTLSPolicy", service, spec, comments);
+        let kind = "BackendTLSPolicy";
+        let existing = self.output.find(kind, service);
+        if ssl.secret.namespace != service.namespace
+            || existing.is_some_and(|object| object.value["spec"] != spec)
+        {
+            return false;
+        }
+        self.output.add(kind, service, spec, comments);
+        true
     }
 
     /// The number of a port. A name is looked up in the Service.
@@ -195,20 +199,18 @@ impl Translator<'_> {
 pub(super) fn backend_spec(host: &str, port: u16, settings: &IngressSettings) -> Value {
     let mut spec = json!({"endpoints": [{"fqdn": {"hostname": host, "port": port}}]});
     let backend = &settings.backend;
-    let (tls, grpc) = match backend.protocol {
-        BackendProtocol::Http | BackendProtocol::Fcgi => (false, false),
-        BackendProtocol::Https => (true, false),
-        BackendProtocol::Grpc => (false, true),
-        BackendProtocol::Grpcs => (true, true),
-    };
-    match &backend.ca_secret {
-        Some(ca) if tls => {
-            let reference = json!({"group": "", "kind": "Secret", "name": ca.name});
-            let name = backend.server_name.as_deref().unwrap_or(host);
+    let grpc = matches!(
+        backend.protocol,
+        BackendProtocol::Grpc | BackendProtocol::Grpcs
+    );
+    match backend.verified() {
+        Some(ssl) => {
+            let reference = json!({"group": "", "kind": "Secret", "name": ssl.secret.name});
+            let name = ssl.name.as_deref().unwrap_or(host);
             spec["tls"] = json!({"caCertificateRefs": [reference], "sni": name});
         }
-        None if tls => spec["tls"] = json!({"insecureSkipVerify": true}),
-        Some(_) | None => {}
+        None if backend.has_tls() => spec["tls"] = json!({"insecureSkipVerify": true}),
+        None => {}
     }
     if grpc {
         spec["appProtocols"] = json!(["gateway.envoyproxy.io/h2c"]);

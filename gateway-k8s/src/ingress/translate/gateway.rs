@@ -136,16 +136,16 @@ impl Translator<'_> {
     /// Adds the listeners of a host with client certificates or TLS passthrough.
     fn own_listeners(&mut self, server: &Server, access: &Value, listeners: &mut Vec<Value>) {
         let name = self.host_slugs.of(&server.host);
-        if server.client_cert.is_some() {
-            let section = format!("https-{name}");
-            let own = self.servers.certificates.contains_key(&server.host);
-            let secrets = match own {
-                true => self.host_certificates(&server.host),
-                false => self.certificates.clone(),
+        for (host, section) in self.client_listeners(server) {
+            let certificates = &self.servers.certificates;
+            let mut names = [&host, &server.host].into_iter();
+            let secrets = match names.find(|name| certificates.contains_key(*name)) {
+                Some(name) => self.host_certificates(name),
+                None => self.certificates.clone(),
             };
             let refs = self.certificate_refs(&section, &secrets);
             listeners.push(json!({
-                "name": section, "port": 443, "protocol": "HTTPS", "hostname": server.host,
+                "name": section, "port": 443, "protocol": "HTTPS", "hostname": host,
                 "allowedRoutes": access,
                 "tls": {"mode": "Terminate", "certificateRefs": refs},
             }));
@@ -161,16 +161,21 @@ impl Translator<'_> {
 
     /// Writes the ClientTrafficPolicy of each listener for HTTP and HTTPS.
     fn client_traffic_policies(&mut self, servers: &[Server]) {
-        for section in ["http", "https"] {
-            self.client_traffic(&self.listener_target(section), section, None);
-        }
+        self.client_traffic(&self.listener_target("http"), "http", None);
+        let settings_of = |server: &Server| {
+            let ingresses = &self.servers.ingresses;
+            let ingress = server.client_cert.map(|index| &ingresses[index]);
+            ingress.and_then(|read| read.settings.client_cert.clone())
+        };
+        let shared = servers.iter().find(|server| server.host.is_empty());
+        let mut clients = vec![("https".to_owned(), shared.and_then(settings_of))];
         for server in servers {
-            if let Some(ingress) = server.client_cert {
-                let settings = self.servers.ingresses[ingress].settings.clone();
-                let section = format!("https-{}", self.host_slugs.of(&server.host));
-                let target = self.listener_target(&section);
-                self.client_traffic(&target, "https", settings.client_cert.as_ref());
-            }
+            let listeners = self.client_listeners(server).into_iter();
+            clients.extend(listeners.map(|(_, section)| (section, settings_of(server))));
+        }
+        for (section, client) in clients {
+            let target = self.listener_target(&section);
+            self.client_traffic(&target, "https", client.as_ref());
         }
         let (listeners, sets) = self.host_listeners.certificate_targets();
         for section in listeners {

@@ -1,9 +1,12 @@
 //! Listeners of single hosts, and the ListenerSets that contain them.
 //!
-//! A host with client certificates or with TLS passthrough has its own listener. If there are more
-//! certificates than one listener permits, each host with its own certificate also has its own listener. If
-//! the Gateway can contain all of these listeners, it does. Otherwise ListenerSets in the namespace of the
-//! Gateway contain the listeners for certificates, and, if necessary, all of these listeners.
+//! Each name of a host with client certificates or with TLS passthrough has its own listener. A name of another
+//! host has its own listener if the listener of a wildcard with client certificates would also match the name. If
+//! there are more certificates than one listener permits, each host with its own certificate also has its own
+//! listener. If the Gateway can contain all of these listeners, it does. Otherwise ListenerSets in the namespace
+//! of the Gateway contain the listeners for certificates, and, if necessary, all of these listeners.
+//!
+//! The shared listener requests client certificates if the Ingress of a rule without a host requires them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -44,11 +47,10 @@ impl HostListeners {
     /// The listener with the certificates of a host. A wildcard's listener has the certificates of the names
     /// below it.
     pub(super) fn of_host(&self, host: &str) -> Option<&str> {
-        let parent = || {
-            let (_, parent) = host.split_once('.')?;
-            self.https.get(&format!("*.{parent}"))
-        };
-        self.https.get(host).or_else(parent).map(String::as_str)
+        let dots = host.match_indices('.').map(|(at, _)| &host[at..]);
+        let mut parents = dots.filter_map(|parent| self.https.get(&format!("*{parent}")));
+        let own = self.https.get(host).or_else(|| parents.next());
+        own.map(String::as_str)
     }
 
     /// Listeners of the Gateway for certificates of single hosts, and the ListenerSets with the other
@@ -90,19 +92,20 @@ impl Translator<'_> {
         others: Vec<ObjectKey>,
     ) -> Vec<ObjectKey> {
         let mut kept = others;
+        let names = self.names_with_https();
+        let mut hosts = self.names_below_client_certificates(&names);
         if kept.len() >= MAX_CERTIFICATES {
             let stay = self.certificates_of_several_names();
-            let names = self.names_with_https();
             let certificates = self.servers.certificates.iter();
             let apart = certificates.filter(|(host, secrets)| {
                 let mut secrets = secrets.iter();
                 names.contains(*host)
                     && secrets.any(|one| !stay.contains(one) && !self.is_unusable(one))
             });
-            let hosts: BTreeSet<String> = apart.map(|(host, _)| host.clone()).collect();
-            self.host_listeners = HostListeners::of_certificates(hosts, &self.host_slugs);
+            hosts.extend(apart.map(|(host, _)| host.clone()));
             kept.retain(|secret| stay.contains(secret));
         }
+        self.host_listeners = HostListeners::of_certificates(hosts, &self.host_slugs);
         let own = self.own_listener_names();
         let https: Vec<String> = self.host_listeners.https.values().cloned().collect();
         let room = MAX_LISTENERS.saturating_sub(2 + self.stream_listeners(&Value::Null).len());
@@ -164,17 +167,46 @@ impl Translator<'_> {
         let servers = self.servers.servers.iter();
         let names = servers.flat_map(|server| {
             let name = self.host_slugs.of(&server.host);
-            let client = server.client_cert.map(|_| format!("https-{name}"));
+            let client = self.client_listeners(server).into_iter();
+            let client = client.map(|(_, listener)| listener);
             let passed = server.passthrough.map(|_| format!("tls-{name}"));
-            client.into_iter().chain(passed)
+            client.chain(passed)
         });
         names.collect()
     }
 
+    /// The names of a host with client certificates, with their listeners. Empty for a rule without a host, whose
+    /// listener is the shared one.
+    pub(super) fn client_listeners(&self, server: &Server) -> Vec<(String, String)> {
+        let names = std::iter::once(&server.host).chain(&server.aliases);
+        let names = names.filter(|name| server.client_cert.is_some() && !name.is_empty());
+        names
+            .map(|name| (name.clone(), format!("https-{}", self.host_slugs.of(name))))
+            .collect()
+    }
+
+    /// Those of `names` that match the listener of another host with client certificates.
+    fn names_below_client_certificates(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
+        let servers = self.servers.servers.iter();
+        let verifying: Vec<&Server> = servers.filter(|one| one.client_cert.is_some()).collect();
+        let is_shared = verifying.iter().any(|server| server.host.is_empty());
+        let own = verifying.iter().flat_map(|server| {
+            let names = std::iter::once(&server.host).chain(&server.aliases);
+            names.filter_map(|name| name.strip_prefix('*'))
+        });
+        let wildcards: Vec<&str> = own.collect();
+        let matches = |name: &&String| {
+            let mut wildcards = wildcards.iter();
+            !name.is_empty() && (is_shared || wildcards.any(|rest| name.ends_with(rest)))
+        };
+        names.iter().filter(matches).cloned().collect()
+    }
+
     /// HTTPS listeners for the names of a host.
     pub(super) fn https_sections(&self, server: &Server) -> Vec<String> {
-        if server.client_cert.is_some() {
-            return vec![format!("https-{}", self.host_slugs.of(&server.host))];
+        let own = self.client_listeners(server);
+        if !own.is_empty() {
+            return own.into_iter().map(|(_, listener)| listener).collect();
         }
         let mut sections: Vec<String> = Vec::new();
         for name in std::iter::once(&server.host).chain(&server.aliases) {

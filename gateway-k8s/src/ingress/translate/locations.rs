@@ -341,6 +341,7 @@ fn is_guarded(settings: &IngressSettings) -> bool {
         || settings.has_source_ranges()
         || !settings.deny_rules.is_empty()
         || settings.limits.per_second + settings.limits.per_minute > 0
+        || settings.match_subject.is_some()
         || settings.denied.is_some()
 }
 

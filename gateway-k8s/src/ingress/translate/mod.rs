@@ -30,6 +30,7 @@ mod redirects;
 mod routes;
 mod streams;
 mod unread;
+mod user_secrets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 pub(super) use self::matches::encoded;
+pub(super) use self::user_secrets::secret_name;
 use super::annotations;
 use super::controller::ControllerConfig;
 use super::input::{Ingress, Manifests, Written};
@@ -146,8 +148,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     let mut verdicts = Vec::new();
     let read = read_all(manifests, &config, &mut verdicts);
     let served = read.iter().map(|read| read.ingress.key.clone()).collect();
-    let mut servers = servers::build(read, &config);
-    refuse_unverifiable(&mut servers);
+    let servers = servers::build(read, &config, manifests);
     let host_slugs = host_slugs::HostSlugs::of_servers(&servers);
     let mut translator = Translator {
         manifests,
@@ -189,20 +190,6 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         verdicts,
         class: config.class_name().to_owned(),
         served,
-    }
-}
-
-/// Makes hosts return 403 if their client certificates cannot be verified.
-fn refuse_unverifiable(servers: &mut Servers<'_>) {
-    let Servers {
-        ingresses, servers, ..
-    } = servers;
-    for server in servers {
-        let denied = |index: usize| ingresses[index].settings.denied.as_deref();
-        if server.client_cert.and_then(denied) == Some("auth-tls-secret") {
-            server.client_cert = None;
-            server.refused = true;
-        }
     }
 }
 

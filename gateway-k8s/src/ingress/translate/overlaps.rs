@@ -60,6 +60,15 @@ impl Translator<'_> {
                     );
                     self.extend_verdict(ingress, "server-alias", &text);
                 }
+                (OverlapKind::Aliases(host), Some(winner)) => {
+                    self.without_effect(ingress, "server-alias", &host, winner);
+                }
+                (OverlapKind::Host { host, alias }, _) => {
+                    let text = format!(
+                        "host `{host}` receives no requests, in ingress-nginx and in the gateway: the alias `{alias}` of another host takes precedence over wildcard hosts"
+                    );
+                    self.field_of(ingress, "spec.rules", Finding::same(text));
+                }
                 (OverlapKind::OtherName(name), _) => {
                     let text = format!(
                         "`{name}` is the host of another Ingress: it is not redirected, in ingress-nginx and in the gateway"

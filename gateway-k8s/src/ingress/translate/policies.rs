@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LOCAL_RATE_LIMIT, MAX_REQUEST_BODY, RateLimitExtension};
 use towergate_policy::ext_auth::SubrequestSettings;
@@ -14,8 +13,9 @@ use towergate_policy::security::{
 use super::Translator;
 use super::backends::ENVOY;
 use super::locations::LocationSource;
+use crate::ingress::deny_rules::literal;
 use crate::ingress::settings::{
-    AccessRule, BasicAuth, ExternalAuthSettings, HashInput, IngressSettings, Limits, ProxySettings,
+    AccessRule, ExternalAuthSettings, HashInput, IngressSettings, Limits, ProxySettings,
 };
 use crate::ingress::value::duration;
 use crate::objects::ObjectKey;
@@ -148,26 +148,6 @@ impl Translator<'_> {
         (!spec.is_empty()).then_some(Value::Object(spec))
     }
 
-    /// Writes a Secret with the users under the key that Envoy Gateway uses. Returns its name.
-    fn users(&mut self, basic: &BasicAuth, namespace: &str, comments: &BTreeSet<String>) -> String {
-        let key = ObjectKey::new(namespace, format!("{}-htpasswd", basic.secret.name));
-        if let Some(secret) = self.manifests.secrets.get(&basic.secret) {
-            let users = match basic.by_user {
-                true => by_user(&secret.values),
-                false => secret.values.get("auth").cloned().unwrap_or_default(),
-            };
-            let value = json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": key.name, "namespace": key.namespace},
-                "type": "Opaque",
-                "data": {".htpasswd": BASE64.encode(&users)},
-            });
-            self.output.add_value("Secret", &key, value, comments);
-        }
-        key.name
-    }
-
     fn ext_auth(
         &mut self,
         auth: &ExternalAuthSettings,
@@ -185,15 +165,6 @@ impl Translator<'_> {
         }
         json!({"http": http, "statusOnError": 500})
     }
-}
-
-/// Converts a Secret with a key for each user to the lines of a password file.
-fn by_user(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
-    let lines = values.iter().map(|(user, hash)| {
-        let hash = String::from_utf8_lossy(hash);
-        format!("{user}:{}\n", hash.trim())
-    });
-    lines.collect::<String>().into_bytes()
 }
 
 /// Annotations for settings that a SecurityPolicy cannot express.
@@ -231,7 +202,10 @@ fn authorization(settings: &IngressSettings) -> Option<Value> {
         rules.push(json!({"action": "Deny", "cel": cel}));
     }
     if let Some(pattern) = &settings.match_subject {
-        let known = format!("connection.subject_peer_certificate.matches('{pattern}')");
+        let known = literal(pattern).map_or_else(
+            || "false".to_owned(),
+            |pattern| format!("connection.subject_peer_certificate.matches({pattern})"),
+        );
         let cel = format!("!(connection.mtls && {known})");
         rules.push(json!({"action": "Deny", "cel": cel}));
     }
