@@ -23,7 +23,7 @@ use crate::secret::SecretText;
 pub struct ApiKeyAuthentication {
     /// Clients, each with its key.
     pub credentials: Vec<ApiKeyCredential>,
-    /// Places from which the key is read, in order. Never empty.
+    /// Places from which the key is read, in order of precedence. Never empty.
     pub sources: Vec<ApiKeyPlace>,
     /// The header field in which the backend receives the client's name.
     pub forward_client: Option<Text<HeaderName>>,

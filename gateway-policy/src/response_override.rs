@@ -18,7 +18,7 @@ use towergate_core::{Body, LocalReply};
 /// Replaces responses. The first rule that matches applies.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ResponseReplacement {
-    /// Rules, in order.
+    /// Rules, in order of evaluation.
     pub rules: Vec<std::sync::Arc<ReplacementRule>>,
 }
 
@@ -81,7 +81,7 @@ pub enum ReplacementBody {
     Format(Text<Format>),
 }
 
-/// A redirect that replaces a response. Absent parts are those of the request.
+/// A redirect that replaces a response. Parts that are not set are taken from the request.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ReplacementRedirect {
     /// Status. Default: 302.

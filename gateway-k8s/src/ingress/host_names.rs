@@ -1,4 +1,5 @@
-//! Names of hosts: `server-alias`, and which host serves a name that several have.
+//! Names of hosts: adds the names of `server-alias`, and selects the host that serves a name of several
+//! hosts.
 //!
 //! nginx compares exact names first, then the longest wildcard, then regular expressions in the order of the servers.
 //! ingress-nginx writes a wildcard host as a regular expression, and a wildcard of `server-alias` as it is. Therefore
@@ -8,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::servers::{Overlap, OverlapKind, Server, Servers, host_of};
 
-/// The position of a host in the configuration of nginx: the servers are sorted by name, and `_` is the name of the
-/// server of all other hosts.
+/// The position of a host in the configuration of nginx. The servers are sorted by name. `_` is the name of
+/// the server of all hosts that have no own server.
 pub(super) fn position(host: &str) -> &str {
     if host.is_empty() { "_" } else { host }
 }
 
-/// Adds the names of `server-alias`. The oldest Ingress of a host that has the annotation determines them. A name of
-/// several hosts belongs to the first host in alphabetical order.
+/// Adds the names of `server-alias`. If several Ingresses of a host have the annotation, the oldest of them
+/// determines the names. A name of several hosts belongs to the first host in alphabetical order.
 pub(super) fn add_aliases(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     let mut owners: BTreeMap<String, usize> = BTreeMap::new();
     for (number, read) in built.ingresses.iter().enumerate() {
@@ -62,7 +63,7 @@ pub(super) fn add_aliases(built: &mut Servers<'_>, index: &BTreeMap<String, usiz
     }
 }
 
-/// Separates aliases from hosts that cannot have them in one route, and removes hosts that receive no requests.
+/// Separates aliases that cannot be in one route with their host, and removes hosts that receive no requests.
 pub(super) fn separate(built: &mut Servers<'_>) {
     let aliases = std::mem::take(&mut built.servers[0].aliases);
     if let Some(server) = of_aliases(&built.servers[0], aliases) {

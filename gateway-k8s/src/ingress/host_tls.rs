@@ -1,7 +1,8 @@
 //! TLS of hosts: their certificates, and the verification of clients and of backends.
 //!
-//! All Ingresses of a host share these settings, in most cases those of the oldest Ingress that has them. Canaries
-//! count for `auth-tls-*` and `proxy-ssl-*`, but not for certificates.
+//! All Ingresses of a host share the TLS settings of the host. In most cases, these are the settings of the
+//! oldest Ingress that has such settings. Settings of canaries are used for `auth-tls-*` and `proxy-ssl-*`,
+//! but not for certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,8 @@ use super::input::{Ingress, Manifests};
 use super::servers::{Overlap, OverlapKind, ReadIngress, Server, Servers, host_of};
 use crate::objects::ObjectKey;
 
-/// Adds the Secrets of TLS sections, and determines which hosts have a certificate: those whose rules are in an Ingress
-/// with a TLS section. The section need not name the host.
+/// Adds the Secrets of TLS sections, and determines which hosts have a certificate. A host has a certificate
+/// if an Ingress with its rules has a TLS section, even if the section does not name the host.
 pub(super) fn add_certificates(
     built: &mut Servers<'_>,
     index: &BTreeMap<String, usize>,
@@ -83,7 +84,8 @@ fn secrets_for(ingress: &Ingress, host: &str, manifests: &Manifests) -> Vec<Obje
     unknown
 }
 
-/// Determines which Ingress's `auth-tls-secret` and `proxy-ssl-secret` apply to each host.
+/// Determines the Ingress whose `auth-tls-secret` applies to each host, and the Ingress whose
+/// `proxy-ssl-secret` applies.
 pub(super) fn add_verification(
     built: &mut Servers<'_>,
     index: &BTreeMap<String, usize>,

@@ -1,8 +1,8 @@
 //! The users of `auth-secret`, as nginx reads them.
 //!
-//! nginx reads a password file line by line: the first line of a user counts, a second `:` ends the hash, and an
-//! unknown hash only keeps its own user out. The gateway rejects a file with a line that it cannot read, so the
-//! translation writes the readable lines only.
+//! nginx reads a password file line by line: the first line of a user applies, a second `:` ends the hash,
+//! and an unknown hash rejects only its own user. The gateway rejects a file with a line that it cannot read,
+//! so the translation writes the readable lines only.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -50,7 +50,8 @@ impl PasswordFile {
             }
             let hash = rest.split(':').next().unwrap_or_default();
             let user_line = format!("{user}:{hash}");
-            // The gateway ignores spaces around a line; in nginx they belong to the user or the hash.
+            // The gateway ignores spaces around a line. In nginx, these spaces belong to the user or the
+            // hash.
             let is_readable = user_line.trim() == user_line && Users::parse(&user_line).is_ok();
             if is_readable {
                 let _ = writeln!(file.lines, "{user_line}");

@@ -153,7 +153,7 @@ pub struct ProofReport {
     pub unproved_ingresses: BTreeMap<String, &'static str>,
     /// Settings whose effect no request of the proof shows, with the objects that have them.
     pub settings_not_shown: BTreeMap<String, BTreeSet<String>>,
-    /// The differences. Those with the smallest requests precede the others.
+    /// The differences. After [`sort`](Self::sort), those without an explanation precede the others.
     pub differences: Vec<Difference>,
     /// Requests to which a gateway gave no response. They make the proof fail.
     pub unanswered: Vec<Difference>,

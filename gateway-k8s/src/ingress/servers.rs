@@ -87,7 +87,8 @@ pub struct Server {
     pub app_root: Option<String>,
     /// Index of the Ingress whose `auth-tls-secret` applies to the host, if certificates are requested.
     pub client_cert: Option<usize>,
-    /// Index of the Ingress whose `auth-tls-secret` applies to the host, also with `auth-tls-verify-client: off`.
+    /// Index of the Ingress whose `auth-tls-secret` applies to the host, even if `auth-tls-verify-client` is
+    /// `off`.
     pub verifier: Option<usize>,
     /// Whether every request receives 403, because the CA certificates of `auth-tls-secret` cannot be used.
     pub refused: bool,
@@ -218,8 +219,8 @@ impl Servers<'_> {
         redirects && !self.compares_subject(server)
     }
 
-    /// Whether a host rejects clients by the subject of their certificate (`auth-tls-match-cn`). Requests over plain
-    /// HTTP have none, and are rejected before a redirect.
+    /// Whether a host rejects clients by the subject of their certificate (`auth-tls-match-cn`). Requests
+    /// over plain HTTP have no certificate, and are rejected before a redirect.
     pub(crate) fn compares_subject(&self, server: &Server) -> bool {
         let verifier = server.verifier.map(|index| &self.ingresses[index].settings);
         verifier.is_some_and(|settings| settings.match_subject.is_some())

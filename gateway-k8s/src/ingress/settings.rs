@@ -275,7 +275,7 @@ pub struct BackendSettings {
     pub protocol: BackendProtocol,
     /// `Host` of requests to the backend (`upstream-vhost`). `None`: the host of the request.
     pub vhost: Option<String>,
-    /// TLS settings of the Ingress. `None`: those of another Ingress of the host apply.
+    /// TLS settings of the Ingress. `None`: the TLS settings of another Ingress of the host apply.
     pub ssl: Option<ProxySsl>,
 }
 

@@ -165,7 +165,7 @@ pub fn find_manifests(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Diagnostic>) {
     (found.files, found.problems)
 }
 
-/// Files to read, in order.
+/// Files to read, in the order of their paths.
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,

@@ -15,8 +15,8 @@ pub(super) struct Counts {
     pub(super) successes: u64,
 }
 
-/// Counts of a sliding window. A request that is counted while a part is renewed may be lost. The effect on
-/// the rate is negligible.
+/// Counts of a sliding window. A request that arrives while a part is renewed is possibly not counted. The
+/// effect on the rate is negligible.
 #[derive(Debug)]
 pub(super) struct Window {
     start: Instant,

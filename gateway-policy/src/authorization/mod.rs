@@ -33,7 +33,7 @@ use crate::jwt::VerifiedTokens;
 /// Rules that allow or deny requests.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AuthorizationRules {
-    /// The rules, in order.
+    /// The rules, in order of evaluation.
     pub rules: Vec<AccessRule>,
     /// The action for requests that match no rule.
     pub default: Access,

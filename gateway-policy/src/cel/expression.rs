@@ -13,7 +13,7 @@ use super::types::check_condition;
 pub struct Expression {
     pub(super) root: Node,
     pub(super) max_steps: u32,
-    /// The variables of the environment, in order.
+    /// The names of the environment's variables, in the order of their declaration.
     names: Vec<&'static str>,
 }
 

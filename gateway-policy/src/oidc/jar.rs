@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderValue};
 
 use super::chunks;
 
-/// The cookies of a request, in order. If two cookies have the same name, the first one is used.
+/// The cookies of a request, in the order in which the request contains them. If two cookies have the same
+/// name, the first one is used.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CookieJar<'h>(Vec<(&'h str, &'h str)>);
 

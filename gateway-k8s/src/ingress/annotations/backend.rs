@@ -121,7 +121,7 @@ fn tls(reader: &mut AnnotationReader<'_>) {
             for name in ["proxy-ssl-verify", "backend-protocol"] {
                 reader.found(name, Finding::differs(&*text, CALLS));
             }
-            let text = "the CA certificates are used. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
+            let text = "the CA certificates are used. The client certificate in the Secret is not sent: refer to the Secret in `spec.tls.backend.clientCertificateRef` of the Gateway";
             reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
         }
         (false, true) => {
@@ -130,7 +130,7 @@ fn tls(reader: &mut AnnotationReader<'_>) {
             reader.found("proxy-ssl-secret", Finding::differs(text, CALLS));
         }
         (true, false) => {
-            let text = "its CA has no effect without `proxy-ssl-verify: on`. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
+            let text = "the CA certificates in the Secret have no effect without `proxy-ssl-verify: on`. The client certificate in the Secret is not sent: refer to the Secret in `spec.tls.backend.clientCertificateRef` of the Gateway";
             reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
         }
         (false, false) => {
@@ -140,7 +140,7 @@ fn tls(reader: &mut AnnotationReader<'_>) {
     }
 }
 
-/// The Secret of `proxy-ssl-secret`. `None`: ingress-nginx cannot use it, and the paths return 503.
+/// The Secret of `proxy-ssl-secret`. `None`: ingress-nginx cannot use the Secret, and the paths return 503.
 fn ca_secret(reader: &mut AnnotationReader<'_>, text: &str) -> Option<ObjectKey> {
     let own = &reader.ingress.key.namespace;
     let secret = object_key(text, own);

@@ -62,8 +62,8 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     });
 }
 
-/// The Secret of `auth-tls-secret`. `None`: ingress-nginx cannot use it, and rejects every request to the hosts of the
-/// Ingress.
+/// The Secret of `auth-tls-secret`. `None`: ingress-nginx cannot use the Secret, and rejects every request to
+/// the hosts of the Ingress.
 fn ca_secret(reader: &mut AnnotationReader<'_>, text: &str) -> Option<ObjectKey> {
     let own = &reader.ingress.key.namespace;
     let secret = object_key(text, own);

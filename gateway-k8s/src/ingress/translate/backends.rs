@@ -82,8 +82,8 @@ impl Translator<'_> {
         reference
     }
 
-    /// Writes a BackendTLSPolicy for the Service. `false`: the Service already has another one, or the CA certificates
-    /// are in another namespace, to which a BackendTLSPolicy cannot refer.
+    /// Writes a BackendTLSPolicy for the Service. `false`: the Service already has another BackendTLSPolicy,
+    /// or the CA certificates are in another namespace, to which a BackendTLSPolicy cannot refer.
     fn verified_backend(
         &mut self,
         service: &ObjectKey,

@@ -175,8 +175,8 @@ impl Translator<'_> {
         names.collect()
     }
 
-    /// The names of a host with client certificates, with their listeners. Empty for a rule without a host, whose
-    /// listener is the shared one.
+    /// The names of a host with client certificates, with their listeners. Empty for a rule without a host,
+    /// because the rule uses the shared listener.
     pub(super) fn client_listeners(&self, server: &Server) -> Vec<(String, String)> {
         let names = std::iter::once(&server.host).chain(&server.aliases);
         let names = names.filter(|name| server.client_cert.is_some() && !name.is_empty());
@@ -185,7 +185,7 @@ impl Translator<'_> {
             .collect()
     }
 
-    /// Those of `names` that match the listener of another host with client certificates.
+    /// The items of `names` that match the listener of another host with client certificates.
     fn names_below_client_certificates(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
         let servers = self.servers.servers.iter();
         let verifying: Vec<&Server> = servers.filter(|one| one.client_cert.is_some()).collect();

@@ -14,8 +14,9 @@ use crate::objects::ObjectKey;
 /// Key of the users in the written Secret.
 const USERS: &str = ".htpasswd";
 
-/// Name of the Secret that is written to `namespace` for the users of `basic`. The name depends on the source and on
-/// its form, because two Secrets with equal names can have different users.
+/// Name of the Secret that is written to `namespace` for the users of `basic`. The name depends on the source
+/// Secret and on its form (`auth-secret-type`), because two Secrets with equal names can have different
+/// users.
 pub(crate) fn secret_name(basic: &BasicAuth, namespace: &str) -> String {
     let BasicAuth {
         secret, by_user, ..
@@ -65,8 +66,8 @@ impl Translator<'_> {
         key.name
     }
 
-    /// A name that neither a Secret of the manifests nor that of other users has. A Secret of the manifests with equal
-    /// users is the result of an earlier translation.
+    /// A name that no other written Secret has, and that no Secret of the manifests has. A Secret of the
+    /// manifests with equal users may have the name, because an earlier translation wrote this Secret.
     fn users_key(&self, namespace: &str, name: &str, users: Option<&str>) -> ObjectKey {
         let has_users = |secret: &SecretData| {
             let known = secret.values.get(USERS).map(Vec::as_slice);
