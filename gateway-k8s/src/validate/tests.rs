@@ -288,3 +288,33 @@ fn an_envoy_proxy_holds_to_the_rules_of_its_definition() {
         );
     }
 }
+
+/// The rules of kinds that have no effect decide which of their objects are closed.
+#[test]
+fn extension_and_patch_policies_hold_to_the_rules_of_their_definitions() {
+    let extension = |extension: &str| {
+        let text = format!(
+            "spec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}}], extProc: [{extension}]}}"
+        );
+        found(
+            "EnvoyExtensionPolicy",
+            "gateway.envoyproxy.io/v1alpha1",
+            &text,
+        )
+    };
+    let patch = found(
+        "EnvoyPatchPolicy",
+        "gateway.envoyproxy.io/v1alpha1",
+        "spec: {type: Script, targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}}",
+    );
+    let valid = "{backendRefs: [{name: s, port: 80}], failOpen: true}";
+    let streamed = "{backendRefs: [{name: s, port: 80}], failOpen: true, \
+                    processingMode: {request: {body: FullDuplexStreamed}}}";
+
+    assert_eq!(extension(valid), [""; 0]);
+    assert_eq!(extension(streamed).len(), 1, "{:?}", extension(streamed));
+    assert!(
+        patch[0].starts_with("spec.type: Unsupported value"),
+        "{patch:?}"
+    );
+}

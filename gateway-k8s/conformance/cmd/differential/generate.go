@@ -56,11 +56,17 @@ var valid = map[string]string{
 	"ClientTrafficPolicy":  `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}]}`,
 	"BackendTrafficPolicy": `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}]}`,
 	"SecurityPolicy":       `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}]}`,
+	"EnvoyExtensionPolicy": `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}],
+		"extProc":[{"backendRefs":[{"name":"s","port":80}],"failOpen":true}]}`,
+	"EnvoyPatchPolicy": `{"type":"JSONPatch","targetRef":{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"},
+		"jsonPatches":[{"type":"type.googleapis.com/envoy.config.listener.v3.Listener","name":"l",
+		 "operation":{"op":"remove","path":"/a"}}]}`,
 }
 
 // envoyKinds are the other kinds of Envoy Gateway.
 var envoyKinds = map[string]bool{
-	"Backend": true, "EnvoyProxy": true, "HTTPRouteFilter": true, "SecurityPolicy": true,
+	"Backend": true, "EnvoyExtensionPolicy": true, "EnvoyPatchPolicy": true, "EnvoyProxy": true,
+	"HTTPRouteFilter": true, "SecurityPolicy": true,
 }
 
 // generate returns the valid object of each kind and at most limit variants of it.

@@ -22,6 +22,8 @@ import (
 // envoyKinds are the kinds of Envoy Gateway that Towergate supports.
 var envoyKinds = map[string]bool{
 	"Backend":              true,
+	"EnvoyExtensionPolicy": true,
+	"EnvoyPatchPolicy":     true,
 	"EnvoyProxy":           true,
 	"BackendTrafficPolicy": true,
 	"ClientTrafficPolicy":  true,

@@ -270,6 +270,11 @@ impl<'a> GatewayState<'a> {
         (message, help)
     }
 
+    /// Whether the Gateway is not served, so that none of its listeners exists.
+    pub(super) fn is_refused(&self) -> bool {
+        self.listeners.is_empty() && !self.object.spec.listeners.is_empty()
+    }
+
     /// Whether the Gateway, or one of its ListenerSets, has a listener of this name.
     pub(super) fn has_listener(&self, set: Option<ListenerSetIndex>, name: &str) -> bool {
         let listeners = match set {

@@ -46,6 +46,9 @@ fn unknown(
     policies: &Policies<'_>,
     report: &mut Report,
 ) {
+    if gateway.is_refused() {
+        return;
+    }
     let subject = Subject::new("Gateway", gateway.object);
     let of_requests = |listener: &ListenerIndex| {
         let protocol = gateway.listeners[*listener].protocol;

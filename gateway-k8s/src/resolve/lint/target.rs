@@ -5,8 +5,9 @@ use towergate_core::plan::RouteKind;
 use towergate_policy::common::{TargetKind, Targets};
 
 use super::super::object_index::ObjectIndex;
-use super::super::policy::target_field;
+use super::super::policy::{Selected, Selection, target_field};
 use super::super::report::{Report, Subject};
+use crate::api::meta::ObjectMeta;
 use crate::decode::nearest;
 use crate::finding::FindingCode;
 use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
@@ -54,6 +55,11 @@ fn targets<S>(
         return;
     }
     let subject = Subject::new(kind, policy);
+    for (at, selector) in targets.selectors.iter().enumerate() {
+        let selection = Selection::new(index, kind, &policy.meta, selector);
+        let field = format!("spec.targetSelectors[{at}]");
+        selected(index, &selection, &subject, &field, report);
+    }
     for (at, target) in targets.refs().enumerate() {
         let name = target.name.as_deref().unwrap_or_default();
         let key = ObjectKey::new(&*policy.meta.namespace, name);
@@ -94,6 +100,50 @@ fn targets<S>(
     }
 }
 
+/// Reports a selector without targets, and selected objects that no ReferenceGrant permits.
+fn selected(
+    index: &ObjectIndex<'_>,
+    selection: &Selection<'_, '_>,
+    subject: &Subject<'_>,
+    field: &str,
+    report: &mut Report,
+) {
+    // The validation reports selectors that cannot be read.
+    let Some(kind) = selection.target_kind() else {
+        return;
+    };
+    let name = kind.name();
+    let mut is_any = false;
+    for (key, meta) in metas(index, kind) {
+        match selection.select(kind, meta) {
+            Selected::No => continue,
+            Selected::Yes => {}
+            Selected::NotGranted => report.error(
+                FindingCode::ReferenceNotGranted,
+                subject,
+                field,
+                format!(
+                    "the selector selects {name} {key}, but no ReferenceGrant permits the policy to apply to it; the policy is not in force there"
+                ),
+                format!(
+                    "add a ReferenceGrant in namespace {}, or select fewer namespaces",
+                    key.namespace
+                ),
+            ),
+        }
+        is_any = true;
+    }
+    if !is_any {
+        report.warn(
+            FindingCode::PolicyTargetMissing,
+            subject,
+            field,
+            format!("the selector selects no {name}; it has no effect"),
+            "correct the kind, the labels or the namespaces of the selector",
+        );
+    }
+}
+
 fn missing(
     report: &mut Report,
     subject: &Subject<'_>,
@@ -123,14 +173,24 @@ fn near<'k>(keys: impl Iterator<Item = &'k ObjectKey>, key: &ObjectKey) -> Optio
 
 /// The names of all objects of a kind.
 fn names<'a>(index: &ObjectIndex<'a>, kind: TargetKind) -> Vec<&'a ObjectKey> {
-    let objects = index.objects;
+    metas(index, kind).into_iter().map(|(key, _)| key).collect()
+}
+
+/// All objects of a kind.
+fn metas<'a>(index: &ObjectIndex<'a>, kind: TargetKind) -> Vec<(&'a ObjectKey, &'a ObjectMeta)> {
+    macro_rules! of {
+        ($objects:ident) => {{
+            let objects = index.objects.$objects.iter();
+            objects.map(|(key, object)| (key, &object.meta)).collect()
+        }};
+    }
     match kind {
-        TargetKind::Gateway => objects.gateways.keys().collect(),
-        TargetKind::ListenerSet => objects.listener_sets.keys().collect(),
-        TargetKind::Route(RouteKind::Http) => objects.http_routes.keys().collect(),
-        TargetKind::Route(RouteKind::Grpc) => objects.grpc_routes.keys().collect(),
-        TargetKind::Route(RouteKind::Tls) => objects.tls_routes.keys().collect(),
-        TargetKind::Route(RouteKind::Tcp) => objects.tcp_routes.keys().collect(),
-        TargetKind::Route(RouteKind::Udp) => objects.udp_routes.keys().collect(),
+        TargetKind::Gateway => of!(gateways),
+        TargetKind::ListenerSet => of!(listener_sets),
+        TargetKind::Route(RouteKind::Http) => of!(http_routes),
+        TargetKind::Route(RouteKind::Grpc) => of!(grpc_routes),
+        TargetKind::Route(RouteKind::Tls) => of!(tls_routes),
+        TargetKind::Route(RouteKind::Tcp) => of!(tcp_routes),
+        TargetKind::Route(RouteKind::Udp) => of!(udp_routes),
     }
 }

@@ -269,21 +269,32 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                 };
                 let ancestors = [ancestor(gateway, on.set, Some(on.listener))];
                 let parent = self.attached.parent(on);
+                if let Some((_, place)) = &parent {
+                    self.merged
+                        .entry(place.clone())
+                        .or_default()
+                        .insert(Child::Route(route));
+                }
+                let parent = parent.map(|(parent, _)| parent);
                 let in_force = InForce {
-                    parent: parent.as_ref().map(|(parent, _)| *parent),
+                    parent,
                     ..InForce::alone(policy)
                 };
                 if let Err(fault) = in_force.effect(self.places.objects()) {
+                    let fault = match parent {
+                        Some(parent) => self.fault_of_merge(policy, parent, fault),
+                        None => fault,
+                    };
                     self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
+                    let section = attachment.parent.section_name.as_deref();
+                    let attached = [ancestor(gateway, attachment.set, section)];
+                    let status = self.statuses.entry(at).or_default();
+                    refuse(status, &attached, PolicyReason::Invalid, &fault.message);
                     continue;
                 }
-                let Some((parent, place)) = parent else {
+                let Some(parent) = parent else {
                     continue;
                 };
-                self.merged
-                    .entry(place)
-                    .or_default()
-                    .insert(Child::Route(route));
                 let message = format!("merged with policy {}", parent.key());
                 let status = self.statuses.entry(at).or_default();
                 status.conditions(&ancestors[0]).set(
@@ -293,6 +304,22 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                     message,
                 );
             }
+        }
+    }
+
+    /// The error of a policy that is merged with `parent`. If the policy itself is valid, the error names the
+    /// parent, because the field may be that of the parent.
+    fn fault_of_merge(&self, policy: &Object<S>, parent: &Object<S>, fault: Unusable) -> Unusable {
+        let is_valid = |policy| InForce::alone(policy).effect(self.places.objects()).is_ok();
+        if !is_valid(policy) {
+            return fault;
+        }
+        let (kind, name) = (S::KIND, parent.key());
+        match is_valid(parent) {
+            true => fault.of_merge(&format!("the result of the merge with {kind} {name}")),
+            false => fault.of_merge(&format!(
+                "the policy is merged with {kind} {name}, which is invalid"
+            )),
         }
     }
 

@@ -24,6 +24,7 @@ mod effective;
 mod extension;
 mod object_data;
 mod security;
+mod selection;
 pub(super) mod session_keys;
 mod target;
 
@@ -31,6 +32,7 @@ pub(super) use ancestors::{applicable, without_effect};
 pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 pub(super) use effective::{Attached, InForce, On, RoutePolicySpec};
+pub(super) use selection::{Selected, Selection};
 pub(super) use target::target_field;
 
 use std::borrow::Cow;
@@ -189,6 +191,19 @@ impl Unusable {
         match reason == PolicyReason::Invalid && !names_it {
             true => format!("{}: {}", self.field, self.message).into(),
             false => Cow::Borrowed(&self.message),
+        }
+    }
+
+    /// The error of a policy that is merged with another policy. The message contains the field, because the
+    /// other policy may set it.
+    fn of_merge(self, origin: &str) -> Self {
+        let message = self.condition_message(PolicyReason::Invalid);
+        let help = "correct the other policy, or remove mergeType; until then the targets of the policy return 500";
+        Self {
+            field: "spec.mergeType".to_owned(),
+            message: format!("{origin}: {message}"),
+            help: Some(help.to_owned()),
+            ..self
         }
     }
 

@@ -10,20 +10,17 @@ use std::collections::{HashMap, HashSet};
 
 use towergate_core::plan::RouteKind;
 use towergate_policy::SchemaViolation;
-use towergate_policy::common::{
-    LabelExpression, NamespaceFrom, TargetKind, TargetRef, TargetSelector, Targets,
-};
+use towergate_policy::common::{TargetKind, TargetRef, TargetSelector, Targets};
 
 use super::super::creation_time::CreationTime;
 use super::super::gateway::{Gateways, merges_gateways};
-use super::super::grant::{From, To};
 use super::super::indexed::{GatewayIndex, ListenerSetIndex, RouteIndex};
 use super::super::object_index::ObjectIndex;
 use super::super::route::{Backends, Routes};
-use super::super::selector::Selector;
 use super::context::PolicyObjects;
-use crate::api::meta::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
-use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
+use super::selection::{Selected, Selection};
+use crate::api::GATEWAY_GROUP;
+use crate::api::meta::ObjectMeta;
 use crate::decode::nearest;
 use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
 
@@ -255,66 +252,16 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         selector: &TargetSelector,
         found: &mut Vec<(CreationTime, PolicyTarget)>,
     ) -> bool {
-        let group = selector.group.as_deref().unwrap_or(GATEWAY_GROUP);
-        let labels = label_selector(
-            selector.match_labels.clone(),
-            selector.match_expressions.as_deref(),
-        );
-        let labels = Selector::parse(&labels);
-        let wanted = selector.kind.as_deref().and_then(TargetKind::from_name);
-        let wanted = wanted.filter(|_| group == GATEWAY_GROUP);
+        let selection = Selection::new(self.index, kind, policy, selector);
         for Candidate {
-            kind: target_kind,
-            meta,
-            place,
-            ..
+            kind, meta, place, ..
         } in self.all()
         {
-            let matches = labels
-                .as_ref()
-                .map_or(true, |labels| labels.takes(&meta.labels));
-            if wanted.is_some_and(|wanted| target_kind != wanted) || !matches {
-                continue;
-            }
-            let from = From {
-                group: ENVOY_GROUP,
-                kind,
-                namespace: &policy.namespace,
-            };
-            let to = To {
-                group: GATEWAY_GROUP,
-                kind: target_kind.name(),
-                namespace: &meta.namespace,
-                name: &meta.name,
-            };
-            let permitted =
-                policy.namespace == EVERY_NAMESPACE || self.index.grants.permit(from, to);
-            if self.in_scope(selector, policy, &meta.namespace) && permitted {
+            if selection.select(kind, meta) == Selected::Yes {
                 found.push((CreationTime::of(meta), place));
             }
         }
-        wanted.is_some() && labels.is_ok()
-    }
-
-    /// Whether a selector includes a namespace.
-    fn in_scope(&self, selector: &TargetSelector, policy: &ObjectMeta, namespace: &str) -> bool {
-        let namespaces = selector.namespaces.as_ref();
-        match namespaces.and_then(|namespaces| namespaces.from.as_ref()) {
-            None | Some(NamespaceFrom::Same) => {
-                policy.namespace == namespace || policy.namespace == EVERY_NAMESPACE
-            }
-            // With an unknown value, the policy is invalid and must fail closed wherever it may apply.
-            Some(NamespaceFrom::All | NamespaceFrom::Other(_)) => true,
-            Some(NamespaceFrom::Selector) => {
-                let written = namespaces.and_then(|namespaces| namespaces.selector.as_ref());
-                let written = written.map(|written| {
-                    let expressions = written.match_expressions.as_deref();
-                    label_selector(written.match_labels.clone(), expressions)
-                });
-                let selector = written.and_then(|written| Selector::parse(&written).ok());
-                selector.is_none_or(|selector| selector.takes(&self.index.labels(namespace)))
-            }
-        }
+        selection.is_readable()
     }
 }
 
@@ -370,25 +317,4 @@ pub(super) fn has_unreadable_targets(
             other => !other.contains(['.', '[']) && nearest(other, FIELDS).is_some(),
         }
     })
-}
-
-fn label_selector(
-    labels: Option<std::collections::BTreeMap<String, String>>,
-    expressions: Option<&[LabelExpression]>,
-) -> LabelSelector {
-    let expressions = expressions.unwrap_or_default().iter();
-    LabelSelector {
-        match_labels: labels.unwrap_or_default(),
-        match_expressions: expressions
-            .map(|written| LabelSelectorRequirement {
-                key: written.key.clone().unwrap_or_default(),
-                operator: written
-                    .operator
-                    .as_ref()
-                    .map(|word| word.as_str().to_owned())
-                    .unwrap_or_default(),
-                values: written.values.clone().unwrap_or_default(),
-            })
-            .collect(),
-    }
 }

@@ -164,6 +164,14 @@ impl Attachment {
         let no_hostname = shadowed
             .as_deref()
             .unwrap_or("the route and the listeners have no hostname in common");
+        if gateway.is_refused() {
+            // The error of the Gateway is reported there.
+            let message = "the Gateway is not served; its condition Accepted states why";
+            let reason = RouteReason::NoMatchingParent;
+            self.conditions
+                .set(ConditionType::Accepted, false, reason, message);
+            return;
+        }
         let (reason, message) = match (
             named.is_empty(),
             allowed.is_empty(),

@@ -3,13 +3,14 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use towergate_core::filter::{
     CredentialHeader, DirectResponse, HeaderEdit, HeaderEdits, HostRewrite, RegexReplacement,
     RegexRewrite, SecretHeaderValue,
 };
 use towergate_core::format::FieldText;
-use towergate_core::plan::{Match, NameMatch, TextMatch};
+use towergate_core::http::reserved::is_reserved;
+use towergate_core::plan::{Match, NameMatch, Text, TextMatch};
 use towergate_policy::check;
 use towergate_policy::common::Header;
 use towergate_policy::credential_injection::RequestCredential;
@@ -334,7 +335,7 @@ fn direct_response(
 
 fn edit(
     field: &Header,
-    make: impl Fn(towergate_core::plan::Text<HeaderName>, FieldText) -> HeaderEdit,
+    make: impl Fn(Text<HeaderName>, FieldText) -> HeaderEdit,
 ) -> Result<HeaderEdit, ExtensionError> {
     let name = field.name.as_deref().unwrap_or_default();
     let parsed = parse("directResponse.header", name)?;
@@ -372,13 +373,26 @@ fn body_text(
     }
 }
 
+/// Whether `text` is a header value without blanks at its ends (RFC 9110, section 5.5).
+fn is_credential(text: &str) -> bool {
+    !text.is_empty()
+        && text.trim_matches([' ', '\t']) == text
+        && HeaderValue::from_str(text).is_ok()
+}
+
 fn credential(
     index: &ObjectIndex<'_>,
     namespace: &str,
     written: &route_filter::CredentialInjection,
 ) -> Result<RequestCredential, ExtensionError> {
     let name = written.header.as_deref().unwrap_or("authorization");
-    let header = parse("credentialInjection.header", name)?;
+    let header: Text<HeaderName> = parse("credentialInjection.header", name)?;
+    if is_reserved(&header) {
+        return invalid(format!(
+            "credentialInjection.header: the gateway itself sets {}; use another field",
+            header.as_str()
+        ));
+    }
     let reference = written
         .credential
         .as_ref()
@@ -408,13 +422,11 @@ fn credential(
     // Editors add a line break at the end of a file; it is not part of the credential.
     let text = String::from_utf8(value).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
     match text {
-        Ok(text) if !text.is_empty() && http::HeaderValue::from_str(&text).is_ok() => {
-            Ok(RequestCredential {
-                header,
-                credential: SecretText::new(text),
-                overwrite: written.overwrite.unwrap_or(false),
-            })
-        }
+        Ok(text) if is_credential(&text) => Ok(RequestCredential {
+            header,
+            credential: SecretText::new(text),
+            overwrite: written.overwrite.unwrap_or(false),
+        }),
         _ => invalid(format!(
             "{CREDENTIAL} of Secret {key} is not a header value"
         )),

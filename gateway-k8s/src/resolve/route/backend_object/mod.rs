@@ -13,7 +13,7 @@ use towergate_policy::check;
 use towergate_tls::client::ClientTls;
 
 use self::target::{EndpointTarget, destination, name_of};
-use self::tls::{BackendObjectTls, client_tls};
+use self::tls::{BackendObjectTls, CA_REFERENCES, client_tls};
 use super::backend_error::{BackendError, fault, invalid};
 use super::service_host::service_endpoints;
 use crate::api::ENVOY_GROUP;
@@ -155,7 +155,17 @@ impl BackendObjects {
                     }
                 }
             }
-            if resolved.as_ref().is_ok_and(|found| found.is_unverified()) {
+            let tls = resolved.as_ref().ok().and_then(|found| found.tls.as_ref());
+            if let Some(message) = tls.and_then(|tls| tls.ca_faults.as_deref()) {
+                report.warn(
+                    FindingCode::CaNotUsable,
+                    &subject,
+                    CA_REFERENCES,
+                    format!("{message}; only the other CA certificates are trusted"),
+                    FindingCode::CaNotUsable.advice(),
+                );
+            }
+            if tls.is_some_and(|tls| tls.accept_any_certificate) && !is_verified(index, key) {
                 report.warn(
                     FindingCode::BackendNotVerified,
                     &subject,
@@ -298,11 +308,19 @@ impl BackendObject {
         let mut endpoints = self.endpoints.iter();
         endpoints.any(|endpoint| endpoint.address.ip_and_port().is_none())
     }
+}
 
-    fn is_unverified(&self) -> bool {
-        let tls = self.tls.as_ref();
-        tls.is_some_and(|tls| tls.accept_any_certificate)
-    }
+/// Whether a BackendTLSPolicy for all ports of the Backend `key` verifies certificates, even if the Backend itself
+/// accepts any certificate.
+fn is_verified(index: &ObjectIndex<'_>, key: &ObjectKey) -> bool {
+    let policies = index.objects.backend_tls_policies.values();
+    let mut targets = policies
+        .filter(|policy| policy.meta.namespace == key.namespace)
+        .flat_map(|policy| &policy.spec.target_refs);
+    targets.any(|target| {
+        let section = target.section_name.as_deref().unwrap_or_default();
+        target.kind == "Backend" && target.name == key.name && section.is_empty()
+    })
 }
 
 /// Whether some endpoints have a host name and others an address, which the schema excludes.

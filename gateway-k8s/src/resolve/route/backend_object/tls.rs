@@ -18,12 +18,17 @@ use crate::resolve::grant::{From, To};
 use crate::resolve::object_index::ObjectIndex;
 use crate::status::RouteReason;
 
+/// The field with the references to CA certificates.
+pub(super) const CA_REFERENCES: &str = "spec.tls.caCertificateRefs";
+
 /// TLS of connections to a Backend.
 #[derive(Clone, Debug)]
 pub(super) struct BackendObjectTls {
     server_name: String,
     /// `None`: the CA certificates of the system.
     roots_pem: Option<String>,
+    /// Messages about CA references without certificates, if another reference has certificates.
+    pub(super) ca_faults: Option<String>,
     pub(super) accept_any_certificate: bool,
     pub(super) identity: Option<Arc<Certificate>>,
     pub(super) alpn: Option<Vec<String>>,
@@ -62,10 +67,14 @@ pub(super) fn client_tls(
         Err(error) => return fault(RouteReason::UnsupportedValue, error.to_string()),
     };
     let accept_any_certificate = tls.insecure_skip_verify == Some(true);
-    let roots_pem = match accept_any_certificate {
+    let bundle = match accept_any_certificate {
         true => None,
         false => roots(index, object, tls)?,
     };
+    let ca_faults = bundle
+        .as_ref()
+        .filter(|bundle| !bundle.faults.is_empty())
+        .map(|bundle| bundle.message(CA_REFERENCES));
     let ip = |endpoint: &Endpoint| endpoint.address.ip_and_port().map(|address| address.ip());
     let mut addresses = endpoints.iter().map(ip);
     let address = addresses.next().flatten();
@@ -96,7 +105,8 @@ pub(super) fn client_tls(
     };
     Ok(BackendObjectTls {
         server_name,
-        roots_pem,
+        roots_pem: bundle.map(|bundle| bundle.pem),
+        ca_faults,
         accept_any_certificate,
         identity,
         alpn: tls.alpn_protocols.clone(),
@@ -109,7 +119,7 @@ fn roots(
     index: &ObjectIndex<'_>,
     object: &Object<BackendSpec>,
     tls: &BackendTls,
-) -> Result<Option<String>, BackendError> {
+) -> Result<Option<CaBundle>, BackendError> {
     let references = tls.ca_certificate_refs.as_deref().unwrap_or_default();
     match (&tls.well_known_ca_certificates, references.is_empty()) {
         (Some(WellKnownCaCertificates::System), true) => return Ok(None),
@@ -148,7 +158,7 @@ fn roots(
     }
     match bundle.pem.is_empty() {
         // Ignoring invalid references is safe: fewer CA certificates accept fewer backends.
-        false => Ok(Some(bundle.pem)),
-        true => invalid(bundle.message("spec.tls.caCertificateRefs")),
+        false => Ok(Some(bundle)),
+        true => invalid(bundle.message(CA_REFERENCES)),
     }
 }
