@@ -180,6 +180,7 @@ fn find(routes: usize) -> Step {
         let query = Query {
             host,
             path,
+            compared: None,
             query: None,
             method: &Method::GET,
             headers: &headers,

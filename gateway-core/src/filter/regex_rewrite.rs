@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::FilterError;
 use super::rewrite::{append_forwarded_host, set_original_path};
 use crate::http::host::Authority;
+use crate::http::path::{ComparedPath, encode};
 use crate::text::{Source, Text};
 
 /// Rewrite of path and host of a request to the backend.
@@ -92,7 +93,7 @@ impl RegexRewrite {
             }
         }
         if let Some(replacement) = &self.path
-            && let Some(mut path) = replacement.replace(head.uri.path())
+            && let Some(mut path) = rewritten_path(replacement, head)
         {
             // The path of a request target must not be empty (RFC 9110, section 4.2.3).
             if path.is_empty() {
@@ -112,6 +113,21 @@ impl RegexRewrite {
             head.uri = Uri::from(path);
         }
         Ok(())
+    }
+}
+
+/// The path after a replacement in the form with which rules were compared. `None` if it does not match.
+fn rewritten_path(replacement: &RegexReplacement, head: &request::Parts) -> Option<String> {
+    let path = head.uri.path();
+    let Some(compared) = head.extensions.get::<ComparedPath>() else {
+        return replacement.replace(path);
+    };
+    match compared.decoded() {
+        Some(decoded) => replacement.replace(decoded).map(|path| encode(&path)),
+        None => {
+            let found = replacement.replace(path);
+            found.or_else(|| replacement.replace(compared.literal()))
+        }
     }
 }
 

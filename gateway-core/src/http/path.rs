@@ -28,7 +28,11 @@
 //! assert!(normalize("/%00", &settings).is_err());
 //! ```
 
+pub use self::compared::ComparedPath;
+pub(crate) use self::compared::encode;
 use crate::http::settings::{EscapedSlashes, PathSettings};
+
+mod compared;
 
 /// Result of the normalisation of a path.
 #[derive(Clone, Debug, Eq, PartialEq)]

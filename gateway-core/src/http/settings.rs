@@ -31,6 +31,10 @@ pub struct ListenerSettings {
     /// Whether 404 is returned if no rule of the most specific matching hostname matches, as in Envoy.
     /// Default: false; as Gateway API requires, the rules of less specific hostnames are tried.
     pub strict_host: bool,
+    /// Whether rules are compared with the decoded path, as in ingress-nginx. Default: false; only unreserved
+    /// characters are decoded.
+    #[serde(default)]
+    pub decoded_paths: bool,
     /// Whether `x-envoy-external-address` of a client is forwarded in the cases in which Envoy forwards it.
     /// Default: false; the field is removed.
     pub keep_external_address: bool,

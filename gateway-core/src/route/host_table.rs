@@ -84,8 +84,9 @@ impl<T> HostTable<T> {
 
     /// The entry with the highest precedence that matches `query`. The host of `query` is ignored.
     pub fn find(&self, query: &Query<'_>) -> Option<MatchedRoute<'_, T>> {
-        let last = self.paths.last(query.path);
-        let exact = self.paths.exact(last, query.path);
+        let path = query.literal_path();
+        let last = self.paths.last(path);
+        let exact = self.paths.exact(last, path);
         let (payload, prefix) = exact
             .and_then(|entries| self.first(entries, query))
             .or_else(|| self.find_rare(query))
@@ -94,23 +95,27 @@ impl<T> HostTable<T> {
         Some(MatchedRoute {
             payload,
             hostname: &self.hostname,
-            prefix,
+            prefix: match query.compared {
+                None => prefix,
+                Some(compared) => prefix.map(|length| compared.length_in(query.path, length)),
+            },
         })
     }
 
     /// The first matching entry among the path prefixes. A path that does not start with a slash (`*` or
     /// empty) matches no prefix.
     fn find_prefix(&self, last: Option<Known>, query: &Query<'_>) -> Option<(&T, Option<usize>)> {
-        if !query.path.starts_with('/') {
+        let path = query.literal_path();
+        if !path.starts_with('/') {
             return None;
         }
-        let mut prefixes = self.paths.prefixes(last, query.path);
+        let mut prefixes = self.paths.prefixes(last, path);
         prefixes.find_map(|(entries, length)| Some((self.first(entries, query)?, Some(length))))
     }
 
     fn find_rare(&self, query: &Query<'_>) -> Option<&T> {
         let rare = self.rare.as_deref()?;
-        grpc_parts(query.path)
+        grpc_parts(query.literal_path())
             .and_then(|(service, method)| {
                 let first = |entries: &Range<usize>| self.first(entries.clone(), query);
                 let service = rare.services.get(service).and_then(first);
@@ -119,7 +124,7 @@ impl<T> HostTable<T> {
             .or_else(|| {
                 let (patterns, range) = rare.patterns.as_ref()?;
                 let entries = &self.entries[range.clone()];
-                let found = patterns.find(query.path, |at| entries[at].holds(query))?;
+                let found = patterns.find(query, |at| entries[at].holds(query))?;
                 Some(&entries[found].payload)
             })
     }

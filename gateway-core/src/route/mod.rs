@@ -60,6 +60,7 @@ use http::{HeaderMap, Method, Request};
 use towergate_tls::{NameMap, NamePattern};
 
 use self::matches::Match;
+use crate::http::path::ComparedPath;
 
 pub use host_table::HostTable;
 pub use matches::{GrpcMethodMatch, NameMatch, PathMatch};
@@ -71,6 +72,8 @@ pub struct Query<'a> {
     pub host: &'a str,
     /// Normalised path, without the query.
     pub path: &'a str,
+    /// The forms of the path that are compared with rules. `None`: all of them are equal to `path`.
+    pub compared: Option<&'a ComparedPath>,
     /// Query as received, without the question mark.
     pub query: Option<&'a str>,
     /// Method.
@@ -85,9 +88,24 @@ impl<'a> Query<'a> {
         Self {
             host,
             path: request.uri().path(),
+            compared: request.extensions().get(),
             query: request.uri().query(),
             method: request.method(),
             headers: request.headers(),
+        }
+    }
+
+    /// The form of the path for exact paths and prefixes.
+    fn literal_path(&self) -> &'a str {
+        self.compared.map_or(self.path, ComparedPath::literal)
+    }
+
+    /// The forms of the path for regular expressions. One of them must match.
+    fn expression_paths(&self) -> (&'a str, Option<&'a str>) {
+        match self.compared.map(|compared| (compared, compared.decoded())) {
+            None => (self.path, None),
+            Some((_, Some(decoded))) => (decoded, None),
+            Some((compared, None)) => (self.path, Some(compared.literal())),
         }
     }
 }
@@ -99,8 +117,8 @@ pub struct MatchedRoute<'a, T> {
     pub payload: &'a T,
     /// Hostname of the entry.
     pub hostname: &'a NamePattern,
-    /// Length of the matched path prefix in bytes, without a trailing slash (0 for `/`). `ReplacePrefixMatch`
-    /// replaces this prefix. `None`: the entry has another path type.
+    /// Length of the matched prefix of [`Query::path`] in bytes, without a trailing slash (0 for `/`).
+    /// `ReplacePrefixMatch` replaces this prefix. `None`: the entry has another path type.
     pub prefix: Option<usize>,
 }
 

@@ -47,6 +47,7 @@ proptest! {
             let query = Query {
                 host: &request.host,
                 path: &request.path,
+                compared: None,
                 query: request.query.as_deref(),
                 method: &request.method,
                 headers: &headers,

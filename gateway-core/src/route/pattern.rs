@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use regex::{Regex, RegexSet, SetMatches};
 
+use super::Query;
 use crate::route::matches::GrpcMethodMatch;
 
 /// Maximum number of different expressions that are matched one by one. If there are more expressions, they
@@ -55,22 +56,32 @@ impl Patterns {
         Self { patterns, set }
     }
 
-    /// Index of the first pattern that matches `path`, among the indexes for which `is_wanted` returns true.
+    /// Index of the first pattern that matches the path of `query`, among the indexes for which `is_wanted` returns
+    /// true.
     pub(super) fn find(
         &self,
-        path: &str,
+        query: &Query<'_>,
         mut is_wanted: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
-        let tried: Option<SetMatches> = self.set.as_ref().map(|set| set.matches(path));
-        let grpc = grpc_parts(path);
+        let (path, other) = query.expression_paths();
+        let tried: Option<(SetMatches, Option<SetMatches>)> = self
+            .set
+            .as_ref()
+            .map(|set| (set.matches(path), other.map(|other| set.matches(other))));
+        let grpc = grpc_parts(query.literal_path());
         self.patterns
             .iter()
             .enumerate()
             .position(|(at, (pattern, place))| {
                 is_wanted(at)
                     && match (pattern, &tried) {
-                        (PathPattern::Regex(_), Some(tried)) => tried.matched(*place),
-                        (PathPattern::Regex(regex), None) => regex.is_match(path),
+                        (PathPattern::Regex(_), Some((tried, other))) => {
+                            let matched = |tried: &SetMatches| tried.matched(*place);
+                            matched(tried) || other.as_ref().is_some_and(matched)
+                        }
+                        (PathPattern::Regex(regex), None) => {
+                            regex.is_match(path) || other.is_some_and(|other| regex.is_match(other))
+                        }
                         (PathPattern::Grpc(wanted), _) => grpc
                             .is_some_and(|(service, method)| grpc_matches(wanted, service, method)),
                     }

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use towergate_tls::NamePattern;
 
 use super::{HostTable, Query, RouteTable};
+use crate::http::path::ComparedPath;
 use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 use crate::text::{Text, TextMatch};
 
@@ -26,6 +27,7 @@ fn find<'t>(
         Some((path, query)) => (path, Some(query)),
         None => (target.unwrap(), None),
     };
+    let compared = ComparedPath::of(path, false).unwrap();
     let headers: HeaderMap = headers
         .iter()
         .map(|(n, v)| {
@@ -36,6 +38,7 @@ fn find<'t>(
     let query = Query {
         host: host.unwrap(),
         path,
+        compared: compared.as_ref(),
         query,
         method: &method,
         headers: &headers,
@@ -290,6 +293,32 @@ fn with_strict_host_a_more_specific_host_hides_the_others_as_in_envoy() {
     }
 }
 
+/// Rules and spellings that are equivalent by RFC 3986, sections 6.2.2.1 and 3.3.
+#[test]
+fn an_equivalent_spelling_does_not_bypass_a_rule() {
+    let table = table(&[
+        ("*", prefix("/"), "open"),
+        ("*", prefix("/%C3%A9"), "prefix"),
+        ("*", exact("/a%5Bb%5D"), "exact"),
+        ("*", regex("/x%C3%A9/.*"), "upper"),
+        ("*", regex("/y%c3%a9/.*"), "lower"),
+    ]);
+
+    for (target, name, length) in [
+        ("/%C3%A9/x", "prefix", Some(7)),
+        ("/%c3%a9/x", "prefix", Some(7)),
+        ("/a[b]", "exact", None),
+        ("/a%5bb%5D", "exact", None),
+        ("/x%c3%a9/1", "upper", None),
+        ("/y%c3%a9/1", "lower", None),
+        ("/%c3%aa", "open", Some(0)),
+    ] {
+        let found = find(&table, &format!("GET a.test {target}"), &[], false);
+
+        assert_eq!(found, Some((name, length)), "{target}");
+    }
+}
+
 #[test]
 fn without_strict_host_the_less_specific_host_is_tried_next() {
     let table = redirect_and_solver();
@@ -373,6 +402,7 @@ fn a_header_line_that_is_not_utf8_fits_no_pattern() {
     let query = Query {
         host: "",
         path: "/",
+        compared: None,
         query: None,
         method: &Method::GET,
         headers: &headers,

@@ -273,6 +273,7 @@ impl<'a> RequestContext<'a> {
         let query = Query {
             host,
             path: head.uri.path(),
+            compared: head.extensions.get(),
             query: head.uri.query(),
             method: &head.method,
             headers: &head.headers,

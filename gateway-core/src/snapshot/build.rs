@@ -394,6 +394,7 @@ mod tests {
         let query = Query {
             host,
             path: "/same/path",
+            compared: None,
             query: None,
             method: &Method::GET,
             headers: &HeaderMap::new(),

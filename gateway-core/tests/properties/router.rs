@@ -29,6 +29,7 @@ pub fn check(bytes: &[u8]) {
     let query = Query {
         host: host.unwrap_or_default(),
         path: path.unwrap_or_default(),
+        compared: None,
         query,
         method: &Method::GET,
         headers: &headers,

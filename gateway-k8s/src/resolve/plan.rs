@@ -154,13 +154,14 @@ impl<'a> Builder<'_, 'a> {
             // This function builds no UDP listeners and no listeners without a protocol.
             Some(ListenerProtocol::Http | ListenerProtocol::Udp) | None => Protocol::Http,
         };
+        let parity = self.index.options.parity;
         let mut settings = ListenerSettings {
-            strict_host: self.index.options.parity.strict_host,
-            keep_external_address: self.index.options.parity.keep_external_address,
+            keep_external_address: parity.keep_external_address,
             ..converted
                 .map(|converted| converted.settings.clone())
                 .unwrap_or_default()
         };
+        settings.strict_host |= parity.strict_host;
         if matches!(protocol, Protocol::Tls(_) | Protocol::Tcp) {
             let idle = converted.map(|converted| converted.connection_idle);
             settings.timeouts.idle = idle.unwrap_or(Timeouts::default().idle);

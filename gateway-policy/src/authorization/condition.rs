@@ -8,6 +8,7 @@ use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, request};
 use serde::{Deserialize, Serialize};
 use towergate_core::conn::ConnInfo;
+use towergate_core::http::path::ComparedPath;
 use towergate_core::plan::{Source, Text};
 use towergate_tls::ClientCertificate;
 use towergate_tls::acceptor::Negotiated;
@@ -131,7 +132,7 @@ struct RequestAttributes<'r>(&'r Facts<'r>);
 
 attribute_table!(RequestAttributes<'_>, |this| {
     "path": CelType::Text => path_and_query(this.head()).map(Value::from),
-    "url_path": CelType::Text => Some(Value::from(this.head().uri.path())),
+    "url_path": CelType::Text => Some(Value::from(url_path(this.head()))),
     "query": CelType::Text => Some(Value::from(this.head().uri.query().unwrap_or_default())),
     "host": CelType::Text => authority(this.head()).map(Value::from),
     "scheme": CelType::Text => Some(Value::from(scheme(this.0.subject))),
@@ -275,6 +276,13 @@ impl AttributeSet for VerifiedClaims<'_> {
 
 fn path_and_query(head: &request::Parts) -> Option<&str> {
     head.uri.path_and_query().map(|target| target.as_str())
+}
+
+/// The path in the form that rules of routes are compared with: decoded if the listener decodes paths.
+fn url_path(head: &request::Parts) -> &str {
+    let compared = head.extensions.get::<ComparedPath>();
+    let decoded = compared.and_then(ComparedPath::decoded);
+    decoded.unwrap_or_else(|| head.uri.path())
 }
 
 /// The value of `Host`. If `Host` has no single value, the authority of the request target.

@@ -28,6 +28,7 @@
 mod client_ip;
 mod client_validation;
 mod connection;
+mod extensions;
 mod header_edits;
 mod headers;
 mod http1;
@@ -45,6 +46,7 @@ pub use client_validation::{
     ValidationRefs,
 };
 pub use connection::{Connection, ConnectionLimit};
+pub use extensions::{ROUTE_MATCHING, apply_annotations};
 pub use headers::{
     EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccDetail,
     XfccMode,

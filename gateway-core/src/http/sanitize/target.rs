@@ -8,7 +8,7 @@ use super::{is_multiplexed, malformed};
 use crate::LocalReply;
 use crate::http::grpc::is_grpc;
 use crate::http::host::{Authority, BadAuthority};
-use crate::http::path::{self, Normalized};
+use crate::http::path::{self, ComparedPath, Normalized};
 use crate::http::settings::{HeaderSettings, ListenerSettings};
 
 /// Components of a request target.
@@ -138,7 +138,8 @@ fn default_host(settings: &ListenerSettings) -> Result<HeaderValue, LocalReply> 
         .ok_or_else(missing_host)
 }
 
-/// Replaces the target of the head by the normalised path and query.
+/// Replaces the target of the head by the normalised path and query. If rules are compared with other forms of the
+/// path, the forms are added to the extensions.
 pub(super) fn settle_path(
     head: &mut request::Parts,
     sent: PathAndQuery,
@@ -159,6 +160,10 @@ pub(super) fn settle_path(
             ));
         }
     };
+    let compared = ComparedPath::of(path.path(), settings.decoded_paths).map_err(|_| bad_path())?;
+    if let Some(compared) = compared {
+        head.extensions.insert(compared);
+    }
     head.uri = Uri::from(path);
     Ok(())
 }

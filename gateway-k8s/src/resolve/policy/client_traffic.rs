@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::check::FieldRemarks;
-use towergate_policy::client_traffic::{ListenerConfig, ListenerContext, ValidationRefs};
+use towergate_policy::client_traffic::{
+    ListenerConfig, ListenerContext, ValidationRefs, apply_annotations,
+};
 use towergate_policy::common::ObjectRef;
 use towergate_tls::{ClientAuth, NamePattern, Revocation};
 
@@ -330,6 +332,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         let hostname = only(self.hosts.get(&place));
         let mut refused = match spec.listener_settings(ListenerContext { hostname }) {
             Ok(mut converted) => {
+                apply_annotations(&policy.meta.annotations, &mut converted)?;
                 if let Some(refs) = &converted.tls.client_validation {
                     converted.tls.clients = Some(self.clients(at, place, refs)?);
                 }

@@ -215,14 +215,15 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         let query = Query {
             host,
             path,
+            compared: None,
             query: Some("code=code&state=state"),
             method: &method,
             headers: &headers,
         };
-        let strict = self.inputs.index.options.parity.strict_host;
         let tables = self.tables();
         let found = listeners.find_map(|at| {
             let table = tables.get(&(request.gateway, at))?;
+            let strict = self.has_strict_host((request.gateway, at));
             Some(*table.find(&query, strict)?.payload)
         });
         match found {
@@ -240,6 +241,14 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
                 ))
             }
         }
+    }
+
+    /// Whether the listener searches only the rules of the most specific hostname.
+    fn has_strict_host(&self, (gateway, listener): ListenerPlace) -> bool {
+        let effect = self.inputs.policies.client.find(gateway, listener);
+        let settings = effect.and_then(|effect| Some(&effect.as_ref().ok()?.settings));
+        self.inputs.index.options.parity.strict_host
+            || settings.is_some_and(|settings| settings.strict_host)
     }
 
     /// The listeners that may receive the request, the most specific hostname first.

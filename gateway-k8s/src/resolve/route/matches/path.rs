@@ -1,6 +1,6 @@
 //! Path matches.
 
-use towergate_core::http::path::{Normalized, normalize};
+use towergate_core::http::path::{ComparedPath, Normalized, normalize};
 use towergate_core::plan::{EscapedSlashes, PathMatch, PathSettings, TextMatch};
 
 use super::reading::{Readings, literal_start, looks_like_expression, starting_with};
@@ -121,7 +121,7 @@ fn of_broken_expression(expression: &str) -> Option<PathMatch> {
     regex(&starting_with(&literal, expression)).ok()
 }
 
-/// The normalised path, as in sanitized requests.
+/// The literal form of the normalised path, as in sanitized requests.
 ///
 /// # Errors
 /// Why it is invalid (Gateway API, `HTTPPathMatch`).
@@ -142,10 +142,15 @@ fn check(value: &str) -> Result<String, &'static str> {
     if contains("%2f") || contains("%2F") {
         return Err("it must not contain an escaped slash");
     }
-    match normalize(value, &PathSettings::default()) {
-        Ok(Normalized::Unchanged) => Ok(value.to_owned()),
-        Ok(Normalized::Changed(path) | Normalized::Redirect(path)) => Ok(path),
-        Err(_) => Err("it cannot be the path of a request"),
+    const INVALID: &str = "it cannot be the path of a request";
+    let path = match normalize(value, &PathSettings::default()) {
+        Ok(Normalized::Unchanged) => value.to_owned(),
+        Ok(Normalized::Changed(path) | Normalized::Redirect(path)) => path,
+        Err(_) => return Err(INVALID),
+    };
+    match ComparedPath::of(&path, false) {
+        Ok(compared) => Ok(compared.map_or(path, |compared| compared.literal().to_owned())),
+        Err(_) => Err(INVALID),
     }
 }
 

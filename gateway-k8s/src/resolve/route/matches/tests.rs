@@ -56,6 +56,7 @@ impl Rules {
         let query = Query {
             host: "a.test",
             path,
+            compared: None,
             query,
             method: &method.parse().unwrap(),
             headers: &headers,
