@@ -19,7 +19,6 @@ use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
 use towergate_k8s::ingress::proof::{self, Observed};
 use towergate_k8s::ingress::proof_report::{ProofReport, explain, not_comparable};
 use towergate_k8s::ingress::{Manifests, Migration};
-use towergate_k8s::resolve::Parity;
 use towergate_k8s::{ObjectKey, ResolveOptions, resolve};
 use towergate_tls::acceptor::Negotiated;
 
@@ -157,10 +156,6 @@ fn gateway(
         .map_err(|_| "the echo server is in use")?;
     let options = ResolveOptions {
         endpoints,
-        parity: Parity {
-            strict_host: true,
-            ..Parity::default()
-        },
         serve_unclassed: true,
         ..ResolveOptions::default()
     };

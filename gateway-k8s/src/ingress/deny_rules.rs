@@ -8,7 +8,6 @@
 //! A condition that has no exact equivalent holds for more requests than in nginx, never for fewer.
 
 use super::model::{ModelRequest, host_name};
-use super::translate::encoded;
 
 /// Largest number of bytes of an expression (`authorization.rules[].cel`).
 const MAX_CEL: usize = 4096;
@@ -237,11 +236,9 @@ impl RequestCondition {
         Some(self.signed(&test))
     }
 
-    /// `value` as a CEL literal for the comparison with the part. Paths are compared in encoded form, and
-    /// hosts without a port.
+    /// `value` as a CEL literal for the comparison with the part. Hosts are compared without a port.
     fn literal(&self, value: &str) -> Option<String> {
         match self.part {
-            RequestPart::Path => literal(&encoded(value)),
             RequestPart::Host if value.contains(':') => None,
             _ => literal(value),
         }

@@ -49,7 +49,7 @@ pub struct CanaryBackend {
 }
 
 /// A path of a server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Location {
     /// Path as written.
     pub path: String,
@@ -66,6 +66,9 @@ pub struct Location {
     /// Prefix that replaces the path of the location in requests to the backend, if the path is a prefix.
     /// ingress-nginx has no prefix rewrites, so the translation derives the value from regular expressions.
     pub replaces_prefix: Option<String>,
+    /// Regular expression that matches the whole path, on hosts with regular expressions. The translation derives it
+    /// from all paths of the host.
+    pub expression: String,
 }
 
 /// A host.
@@ -312,6 +315,7 @@ fn catch_all(ingress: Option<usize>, backend: Option<BackendPort>) -> Location {
         catch_all: true,
         canary: None,
         replaces_prefix: None,
+        expression: String::new(),
     }
 }
 
@@ -407,6 +411,7 @@ fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
                     catch_all: false,
                     canary: None,
                     replaces_prefix: None,
+                    expression: String::new(),
                 };
                 let same = |known: &&mut Location| {
                     known.path == location.path && known.exact == location.exact

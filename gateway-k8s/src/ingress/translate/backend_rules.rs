@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::Translator;
 use super::locations::LocationSource;
-use super::matches::{Taker, canary_matches, path_match, rewrite};
+use super::matches::{Taker, canary_matches, path_match};
+use super::patterns::rewrite;
 use super::routes::TranslatedRule;
 use crate::ingress::servers::{BackendPort, CanaryBackend, Location, Server};
 use crate::ingress::settings::{ClientCert, IngressSettings};

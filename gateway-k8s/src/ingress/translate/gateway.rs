@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUEST_BODY};
+use towergate_policy::client_traffic::ROUTE_MATCHING;
 
 use super::backend_rules::named_values;
 use super::policies::{quantity, response_overrides, retry};
@@ -306,8 +307,10 @@ impl Translator<'_> {
             comments.insert("auth-tls-secret".to_owned());
         }
         let key = ObjectKey::new(&*gateway.namespace, &*target.name);
+        let kind = "ClientTrafficPolicy";
+        self.output.add(kind, &key, spec, &comments);
         self.output
-            .add("ClientTrafficPolicy", &key, spec, &comments);
+            .annotate(kind, &key, ROUTE_MATCHING, "ingress-nginx");
     }
 
     /// `clientIPDetection`. `None`: the PROXY header of the connection has the address of the client.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::drafts::{Draft, RouteDraft};
 use super::local_replies::RedirectAddress;
-use super::matches::{path_match, pattern};
+use super::matches::{encoded, path_match};
+use super::patterns::pattern;
 use super::policies::{PolicyScope, RoutePolicies};
 use super::redirects::redirect_target;
 use super::routes::{Listeners, TranslatedRule};
@@ -39,21 +41,6 @@ impl LocationSource {
             drafts,
         }
     }
-}
-
-/// Rules of a host with equal namespace, listeners and policies.
-#[derive(Debug)]
-pub(super) struct RouteDraft {
-    pub(super) namespace: String,
-    pub(super) listeners: Listeners,
-    pub(super) kind: &'static str,
-    pub(super) policies: RoutePolicies,
-    /// Name of the first Ingress.
-    pub(super) ingress: String,
-    /// The rules of each location. The rules of a location stay together, because the first of several rules
-    /// with equal matches applies.
-    pub(super) groups: Vec<Vec<TranslatedRule>>,
-    pub(super) comments: BTreeSet<String>,
 }
 
 impl Translator<'_> {
@@ -210,8 +197,10 @@ impl Translator<'_> {
                     (true, _) => {
                         json!({"type": "RegularExpression", "value": format!(".*(?:{}).*", location.path)})
                     }
-                    (false, true) => json!({"type": "Exact", "value": location.path}),
-                    (false, false) => json!({"type": "PathPrefix", "value": location.path}),
+                    (false, true) => json!({"type": "Exact", "value": encoded(&location.path)}),
+                    (false, false) => {
+                        json!({"type": "PathPrefix", "value": encoded(&location.path)})
+                    }
                 };
                 let matching = json!({"path": path});
                 let redirect = &location.redirect;
@@ -226,6 +215,28 @@ impl Translator<'_> {
                 .add(Listeners::Both, vec![rule]);
             }
         }
+    }
+
+    /// Adds a rule that returns 404 to a host without other rules, because its requests must not reach those of a
+    /// less specific host.
+    pub(super) fn no_path(&mut self, server: &Server, drafts: &mut Vec<RouteDraft>) {
+        if !drafts.is_empty() || server.host.is_empty() {
+            return;
+        }
+        let namespace = self.options.gateway.namespace.clone();
+        let comments = BTreeSet::from([format!("Host {} has no path", server.host)]);
+        let filter = self.status_filter(&namespace, 404, &comments);
+        let matching = json!({"path": {"type": "PathPrefix", "value": "/"}});
+        Draft {
+            namespace: &namespace,
+            ingress: "no-path",
+            comments: &comments,
+            drafts,
+        }
+        .add(
+            Listeners::Both,
+            vec![TranslatedRule::local(matching, filter)],
+        );
     }
 
     /// Adds the controller's default backend, for requests to hosts without rules.
@@ -343,52 +354,4 @@ fn is_guarded(settings: &IngressSettings) -> bool {
         || settings.limits.per_second + settings.limits.per_minute > 0
         || settings.match_subject.is_some()
         || settings.denied.is_some()
-}
-
-/// The group of rules to which a location's rules are added.
-pub(super) struct Draft<'a> {
-    namespace: &'a str,
-    ingress: &'a str,
-    comments: &'a BTreeSet<String>,
-    drafts: &'a mut Vec<RouteDraft>,
-}
-
-impl Draft<'_> {
-    /// Adds rules without policies.
-    fn add(&mut self, listeners: Listeners, rules: Vec<TranslatedRule>) {
-        self.add_with(listeners, "HTTPRoute", RoutePolicies::default(), rules);
-    }
-
-    fn add_with(
-        &mut self,
-        listeners: Listeners,
-        kind: &'static str,
-        policies: RoutePolicies,
-        rules: Vec<TranslatedRule>,
-    ) {
-        let fingerprint = policies.fingerprint();
-        let limited = policies.has_rate_limit();
-        let known = self.drafts.iter_mut().find(|draft| {
-            (!limited || draft.ingress == self.ingress)
-                && draft.namespace == self.namespace
-                && draft.listeners == listeners
-                && draft.kind == kind
-                && draft.policies.fingerprint() == fingerprint
-        });
-        match known {
-            Some(draft) => {
-                draft.groups.push(rules);
-                draft.comments.extend(self.comments.iter().cloned());
-            }
-            None => self.drafts.push(RouteDraft {
-                namespace: self.namespace.to_owned(),
-                listeners,
-                kind,
-                policies,
-                ingress: self.ingress.to_owned(),
-                groups: vec![rules],
-                comments: self.comments.clone(),
-            }),
-        }
-    }
 }

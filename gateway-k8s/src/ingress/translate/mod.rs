@@ -13,6 +13,7 @@ mod backends;
 mod certificates;
 mod class;
 mod config;
+mod drafts;
 mod examples;
 mod fallback;
 mod form_verdicts;
@@ -24,6 +25,7 @@ mod locations;
 mod matches;
 mod overlaps;
 mod own_host_auth;
+mod patterns;
 mod policies;
 mod prefixes;
 mod redirects;
@@ -37,7 +39,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-pub(super) use self::matches::encoded;
 pub(super) use self::user_secrets::secret_name;
 use super::annotations;
 use super::controller::ControllerConfig;

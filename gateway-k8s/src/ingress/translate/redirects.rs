@@ -33,12 +33,11 @@ impl Translator<'_> {
             let settings = self.servers.settings(location);
             settings.is_some_and(|settings| settings.redirect.is_some())
         };
-        let whole = server.locations.iter().any(|location| {
-            location.path == "/"
-                && !location.exact
-                && self.redirects(server, location)
-                && !answered(location)
-        });
+        // A rule for all paths is the last one, so a location that does not redirect must not precede it.
+        let whole = server
+            .locations
+            .iter()
+            .all(|location| self.redirects(server, location) && !answered(location));
         let one_label = one_label(server);
         if whole && one_label.is_none() {
             redirects.hosts.extend(names);

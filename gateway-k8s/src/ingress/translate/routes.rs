@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::Translator;
-use super::locations::RouteDraft;
+use super::drafts::RouteDraft;
+use super::patterns::set_expressions;
 use super::policies::Annotations;
 use super::redirects::Redirects;
 use crate::ingress::servers::Server;
@@ -84,6 +85,7 @@ impl Translator<'_> {
             .iter()
             .map(|server| self.prefix_form(server))
             .collect();
+        written.iter_mut().for_each(set_expressions);
         for at in 0..written.len() {
             let apart = self.aliases_apart(&mut written[at]);
             written.extend(apart);
@@ -94,6 +96,7 @@ impl Translator<'_> {
                 self.location(server, location, &mut drafts);
             }
             self.snippet_locations(server, &mut drafts);
+            self.no_path(server, &mut drafts);
             self.redirect_to_https(server, &mut redirects);
             self.write_routes(server, drafts, &mut policies);
             self.redirect_other_name(server, &mut redirects);
