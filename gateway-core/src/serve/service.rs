@@ -47,10 +47,12 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for TrackedService<H
             request.extensions_mut().insert(lenient);
         }
         let connect = *request.method() == Method::CONNECT;
+        let head = *request.method() == Method::HEAD;
         ResponseFuture {
             future: Some(self.handler.handle(&self.info, request)),
             tracked: Some(tracked),
             connect,
+            head,
             http1: self.http1,
         }
     }
@@ -63,6 +65,7 @@ pin_project_lite::pin_project! {
         future: Option<F>,
         tracked: Option<TrackedRequest>,
         connect: bool,
+        head: bool,
         http1: bool,
     }
 
@@ -102,12 +105,21 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
         }
         stream_task::report_part();
         let http2 = !*this.http1;
+        if http2 && (*this.head || has_no_content(status)) {
+            drop(std::mem::take(response.body_mut()));
+        }
         Poll::Ready(Ok(response.map(|body| TrackedBody {
             body,
             tracked,
             http2,
         })))
     }
+}
+
+/// Whether a response with this status has no content, whatever its body. hyper applies this rule, and that of
+/// HEAD (RFC 9110, section 9.3.2), to HTTP/1 only.
+fn has_no_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Response body. Dropping it ends the tracked request.

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use super::connection_guard::{ConnectionTask, UpstreamConnectionGuard};
 use super::detached::DetachedConnection;
 use super::http1::Http1;
-use super::http2::Http2Stream;
+use super::http2::{Http2Stream, MAX_FIELDS};
 use super::take_request;
 use super::upload::{StopUpload, Upload};
 use crate::balance::InFlightGuard;
@@ -43,7 +43,8 @@ pub(crate) enum ResponseSource {
     Ended,
 }
 
-/// Error of a response body: the backend has reset the stream without an error code.
+/// Error of a response body: the backend has reset the stream without an error code, or the trailers have too
+/// many fields.
 #[derive(Debug, thiserror::Error)]
 #[error("the backend has reset the stream")]
 pub(crate) struct BackendReset;
@@ -81,6 +82,12 @@ impl ResponseSource {
                 // If a stream was reset with NO_ERROR or CANCEL, hyper ends the response body as if the body
                 // were complete (RFC 9113, section 8.1).
                 if frame.is_none() && !incoming.is_end_stream() {
+                    return Poll::Ready(Some(Err(BackendReset.into())));
+                }
+                let trailers = frame
+                    .as_ref()
+                    .and_then(|frame| frame.as_ref().ok()?.trailers_ref());
+                if trailers.is_some_and(|trailers| trailers.len() > MAX_FIELDS) {
                     return Poll::Ready(Some(Err(BackendReset.into())));
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

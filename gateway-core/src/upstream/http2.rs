@@ -24,8 +24,8 @@ use crate::plan::BackendConnection;
 
 /// Maximum size in bytes of a response head.
 const MAX_HEAD: u32 = 60 * 1024;
-/// Maximum number of fields of a response, as in Envoy.
-const MAX_FIELDS: usize = 100;
+/// Maximum number of fields of a response head or of its trailers, as in Envoy.
+pub(super) const MAX_FIELDS: usize = 100;
 /// Maximum window size (RFC 9113, section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Default timeout for the acknowledgement of a PING.

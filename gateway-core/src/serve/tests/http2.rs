@@ -45,6 +45,31 @@ async fn streams_are_served_concurrently() {
 }
 
 #[tokio::test]
+async fn responses_without_content_end_with_their_head() {
+    let rig = Rig::plain(|_| {}).await;
+    let (mut sender, _) = connect(&rig).await;
+    let head = |path| {
+        let mut request = request(path, "");
+        *request.method_mut() = http::Method::HEAD;
+        request
+    };
+
+    for (request, status, length) in [
+        (head("/bad"), 400, Some("4")),
+        (head("/endless"), 200, None),
+        (request("/no-content", ""), 204, None),
+        (request("/not-modified", ""), 304, Some("4")),
+    ] {
+        let response = soon(sender.send_request(request)).await.unwrap();
+
+        assert_eq!(response.status(), status);
+        let found = response.headers().get("content-length");
+        assert_eq!(found.map(|length| length.to_str().unwrap()), length);
+        assert_eq!(text(response).await, "");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_closes_idle_connections_and_completes_streams() {
     let rig = Rig::plain(|_| {}).await;
     let (mut sender, connection) = connect(&rig).await;

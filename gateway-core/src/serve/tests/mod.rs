@@ -105,11 +105,20 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
             tokio::spawn(http_body_util::BodyExt::collect(body));
             Response::new("early".into())
         }
-        "/bad" => {
-            let mut response = Response::new("mine".into());
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            response
-        }
+        "/bad" => Response::builder()
+            .status(StatusCode::BAD_REQUEST)
+            .header(header::CONTENT_LENGTH, 4)
+            .body("mine".into())
+            .unwrap(),
+        "/no-content" => Response::builder()
+            .status(StatusCode::NO_CONTENT)
+            .body("mine".into())
+            .unwrap(),
+        "/not-modified" => Response::builder()
+            .status(StatusCode::NOT_MODIFIED)
+            .header(header::CONTENT_LENGTH, 4)
+            .body("mine".into())
+            .unwrap(),
         "/empty-bad" => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::BAD_REQUEST;

@@ -20,6 +20,8 @@ enum Act {
     Cut(h2::Reason),
     /// Responds and sends GOAWAY.
     AnswerAndGoAway,
+    /// Responds with this number of trailers.
+    Trailers(usize),
     Hang,
 }
 
@@ -80,6 +82,15 @@ async fn respond_to(act: Act, mut respond: SendResponse<Bytes>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
             body.send_reset(reason);
         }
+        Act::Trailers(count) => {
+            let mut body = respond.send_response(head(), false).unwrap();
+            body.send_data("ok".into(), false).unwrap();
+            let mut trailers = http::HeaderMap::new();
+            for _ in 0..count {
+                trailers.append("x-a", "1".parse().unwrap());
+            }
+            body.send_trailers(trailers).unwrap();
+        }
         Act::Hang => std::future::pending().await,
     }
 }
@@ -101,6 +112,22 @@ async fn concurrent_requests_share_one_connection() {
     assert_eq!(head.uri, "http://a.test/");
     assert!(!head.headers.contains_key("host"));
     assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 1);
+}
+
+#[tokio::test]
+async fn a_response_has_at_most_a_hundred_trailers() {
+    let backend = start(vec![Act::Trailers(100), Act::Trailers(101)]).await;
+    let rig = rig(Traffic::default(), &backend);
+
+    for expected in [Some(100), None] {
+        let forwarded = rig.forward(get("/")).await.unwrap();
+        let body = http_body_util::BodyExt::collect(forwarded.response.into_body()).await;
+
+        let trailers = body
+            .ok()
+            .map(|body| body.trailers().map_or(0, http::HeaderMap::len));
+        assert_eq!(trailers, expected);
+    }
 }
 
 #[tokio::test]
