@@ -131,7 +131,7 @@ api_struct! {
     pub struct WeightedZone {
         /// Name of the zone (label `topology.kubernetes.io/zone`).
         zone: String = "zone" [Required],
-        /// Weight of the zone. Zones that are not listed have 1.
+        /// Weight of the zone. Zones that are not listed have the weight 1.
         weight: i64 = "weight" [Required],
     }
 }

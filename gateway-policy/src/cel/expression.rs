@@ -38,7 +38,7 @@ impl Expression {
     ///
     /// # Errors
     /// If the expression is malformed, uses a variable, attribute or function that is not supported, or is
-    /// known to have another type than boolean.
+    /// known to have a type other than boolean.
     pub fn compile(text: &str, environment: &Environment) -> Result<Self, ExpressionError> {
         let root = parser::parse(text, environment)?;
         let checked = check_condition(&root, environment);

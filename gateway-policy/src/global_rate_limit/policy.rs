@@ -266,7 +266,7 @@ impl Drop for CallsAtEnd {
 }
 
 impl RateLimitService {
-    /// The backend of calls. Its addresses are looked up by the data plane.
+    /// The rate limit service as the backend of calls. The data plane looks up the addresses of the service.
     fn backend(&self) -> WeightedBackend {
         let host = DnsHost {
             name: self.host.clone(),

@@ -25,8 +25,8 @@ pub struct OidcAuthentication {
     /// Keys of the cookies. The first key seals, and all keys open. Empty: a key is derived from the client
     /// secret.
     pub session_keys: Vec<SecretText>,
-    /// `namespace/name` of the policy. Keys of cookies depend on it, so that no policy can create
-    /// sessions of another.
+    /// `namespace/name` of the policy. Keys of cookies depend on it, so that no policy can create sessions of
+    /// another policy.
     pub policy_name: String,
     /// Names and attributes of the cookies.
     pub cookies: SessionCookies,

@@ -167,7 +167,8 @@ impl<'a> AnnotationReader<'a> {
             Invalid::DropsIngress => self.drop_ingress(name, why),
             Invalid::Denies => self.deny(name, why),
             Invalid::AuthOff => {
-                // ingress-nginx serves the path without authentication here, which users never intend.
+                // In this case, ingress-nginx serves the path without authentication. Users do not intend
+                // this, so the paths are closed.
                 self.causes.insert(name.to_owned());
                 let text = format!(
                     "{why}; ingress-nginx then serves the path without authentication. The translation \
