@@ -278,7 +278,7 @@ fn path_and_query(head: &request::Parts) -> Option<&str> {
     head.uri.path_and_query().map(|target| target.as_str())
 }
 
-/// The path in the form that rules of routes are compared with: decoded if the listener decodes paths.
+/// The path with which rules of routes are compared: decoded if the listener decodes paths.
 fn url_path(head: &request::Parts) -> &str {
     let compared = head.extensions.get::<ComparedPath>();
     let decoded = compared.and_then(ComparedPath::decoded);

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`ROUTE_MATCHING`] | `ingress-nginx`: routes are matched as in ingress-nginx |
 //!
-//! An annotation with an invalid value, or with an unknown name under the prefix, makes the policy invalid: requests
-//! of its listeners receive 500.
+//! A policy is invalid, and requests of its listeners receive 500, if an annotation has an invalid value, or
+//! an unknown name with the prefix `towergate.dev/`.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub fn apply_annotations(
     for (name, value) in extensions {
         let applied = match name.as_str() {
             ROUTE_MATCHING => match_as(value, &mut config.settings),
-            _ => Err("it is not an annotation of ClientTrafficPolicies".to_owned()),
+            _ => Err("no annotation of ClientTrafficPolicies has this name".to_owned()),
         };
         applied.map_err(|reason| {
             FieldError::invalid("metadata.annotations", format_args!("{name}: {reason}"))
@@ -51,7 +51,7 @@ fn match_as(value: &str, settings: &mut ListenerSettings) -> Result<(), String> 
     let path = &settings.path;
     if path.escaped_slashes != EscapedSlashes::UnescapeAndForward || !path.merge_slashes {
         return Err(
-            "it requires path.escapedSlashesAction: UnescapeAndForward, and merged slashes"
+            "the annotation requires path.escapedSlashesAction: UnescapeAndForward, and merged slashes"
                 .to_owned(),
         );
     }

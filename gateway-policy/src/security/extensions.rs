@@ -55,7 +55,7 @@ pub fn apply_annotations(
             CORS_RESPONSES => set_cors(value, policies),
             EXT_AUTH_SUBREQUEST => set_subrequest(value, policies),
             AUTHORIZATION_BEFORE_AUTHENTICATION => authorize_early(value, policies),
-            _ => Err("it is not an annotation of SecurityPolicies".to_owned()),
+            _ => Err("no annotation of SecurityPolicies has this name".to_owned()),
         };
         applied.map_err(|reason| {
             FieldError::invalid("metadata.annotations", format_args!("{name}: {reason}"))

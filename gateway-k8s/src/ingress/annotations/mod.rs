@@ -168,7 +168,7 @@ impl<'a> AnnotationReader<'a> {
             Invalid::Denies => self.deny(name, why),
             Invalid::AuthOff => {
                 // In this case, ingress-nginx serves the path without authentication. Users do not intend
-                // this, so the paths are closed.
+                // this, so the paths return 500.
                 self.causes.insert(name.to_owned());
                 let text = format!(
                     "{why}; ingress-nginx then serves the path without authentication. The translation \

@@ -217,8 +217,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Adds a rule that returns 404 to a host without other rules, because its requests must not reach those of a
-    /// less specific host.
+    /// Adds a rule that returns 404 to a host without other rules. Without this rule, requests for the host
+    /// would reach a less specific host.
     pub(super) fn no_path(&mut self, server: &Server, drafts: &mut Vec<RouteDraft>) {
         if !drafts.is_empty() || server.host.is_empty() {
             return;

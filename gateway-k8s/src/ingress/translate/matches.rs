@@ -17,8 +17,9 @@ pub(crate) fn path_match(location: &Location, regex: bool) -> Value {
     json!({"type": kind, "value": encoded(&location.path)})
 }
 
-/// Percent-encodes the characters of a path that are not allowed in a match. nginx compares paths as written with
-/// decoded paths, so a percent sign is a character of the path, and so is the encoded form of any character.
+/// Percent-encodes the characters of a path that are not allowed in a match. nginx compares paths of
+/// Ingresses, as written, with decoded paths of requests. A percent sign in the path of an Ingress is
+/// therefore an ordinary character.
 pub(crate) fn encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -1,18 +1,19 @@
 //! Regular expressions for the paths of a host on which paths are regular expressions.
 //!
-//! nginx compares `^` and the path as written, without regard to case, somewhere in the decoded path of the request.
-//! An expression of Gateway API must match the whole path, and among several the longest applies. The translation
-//! therefore completes each expression and makes the one that nginx compares first the longest.
+//! nginx searches the decoded path of a request for the expression `^PATH`, without regard to case. An
+//! expression of Gateway API must match the whole path, and if several expressions match, the longest
+//! applies. The translation therefore completes each expression, and makes the expression that nginx compares
+//! first the longest.
 
 use crate::ingress::servers::Server;
 
-/// Text that makes an expression longer and matches nothing.
+/// Text that makes an expression longer without changing what the expression matches.
 const PADDING: &str = "(?:)";
 
-/// Characters with a meaning in an expression.
+/// Characters that have a special meaning in a regular expression.
 const SYNTAX: &str = r"\.+*?()|[]{}^$";
 
-/// The expression for a path.
+/// The regular expression of Gateway API for a path.
 pub(crate) fn pattern(path: &str) -> String {
     let branches = branches(path);
     let mut whole = branches.iter().enumerate();
@@ -26,7 +27,8 @@ pub(crate) fn pattern(path: &str) -> String {
     }
 }
 
-/// Completes an alternative so that it matches whole paths. Only the first one is anchored by nginx.
+/// Completes an alternative so that it matches whole paths. nginx anchors only the first alternative at the
+/// start of the path.
 fn whole_path(branch: &str, first: bool) -> String {
     let anchored = branch.strip_prefix('^');
     let start = match first || anchored.is_some() {
@@ -46,7 +48,7 @@ fn is_open(path: &str) -> bool {
     path.ends_with(".*") && !path.ends_with("\\.*") || path.ends_with("(.*)")
 }
 
-/// The alternatives of an expression that are outside of all groups.
+/// The alternatives at the top level of an expression, outside of all groups.
 fn branches(pattern: &str) -> Vec<&str> {
     let mut branches = Vec::new();
     let (mut start, mut depth, mut class) = (0, 0_usize, None);
@@ -54,7 +56,7 @@ fn branches(pattern: &str) -> Vec<&str> {
     while let Some((at, character)) = characters.next() {
         match (character, class) {
             ('\\', _) => drop(characters.next()),
-            // A bracket at the start of a class is one of its characters.
+            // A bracket at the start of a character class belongs to the class.
             (']', Some(open)) if !matches!(&pattern[open..at], "[" | "[^") => class = None,
             (_, Some(_)) => {}
             ('[', None) => class = Some(at),
@@ -73,8 +75,8 @@ fn branches(pattern: &str) -> Vec<&str> {
 
 /// Sets the expressions of a host with regular expressions.
 ///
-/// The locations are in the order of nginx. If two expressions may match the same path, that of the first location
-/// becomes longer than the other one.
+/// The locations are in the order of nginx. If two expressions can match the same path, the expression of the
+/// first location becomes longer than the other expression.
 pub(crate) fn set_expressions(server: &mut Server) {
     if !server.regex {
         return;
@@ -98,7 +100,7 @@ pub(crate) fn set_expressions(server: &mut Server) {
     }
 }
 
-/// Text in lower case with which all paths begin that an expression matches.
+/// The text, in lower case, at the start of all paths that an expression matches.
 fn literal_start(path: &str) -> String {
     if branches(path).len() > 1 {
         return String::new();
@@ -132,7 +134,7 @@ pub(crate) fn rewrite(path: &str, target: &str) -> (String, String) {
         }
     }
     if branches(path).len() > 1 {
-        // nginx replaces the whole path if the expression matches a part of it.
+        // If the expression matches a part of the path, nginx still replaces the whole path.
         return (format!("(?i)^.*?(?:{path}).*$"), substitution);
     }
     let path = path.strip_prefix('^').unwrap_or(path);

@@ -33,7 +33,8 @@ impl Translator<'_> {
             let settings = self.servers.settings(location);
             settings.is_some_and(|settings| settings.redirect.is_some())
         };
-        // A rule for all paths is the last one, so a location that does not redirect must not precede it.
+        // A rule for all paths is the last rule, so a location that does not redirect must not precede the
+        // rule.
         let whole = server
             .locations
             .iter()
