@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -107,6 +107,9 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
         let http2 = !*this.http1;
         if http2 && (*this.head || has_no_content(status)) {
             drop(std::mem::take(response.body_mut()));
+        }
+        if status == StatusCode::NO_CONTENT {
+            response.headers_mut().remove(CONTENT_LENGTH);
         }
         Poll::Ready(Ok(response.map(|body| TrackedBody {
             body,

@@ -67,6 +67,11 @@ async fn responses_without_content_end_with_their_head() {
         assert_eq!(found.map(|length| length.to_str().unwrap()), length);
         assert_eq!(text(response).await, "");
     }
+    let http1 = rig
+        .talk("GET /no-content HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(http1.ends_with("\r\n\r\n"), "{http1}");
+    assert!(!http1.contains("content-length"), "{http1}");
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
             .unwrap(),
         "/no-content" => Response::builder()
             .status(StatusCode::NO_CONTENT)
+            .header(header::CONTENT_LENGTH, 4)
             .body("mine".into())
             .unwrap(),
         "/not-modified" => Response::builder()
