@@ -20,8 +20,8 @@ use crate::reusable_timer::ReusableTimer;
 /// Minimum timeout for the first byte. The time is long because clients open connections before they need
 /// them.
 const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
-/// Maximum time for which a write may wait until the client accepts data. A shorter idle timeout of streams
-/// takes precedence.
+/// Maximum time for which a write may wait until the client accepts data. Over HTTP/1, a shorter idle timeout of
+/// streams takes precedence.
 const WRITE: Duration = Duration::from_secs(30);
 /// Maximum time for which no byte of a response is sent to a client that has closed its side. The client may
 /// still read, or may have disconnected: over TCP, only sending bytes shows the difference.
@@ -64,7 +64,11 @@ impl ConnectionTimeouts {
 
     /// Limits of an HTTP/2 connection.
     pub(super) fn http2(settings: &ListenerSettings) -> Self {
-        Self::new(settings, PREFACE.len() as u64)
+        Self {
+            // Streams have time limits of their own, so other streams of the connection can continue.
+            write: micros(WRITE),
+            ..Self::new(settings, PREFACE.len() as u64)
+        }
     }
 
     fn new(settings: &ListenerSettings, preamble_len: u64) -> Self {

@@ -60,6 +60,29 @@ async fn a_client_that_does_not_read_its_response_is_closed_after_the_stream_idl
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_http2_connection_whose_client_does_not_read_is_closed_after_its_streams() {
+    let (client, events) = serve_with(&Drain::new(), |settings| {
+        settings.timeouts.stream_idle = Some(Duration::from_secs(3));
+    });
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_window_size(1 << 30)
+        .handshake::<_, bytes::Bytes>(client)
+        .await
+        .unwrap();
+    let mut connection = Box::pin(connection);
+    let request = Request::get("http://a.test/big").body(()).unwrap();
+    let (response, _) = sender.send_request(request, true).unwrap();
+
+    // The connection is driven until the response head has been received, and not any further.
+    tokio::select! {
+        _ = &mut connection => panic!("the connection ends"),
+        response = response => assert_eq!(response.unwrap().status(), 200),
+    }
+
+    assert_eq!(lifetime(&events).await, 30);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_time_limit_of_a_head_includes_the_detection_of_the_protocol() {
     for (idle, expected, status) in [(None, 10, "408 "), (Some(3), 3, "408 ")] {
         for pause in [0, 2] {
