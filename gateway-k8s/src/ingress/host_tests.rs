@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::model::{IngressNginx, ModelAnswer, ModelRequest};
 use super::proof::STRANGER;
-use super::verdict_tests::{DECIDE, config, ingress, migrate, verdict};
+use super::verdict_tests::{DECIDE, NEVER, config, ingress, migrate, verdict};
 use super::{Manifests, Migration};
 
 /// An Ingress of another host.
@@ -433,4 +433,108 @@ fn users_without_a_readable_hash_need_a_decision() {
 
     assert_eq!(outcome, DECIDE);
     assert!(text.contains("except for `bob`"), "{text}");
+}
+
+/// A controller with `tcp-services`.
+fn tcp_services(entries: &str) -> String {
+    format!(
+        "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: ingress-nginx-controller, namespace: ingress-nginx}}\nspec: {{template: {{spec: {{containers: [{{name: controller, image: ingress-nginx/controller, args: [/nginx-ingress-controller, --tcp-services-configmap=ingress-nginx/tcp]}}]}}}}}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: tcp, namespace: ingress-nginx}}\ndata: {{{entries}}}\n"
+    )
+}
+
+#[test]
+fn an_entry_that_ingress_nginx_ignores_has_no_listener() {
+    for (entry, expected) in [
+        ("'80': shop/app:80", "ingress-nginx uses the port itself"),
+        ("'8181': shop/app:80", "ingress-nginx uses the port itself"),
+        (
+            "'9000': shop/app",
+            "the value is not `namespace/service:port`",
+        ),
+        (
+            "'9000': app:80",
+            "the value is not `namespace/service:port`",
+        ),
+        ("'x': shop/app:80", "the key is not a port"),
+    ] {
+        let text = tcp_services(&format!("{entry}, '5432': 'shop/db:5432'"));
+
+        let migration = migrate(&text);
+
+        let listeners = objects(&migration, "Gateway")[0]["spec"]["listeners"].as_array();
+        let names: Vec<&Value> = listeners
+            .into_iter()
+            .flatten()
+            .map(|listener| &listener["name"])
+            .collect();
+        assert_eq!(names, ["http", "https", "tcp-5432"], "{entry}");
+        let mut verdicts = migration.verdicts.iter();
+        assert!(
+            verdicts.any(|one| one.text.starts_with(expected)),
+            "{entry}"
+        );
+    }
+}
+
+#[test]
+fn a_proxy_header_that_clients_send_to_an_entry_is_required() {
+    let migration = migrate(&tcp_services(
+        "'5432': 'shop/db:5432:proxy', '5433': 'shop/db:5432::PROXY'",
+    ));
+
+    let policies = objects(&migration, "ClientTrafficPolicy").into_iter();
+    let requiring: Vec<&Value> = policies
+        .filter(|policy| policy["spec"]["proxyProtocol"]["optional"] == false)
+        .map(|policy| &policy["spec"]["targetRefs"][0]["sectionName"])
+        .collect();
+    assert_eq!(requiring, ["tcp-5432"]);
+    assert_eq!(verdict(&migration, "tcp-services 5433").0, NEVER);
+}
+
+#[test]
+fn a_path_that_is_denied_is_not_redirected_to_https() {
+    let denied = [("whitelist-source-range", "bad")];
+    let text = tls(&ingress("web", &denied, "/"), "{hosts: [a.test]}");
+
+    let migration = migrate(&text);
+
+    assert_eq!(answer(&text, false, "a.test"), "503");
+    let routes = objects(&migration, "HTTPRoute").into_iter();
+    let redirects = routes.filter(|route| route.to_string().contains("RequestRedirect"));
+    assert_eq!(redirects.count(), 0);
+}
+
+#[test]
+fn the_root_of_a_rule_without_a_host_is_redirected_by_app_root() {
+    let text = ingress("web", &[("app-root", "/x")], "/x").replace("host: a.test, ", "");
+
+    let migration = migrate(&text);
+
+    assert_eq!(answer(&text, false, "zz.test"), "302");
+    let filters: Vec<String> = objects(&migration, "HTTPRouteFilter")
+        .iter()
+        .map(|one| one.to_string())
+        .collect();
+    assert!(filters.iter().any(|one| one.contains("302")), "{filters:?}");
+}
+
+#[test]
+fn passthrough_has_precedence_over_client_certificates_and_needs_a_host() {
+    let passed = [CA[0], ("ssl-passthrough", "true")];
+    let flags = "---\ncontroller:\n  extraArgs: {enable-ssl-passthrough: \"\"}\n  allowSnippetAnnotations: true\n  config: {a: b}\n";
+    let listeners = |text: &str| {
+        let migration = migrate(&format!("{flags}{text}"));
+        let listeners = objects(&migration, "Gateway")[0]["spec"]["listeners"].clone();
+        let listeners = listeners.as_array().cloned().unwrap_or_default();
+        listeners
+            .iter()
+            .map(|one| one["name"].clone())
+            .collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        listeners(&host("web", &passed, "a.test")),
+        ["http", "https", "tls-a-test"]
+    );
+    assert_eq!(listeners(&host("web", &passed[1..], "")), ["http", "https"]);
 }

@@ -217,7 +217,9 @@ impl Servers<'_> {
     /// Whether a request over plain HTTP is redirected to HTTPS.
     pub fn redirects_to_https(&self, server: &Server, location: &Location) -> bool {
         let redirects = self.settings(location).is_some_and(|settings| {
-            settings.force_ssl_redirect || settings.ssl_redirect && server.tls
+            // ingress-nginx denies requests before it redirects them.
+            let forced = settings.force_ssl_redirect || settings.ssl_redirect && server.tls;
+            forced && !settings.nginx_denies
         });
         redirects && !self.compares_subject(server)
     }
@@ -526,7 +528,8 @@ fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
             let root = paths
                 .clone()
                 .any(|path| path.path.as_deref().unwrap_or("/") == "/");
-            if settings.passthrough && root && server.passthrough.is_none() {
+            // The names of passthrough are those of hosts; a rule without a host has none.
+            if settings.passthrough && root && !host.is_empty() && server.passthrough.is_none() {
                 server.passthrough = Some(number);
             }
             if settings.from_to_www && !host.is_empty() {

@@ -46,7 +46,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         let text = "a match of the `Cookie` field by regular expression: `always` and `never`";
         reader.found("canary-by-cookie", Finding::same(text));
     }
-    let text = "the canary's own annotations have no effect, in ingress-nginx and in the gateway. A canary without ready endpoints returns 503, where ingress-nginx falls back to the main backend";
+    let text = "the canary's own annotations have no effect, in ingress-nginx and in the gateway, except `auth-tls-*` and `proxy-ssl-*`, which apply to the whole host. A canary without ready endpoints returns 503, where ingress-nginx falls back to the main backend";
     reader.found(
         "canary",
         Finding::differs(

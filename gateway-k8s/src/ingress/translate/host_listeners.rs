@@ -179,7 +179,10 @@ impl Translator<'_> {
     /// because the rule uses the shared listener.
     pub(super) fn client_listeners(&self, server: &Server) -> Vec<(String, String)> {
         let names = std::iter::once(&server.host).chain(&server.aliases);
-        let names = names.filter(|name| server.client_cert.is_some() && !name.is_empty());
+        let names = names.filter(|name| {
+            let is_passed = server.passthrough.is_some() && **name == server.host;
+            server.client_cert.is_some() && !name.is_empty() && !is_passed
+        });
         names
             .map(|name| (name.clone(), format!("https-{}", self.host_slugs.of(name))))
             .collect()

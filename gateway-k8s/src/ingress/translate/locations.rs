@@ -52,6 +52,7 @@ impl Translator<'_> {
         drafts: &mut Vec<RouteDraft>,
     ) {
         let Some(ingress) = location.ingress else {
+            self.root_redirect(server, drafts);
             self.fallback(location, drafts);
             return;
         };
@@ -237,6 +238,26 @@ impl Translator<'_> {
             Listeners::Both,
             vec![TranslatedRule::local(matching, filter)],
         );
+    }
+
+    /// Adds the redirect of `app-root` of a rule without a host and without the path `/`.
+    fn root_redirect(&mut self, server: &Server, drafts: &mut Vec<RouteDraft>) {
+        let Some(root) = &server.app_root else {
+            return;
+        };
+        let namespace = self.options.gateway.namespace.clone();
+        let comments = BTreeSet::from(["app-root of a rule without a host".to_owned()]);
+        let exact = json!({"path": {"type": "Exact", "value": "/"}});
+        let to = (RedirectAddress::Path(root), 302);
+        for (listeners, rule) in self.redirect_rules(&namespace, &exact, to, &comments) {
+            Draft {
+                namespace: &namespace,
+                ingress: "default-backend",
+                comments: &comments,
+                drafts,
+            }
+            .add(listeners, vec![rule]);
+        }
     }
 
     /// Adds the controller's default backend, for requests to hosts without rules.

@@ -30,6 +30,7 @@ mod policies;
 mod prefixes;
 mod redirects;
 mod routes;
+mod stream_services;
 mod streams;
 mod unread;
 mod user_secrets;
