@@ -4,6 +4,7 @@
 use std::pin::pin;
 
 use http::header::SET_COOKIE;
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 
@@ -236,8 +237,8 @@ impl<'a> RequestContext<'a> {
     /// Step 5: whether the request is a health check of the listener. As in Envoy, the configured path is
     /// compared with the path and query of the request.
     pub(super) fn is_health_check(&self, head: &request::Parts) -> bool {
-        self.listener.settings.health_check_path.as_deref() == Some(head.uri.path())
-            && head.uri.query().is_none()
+        let path = self.listener.settings.health_check_path.as_deref();
+        path.is_some() && path == head.uri.path_and_query().map(PathAndQuery::as_str)
     }
 
     /// Step 5: the reply to a health check.

@@ -14,8 +14,10 @@ use super::copy::{CloseReason, CopyLimits, Side, copy};
 use super::record::StreamRecord;
 use crate::conn::prefixed::Prefixed;
 use crate::conn::{ConnectionGuard, Drain};
+use crate::error::Error;
 use crate::observer::Observer;
 use crate::proxy_protocol::Addresses;
+use crate::traffic::loop_guard::{self, OwnConnection};
 use crate::traffic::{ConnectError, Connected, SelectedEndpoint};
 
 /// Time for which connections stay open after their port is removed (Envoy: `--drain-time-s`).
@@ -66,6 +68,11 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
         source: SocketAddr::new(record.entry.client, record.entry.client_port),
         destination: record.entry.downstream_local,
     };
+    let is_dynamic = chosen.is_chosen_by_client();
+    if is_dynamic && let Err(error) = check_client(client.tcp()) {
+        record.entry.upstream_host = Some(chosen.address().clone());
+        return record.set_error(&error);
+    }
     let joined = rule.forwarder.connect(chosen, addresses, &observer).await;
     // The rule is dropped here, so that an open connection does not keep its configuration in memory.
     drop(rule);
@@ -82,6 +89,9 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
     };
     record.entry.upstream_host = Some(endpoint);
     record.entry.upstream_local = stream.local;
+    // Registered before the first byte is sent: a listener of this process receives the ClientHello afterwards.
+    let own = stream.local.filter(|_| is_dynamic);
+    let own = own.map(OwnConnection::register);
     // These details are logged if the process exits before the connection is closed.
     record.entry.details = "local_close".into();
     let mut backend = stream.io;
@@ -95,8 +105,13 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
         None => {}
     }
     record.set_close_reason(outcome.reason);
-    drop((client, backend));
+    drop((client, backend, own));
     drop((guards, guard));
+}
+
+/// Returns an error if the client is a connection of this process, which would connect to itself again.
+fn check_client(tcp: &TcpStream) -> Result<(), Error> {
+    tcp.peer_addr().map_or(Ok(()), loop_guard::check_peer)
 }
 
 /// Makes closing the connection send a TCP reset.

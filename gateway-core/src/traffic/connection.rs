@@ -49,6 +49,11 @@ impl SelectedEndpoint {
     pub(crate) fn address(&self) -> &EndpointAddress {
         self.endpoint.address()
     }
+
+    /// Whether the client chose the endpoint by the TLS server name.
+    pub(crate) fn is_chosen_by_client(&self) -> bool {
+        self.host.is_some()
+    }
 }
 
 /// A connection to an endpoint with the guards that count it.

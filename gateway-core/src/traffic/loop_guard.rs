@@ -5,8 +5,13 @@
 //! request would be forwarded until no file descriptor is left. Therefore each forwarded request has an entry
 //! for this process in its `CDN-Loop` field (RFC 8586), which intermediaries must keep. If several processes
 //! share one address, the request is rejected when it reaches one of the processes for the second time.
+//!
+//! A passed-through TLS connection has no such field. The gateway recognises it by its address: the peer of the
+//! returning connection is the local address of an open connection of this process.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -36,9 +41,63 @@ pub(super) fn mark(headers: &mut HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
+/// Local addresses of the open connections to hosts that clients choose.
+static OWN_ADDRESSES: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+
+/// Registration of a connection of this process. Dropping it ends the registration.
+#[derive(Debug)]
+pub(crate) struct OwnConnection(SocketAddr);
+
+impl OwnConnection {
+    /// Registers the connection with the local address `local`.
+    pub(crate) fn register(local: SocketAddr) -> Self {
+        let local = canonical(local);
+        let mut addresses = OWN_ADDRESSES.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.insert(local);
+        Self(local)
+    }
+}
+
+impl Drop for OwnConnection {
+    fn drop(&mut self) {
+        let mut addresses = OWN_ADDRESSES.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.remove(&self.0);
+    }
+}
+
+/// Checks the peer of an accepted connection.
+///
+/// # Errors
+/// [`Error::ForwardingLoop`] if the peer is a registered connection of this process.
+pub(crate) fn check_peer(peer: SocketAddr) -> Result<(), Error> {
+    let addresses = OWN_ADDRESSES.lock().unwrap_or_else(PoisonError::into_inner);
+    match addresses.contains(&canonical(peer)) {
+        true => Err(Error::ForwardingLoop),
+        false => Ok(()),
+    }
+}
+
+/// `address` with an IPv4 address in place of an IPv4-mapped IPv6 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_is_recognised_while_its_connection_is_registered() {
+        let local = "198.51.100.7:40001".parse().unwrap();
+        let mapped = "[::ffff:198.51.100.7]:40001".parse().unwrap();
+
+        let own = OwnConnection::register(local);
+
+        assert!(matches!(check_peer(mapped), Err(Error::ForwardingLoop)));
+        assert!(check_peer("198.51.100.7:40002".parse().unwrap()).is_ok());
+        drop(own);
+        assert!(check_peer(local).is_ok());
+    }
 
     #[test]
     fn a_marked_request_is_recognised_in_lists_and_lines() {

@@ -58,7 +58,7 @@ mod dynamic;
 mod endpoint_header;
 mod forward;
 mod internal_client;
-mod loop_guard;
+pub(crate) mod loop_guard;
 mod outlier;
 mod prober;
 mod retry;

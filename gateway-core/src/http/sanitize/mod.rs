@@ -302,10 +302,16 @@ fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
         | &Method::OPTIONS
         | &Method::PATCH
         | &Method::TRACE => Ok(()),
-        &Method::CONNECT => Err(LocalReply {
-            flag: "NR",
-            ..LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").closing()
-        }),
+        &Method::CONNECT => {
+            // Envoy's HTTP/1 parser rejects a target without a port, whether or not a route exists.
+            if !is_multiplexed(head.version) {
+                target::connect_target(head)?;
+            }
+            Err(LocalReply {
+                flag: "NR",
+                ..LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").closing()
+            })
+        }
         // A QUERY request must have `Content-Type`, which defines the format of the query
         // (draft-ietf-httpbis-safe-method-w-body).
         method if method.as_str() == "QUERY" && head.headers.contains_key("content-type") => Ok(()),

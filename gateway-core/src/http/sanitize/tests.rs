@@ -144,6 +144,7 @@ const RECORDED: &[(&str, &str, &str)] = &[
     ("ignore", "GET / HTTP/1.1\nHost: a.test\nConnection: Upgrade\nUpgrade: spdy/3.1", "403 upgrade_failed"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAMAAABkAAQAAP__", "GET /\nhost: a.test"),
     ("plain", "CONNECT a.test:443 HTTP/1.1\nHost: a.test:443", "404 route_not_found close"),
+    ("plain", "CONNECT a.test HTTP/1.1\nHost: a.test", "400 http1.codec_error close"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\nX_Forwarded_For: 6.6.6.6", "400 http1.unexpected_underscore close"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\ncontent_length: 5", "400 http1.unexpected_underscore close"),
     ("allow", "GET / HTTP/1.1\nHost: a.test\nx_under: 1", "GET /\nhost: a.test\nx_under: 1"),

@@ -14,6 +14,7 @@ use towergate_tls::{Certificate, ServerTls};
 use super::*;
 use crate::plan::{DynamicTargets, Route, Rule};
 use crate::route::matches::PathMatch;
+use crate::traffic::loop_guard::OwnConnection;
 
 /// A server name, and a certificate for it.
 struct Identity {
@@ -467,4 +468,19 @@ async fn a_connection_to_a_server_name_with_a_denied_address_is_closed() {
     let entry = rig.log.entry().await;
     assert_eq!(entry.upstream_host, None);
     assert_eq!(entry.details, "host_denied");
+}
+
+#[tokio::test]
+async fn a_connection_that_returns_to_the_gateway_is_closed() {
+    let rig = to_server_names(&[]);
+    let (config, server) = client("localhost", &[]);
+    let stream = rig.connect().await;
+    let local = stream.local_addr().unwrap();
+    let _own = OwnConnection::register(local);
+
+    let connecting = TlsConnector::from(config).connect(server, stream);
+
+    assert!(soon(connecting).await.is_err());
+    let entry = rig.log.entry_of(local.port()).await;
+    assert_eq!(entry.details, "forwarding_loop");
 }
