@@ -88,6 +88,7 @@
 //! with an error that names the field. A field is ignored, with a warning, only if this weakens no
 //! protection. Unknown fields are skipped; the caller can report them.
 
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use towergate_core::filter::Cors;
 use towergate_core::plan::Rule;
@@ -183,19 +184,67 @@ pub enum Policy {
     Compression(compression::ResponseCompression),
     /// Addition of credentials for the backend.
     CredentialInjection(credential_injection::RequestCredential),
-    /// A policy that is evaluated before authentication: authorization, a local rate limit, or a limit of
-    /// request bodies.
-    BeforeAuthentication(Box<Self>),
+    /// A policy that runs at another stage than its own.
+    AtStage(Stage, Box<Self>),
 }
 
 impl Policy {
     /// Makes the policies for which `matches` returns `true` run before authentication.
     pub(crate) fn move_early(policies: &mut [Self], matches: impl Fn(&Self) -> bool) {
         for policy in policies.iter_mut().filter(|policy| matches(policy)) {
+            let stage = match policy.stage() {
+                Stage::Authorization => Stage::EarlyAuthorization,
+                Stage::LocalRateLimit => Stage::EarlyRateLimit,
+                Stage::Buffer => Stage::EarlyBodyLimit,
+                // Other policies are not moved.
+                _ => continue,
+            };
             let moved = Box::new(policy.clone());
-            *policy = Self::BeforeAuthentication(moved);
+            *policy = Self::AtStage(stage, moved);
         }
     }
+
+    /// Names of the header fields for the backend that the policy fills with the identity of the client.
+    fn identity_fields(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Jwt(jwt) => {
+                let providers = jwt.providers.iter();
+                let headers = providers.flat_map(|provider| &provider.claim_headers);
+                headers
+                    .map(|header| HeaderName::clone(&header.name))
+                    .collect()
+            }
+            Self::ApiKey(keys) => keys
+                .forward_client
+                .as_deref()
+                .cloned()
+                .into_iter()
+                .collect(),
+            Self::BasicAuth(users) => users
+                .forward_user_name
+                .as_deref()
+                .cloned()
+                .into_iter()
+                .collect(),
+            Self::AtStage(_, policy) => policy.identity_fields(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Names of the header fields that the policies after external authorization fill. An authorization service must
+/// not receive them from the client.
+fn later_identity_fields(rule: &Rule<Policy>) -> Vec<HeaderName> {
+    let is_external = |policy: &&Policy| match policy {
+        Policy::AtStage(_, inner) => matches!(**inner, Policy::ExternalAuth(_)),
+        own => matches!(own, Policy::ExternalAuth(_)),
+    };
+    let own = rule.policies.iter().find(is_external).map(Policy::stage);
+    let later = rule
+        .policies
+        .iter()
+        .filter(|policy| Some(policy.stage()) > own);
+    later.flat_map(Policy::identity_fields).collect()
 }
 
 impl RoutePolicy for Policy {
@@ -219,13 +268,7 @@ impl RoutePolicy for Policy {
             Self::BandwidthLimit(_) => Stage::BandwidthLimit,
             Self::Compression(_) => Stage::Compression,
             Self::CredentialInjection(_) => Stage::CredentialInjection,
-            Self::BeforeAuthentication(policy) => match policy.stage() {
-                Stage::Authorization => Stage::EarlyAuthorization,
-                Stage::LocalRateLimit => Stage::EarlyRateLimit,
-                Stage::Buffer => Stage::EarlyBodyLimit,
-                // Other policies are not moved.
-                stage => stage,
-            },
+            Self::AtStage(stage, _) => *stage,
         }
     }
 
@@ -238,7 +281,8 @@ impl RoutePolicy for Policy {
             Self::Cors(cors) => BuiltPolicy::head(cors.clone()),
             Self::Csrf(csrf) => BuiltPolicy::head(csrf.clone()),
             Self::ExternalAuth(settings) => {
-                ext_auth::ExternalAuthPolicy::built(settings, rule, context)?
+                let later = later_identity_fields(rule);
+                ext_auth::ExternalAuthPolicy::built(settings, later, rule, context)?
             }
             Self::ApiKey(keys) => BuiltPolicy::head(api_key::ApiKeyPolicy::new(keys)?),
             Self::BasicAuth(users) => basic_auth::BasicAuthPolicy::built(users)?,
@@ -264,7 +308,7 @@ impl RoutePolicy for Policy {
             Self::CredentialInjection(credential) => {
                 BuiltPolicy::head(credential_injection::CredentialPolicy::new(credential)?)
             }
-            Self::BeforeAuthentication(policy) => policy.build(rule, context)?,
+            Self::AtStage(_, policy) => policy.build(rule, context)?,
         })
     }
 }

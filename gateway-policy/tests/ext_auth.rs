@@ -37,7 +37,7 @@ mod in_hyper;
 mod in_tonic;
 
 /// Decides on requests by their token: allows `good`, responds slowly to `slow`, and denies `long` with a
-/// long body. Returns the length of the request body as `x-length`.
+/// long body. Returns the length of the request body as `x-length`, and the number of token fields as `x-received`.
 async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let token = headers
         .get("authorization")
@@ -45,9 +45,15 @@ async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     match token.as_deref() {
         Some(b"good") => {
             let length = body.len().to_string();
+            let tokens = ["x-token", "x_token"];
+            let tokens = tokens.iter().filter(|name| headers.contains_key(**name));
             (
                 StatusCode::OK,
-                [("x-user", "ada".to_owned()), ("x-length", length)],
+                [
+                    ("x-user", "ada".to_owned()),
+                    ("x-length", length),
+                    ("x-received", tokens.count().to_string()),
+                ],
                 "",
             )
                 .into_response()
@@ -130,6 +136,52 @@ async fn an_allowed_request_reaches_the_service_behind_with_the_user_and_its_bod
     );
     let users: Vec<_> = response.headers().get_all("x-user").iter().collect();
     assert_eq!(users, ["ada"]);
+}
+
+#[tokio::test]
+async fn fields_of_later_policies_are_not_sent_to_the_service_and_are_kept() {
+    let service = start_service().await;
+    let later = vec![http::HeaderName::from_static("x-token")];
+    let ask = async |later| {
+        let request = request("good", "").map(Body::from);
+        let (mut head, body) = request.into_parts();
+        for name in ["x-token", "x_token"] {
+            head.headers.insert(name, "forged".parse().unwrap());
+        }
+        let name = |name| http::HeaderName::from_static(name).into();
+        let mut settings = ExternalAuth::new(
+            AuthService::Http(HttpAuthService {
+                headers_to_backend: AnswerFields::Listed(vec![name("x-received")]),
+                ..HttpAuthService::default()
+            }),
+            Vec::new(),
+        );
+        settings.sent_headers = Some(["authorization", "x-token", "x_token"].map(name).into());
+        let provider = towergate_tls::default_provider();
+        let client = InternalClient::of_addresses(&[service], BackendProtocol::Http1, &provider);
+        let policy = ExternalAuthPolicy::new(settings, client).withholding(later);
+        let echo = service_fn(|request: Request<Body>| async move {
+            let mut response = Response::new(Body::empty());
+            *response.headers_mut() = request.headers().clone();
+            Ok::<_, Infallible>(response)
+        });
+        let layer = PolicyLayer::new(BuiltPolicy::waiting(policy)).layer(echo);
+        let response = layer
+            .oneshot(Request::from_parts(head, body))
+            .await
+            .unwrap();
+        let value = |name: &str| Some(response.headers().get(name)?.to_str().unwrap().to_owned());
+        (value("x-received"), value("x-token"), value("x_token"))
+    };
+    let (forged, received) = (Some("forged".to_owned()), |count: &str| {
+        Some(count.to_owned())
+    });
+
+    assert_eq!(
+        ask(Vec::new()).await,
+        (received("2"), forged.clone(), forged.clone())
+    );
+    assert_eq!(ask(later).await, (received("0"), forged.clone(), forged));
 }
 
 #[tokio::test]

@@ -41,6 +41,11 @@ impl FilledFields {
         }
     }
 
+    /// Whether a backend may treat the names of two header fields as equal: `_` and `-` are equal.
+    pub fn are_variants(left: &HeaderName, right: &HeaderName) -> bool {
+        is_variant(left, right)
+    }
+
     /// Sets a field. If `overwrite` is set, the value replaces the client's value. Otherwise, if the client
     /// has sent the field, its value is kept.
     pub fn set(head: &mut request::Parts, name: &HeaderName, value: &HeaderValue, overwrite: bool) {

@@ -18,6 +18,7 @@ use towergate_core::plan::{
 };
 use towergate_policy::Policy;
 use towergate_policy::client_traffic::ListenerConfig;
+use towergate_policy::envoy_proxy::AuthenticationOrder;
 use towergate_tls::ServerTls;
 
 use super::gateway::{GatewayState, Gateways, ListenerProtocol, ListenerState};
@@ -129,9 +130,12 @@ struct RuleEffect {
         bool,
         Option<ListenerName>,
         bool,
+        AuthenticationOrder,
     ),
     /// Whether requests are sent to cluster addresses if the policy does not set the routing type.
     service_address: bool,
+    /// Order of authentication on the Gateway.
+    authentication: AuthenticationOrder,
     /// Whether the rule fails closed because of an unsupported policy.
     closed: bool,
     traffic: Option<Option<Arc<TrafficEffect>>>,
@@ -282,9 +286,11 @@ impl<'a> Builder<'_, 'a> {
     fn effect(&mut self, route: RouteIndex, draft: &RuleDraft, place: ListenerPlace) -> RuleEffect {
         let (gateway, listener) = place;
         let service_address = self.gateways.list[gateway].service_address;
+        let authentication = self.gateways.list[gateway].authentication;
         if self.policies.are_none_of_routes() {
             let mut effect = RuleEffect::default();
             (effect.key.5, effect.service_address) = (service_address, service_address);
+            (effect.key.6, effect.authentication) = (authentication, authentication);
             return effect;
         }
         let state = &self.gateways.list[gateway].listeners[listener];
@@ -317,8 +323,10 @@ impl<'a> Builder<'_, 'a> {
                 closed,
                 listener.clone(),
                 service_address,
+                authentication,
             ),
             service_address,
+            authentication,
             traffic: traffic.map(|in_force| {
                 let make = || {
                     let name = listener.as_deref().unwrap_or_default();
@@ -375,6 +383,7 @@ impl<'a> Builder<'_, 'a> {
             backends: draft.backends.clone(),
             respond: if closed { Some(500) } else { draft.respond },
         };
+        effect.authentication.apply(&mut rule.policies);
         self.add_cors(&mut rule);
         if service_address {
             self.route_to_addresses(&mut rule.backends);

@@ -24,7 +24,7 @@ mod process;
 
 pub use access_log::{FileLog, LogLine, LogOperator, LogPart, LogSource};
 pub use backend_tls::BackendTlsLimits;
-pub use filter_order::FilterPosition;
+pub use filter_order::{AuthenticationOrder, FilterPosition};
 pub use kubernetes::{
     EnvoyContainer, EnvoyDaemonSet, EnvoyDeployment, EnvoyDisruptionBudget, EnvoyHpa,
     EnvoyKubernetesProvider, EnvoyPod, EnvoyService, EnvoyServiceType, ObjectPatch, PatchKind,
@@ -102,8 +102,8 @@ api_struct! {
         merge_backends: Value = "mergeBackends" Ignored,
         /// Whether requests are sent to endpoints or to the cluster IP. Default: `Endpoint`.
         routing_type: ProxyRoutingType = "routingType",
-        /// Order of Envoy's filters. The order of policies is fixed: a limit cannot be placed before authentication.
-        filter_order: Vec<FilterPosition> = "filterOrder" Ignored,
+        /// Order of Envoy's filters. The order of the authentication filters is applied. A limit cannot be placed before authentication.
+        filter_order: Vec<FilterPosition> = "filterOrder",
         /// Whether rules are matched in the order of the manifest.
         preserve_route_order: bool = "preserveRouteOrder" Unsupported,
         /// Bootstrap configuration of Envoy.
@@ -222,7 +222,19 @@ impl EnvoyProxySpec {
         let components = levels.filter(|(component, _)| *component != "default");
         ignored.extend(components.map(|(component, _)| format!("spec.logging.level[{component}]")));
         ignored.extend(self.applied_log().ignored);
+        let positions = self.filter_order.as_deref().unwrap_or_default();
+        let (_, without_effect) = filter_order::authentication_order(positions);
+        let paths = without_effect
+            .into_iter()
+            .map(|at| format!("spec.filterOrder[{at}]"));
+        ignored.extend(paths);
         ignored
+    }
+
+    /// The order in which clients are authenticated.
+    pub fn authentication_order(&self) -> AuthenticationOrder {
+        let positions = self.filter_order.as_deref().unwrap_or_default();
+        filter_order::authentication_order(positions).0
     }
 
     /// The settings of the access log that are applied.

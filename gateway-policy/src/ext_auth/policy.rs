@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 use towergate_core::conn::LogThrottle;
 use towergate_core::plan::Rule;
 use towergate_core::policy::{
-    BuildContext, BuiltPolicy, FilledFields, PolicyError, PolicyFuture, PolicyRequest,
-    WaitingPolicy,
+    BuildContext, BuiltPolicy, CallError, FilledFields, InternalClient, PolicyError, PolicyFuture,
+    PolicyRequest, WaitingPolicy,
 };
-use towergate_core::policy::{CallError, InternalClient};
 use towergate_core::{Body, Error, LocalReply};
 
 use super::body::{SentPart, announced_length};
@@ -35,6 +34,8 @@ pub struct ExternalAuthPolicy {
     settings: ExternalAuth,
     client: InternalClient,
     route: Option<Metadata>,
+    /// Fields of the request that the service does not receive, because later policies fill them.
+    withheld: Vec<HeaderName>,
 }
 
 impl ExternalAuthPolicy {
@@ -44,12 +45,20 @@ impl ExternalAuthPolicy {
             client: client.with_timeout(settings.timeout),
             settings,
             route: None,
+            withheld: Vec::new(),
         }
+    }
+
+    /// Does not send the fields with these names to the service, because later policies fill them: the values of
+    /// the client may be forged. The fields are still part of the request after the decision.
+    pub fn withholding(self, withheld: Vec<HeaderName>) -> Self {
+        Self { withheld, ..self }
     }
 
     /// Builds the policy for a rule of a route.
     pub(crate) fn built<P>(
         settings: &ExternalAuth,
+        withheld: Vec<HeaderName>,
         rule: &Rule<P>,
         context: &BuildContext<'_>,
     ) -> Result<BuiltPolicy, PolicyError> {
@@ -61,7 +70,7 @@ impl ExternalAuthPolicy {
         };
         Ok(BuiltPolicy::waiting(Self {
             route: metadata,
-            ..Self::new(settings, client)
+            ..Self::new(settings, client).withholding(withheld)
         }))
     }
 
@@ -75,6 +84,7 @@ impl ExternalAuthPolicy {
             settings,
             client,
             route,
+            withheld: _,
         } = self;
         let sent = settings.sent_headers.as_deref();
         match &settings.service {
@@ -191,7 +201,9 @@ impl WaitingPolicy for ExternalAuthPolicy {
                 }
                 Some(_) | None => None,
             };
+            let withheld = WithheldFields::take(&mut request.head.headers, &self.withheld);
             let verdict = self.ask(request, body).await;
+            withheld.restore(&mut request.head.headers);
             self.remove_filled(request);
             let outcome = match verdict {
                 Ok(Verdict::Allow(changes)) => self.allow(request, changes),
@@ -206,6 +218,38 @@ impl WaitingPolicy for ExternalAuthPolicy {
             }
             Ok(())
         })
+    }
+}
+
+/// Fields that are not part of the request while the service is called.
+struct WithheldFields(Vec<(HeaderName, HeaderValue)>);
+
+impl WithheldFields {
+    /// Takes the fields with these names out of `headers`, also those with `_` instead of `-`.
+    fn take(headers: &mut HeaderMap, names: &[HeaderName]) -> Self {
+        let mut taken = Vec::new();
+        if names.is_empty() {
+            return Self(taken);
+        }
+        let is_withheld = |own: &&HeaderName| {
+            names
+                .iter()
+                .any(|name| FilledFields::are_variants(own, name))
+        };
+        let found: Vec<_> = headers.keys().filter(is_withheld).cloned().collect();
+        for name in found {
+            let values = headers.get_all(&name).iter();
+            taken.extend(values.map(|value| (name.clone(), value.clone())));
+            headers.remove(&name);
+        }
+        Self(taken)
+    }
+
+    /// Adds the fields again.
+    fn restore(self, headers: &mut HeaderMap) {
+        for (name, value) in self.0 {
+            headers.append(name, value);
+        }
     }
 }
 

@@ -41,6 +41,7 @@ use std::net::IpAddr;
 
 use towergate_policy::SchemaViolation;
 use towergate_policy::common::TargetKind;
+use towergate_policy::envoy_proxy::AuthenticationOrder;
 use towergate_tls::{Certificate, NamePattern};
 
 use self::address::Addresses;
@@ -77,6 +78,8 @@ pub(super) struct GatewayState<'a> {
     /// Default routing type (`routingType` of the EnvoyProxy): whether requests are sent to the cluster
     /// address of a Service instead of its endpoints. A policy takes precedence.
     pub(super) service_address: bool,
+    /// Order of authentication (`filterOrder` of the EnvoyProxy).
+    pub(super) authentication: AuthenticationOrder,
     conditions: Conditions<GatewayReason>,
 }
 
@@ -144,6 +147,7 @@ impl<'a> GatewayState<'a> {
             bind,
             client_tls: GatewayClientTls::default(),
             service_address: false,
+            authentication: AuthenticationOrder::default(),
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(index, &mut state.conditions, object, report, &subject) {
@@ -157,7 +161,10 @@ impl<'a> GatewayState<'a> {
         let conditions = &mut state.conditions;
         state.client_tls = GatewayClientTls::find(index, object, conditions, report, &subject);
         let parameters = gateway_parameters(index.objects, object).ok().flatten();
-        state.service_address = parameters.is_some_and(|spec| spec.routes_to_services());
+        if let Some(spec) = &parameters {
+            state.service_address = spec.routes_to_services();
+            state.authentication = spec.authentication_order();
+        }
         let frontend = Frontend::read(index, object, report, &subject);
         frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();

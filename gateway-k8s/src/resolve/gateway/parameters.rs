@@ -421,4 +421,69 @@ spec:
         let expected = "spec.filterOrder[0]: local_ratelimit before ext_authz is not supported";
         assert!(error.contains(expected), "{error}");
     }
+
+    #[test]
+    fn the_order_of_authentication_is_that_of_the_gateway() {
+        use towergate_core::policy::{RoutePolicy, Stage};
+        let of = |gateway: &str| {
+            format!(
+                "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {gateway}, namespace: d}}
+spec:
+  parentRefs: [{{name: {gateway}}}]
+  rules: [{{backendRefs: [{{name: s, port: 80}}]}}]
+---
+"
+            )
+        };
+        let policy = "
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: p, namespace: d}
+spec:
+  targetSelectors: [{group: gateway.networking.k8s.io, kind: HTTPRoute, matchLabels: {}}]
+  extAuth: {http: {backendRefs: [{name: s, port: 80}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: d}
+spec: {ports: [{port: 80}]}
+---
+";
+        let plain = gateway(None).replace("name: g,", "name: plain,");
+        let order = "{filterOrder: [{name: envoy.filters.http.ext_authz, after: envoy.filters.http.jwt_authn}]}";
+        let ordered = gateway(Some("own")).replace("name: g,", "name: ordered,");
+        let parts = [
+            plain,
+            ordered,
+            of("plain"),
+            of("ordered"),
+            policy.to_owned(),
+        ];
+        let text = parts.concat() + &proxy("d", "own", order);
+
+        let resolution = resolve(&decode("a.yaml", &text).objects, &ResolveOptions::default());
+
+        let listeners = resolution
+            .plan
+            .ports
+            .iter()
+            .flat_map(|port| &port.listeners);
+        let stage = |gateway: &str| {
+            let mut own = listeners
+                .clone()
+                .filter(|listener| listener.id.gateway == gateway);
+            let listener = own.next().expect("the listener");
+            let policies = &listener.routes[0].rules[0].policies;
+            policies.iter().map(RoutePolicy::stage).collect::<Vec<_>>()
+        };
+        assert_eq!(stage("plain"), [Stage::ExternalAuth]);
+        assert_eq!(stage("ordered"), [Stage::Jwt]);
+        assert!(resolution.statuses.0.values().all(|status| {
+            let conditions = status["conditions"].as_array();
+            conditions.is_none_or(|all| all.iter().all(|one| one["type"] != "Warning"))
+        }));
+    }
 }
