@@ -27,10 +27,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::header::USER_AGENT;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use towergate_tls::ClientCertificate;
 
 use crate::conn::TlsFingerprints;
-use crate::plan::{EndpointAddress, RouteId};
+use crate::http::client_ip::X_FORWARDED_FOR;
+use crate::http::forwarded::X_REQUEST_ID;
+use crate::plan::{EndpointAddress, RouteId, RouteKind};
+
+pub(crate) const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName =
+    HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Receives each [`Entry`] of the access log. [`Self::write`] is called on the worker that served the
 /// request, and must not block.
@@ -43,6 +50,7 @@ pub trait AccessLog: Send + Sync + 'static {
         static NONE: LoggedFields = LoggedFields {
             request: Vec::new(),
             response: Vec::new(),
+            durations: false,
         };
         &NONE
     }
@@ -56,11 +64,14 @@ pub struct LoggedFields {
     pub request: Vec<HeaderName>,
     /// Names of response fields. The logged values are those that the client receives.
     pub response: Vec<HeaderName>,
+    /// Whether [`Entry::request_duration`] and [`Entry::response_duration`] are measured.
+    pub durations: bool,
 }
 
 impl LoggedFields {
     /// Adds the names in `others` that `self` does not contain.
     pub fn add(&mut self, others: &Self) {
+        self.durations |= others.durations;
         for (names, others) in [
             (&mut self.request, &others.request),
             (&mut self.response, &others.response),
@@ -85,6 +96,17 @@ pub struct LoggedValues {
     pub response: Vec<Option<HeaderValue>>,
 }
 
+impl LoggedValues {
+    fn find<'v>(
+        values: &'v [Option<HeaderValue>],
+        names: &[HeaderName],
+        name: &HeaderName,
+    ) -> Option<&'v HeaderValue> {
+        let at = names.iter().position(|known| known == name)?;
+        values.get(at)?.as_ref()
+    }
+}
+
 /// TLS parameters of a client connection, for the access log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LoggedTls {
@@ -103,6 +125,14 @@ pub struct Entry {
     pub start: SystemTime,
     /// Time from `start` to the end of the response, connection or session.
     pub duration: Duration,
+    /// Time from `start` to the end of the request body. `None` if [`LoggedFields::durations`] is not set, or if
+    /// the body has not been read to its end.
+    pub request_duration: Option<Duration>,
+    /// Time from `start` to the head of the backend's response. `None` if [`LoggedFields::durations`] is not
+    /// set, or if no backend has responded.
+    pub response_duration: Option<Duration>,
+    /// ID of the client's connection, unique in the process. `None` for connections without requests.
+    pub connection: Option<u64>,
     /// Method. `None` if there was no valid request head.
     pub method: Option<Method>,
     /// Path and query as sent by the client. Invalid characters are percent-encoded, as in the request to the
@@ -139,6 +169,12 @@ pub struct Entry {
     pub upstream_host: Option<EndpointAddress>,
     /// Local address of the connection to the endpoint.
     pub upstream_local: Option<SocketAddr>,
+    /// HTTP version of the connection to the endpoint.
+    pub upstream_protocol: Option<Version>,
+    /// Number of attempts to send the request to a backend.
+    pub attempts: u32,
+    /// `grpc-status` in the trailers of the response.
+    pub grpc_status: Option<HeaderValue>,
     /// Local address of the client connection.
     pub downstream_local: SocketAddr,
     /// Detected client address. Default: the address of the peer.
@@ -152,6 +188,8 @@ pub struct Entry {
     /// TLS of the client connection. `None` if the connection does not use TLS, or if the backend terminates
     /// TLS.
     pub tls: Option<LoggedTls>,
+    /// Verified certificate of the client.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
     /// Fingerprints of the ClientHello. `None`: the listener configures no fingerprint.
     pub fingerprints: Option<Arc<TlsFingerprints>>,
     /// Values of the header fields that [`AccessLog::fields`] lists. `None` if it lists no field.
@@ -166,6 +204,9 @@ impl Entry {
         Self {
             start,
             duration: Duration::ZERO,
+            request_duration: None,
+            response_duration: None,
+            connection: None,
             method: None,
             path: String::new(),
             protocol: None,
@@ -182,16 +223,48 @@ impl Entry {
             authority: None,
             upstream_host: None,
             upstream_local: None,
+            upstream_protocol: None,
+            attempts: 0,
+            grpc_status: None,
             downstream_local: local,
             client: client.ip(),
             client_port: client.port(),
             peer: client,
             server_name: None,
             tls: None,
+            client_certificate: None,
             fingerprints: None,
             fields: None,
             rule: None,
         }
+    }
+
+    /// Whether the values of the request field `name` are in a member other than [`Self::fields`].
+    pub(crate) fn has_request_field(name: &HeaderName) -> bool {
+        [X_FORWARDED_FOR, USER_AGENT, X_REQUEST_ID].contains(name)
+    }
+
+    /// The value of a request field. `names` are those of [`Self::fields`].
+    pub(crate) fn request_field(
+        &self,
+        names: &LoggedFields,
+        name: &HeaderName,
+    ) -> Option<&HeaderValue> {
+        match name {
+            name if *name == X_FORWARDED_FOR => self.forwarded_for.as_ref(),
+            name if *name == USER_AGENT => self.user_agent.as_ref(),
+            name if *name == X_REQUEST_ID => self.request_id.as_ref(),
+            name => LoggedValues::find(&self.fields.as_ref()?.request, &names.request, name),
+        }
+    }
+
+    /// The value of a response field. `names` are those of [`Self::fields`].
+    pub(crate) fn response_field(
+        &self,
+        names: &LoggedFields,
+        name: &HeaderName,
+    ) -> Option<&HeaderValue> {
+        LoggedValues::find(&self.fields.as_ref()?.response, &names.response, name)
     }
 }
 
@@ -225,5 +298,29 @@ impl RuleName {
         );
         let dots = |byte: u8| if byte == b'.' { b'_' } else { byte };
         out.extend(self.hostname.bytes().map(dots));
+    }
+
+    /// Writes Envoy's cluster name of the rule: `httproute/namespace/name/rule/0`. The single rule of TLS, TCP
+    /// and UDP routes has the number -1.
+    pub fn write_cluster_name(&self, out: &mut Vec<u8>) {
+        let RouteId {
+            kind,
+            namespace,
+            name,
+        } = &*self.route;
+        let word = kind.word();
+        // Writing to a vector cannot fail.
+        let _ = match self.is_stream() {
+            true => write!(out, "{word}/{namespace}/{name}/rule/-1"),
+            false => write!(out, "{word}/{namespace}/{name}/rule/{}", self.rule),
+        };
+    }
+
+    /// Whether the rule is that of a TLS, TCP or UDP route. Their matches have no names in Envoy.
+    pub fn is_stream(&self) -> bool {
+        match self.route.kind {
+            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => true,
+            RouteKind::Http | RouteKind::Grpc => false,
+        }
     }
 }

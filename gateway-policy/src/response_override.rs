@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use towergate_core::format::Format;
 use towergate_core::plan::{Text, TextMatch};
 use towergate_core::policy::{BodyPolicy, PolicyRequest, PolicyResponse};
-use towergate_core::{Body, LocalReply};
+use towergate_core::{Body, HeaderList, LocalReply};
 
 /// Replaces responses. The first rule that matches applies.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -66,10 +66,11 @@ pub struct ReplacementResponse {
     pub content_type: Option<Text<HeaderValue>>,
     /// Body.
     pub body: ReplacementBody,
-    /// Fields that replace all fields of the same name.
-    pub set: Vec<(Text<HeaderName>, Text<HeaderValue>)>,
+    /// Fields that replace all fields of the same name. Operators of the response have the values of the original. If a
+    /// value is empty, the field is not set.
+    pub set: Vec<(Text<HeaderName>, Text<Format>)>,
     /// Fields to add.
-    pub add: Vec<(Text<HeaderName>, Text<HeaderValue>)>,
+    pub add: Vec<(Text<HeaderName>, Text<Format>)>,
 }
 
 /// The body of a response that replaces another one.
@@ -156,16 +157,26 @@ impl ReplacementRule {
     /// Whether the replacement depends on the head of the request.
     fn reads_request(&self) -> bool {
         match &self.replacement {
-            Replacement::Response(ReplacementResponse {
-                body: ReplacementBody::Format(format),
-                ..
-            }) => format.reads_request(),
-            Replacement::Response(_) | Replacement::Redirect(_) => false,
+            Replacement::Response(ReplacementResponse { body, set, add, .. }) => {
+                let body = match body {
+                    ReplacementBody::Format(format) => format.reads_request(),
+                    ReplacementBody::Plain(_) => false,
+                };
+                body || set
+                    .iter()
+                    .chain(add)
+                    .any(|(_, value)| value.reads_request())
+            }
+            Replacement::Redirect(_) => false,
         }
     }
 
     /// Replaces a response. As in Envoy, the flag in the access log is kept and the details are empty.
     fn apply(&self, response: &mut PolicyResponse<'_>, target: Option<&RequestTarget>) {
+        let fields = match &self.replacement {
+            Replacement::Response(replacement) => replacement.fields(response),
+            Replacement::Redirect(_) => ReplacementFields::default(),
+        };
         let reply = match &self.replacement {
             Replacement::Response(replacement) => replacement.reply(response),
             Replacement::Redirect(redirect) => {
@@ -193,9 +204,9 @@ impl ReplacementRule {
             *replaced.body_mut() = Body::empty();
             replaced.headers_mut().remove(CONTENT_TYPE);
         }
-        if let Replacement::Response(replacement) = &self.replacement {
+        if let Replacement::Response(_) = &self.replacement {
             let is_empty = replaced.body().is_end_stream();
-            replacement.edit(replaced.headers_mut(), is_empty);
+            fields.edit(replaced.headers_mut(), is_empty);
         }
         if !has_content {
             replaced.headers_mut().remove(CONTENT_LENGTH);
@@ -224,12 +235,36 @@ impl ReplacementResponse {
         }
     }
 
-    fn edit(&self, headers: &mut HeaderMap, is_empty: bool) {
-        for (name, value) in &self.set {
-            headers.insert(HeaderName::clone(name), HeaderValue::clone(value));
+    /// The values of the fields for the original response.
+    fn fields(&self, original: &PolicyResponse<'_>) -> ReplacementFields {
+        let evaluated = |list: &[(Text<HeaderName>, Text<Format>)]| {
+            let values = list.iter().filter_map(|(name, value)| {
+                let value = HeaderValue::from_bytes(&original.format(value)?).ok()?;
+                Some((HeaderName::clone(name), value))
+            });
+            values.collect()
+        };
+        ReplacementFields {
+            set: evaluated(&self.set),
+            add: evaluated(&self.add),
         }
-        for (name, value) in &self.add {
-            headers.append(HeaderName::clone(name), HeaderValue::clone(value));
+    }
+}
+
+/// Header fields of a response that replaces another one.
+#[derive(Default)]
+struct ReplacementFields {
+    set: HeaderList,
+    add: HeaderList,
+}
+
+impl ReplacementFields {
+    fn edit(self, headers: &mut HeaderMap, is_empty: bool) {
+        for (name, value) in self.set {
+            headers.insert(name, value);
+        }
+        for (name, value) in self.add {
+            headers.append(name, value);
         }
         if !headers.contains_key(CONTENT_LENGTH) && is_empty {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -413,6 +448,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_rule_may_depend_on_header_fields_and_change_everything() {
+        let field = |name, value: &str| {
+            let name = HeaderName::from_static(name);
+            (name.into(), value.parse().unwrap())
+        };
         let rule = Arc::new(ReplacementRule {
             statuses: Vec::new(),
             headers: vec![(
@@ -424,14 +463,12 @@ mod tests {
                 status: Some(502),
                 content_type: Some(HeaderValue::from_static("text/html").into()),
                 body: ReplacementBody::Plain("<p>".to_owned()),
-                set: vec![(
-                    CONTENT_TYPE.into(),
-                    HeaderValue::from_static("text/css").into(),
-                )],
-                add: vec![(
-                    HeaderName::from_static("x-new").into(),
-                    HeaderValue::from_static("1").into(),
-                )],
+                set: vec![(CONTENT_TYPE.into(), "text/css".parse().unwrap())],
+                add: vec![
+                    field("x-new", "%RESP(x-broken)%"),
+                    field("x-path", "%REQ(:path)%"),
+                    field("x-none", "%REQ(x-none)%"),
+                ],
             }),
         });
         let broken = |value| Response::builder().header("x-broken", value);
@@ -442,7 +479,9 @@ mod tests {
         assert_eq!(body(kept).await, "original");
         assert_eq!(changed.status(), 502);
         assert_eq!(changed.headers()[CONTENT_TYPE], "text/css");
-        assert_eq!(changed.headers()["x-new"], "1");
+        assert_eq!(changed.headers()["x-new"], "yes");
+        assert_eq!(changed.headers()["x-path"], "/");
+        assert!(!changed.headers().contains_key("x-none"));
     }
 
     #[tokio::test]
@@ -485,7 +524,7 @@ mod tests {
                 let replacement = Replacement::Response(ReplacementResponse {
                     status: Some(status),
                     body: ReplacementBody::Plain(body_text.to_owned()),
-                    set: vec![(CONTENT_LENGTH.into(), HeaderValue::from_static("4").into())],
+                    set: vec![(CONTENT_LENGTH.into(), "4".parse().unwrap())],
                     ..Default::default()
                 });
                 let rules = vec![rule(&[(404, 404)], replacement)];

@@ -35,7 +35,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     let details = Some(&*entry.details).filter(|details| !details.is_empty());
     // Entries of TLS and TCP connections have `connection_termination_details`, those of requests
     // `response_code_details`.
-    let stream = entry.rule.as_deref().is_some_and(names::is_stream);
+    let stream = entry.rule.as_deref().is_some_and(RuleName::is_stream);
     object.text("response_code_details", details.filter(|_| !stream));
     object.text("connection_termination_details", details.filter(|_| stream));
     object.text(
@@ -59,7 +59,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.rule(
         "upstream_cluster",
         entry.rule.as_deref().filter(|_| !direct),
-        names::cluster,
+        RuleName::write_cluster_name,
     );
     object.shown("upstream_local_address", entry.upstream_local);
     object.shown("downstream_local_address", Some(entry.downstream_local));
@@ -67,7 +67,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.shown("downstream_remote_address", Some(client));
     object.text("requested_server_name", entry.server_name.as_deref());
     let route = entry.rule.as_deref().filter(|_| !stream);
-    object.rule("route_name", route, names::route);
+    object.rule("route_name", route, RuleName::write_route_name);
     object.end();
 }
 
@@ -126,11 +126,11 @@ impl<'a> Object<'a> {
         });
     }
 
-    fn rule(&mut self, name: &str, rule: Option<&RuleName>, write: fn(&mut Vec<u8>, &RuleName)) {
+    fn rule(&mut self, name: &str, rule: Option<&RuleName>, write: fn(&RuleName, &mut Vec<u8>)) {
         self.raw(name, |out| match rule {
             Some(rule) => {
                 out.push(b'"');
-                write(out, rule);
+                write(rule, out);
                 out.push(b'"');
             }
             None => out.extend_from_slice(b"null"),

@@ -1,39 +1,9 @@
 //! Values of an entry in the form of Envoy Gateway's access log.
 
-use std::io::Write;
 use std::time::Duration;
 
 use http::Version;
-use towergate_core::access_log::{Entry, RuleName};
-use towergate_core::plan::{RouteId, RouteKind};
-
-/// Writes Envoy's cluster name of a rule: `httproute/namespace/name/rule/0`. The single rule of TLS, TCP and
-/// UDP routes has the number -1.
-pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
-    let RouteId {
-        kind,
-        namespace,
-        name,
-    } = &*rule.route;
-    let word = kind.word();
-    let _ = match is_stream(rule) {
-        true => write!(out, "{word}/{namespace}/{name}/rule/-1"),
-        false => write!(out, "{word}/{namespace}/{name}/rule/{}", rule.rule),
-    };
-}
-
-/// Whether the rule is that of a TLS, TCP or UDP route. Matches of these routes have no names in Envoy.
-pub(super) fn is_stream(rule: &RuleName) -> bool {
-    match rule.route.kind {
-        RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => true,
-        RouteKind::Http | RouteKind::Grpc => false,
-    }
-}
-
-/// Writes Envoy's route name of a match: `httproute/namespace/name/rule/0/match/0/app_example_com`.
-pub(super) fn route(out: &mut Vec<u8>, rule: &RuleName) {
-    rule.write_route_name(out);
-}
+use towergate_core::access_log::Entry;
 
 /// Protocol name such as `HTTP/1.1` or `HTTP/2`.
 pub(super) fn protocol(version: Version) -> &'static str {
@@ -61,14 +31,20 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::UNIX_EPOCH;
 
-    use super::*;
     use http::{HeaderValue, Method, StatusCode};
+    use towergate_core::access_log::RuleName;
+    use towergate_core::plan::{RouteId, RouteKind};
+
+    use super::*;
 
     /// A successful request.
     pub(crate) fn entry() -> Entry {
         Entry {
             start: UNIX_EPOCH + Duration::from_millis(1_709_251_199_042),
             duration: Duration::from_micros(12_900),
+            request_duration: None,
+            response_duration: None,
+            connection: None,
             method: Some(Method::GET),
             path: "/a?b=\"c\"".to_owned(),
             protocol: Some(Version::HTTP_2),
@@ -85,12 +61,16 @@ pub(crate) mod tests {
             authority: Some("app.example.com".into()),
             upstream_host: Some(([10, 0, 0, 1], 8080).into()),
             upstream_local: Some(([10, 0, 0, 2], 50000).into()),
+            upstream_protocol: Some(Version::HTTP_11),
+            attempts: 1,
+            grpc_status: None,
             downstream_local: ([127, 0, 0, 1], 8443).into(),
             client: [192, 0, 2, 1].into(),
             client_port: 0,
             peer: ([127, 0, 0, 1], 50001).into(),
             server_name: Some("app.example.com".into()),
             tls: None,
+            client_certificate: None,
             fingerprints: None,
             fields: None,
             rule: Some(Arc::new(RuleName {
@@ -150,7 +130,8 @@ pub(crate) mod tests {
     fn dots_of_the_hostname_become_underscores() {
         let mut out = Vec::new();
 
-        route(&mut out, &entry().rule.expect("it has one"));
+        let rule = entry().rule.expect("it has one");
+        rule.write_route_name(&mut out);
 
         assert_eq!(
             String::from_utf8_lossy(&out),

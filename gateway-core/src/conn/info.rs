@@ -1,6 +1,7 @@
 //! Properties of a client connection.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
@@ -13,6 +14,8 @@ use super::requests::ConnectionRequests;
 /// Properties of a client connection that apply to all its requests.
 #[derive(Clone, Debug)]
 pub struct ConnInfo {
+    /// ID, unique in the process.
+    pub(crate) id: u64,
     /// Remote address of the TCP connection.
     pub tcp_peer: SocketAddr,
     /// Source address of the PROXY header. Without a header, equal to `tcp_peer`. IPv4-mapped IPv6 addresses
@@ -44,7 +47,9 @@ impl ConnInfo {
             peer,
             local,
         } = addrs;
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             tcp_peer,
             peer,
             local,

@@ -7,6 +7,9 @@
 //!                                         └─ write(&FormatContext) ──> "a-alice"
 //! ```
 //!
+//! Header values, bodies, redirects and access logs have the same operators. Where a value is not known yet, such
+//! as the duration of a request whose response has not been sent, the operator has no value.
+//!
 //! A header value without operators is parsed as a constant [`FieldText`], so its use costs no evaluation. If
 //! an operator is unknown or incomplete, the error names the operator. Operators whose values depend on the
 //! machine and not on the request, such as `%ENVIRONMENT(X)%`, are not supported.
@@ -30,22 +33,27 @@
 
 mod context;
 mod error;
+mod grpc_status;
 mod operator;
 mod parse;
+mod plain_value;
+mod response_flags;
 mod time;
 mod value;
 
 pub use context::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 pub use error::FormatError;
 pub use parse::FieldText;
-pub use time::write_rfc3339;
 #[cfg(feature = "gateway")]
-pub(crate) use value::escaped_pem;
+pub(crate) use plain_value::escaped_pem;
+pub use time::write_rfc3339;
 
 use std::str::FromStr;
 
 use http::HeaderValue;
 
+#[cfg(feature = "gateway")]
+use crate::access_log::LoggedFields;
 use crate::text::Source;
 use operator::Operator;
 
@@ -83,20 +91,60 @@ impl Format {
         }
     }
 
+    /// The text, in which each operator that is not supported is replaced by `-` and each `%` that begins no
+    /// operator is doubled. Also returns the errors of the operators.
+    pub fn replace_unsupported(text: &str) -> (String, Vec<FormatError>) {
+        parse::replace_unsupported(text)
+    }
+
     /// Appends the value for one request. An operator without a value adds nothing.
     pub fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
+        self.write_or(context, "", out);
+    }
+
+    /// Appends the value for one request. An operator without a value adds `missing`.
+    pub fn write_or(&self, context: &FormatContext<'_>, missing: &str, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Operator(operator, limit) => {
                     let start = out.len();
-                    operator.write(context, out);
+                    if !operator.write(context, out) {
+                        out.extend_from_slice(missing.as_bytes());
+                    }
                     if let Some(limit) = limit {
                         out.truncate(out.len().min(start + limit));
                     }
                 }
             }
         }
+    }
+
+    /// Whether the format is one operator that has no value.
+    pub fn is_absent(&self, context: &FormatContext<'_>) -> bool {
+        match &*self.parts {
+            [Part::Operator(operator, _)] => !operator.write(context, &mut Vec::new()),
+            _ => false,
+        }
+    }
+
+    /// Whether the format is one operator whose values are numbers.
+    #[cfg(feature = "gateway")]
+    pub fn is_number(&self) -> bool {
+        matches!(&*self.parts, [Part::Operator(operator, _)] if operator.is_number())
+    }
+
+    /// What an access log must record for the values of the format, except for members of
+    /// [`Entry`](crate::access_log::Entry).
+    #[cfg(feature = "gateway")]
+    pub fn logged_fields(&self) -> LoggedFields {
+        let mut fields = LoggedFields::default();
+        for part in &self.parts {
+            if let Part::Operator(operator, _) = part {
+                operator.add_logged(&mut fields);
+            }
+        }
+        fields
     }
 
     /// The value for one request. `None` if the value is empty.

@@ -74,6 +74,40 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     Ok(parts)
 }
 
+/// The text, in which each operator that is not supported is replaced by `-` and each `%` that starts no operator
+/// is doubled; and the errors of the operators.
+pub(super) fn replace_unsupported(text: &str) -> (String, Vec<FormatError>) {
+    let mut errors = Vec::new();
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('%') {
+        let (before, found) = rest.split_at(start);
+        replaced.push_str(before);
+        if let Some(after) = found.strip_prefix("%%") {
+            replaced.push_str("%%");
+            rest = after;
+            continue;
+        }
+        let Some(operator) = command(found) else {
+            errors.push(FormatError::Unfinished(text.to_owned()));
+            replaced.push_str("%%");
+            rest = &found[1..];
+            continue;
+        };
+        let (whole, after) = found.split_at(operator.length);
+        match Operator::new(operator.name, operator.args, whole) {
+            Ok(_) => replaced.push_str(whole),
+            Err(error) => {
+                errors.push(error);
+                replaced.push('-');
+            }
+        }
+        rest = after;
+    }
+    replaced.push_str(rest);
+    (replaced, errors)
+}
+
 /// The text, in which each `%` that starts no operator is doubled. An operator name has at least three
 /// characters, so the `%` in `%2F%20` are literal.
 pub(super) fn escaped(text: &str) -> String {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 #[cfg(feature = "gateway")]
 use crate::conn::TlsFingerprints;
+use crate::http::grpc::GRPC_STATUS;
 
 const START: Duration = Duration::from_secs(1_709_251_199);
 
@@ -15,6 +16,7 @@ fn written(text: &str) -> String {
         .version(Version::HTTP_2)
         .header("host", "app.test")
         .header("x-in", "value")
+        .header("x-url", "/u?token=secret")
         .header("x-percent", "%REQ(:PATH)%");
     let head = request.body(()).unwrap().into_parts().0;
     let mut response = HeaderMap::new();
@@ -26,8 +28,8 @@ fn written(text: &str) -> String {
             peer: "192.0.2.1:4000".parse().unwrap(),
             local: "192.0.2.9:443".parse().unwrap(),
             client: "203.0.113.7:0".parse().unwrap(),
+            server_name: Some("app.test"),
             tls: Some(FormatTls {
-                server_name: Some("app.test"),
                 version: "TLSv1.3",
                 cipher: "TLS_AES_128_GCM_SHA256",
                 #[cfg(feature = "gateway")]
@@ -40,21 +42,117 @@ fn written(text: &str) -> String {
             }),
         }),
         exchange: Some(FormatExchange {
-            start: UNIX_EPOCH + START,
             status: Some(StatusCode::OK),
             flags: "",
             details: "via_upstream",
             bytes_received: 7,
+            response_duration: Some(Duration::from_micros(12_900)),
+            connection: Some(42),
+            attempts: 2,
             #[cfg(feature = "gateway")]
             upstream: Some(&([10, 0, 0, 1], 80).into()),
+            upstream_local: Some("10.0.0.9:4711".parse().unwrap()),
+            upstream_version: Some(Version::HTTP_11),
             #[cfg(feature = "gateway")]
-            rule: None,
+            rule: Some(&rule()),
+            ..FormatExchange::begun(UNIX_EPOCH + START)
         }),
+        #[cfg(feature = "gateway")]
+        logged: None,
     };
     let format: Format = text.parse().unwrap();
     let mut out = Vec::new();
     format.write(&context, &mut out);
     String::from_utf8(out).unwrap()
+}
+
+#[cfg(feature = "gateway")]
+fn rule() -> crate::access_log::RuleName {
+    crate::access_log::RuleName {
+        route: std::sync::Arc::new(crate::plan::RouteId {
+            kind: crate::plan::RouteKind::Http,
+            namespace: "apps".to_owned(),
+            name: "app".to_owned(),
+        }),
+        rule: 1,
+        matched: 0,
+        hostname: "app.test".into(),
+    }
+}
+
+#[test]
+fn a_grpc_status_is_that_of_the_trailers_the_head_or_the_http_status() {
+    let status = |text: &str, kind: &'static str, head: Option<&'static str>, trailer| {
+        let mut request = HeaderMap::new();
+        request.insert("content-type", HeaderValue::from_static(kind));
+        let head = head.map(HeaderValue::from_static);
+        let response = HeaderMap::from_iter(head.map(|status| (GRPC_STATUS, status)));
+        let context = FormatContext {
+            request: Some(FormatRequest {
+                headers: Some(&request),
+                ..FormatRequest::default()
+            }),
+            response: Some(&response),
+            exchange: Some(FormatExchange {
+                status: Some(StatusCode::SERVICE_UNAVAILABLE),
+                grpc_status: trailer,
+                ..FormatExchange::begun(UNIX_EPOCH)
+            }),
+            ..FormatContext::default()
+        };
+        let text = text.parse::<Format>().unwrap().text(&context);
+        text.map(|text| String::from_utf8(text).unwrap())
+    };
+    let (grpc, ok) = ("application/grpc", HeaderValue::from_static("0"));
+    let found = |text: &str| Some(text.to_owned());
+
+    assert_eq!(
+        status("%GRPC_STATUS%", grpc, Some("5"), None),
+        found("NotFound")
+    );
+    assert_eq!(
+        status("%GRPC_STATUS%", grpc, Some("5"), Some(&ok)),
+        found("OK")
+    );
+    assert_eq!(
+        status("%GRPC_STATUS(SNAKE_STRING)%", grpc, Some("1"), None),
+        found("CANCELLED")
+    );
+    assert_eq!(
+        status("%GRPC_STATUS_NUMBER%", grpc, None, None),
+        found("14")
+    );
+    assert_eq!(
+        status("%GRPC_STATUS(NUMBER)%", grpc, Some("99"), None),
+        found("99")
+    );
+    assert_eq!(status("%GRPC_STATUS%", "text/html", Some("5"), None), None);
+}
+
+#[test]
+fn flags_have_long_names() {
+    let context = FormatContext {
+        exchange: Some(FormatExchange {
+            flags: "UF,URX,XX",
+            ..FormatExchange::begun(UNIX_EPOCH)
+        }),
+        ..FormatContext::default()
+    };
+    let format: Format = "%RESPONSE_FLAGS_LONG%".parse().unwrap();
+
+    let expected = "UpstreamConnectionFailure,UpstreamRetryLimitExceeded,XX";
+    assert_eq!(format.text(&context).unwrap(), expected.as_bytes());
+}
+
+#[test]
+fn operators_that_are_not_supported_are_replaced() {
+    let text = "%PROTOCOL% %NO_SUCH(a%b)% 100%% 5% %REQ(a b)%";
+
+    let (replaced, errors) = Format::replace_unsupported(text);
+
+    assert_eq!(replaced, "%PROTOCOL% - 100%% 5%% -");
+    assert_eq!(errors.len(), 3);
+    assert!(replaced.parse::<Format>().is_ok());
 }
 
 /// For operators that were recorded, the expected results are those of Envoy.
@@ -96,6 +194,28 @@ fn operators_have_the_values_of_envoy() {
         ),
         ("%BYTES_RECEIVED%", "7"),
         ("%UPSTREAM_HOST%", "10.0.0.1:80"),
+        ("%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "10.0.0.1"),
+        (
+            "%UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_PROTOCOL%",
+            "10.0.0.9:4711 HTTP/1.1",
+        ),
+        ("%UPSTREAM_CLUSTER%", "httproute/apps/app/rule/1"),
+        ("%ROUTE_NAME%", "httproute/apps/app/rule/1/match/0/app_test"),
+        ("%CONNECTION_ID% %UPSTREAM_REQUEST_ATTEMPT_COUNT%", "42 2"),
+        (
+            "%RESPONSE_DURATION% %DURATION%%RESPONSE_TX_DURATION%",
+            "12 ",
+        ),
+        ("%REQ_WITHOUT_QUERY(:PATH)%", "/p/x"),
+        ("%REQ_WITHOUT_QUERY(x-none?x-url)%", "/u"),
+        ("%REQ(host)%", "app.test"),
+        ("%RESPONSE_FLAGS_LONG%", "-"),
+        ("%TRACE_ID%%GRPC_STATUS%", ""),
+        (
+            "%START_TIME(%Y-%m-%dT%H:%M:%S%z)%",
+            "2024-02-29T23:59:59+0000",
+        ),
+        ("%START_TIME(%s.%3f)%", "1709251199.000"),
         ("%VIRTUAL_CLUSTER_NAME%", ""),
         ("100%%", "100%"),
         ("%%REQ(x-in)%%", "%REQ(x-in)%"),

@@ -20,11 +20,57 @@ enum TimeField {
     Hour,
     Minute,
     Second,
+    /// Hour from 1 to 12.
+    TwelveHour,
+    /// `AM` or `PM`.
+    HalfDay,
+    /// Last two digits of the year.
+    ShortYear,
+    /// Day of the month, padded with a space.
+    PaddedDay,
+    /// Day of the year, from 1.
+    DayOfYear,
+    /// English name of the month.
+    MonthName(NameLength),
+    /// English name of the day of the week.
+    DayName(NameLength),
     /// Seconds since the Unix epoch.
     Seconds,
     /// Fraction of the second, with this number of digits.
     Fraction(u8),
 }
+
+/// Whether a name is abbreviated to three letters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum NameLength {
+    Short,
+    Full,
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+/// The Unix epoch was a Thursday.
+const DAYS: [&str; 7] = [
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+];
 
 /// The format if the operator has no argument: RFC 3339 with milliseconds.
 const DEFAULT: &str = "%Y-%m-%dT%H:%M:%S.%3fZ";
@@ -74,6 +120,19 @@ impl TimeFormat {
                 ("", 's') => add(&[F::Seconds], ""),
                 ("", 'F') => add(&[F::Year, F::Month, F::Day], "-"),
                 ("", 'T') => add(&[F::Hour, F::Minute, F::Second], ":"),
+                ("", 'R') => add(&[F::Hour, F::Minute], ":"),
+                ("", 'D') => add(&[F::Month, F::Day, F::ShortYear], "/"),
+                ("", 'I') => add(&[F::TwelveHour], ""),
+                ("", 'p') => add(&[F::HalfDay], ""),
+                ("", 'y') => add(&[F::ShortYear], ""),
+                ("", 'e') => add(&[F::PaddedDay], ""),
+                ("", 'j') => add(&[F::DayOfYear], ""),
+                ("", 'b' | 'h') => add(&[F::MonthName(NameLength::Short)], ""),
+                ("", 'B') => add(&[F::MonthName(NameLength::Full)], ""),
+                ("", 'a') => add(&[F::DayName(NameLength::Short)], ""),
+                ("", 'A') => add(&[F::DayName(NameLength::Full)], ""),
+                ("", 'z') => literal.push_str("+0000"),
+                ("", 'Z') => literal.push_str("UTC"),
                 ("", '%') => literal.push('%'),
                 _ => return None,
             }
@@ -105,6 +164,20 @@ impl TimeFormat {
                 TimeField::Hour => digits(out, seconds / 3600 % 24, 2),
                 TimeField::Minute => digits(out, seconds / 60 % 60, 2),
                 TimeField::Second => digits(out, seconds % 60, 2),
+                TimeField::TwelveHour => digits(out, (seconds / 3600 + 11) % 12 + 1, 2),
+                TimeField::HalfDay => {
+                    let morning = seconds / 3600 % 24 < 12;
+                    out.extend_from_slice(if morning { b"AM" } else { b"PM" });
+                }
+                TimeField::ShortYear => digits(out, year % 100, 2),
+                TimeField::PaddedDay if day < 10 => {
+                    out.push(b' ');
+                    digits(out, day, 1);
+                }
+                TimeField::PaddedDay => digits(out, day, 2),
+                TimeField::DayOfYear => digits(out, day_of_year(year, month, day), 3),
+                TimeField::MonthName(length) => name(out, &MONTHS, month - 1, *length),
+                TimeField::DayName(length) => name(out, &DAYS, seconds / 86_400 % 7, *length),
                 TimeField::Seconds => out.extend_from_slice(seconds.to_string().as_bytes()),
                 TimeField::Fraction(width) => {
                     let cut = 10_u64.pow(9 - u32::from(*width));
@@ -139,6 +212,25 @@ pub fn write_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
         digits(out, value, width);
     }
     out.push(b'Z');
+}
+
+fn name(out: &mut Vec<u8>, names: &[&str], index: u64, length: NameLength) {
+    let index = usize::try_from(index).unwrap_or_default();
+    let name = names.get(index).copied().unwrap_or_default();
+    let end = match length {
+        NameLength::Short => 3,
+        NameLength::Full => name.len(),
+    };
+    out.extend_from_slice(&name.as_bytes()[..end.min(name.len())]);
+}
+
+/// The day of the year, from 1.
+fn day_of_year(year: u64, month: u64, day: u64) -> u64 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    let index = usize::try_from(month - 1).unwrap_or_default();
+    let before: u64 = before.get(index).copied().unwrap_or_default();
+    before + day + u64::from(leap && month > 2)
 }
 
 fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
@@ -189,6 +281,11 @@ mod tests {
             ("%s.%3f", Some("1709251199.042")),
             ("%s.%6f %f", Some("1709251199.042007 042007000")),
             ("at %H%%", Some("at 23%")),
+            ("%a, %d %b %y %R %z", Some("Thu, 29 Feb 24 23:59 +0000")),
+            (
+                "%A %e %B %I%p %j %D %Z",
+                Some("Thursday 29 February 11PM 060 02/29/24 UTC"),
+            ),
             ("%Q", None),
             ("%", None),
             ("%0f", None),

@@ -22,6 +22,7 @@ use crate::conn::ConnInfo;
 use crate::format::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 use crate::http::client_ip::X_FORWARDED_FOR;
 use crate::http::forwarded::X_REQUEST_ID;
+use crate::http::grpc::GRPC_STATUS;
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::{EndpointAddress, ListenerId};
@@ -148,7 +149,12 @@ impl Exchange {
                 version: tls.version,
                 cipher: tls.cipher,
             }),
+            client_certificate: match &conn.tls {
+                Some(tls) if logged => tls.client.clone(),
+                Some(_) | None => None,
+            },
             fingerprints: conn.fingerprints.clone().filter(|_| logged),
+            connection: Some(conn.id),
             ..Entry::begun(start, without_zone(conn.local), conn.peer)
         };
         Self {
@@ -205,7 +211,8 @@ impl Exchange {
                 ..connection
             }),
             exchange: Some(FormatExchange {
-                start: SystemTime::now() - self.started.elapsed(),
+                request_duration: self.request_duration(),
+                response_duration: entry.upstream_time.map(|_| self.started.elapsed()),
                 status: response.map(|(status, _)| status),
                 flags: &entry.flags,
                 details,
@@ -213,9 +220,16 @@ impl Exchange {
                     .progress
                     .as_ref()
                     .map_or(0, |progress| progress.bytes()),
+                connection: entry.connection,
+                attempts: entry.attempts,
                 upstream: entry.upstream_host.as_ref(),
+                upstream_local: entry.upstream_local,
+                upstream_version: entry.upstream_protocol,
+                upstream_failure: entry.upstream_failure.as_deref(),
                 rule: entry.rule.as_deref(),
+                ..FormatExchange::begun(SystemTime::now() - self.started.elapsed())
             }),
+            logged: None,
         }
     }
 
@@ -333,11 +347,40 @@ impl Exchange {
         }
     }
 
+    /// Whether the access log contains durations of the parts of the exchange.
+    fn measures_durations(&self) -> bool {
+        let log = self.shared.access_log.as_ref();
+        log.is_some_and(|log| log.fields().durations)
+    }
+
+    /// Time from the start to the end of the request body. `None` if it is not known.
+    fn request_duration(&self) -> Option<Duration> {
+        match &self.progress {
+            None => Some(Duration::ZERO),
+            Some(progress) => progress.complete().then(|| {
+                let end = progress.last_frame().into_std();
+                end.saturating_duration_since(self.started)
+            }),
+        }
+    }
+
+    /// Records the trailers of the response.
+    pub(crate) fn note_trailers(&mut self, trailers: &HeaderMap) {
+        if self.logged {
+            self.entry.grpc_status = trailers.get(GRPC_STATUS).cloned();
+        }
+    }
+
     /// Records that a backend has responded.
     pub(crate) fn note_answered(&mut self, forwarded: &Forwarded) {
         self.entry.upstream_host = Some(logged_address(&forwarded.endpoint));
         self.entry.upstream_local = forwarded.local.map(without_zone);
         self.entry.upstream_time = Some(forwarded.upstream_time);
+        self.entry.upstream_protocol = Some(forwarded.response.version());
+        self.entry.attempts = forwarded.attempts;
+        if self.logged && self.measures_durations() {
+            self.entry.response_duration = Some(self.started.elapsed());
+        }
         self.entry.flags = Cow::Borrowed(forwarded.flags);
     }
 
@@ -374,6 +417,7 @@ impl Exchange {
     /// Records that no backend has responded.
     pub(crate) fn note_failed(&mut self, failure: ForwardError) -> Error {
         self.entry.upstream_host = failure.endpoint.as_ref().map(logged_address);
+        self.entry.attempts = failure.attempts;
         if self.logged {
             self.entry.upstream_failure = failure.error.upstream_failure().map(Cow::Owned);
         }
@@ -437,6 +481,9 @@ impl Drop for Exchange {
         if let Some(progress) = &self.progress {
             self.entry.bytes_received = progress.bytes();
         }
+        if self.logged && self.measures_durations() {
+            self.entry.request_duration = self.request_duration();
+        }
         if self.entry.status.is_none() && !matches!(self.ending, Ending::Left) {
             self.note_left();
         }
@@ -462,8 +509,8 @@ pub(super) fn format_connection(conn: &ConnInfo) -> FormatConnection<'_> {
         peer: without_zone(conn.peer),
         local: without_zone(conn.local),
         client: without_zone(conn.peer),
+        server_name: tls.and_then(|tls| tls.server_name.as_deref()),
         tls: tls.map(|tls| FormatTls {
-            server_name: tls.server_name.as_deref(),
             version: tls.version,
             cipher: tls.cipher,
             client: tls.client.as_deref(),

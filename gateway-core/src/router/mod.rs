@@ -118,14 +118,13 @@ impl Handler for Router {
                 response: Some(headers),
                 connection: Some(format_connection(conn)),
                 exchange: Some(FormatExchange {
-                    start: SystemTime::now() - age,
                     status: Some(status),
                     flags,
                     details: &details,
-                    bytes_received: 0,
-                    upstream: None,
-                    rule: None,
+                    connection: Some(conn.id),
+                    ..FormatExchange::begun(SystemTime::now() - age)
                 }),
+                logged: None,
             })
         });
         response

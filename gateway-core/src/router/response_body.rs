@@ -115,6 +115,9 @@ impl http_body::Body for ResponseBody {
             Some(Ok(frame)) => {
                 if let Some(exchange) = &mut self.exchange {
                     exchange.entry.bytes_sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    if let Some(trailers) = frame.trailers_ref() {
+                        exchange.note_trailers(trailers);
+                    }
                 }
                 if !frame.is_data() || self.body.is_end_stream() {
                     self.end();

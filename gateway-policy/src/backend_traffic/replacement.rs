@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
-use towergate_core::format::Format;
+use http::HeaderName;
+use towergate_core::format::{FieldText, Format};
 use towergate_core::plan::Text;
 
 use super::response_override::{
@@ -166,14 +166,17 @@ fn response_status(at: FieldPath<'_>, code: i64) -> Result<u16, FieldError> {
     }
 }
 
-type Fields = Vec<(Text<HeaderName>, Text<HeaderValue>)>;
+type Fields = Vec<(Text<HeaderName>, Text<Format>)>;
 
 fn fields(at: FieldPath<'_>, list: Option<&[Header]>) -> Result<Fields, FieldError> {
     let list = list.unwrap_or_default().iter().enumerate();
     let field = |(index, header): (usize, &Header)| {
         let at = at.item(index);
         let name = editable(at, header.name.as_deref().unwrap_or_default())?;
-        let value = literal(at, header.value.as_deref().unwrap_or_default())?;
+        let value = header.value.as_deref().unwrap_or_default();
+        // The value must be valid as a header value, not only as a format.
+        let parsed = FieldText::parse(value).and_then(|_| value.parse());
+        let value = parsed.map_err(|error| FieldError::invalid(at, error))?;
         Ok((name, value))
     };
     list.map(field).collect()

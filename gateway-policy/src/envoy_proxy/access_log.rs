@@ -1,25 +1,23 @@
-//! Formats of access log lines: Envoy's command operators, restricted to those with a value in the
-//! access log.
+//! Access logs: conditions on entries, destinations, and formats of lines.
 //!
-//! Syntax: `%NAME%`, `%NAME(ARGUMENT)%`, `%NAME:LIMIT%` with a limit in bytes, `%%` for a percent sign. A
-//! JSON object is also a format: each value is a string with operators. An operator without a value in the
-//! access log is an error.
+//! A format is a text with [command operators](towergate_core::format), or a JSON object of such texts.
 //!
 //! ```
 //! use towergate_policy::envoy_proxy::LogLine;
 //!
 //! let line: LogLine = "%START_TIME% %REQ(:METHOD)% %RESPONSE_CODE%".parse()?;
-//! assert!(matches!(line, LogLine::Text(parts) if parts.len() == 5));
+//! assert!(matches!(line, LogLine::Text(_)));
 //! let error = "%UPSTREAM_PEER_SUBJECT%".parse::<LogLine>().unwrap_err();
-//! assert_eq!(error, "%UPSTREAM_PEER_SUBJECT% is not supported in an access log");
+//! assert_eq!(error, "command operator %UPSTREAM_PEER_SUBJECT% is not supported");
 //! # Ok::<(), String>(())
 //! ```
 
 use std::str::FromStr;
 
-use http::HeaderName;
 use serde_json::{Map, Value};
 use towergate_core::access_log::LoggedFields;
+use towergate_core::format::{Format, FormatError};
+use towergate_core::plan::Text;
 
 use super::{EnvoyProxyAccessLog, LogCondition};
 use crate::cel::ExpressionError;
@@ -28,96 +26,16 @@ use crate::cel::ExpressionError;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LogLine {
     /// A text.
-    Text(Vec<LogPart>),
+    Text(Text<Format>),
     /// A JSON object of strings, in the order of its keys.
-    Json(Vec<(String, Vec<LogPart>)>),
-}
-
-/// A part of a format.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum LogPart {
-    /// A text.
-    Literal(String),
-    /// A value, with a limit in bytes.
-    Operator(LogOperator, Option<usize>),
-    /// The first of several values that is present, with a limit in bytes.
-    First(Vec<LogSource>, Option<usize>),
-}
-
-/// A value of `REQ(X)`, of `RESP(X)`, or an alternative of `REQ(X?Y)`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum LogSource {
-    /// A value with its own operator.
-    Operator(LogOperator),
-    /// A header field of the request.
-    RequestField(HeaderName),
-    /// A header field of the response.
-    ResponseField(HeaderName),
-}
-
-macro_rules! log_operators {
-    ($($(#[$doc:meta])* $operator:ident = $($name:literal)|+,)*) => {
-        /// A value of the access log.
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum LogOperator {$(
-            #[doc = concat!($("`", $name, "` "),+)]
-            $operator,
-        )*}
-
-        impl LogOperator {
-            /// The operator with this text, which is in upper case.
-            fn find(text: &str) -> Option<Self> {
-                match text {
-                    $($($name)|+ => Some(Self::$operator),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-log_operators! {
-    Authority = "REQ(:AUTHORITY)" | "REQ(HOST)",
-    BytesReceived = "BYTES_RECEIVED",
-    BytesSent = "BYTES_SENT",
-    ConnectionTermination = "CONNECTION_TERMINATION_DETAILS",
-    DirectRemoteAddress = "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
-    DirectRemoteIp = "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
-    DirectRemotePort = "DOWNSTREAM_DIRECT_REMOTE_PORT",
-    DownstreamLocalAddress = "DOWNSTREAM_LOCAL_ADDRESS",
-    DownstreamLocalIp = "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-    DownstreamLocalPort = "DOWNSTREAM_LOCAL_PORT",
-    DownstreamRemoteAddress = "DOWNSTREAM_REMOTE_ADDRESS",
-    DownstreamRemoteIp = "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-    DownstreamRemotePort = "DOWNSTREAM_REMOTE_PORT",
-    Ja3Fingerprint = "TLS_JA3_FINGERPRINT",
-    Ja4Fingerprint = "TLS_JA4_FINGERPRINT",
-    DownstreamTlsCipher = "DOWNSTREAM_TLS_CIPHER",
-    DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION",
-    Duration = "DURATION",
-    ForwardedFor = "REQ(X-FORWARDED-FOR)",
-    Method = "REQ(:METHOD)",
-    Path = "REQ(X-ENVOY-ORIGINAL-PATH?:PATH)" | "REQ(:PATH)" | "REQ(PATH)",
-    Protocol = "PROTOCOL",
-    RequestId = "REQ(X-REQUEST-ID)",
-    RequestedServerName = "REQUESTED_SERVER_NAME",
-    ResponseCode = "RESPONSE_CODE",
-    ResponseCodeDetails = "RESPONSE_CODE_DETAILS",
-    ResponseFlags = "RESPONSE_FLAGS",
-    RouteName = "ROUTE_NAME",
-    StartTime = "START_TIME",
-    UpstreamCluster = "UPSTREAM_CLUSTER",
-    UpstreamHost = "UPSTREAM_HOST",
-    UpstreamLocalAddress = "UPSTREAM_LOCAL_ADDRESS",
-    UpstreamTime = "RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)",
-    UpstreamTransportFailure = "UPSTREAM_TRANSPORT_FAILURE_REASON",
-    UserAgent = "REQ(USER-AGENT)",
+    Json(Vec<(String, Text<Format>)>),
 }
 
 impl FromStr for LogLine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let parse = |text: &str| text.parse().map_err(|error: FormatError| error.to_string());
         if !text.trim_start().starts_with('{') {
             return parse(text).map(Self::Text);
         }
@@ -131,99 +49,16 @@ impl FromStr for LogLine {
     }
 }
 
-/// The parts of a format string.
-fn parse(text: &str) -> Result<Vec<LogPart>, String> {
-    let mut parts = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        literal.push_str(before);
-        if let Some(after) = after.strip_prefix('%') {
-            literal.push('%');
-            rest = after;
-            continue;
-        }
-        let unclosed = || format!("%{after} has no closing percent sign");
-        let end = after.find('%').ok_or_else(unclosed)?;
-        let (operator, after) = (&after[..end], &after[end + 1..]);
-        if !literal.is_empty() {
-            parts.push(LogPart::Literal(std::mem::take(&mut literal)));
-        }
-        parts.push(parse_operator(operator)?);
-        rest = after;
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        parts.push(LogPart::Literal(literal));
-    }
-    Ok(parts)
-}
-
-fn parse_operator(text: &str) -> Result<LogPart, String> {
-    let unsupported = || format!("%{text}% is not supported in an access log");
-    let after_arguments = text.rfind(')').map_or(0, |at| at + 1);
-    let limit_at = text[after_arguments..].rfind(':');
-    let (name, limit) = match limit_at.map(|at| at + after_arguments) {
-        Some(at) => {
-            let limit = text[at + 1..].parse::<usize>();
-            (&text[..at], Some(limit.map_err(|_| unsupported())?))
-        }
-        None => (text, None),
-    };
-    if let Some(operator) = LogOperator::find(&name.to_ascii_uppercase()) {
-        return Ok(LogPart::Operator(operator, limit));
-    }
-    let sources = sources(name).ok_or_else(unsupported)?;
-    Ok(LogPart::First(sources, limit))
-}
-
-/// The alternatives of `REQ(X?Y)` or `RESP(X?Y)`.
-fn sources(operator: &str) -> Option<Vec<LogSource>> {
-    let (kind, arguments) = operator.strip_suffix(')')?.split_once('(')?;
-    let field: fn(HeaderName) -> LogSource = match kind {
-        "REQ" => LogSource::RequestField,
-        "RESP" => LogSource::ResponseField,
-        _ => return None,
-    };
-    let (first, second) = match arguments.split_once('?') {
-        Some((first, second)) => (first, Some(second)),
-        None => (arguments, None),
-    };
-    let source = |name: &str| {
-        let operator = LogOperator::find(&format!("{kind}({})", name.to_ascii_uppercase()));
-        match operator {
-            Some(operator) => Some(LogSource::Operator(operator)),
-            None => HeaderName::from_bytes(name.as_bytes()).ok().map(field),
-        }
-    };
-    [Some(first), second]
-        .into_iter()
-        .flatten()
-        .map(source)
-        .collect()
-}
-
 impl LogLine {
-    /// Names of the header fields that the format contains, except those with an operator of their own.
+    /// What the log must record for the format, except for members of an entry.
     pub fn fields(&self) -> LoggedFields {
-        let parts: Vec<&LogPart> = match self {
-            Self::Text(parts) => parts.iter().collect(),
-            Self::Json(fields) => fields.iter().flat_map(|(_, parts)| parts).collect(),
+        let formats: Vec<&Format> = match self {
+            Self::Text(format) => vec![format],
+            Self::Json(fields) => fields.iter().map(|(_, format)| &**format).collect(),
         };
         let mut fields = LoggedFields::default();
-        let sources = parts.into_iter().filter_map(|part| match part {
-            LogPart::First(sources, _) => Some(sources),
-            LogPart::Literal(_) | LogPart::Operator(..) => None,
-        });
-        for source in sources.flatten() {
-            let (names, name) = match source {
-                LogSource::Operator(_) => continue,
-                LogSource::RequestField(name) => (&mut fields.request, name),
-                LogSource::ResponseField(name) => (&mut fields.response, name),
-            };
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
+        for format in formats {
+            fields.add(&format.logged_fields());
         }
         fields
     }
@@ -244,9 +79,12 @@ pub struct FileLog {
 /// The settings of an access log that are applied.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct AppliedLog {
-    /// The file; `None`: the default access log.
+    /// The file; `None`: the default access log, or no access log if `off` is set.
     pub(super) file: Option<FileLog>,
-    /// Paths of the fields that have no effect, with the reason if it is not obvious.
+    /// Whether requests are not logged: by `disable`, or because none of the settings can be applied. The default
+    /// access log may contain what the settings omit on purpose.
+    pub(super) off: bool,
+    /// Paths of the fields that have no effect. A reason is added where it is not obvious.
     pub(super) ignored: Vec<String>,
 }
 
@@ -255,12 +93,15 @@ impl AppliedLog {
     pub(super) fn of(log: &EnvoyProxyAccessLog) -> Self {
         let mut applied = Self::default();
         if log.disable == Some(true) {
+            applied.off = true;
             return applied;
         }
-        for (at, setting) in log.settings.iter().flatten().enumerate() {
+        let settings = log.settings.as_deref().unwrap_or_default();
+        for (at, setting) in settings.iter().enumerate() {
             let path = format!("spec.telemetry.accessLog.settings[{at}]");
             applied.setting(&path, setting);
         }
+        applied.off = !settings.is_empty() && applied.file.is_none();
         applied
     }
 
@@ -270,7 +111,8 @@ impl AppliedLog {
             return;
         };
         let kind = setting["type"].as_str().unwrap_or("Route");
-        if !matches!(kind, "Route" | "Listener") {
+        if kind != "Route" {
+            // A log of type Listener has entries of connections without a route only.
             self.ignored.push(format!("{path} (type: {kind})"));
             return;
         }
@@ -308,53 +150,30 @@ impl AppliedLog {
     /// default format does not replace a format with such operators, because it may contain values that the
     /// setting omits on purpose, such as the query of a URL.
     fn format(&mut self, path: &str, format: &Value) -> Option<String> {
-        let text = match (&format["text"], &format["json"]) {
-            (Value::String(text), Value::Null) => text.trim_end_matches('\n').to_owned(),
-            (Value::Null, json @ Value::Object(_)) => json.to_string(),
+        let (text, errors) = match (&format["text"], &format["json"]) {
+            (Value::String(text), Value::Null) => {
+                Format::replace_unsupported(text.trim_end_matches('\n'))
+            }
+            (Value::Null, Value::Object(members)) => supported_members(members),
             _ => return None,
         };
-        match text.parse::<LogLine>() {
-            Ok(_) => Some(text),
-            Err(error) => {
-                self.ignored.push(format!("{path}.format ({error})"));
-                Some(supported_part(&text, &format["json"]))
-            }
-        }
+        let errors = errors.into_iter();
+        let errors = errors.map(|error| format!("{path}.format ({error})"));
+        self.ignored.extend(errors);
+        Some(text)
     }
 }
 
-/// The supported part of a format: operators that are not supported become `-`, and members of `json` that
-/// are not strings are removed.
-fn supported_part(text: &str, json: &Value) -> String {
-    let Some(members) = json.as_object() else {
-        return replace_unsupported(text);
-    };
+/// A JSON format without what is not supported: operators become `-`, members that are not strings are removed.
+fn supported_members(members: &Map<String, Value>) -> (String, Vec<FormatError>) {
+    let mut errors = Vec::new();
     let strings = members.iter().filter_map(|(name, value)| {
-        let text = replace_unsupported(value.as_str()?);
+        let (text, found) = Format::replace_unsupported(value.as_str()?);
+        errors.extend(found);
         Some((name.clone(), Value::String(text)))
     });
-    Value::Object(strings.collect()).to_string()
-}
-
-/// Replaces each unsupported operator with `-`.
-fn replace_unsupported(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
-        let Some((operator, after)) = after.split_once('%') else {
-            // An operator without an end.
-            out.push('-');
-            return out;
-        };
-        match operator.is_empty() || parse_operator(operator).is_ok() {
-            true => out.extend(["%", operator, "%"]),
-            false => out.push('-'),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
+    let text = Value::Object(strings.collect()).to_string();
+    (text, errors)
 }
 
 #[cfg(test)]
@@ -364,60 +183,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operators_literals_and_limits_are_parts() {
-        let line = "[%START_TIME%] 100%% %req(:path):5%".parse::<LogLine>();
+    fn header_fields_without_their_own_member_are_recorded() {
+        let line: LogLine = concat!(
+            "%REQ(X-Real-IP?X-Forwarded-For):9% %RESP(content-type)% %REQ(x-real-ip)%",
+            "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+        )
+        .parse()
+        .expect("it is a format");
 
-        assert_eq!(
-            line,
-            Ok(LogLine::Text(vec![
-                LogPart::Literal("[".to_owned()),
-                LogPart::Operator(LogOperator::StartTime, None),
-                LogPart::Literal("] 100% ".to_owned()),
-                LogPart::Operator(LogOperator::Path, Some(5)),
-            ]))
-        );
-    }
-
-    #[test]
-    fn header_fields_are_values_with_alternatives() {
-        let line: LogLine =
-            "%REQ(X-Real-IP?X-Forwarded-For):9% %RESP(content-type)% %REQ(x-real-ip)%"
-                .parse()
-                .expect("it is a format");
-
-        let LogLine::Text(parts) = &line else {
-            panic!("it is a string");
-        };
-        let name = HeaderName::from_static;
-        assert_eq!(
-            parts[0],
-            LogPart::First(
-                vec![
-                    LogSource::RequestField(name("x-real-ip")),
-                    LogSource::Operator(LogOperator::ForwardedFor),
-                ],
-                Some(9)
-            )
-        );
-        assert_eq!(line.fields().request, [name("x-real-ip")]);
-        assert_eq!(line.fields().response, [name("content-type")]);
+        assert_eq!(line.fields().request, ["x-real-ip"]);
+        assert_eq!(line.fields().response, ["content-type"]);
+        assert!(!line.fields().durations);
+        let times: LogLine = r#"{"a": "%GRPC_STATUS%", "b": "%REQUEST_DURATION%"}"#
+            .parse()
+            .expect("it is a format");
+        assert_eq!(times.fields().request, ["content-type"]);
+        assert_eq!(times.fields().response, ["grpc-status"]);
+        assert!(times.fields().durations);
     }
 
     #[test]
     fn what_cannot_be_written_is_refused_by_name() {
         for (text, expected) in [
-            ("%REQ(:SCHEME)%", "%REQ(:SCHEME)%"),
             ("%REQ(a b)%", "%REQ(a b)%"),
             ("%RESP()%", "%RESP()%"),
-            ("%START_TIME(%s)%", "%START_TIME(%"),
-            ("%DURATION:x%", "%DURATION:x%"),
-            ("%DURATION", "no closing"),
+            ("%START_TIME(%Q)%", "%START_TIME(%Q)%"),
+            ("%DURATION:x%", "starts no command operator"),
             (r#"{"a": 1}"#, "a: only strings"),
             (r#"{"a": "%NO%"}"#, "%NO%"),
         ] {
             let error = text.parse::<LogLine>().expect_err("it is refused");
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_applied_do_not_result_in_the_default_log() {
+        let applied = |settings: Value| {
+            let log = serde_json::from_value(json!({ "settings": settings }));
+            AppliedLog::of(&log.expect("the section is read"))
+        };
+        let file = json!([{ "type": "File", "file": { "path": "/dev/stdout" } }]);
+        for setting in [
+            json!({ "matches": ["metadata.a"], "sinks": file }),
+            json!({ "sinks": [{ "type": "OpenTelemetry", "openTelemetry": { "host": "a" } }] }),
+            json!({ "type": "Listener", "sinks": file }),
+        ] {
+            let found = applied(json!([setting]));
+
+            assert!(found.off && found.file.is_none(), "{setting}");
+            assert_eq!(found.ignored.len(), 1, "{setting}");
+        }
+        let route = applied(json!([{ "type": "Route", "sinks": file }]));
+        assert!(!route.off && route.file.is_some());
+        assert!(!applied(json!([])).off);
     }
 
     #[test]
@@ -455,24 +274,13 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_does_not_widen_the_format() {
-        for (text, expected) in [
-            (
-                "%REQ_WITHOUT_QUERY(:PATH)% %RESPONSE_CODE%",
-                "- %RESPONSE_CODE%",
-            ),
-            ("100%% %UNKNOWN%", "100%% -"),
-            ("%RESPONSE_CODE% %UNCLOSED", "%RESPONSE_CODE% -"),
-        ] {
-            let replaced = replace_unsupported(text);
-
-            assert_eq!(replaced, expected);
-            assert!(replaced.parse::<LogLine>().is_ok());
-        }
         let json = json!({"a": "%UNKNOWN%", "b": {"c": "%PROTOCOL%"}, "d": "%PROTOCOL%"});
+        let members = json.as_object().expect("an object");
 
-        let part = supported_part("", &json);
+        let (part, errors) = supported_members(members);
 
         assert_eq!(part, r#"{"a":"-","d":"%PROTOCOL%"}"#);
+        assert_eq!(errors.len(), 1);
         assert!(part.parse::<LogLine>().is_ok());
     }
 

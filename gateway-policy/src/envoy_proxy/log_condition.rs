@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use towergate_core::access_log::{Entry, LoggedFields};
-use towergate_core::plan::EndpointAddress;
+use towergate_core::access_log::{Entry, LoggedFields, RuleName};
 
 use crate::cel::{
     AttributeSet, CelType, EndpointAttributes, Environment, Expression, ExpressionError, Value,
@@ -32,6 +31,7 @@ const ENTRY: Environment = Environment::new(&[
     ("destination", EndpointAttributes::ATTRIBUTES),
     ("connection", ConnectionAttributes::ATTRIBUTES),
     ("upstream", UpstreamAttributes::ATTRIBUTES),
+    ("xds", XdsAttributes::ATTRIBUTES),
 ]);
 
 /// A condition on an entry. A condition without a value does not hold. An example is a condition on a header
@@ -71,6 +71,7 @@ impl FromStr for LogCondition {
         let fields = LoggedFields {
             request: names("request"),
             response: names("response"),
+            durations: false,
         };
         Ok(Self {
             text: text.into(),
@@ -107,6 +108,7 @@ struct EntryVariables<'e> {
     destination: EndpointAttributes,
     connection: ConnectionAttributes<'e>,
     upstream: UpstreamAttributes<'e>,
+    xds: XdsAttributes<'e>,
 }
 
 impl<'e> EntryVariables<'e> {
@@ -131,12 +133,13 @@ impl<'e> EntryVariables<'e> {
             source: EndpointAttributes(Some(client)),
             destination: EndpointAttributes(Some(entry.downstream_local)),
             connection: ConnectionAttributes(entry),
-            upstream: UpstreamAttributes(entry.upstream_host.as_ref()),
+            upstream: UpstreamAttributes(entry),
+            xds: XdsAttributes(entry.rule.as_deref()),
         }
     }
 
     /// The values, in the order of [`ENTRY`].
-    fn values(&self) -> [Value<'_>; 6] {
+    fn values(&self) -> [Value<'_>; 7] {
         [
             Value::Attributes(&self.request),
             Value::Attributes(&self.response),
@@ -144,6 +147,7 @@ impl<'e> EntryVariables<'e> {
             Value::Attributes(&self.destination),
             Value::Attributes(&self.connection),
             Value::Attributes(&self.upstream),
+            Value::Attributes(&self.xds),
         ]
     }
 }
@@ -160,6 +164,10 @@ attribute_table!(RequestAttributes<'_>, |this| {
     "url_path": CelType::Text => Some(Value::from(path_and_query(this.entry).0)),
     "query": CelType::Text => Some(Value::from(path_and_query(this.entry).1)),
     "host": CelType::Text => this.entry.authority.as_deref().map(Value::from),
+    "scheme": CelType::Text => {
+        let scheme = if this.entry.tls.is_some() { "https" } else { "http" };
+        Some(Value::from(scheme))
+    },
     "method": CelType::Text => Some(Value::from(this.entry.method.as_ref()?.as_str())),
     "headers": CelType::Attributes(&CelType::Text) => Some(Value::Attributes(&this.headers)),
     "useragent": CelType::Text => text_of(this.entry.user_agent.as_ref()),
@@ -190,6 +198,7 @@ attribute_table!(ResponseAttributes<'_>, |this| {
         Some(Value::Int(code.into()))
     },
     "code_details": CelType::Text => Some(Value::from(&*this.entry.details)),
+    "flags": CelType::Number => Some(Value::Int(flag_bits(&this.entry.flags))),
     "headers": CelType::Attributes(&CelType::Text) => Some(Value::Attributes(&this.headers)),
     "size": CelType::Number => Some(integer(this.entry.bytes_sent)),
 });
@@ -222,6 +231,8 @@ struct ConnectionAttributes<'e>(&'e Entry);
 attribute_table!(ConnectionAttributes<'_>, |this| {
     "requested_server_name": CelType::Text => this.0.server_name.as_deref().map(Value::from),
     "tls_version": CelType::Text => this.0.tls.map(|tls| Value::from(tls.version)),
+    "id": CelType::Number => this.0.connection.map(integer),
+    "mtls": CelType::Bool => Some(Value::Bool(this.0.client_certificate.is_some())),
 });
 
 impl AttributeSet for ConnectionAttributes<'_> {
@@ -232,16 +243,67 @@ impl AttributeSet for ConnectionAttributes<'_> {
 
 /// `upstream`: the endpoint of the backend. `None`: none was selected.
 #[derive(Debug)]
-struct UpstreamAttributes<'e>(Option<&'e EndpointAddress>);
+struct UpstreamAttributes<'e>(&'e Entry);
 
 attribute_table!(UpstreamAttributes<'_>, |this| {
-    "address": CelType::Text => Some(Value::from(this.0?.to_string())),
+    "address": CelType::Text => Some(Value::from(this.0.upstream_host.as_ref()?.to_string())),
+    "port": CelType::Number => {
+        let address = this.0.upstream_host.as_ref()?.ip_and_port()?;
+        Some(Value::Int(address.port().into()))
+    },
+    "local_address": CelType::Text => Some(Value::from(this.0.upstream_local?.to_string())),
+    "transport_failure_reason": CelType::Text => {
+        Some(Value::from(this.0.upstream_failure.as_deref().unwrap_or_default()))
+    },
+    "request_attempt_count": CelType::Number => Some(Value::Int(this.0.attempts.into())),
 });
 
 impl AttributeSet for UpstreamAttributes<'_> {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
         self.value(name)
     }
+}
+
+/// `xds`: names of Envoy's configuration. `None`: no rule matches.
+#[derive(Debug)]
+struct XdsAttributes<'e>(Option<&'e RuleName>);
+
+attribute_table!(XdsAttributes<'_>, |this| {
+    "route_name": CelType::Text => {
+        let rule = this.0.filter(|rule| !rule.is_stream())?;
+        Some(name_of(|out| rule.write_route_name(out)))
+    },
+    "cluster_name": CelType::Text => {
+        let rule = this.0?;
+        Some(name_of(|out| rule.write_cluster_name(out)))
+    },
+});
+
+impl AttributeSet for XdsAttributes<'_> {
+    fn attribute(&self, name: &str) -> Option<Value<'_>> {
+        self.value(name)
+    }
+}
+
+/// The text that `write` appends.
+fn name_of<'v>(write: impl FnOnce(&mut Vec<u8>)) -> Value<'v> {
+    let mut name = Vec::new();
+    write(&mut name);
+    Value::from(String::from_utf8_lossy(&name).into_owned())
+}
+
+/// Response flags in the order of their bits in Envoy, from the lowest bit.
+const FLAGS: [&str; 29] = [
+    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC",
+    "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR",
+];
+
+/// Response flags, separated by commas, as a bit set.
+fn flag_bits(flags: &str) -> i64 {
+    let bits = flags
+        .split(',')
+        .filter_map(|flag| FLAGS.iter().position(|known| *known == flag));
+    bits.fold(0, |set, bit| set | 1 << bit)
 }
 
 /// Path and query of the target.
@@ -267,6 +329,7 @@ mod tests {
 
     use http::{Method, StatusCode, Version};
     use towergate_core::access_log::{LoggedTls, LoggedValues};
+    use towergate_core::plan::{RouteId, RouteKind};
 
     use super::*;
 
@@ -274,6 +337,7 @@ mod tests {
         LoggedFields {
             request: vec![HeaderName::from_static("x-in")],
             response: vec![HeaderName::from_static("x-out")],
+            durations: false,
         }
     }
 
@@ -282,6 +346,9 @@ mod tests {
         Entry {
             start: UNIX_EPOCH,
             duration: Duration::from_secs(3),
+            request_duration: None,
+            response_duration: None,
+            connection: Some(7),
             method: Some(Method::PUT),
             path: "/a?b=c".to_owned(),
             protocol: Some(Version::HTTP_2),
@@ -297,7 +364,10 @@ mod tests {
             request_id: Some(HeaderValue::from_static("id-1")),
             authority: Some("shop.test".to_owned()),
             upstream_host: Some("10.0.0.3:83".parse().unwrap()),
-            upstream_local: None,
+            upstream_local: Some("10.0.0.4:84".parse().unwrap()),
+            upstream_protocol: None,
+            attempts: 2,
+            grpc_status: None,
             downstream_local: "10.0.0.2:82".parse().unwrap(),
             client: "10.0.0.1".parse().unwrap(),
             client_port: 81,
@@ -307,12 +377,22 @@ mod tests {
                 version: "TLSv1.3",
                 cipher: "TLS13_AES_128_GCM_SHA256",
             }),
+            client_certificate: None,
             fingerprints: None,
             fields: Some(Box::new(LoggedValues {
                 request: vec![Some(HeaderValue::from_static("in"))],
                 response: vec![Some(HeaderValue::from_static("out"))],
             })),
-            rule: None,
+            rule: Some(Arc::new(RuleName {
+                route: Arc::new(RouteId {
+                    kind: RouteKind::Http,
+                    namespace: "apps".to_owned(),
+                    name: "shop".to_owned(),
+                }),
+                rule: 1,
+                matched: 0,
+                hostname: "shop.test".into(),
+            })),
         }
     }
 
@@ -324,6 +404,7 @@ mod tests {
             ("request.query", "'b=c'"),
             ("request.host", "'shop.test'"),
             ("request.method", "'PUT'"),
+            ("request.scheme", "'https'"),
             ("request.headers['x-in']", "'in'"),
             ("request.useragent", "'curl'"),
             ("request.id", "'id-1'"),
@@ -332,6 +413,7 @@ mod tests {
             ("request.duration", "duration('3s')"),
             ("response.code", "418"),
             ("response.code_details", "'via_upstream'"),
+            ("response.flags", "32"),
             ("response.headers['x-out']", "'out'"),
             ("response.size", "12"),
             ("source.address", "'10.0.0.1:81'"),
@@ -340,7 +422,18 @@ mod tests {
             ("destination.port", "82"),
             ("connection.requested_server_name", "'sni.test'"),
             ("connection.tls_version", "'TLSv1.3'"),
+            ("connection.id", "7"),
+            ("connection.mtls", "false"),
             ("upstream.address", "'10.0.0.3:83'"),
+            ("upstream.port", "83"),
+            ("upstream.local_address", "'10.0.0.4:84'"),
+            ("upstream.transport_failure_reason", "''"),
+            ("upstream.request_attempt_count", "2"),
+            (
+                "xds.route_name",
+                "'httproute/apps/shop/rule/1/match/0/shop_test'",
+            ),
+            ("xds.cluster_name", "'httproute/apps/shop/rule/1'"),
         ];
         let declared = ENTRY.names().enumerate().map(|(place, _)| {
             let attributes = ENTRY.attributes(place).unwrap_or_default();

@@ -22,7 +22,7 @@ mod kubernetes;
 mod log_condition;
 mod process;
 
-pub use access_log::{FileLog, LogLine, LogOperator, LogPart, LogSource};
+pub use access_log::{FileLog, LogLine};
 pub use backend_tls::BackendTlsLimits;
 pub use filter_order::{AuthenticationOrder, FilterPosition};
 pub use kubernetes::{

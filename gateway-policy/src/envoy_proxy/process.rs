@@ -17,7 +17,7 @@ pub struct ProcessSettings {
     pub leave: Option<Duration>,
     /// Access log that replaces the default access log.
     pub access_log: Option<FileLog>,
-    /// Whether requests are not logged.
+    /// Whether requests are not logged: by `disable`, or because none of the settings can be applied.
     pub access_log_off: bool,
 }
 
@@ -29,8 +29,7 @@ impl ProcessSettings {
             .as_ref()
             .and_then(|logging| logging.level.as_ref());
         let shutdown = spec.shutdown.as_ref();
-        let telemetry = spec.telemetry.as_ref();
-        let access_log = telemetry.and_then(|telemetry| telemetry.access_log.as_ref());
+        let access_log = spec.applied_log();
         Self {
             workers: spec
                 .concurrency
@@ -44,8 +43,8 @@ impl ProcessSettings {
             leave: shutdown
                 .and_then(|shutdown| shutdown.min_drain_duration.as_ref())
                 .and_then(|time| time.parse()),
-            access_log: spec.applied_log().file,
-            access_log_off: access_log.is_some_and(|log| log.disable == Some(true)),
+            access_log: access_log.file,
+            access_log_off: access_log.off,
         }
     }
 }
