@@ -140,6 +140,8 @@ finding_codes! {
         "correct the name and namespace";
     PassedOver = "passed-over": "objects of kinds that a gateway does not use are skipped",
         "no action is required";
+    PolicyClosesConnections = "policy-closes-connections": "a SecurityPolicy for requests covers a TCPRoute, TLSRoute or UDPRoute, whose connections are closed",
+        "target the HTTPRoutes or the HTTP listeners, or set a SecurityPolicy with `clientCIDRs` for the route";
     PolicyConflict = "policy-conflict": "an older policy has the same target",
         "remove one of the policies";
     PolicyInvalid = "policy-invalid": "a policy cannot be enforced",

@@ -58,6 +58,7 @@ pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
     );
     let connect = policies.rules_for_connect(&gateways, &routes);
     route::overlap::check(&gateways, &mut routes, &connect);
+    policy::streams::check(&gateways, &mut routes, &policies, &mut report);
     lint::check(
         &index,
         &gateways,

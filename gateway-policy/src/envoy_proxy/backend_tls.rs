@@ -8,6 +8,9 @@ use crate::FieldError;
 use crate::client_traffic::TlsBounds;
 use crate::field_path::FieldPath;
 
+/// Names of ALPN protocols.
+const ALPN: [&str; 3] = ["http/1.0", "http/1.1", "h2"];
+
 /// Limits of the TLS connections from a Gateway to backends.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BackendTlsLimits {
@@ -76,6 +79,11 @@ impl EnvoyProxyBackendTls {
             return Err(FieldError::invalid(at, message));
         }
         let alpn = self.alpn_protocols.clone().unwrap_or_default();
+        let unknown = alpn.iter().position(|name| !ALPN.contains(&name.as_str()));
+        if let Some(index) = unknown {
+            let at = at.field("alpnProtocols");
+            return Err(FieldError::unsupported_value(at.item(index), &alpn[index]));
+        }
         Ok(BackendTlsLimits { limits, alpn })
     }
 }
@@ -128,6 +136,10 @@ mod tests {
             (
                 r#"{"minVersion": "1.3", "maxVersion": "1.2"}"#,
                 "maxVersion",
+            ),
+            (
+                r#"{"alpnProtocols": ["h2", "foo"]}"#,
+                "spec.backendTLS.alpnProtocols[1]",
             ),
             (r#"{"ciphers": ["NULL-MD5"]}"#, "spec.backendTLS.ciphers[0]"),
             (

@@ -39,6 +39,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use self::access_log::AppliedLog;
+use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::MergeType;
 use crate::check::Report;
@@ -249,8 +250,14 @@ impl EnvoyProxySpec {
     pub fn error(&self) -> Option<String> {
         let report = Report::of(self);
         let violation = report.violations.first().map(ToString::to_string);
+        // If the limits of `backendTLS` cannot be applied, only TLS backends are unavailable.
+        let of_backends = |error: &&FieldError| error.field.starts_with("spec.backendTLS.");
+        let mut unsupported = report
+            .unsupported
+            .iter()
+            .filter(|error| !of_backends(error));
         violation
-            .or_else(|| report.unsupported.first().map(ToString::to_string))
+            .or_else(|| unsupported.next().map(ToString::to_string))
             .or_else(|| {
                 let (index, text) = filter_order::needed(self.filter_order.as_deref()?)?;
                 Some(format!("spec.filterOrder[{index}]: {text}"))
@@ -346,6 +353,12 @@ mod tests {
             let error = spec(text).error().unwrap_or_default();
             assert!(error.contains(field), "{text}: {error:?}");
         }
-        assert_eq!(spec(r#"{"preserveRouteOrder": false}"#).error(), None);
+        for text in [
+            r#"{"preserveRouteOrder": false}"#,
+            r#"{"backendTLS": {"minVersion": "1.0"}}"#,
+            r#"{"backendTLS": {"minVersion": "1.0", "maxVersion": "1.1"}}"#,
+        ] {
+            assert_eq!(spec(text).error(), None, "{text}");
+        }
     }
 }

@@ -81,6 +81,23 @@ impl SecurityPolicySpec {
         );
     }
 
+    /// The sections that protect requests and cannot protect connections of TCPRoutes, TLSRoutes and UDPRoutes:
+    /// such connections are closed. `cors` and `csrf` protect browsers, so they do not matter for connections.
+    pub fn sections_of_requests(&self) -> Vec<&'static str> {
+        let rules = self.authorization.as_ref().and_then(|a| a.rules.as_ref());
+        let of_requests = rules.is_some_and(|rules| !rules.iter().all(|r| r.is_only_networks()));
+        let sections = [
+            ("apiKeyAuth", self.api_key_auth.is_some()),
+            ("basicAuth", self.basic_auth.is_some()),
+            ("jwt", self.jwt.is_some()),
+            ("oidc", self.oidc.is_some()),
+            ("extAuth", self.ext_auth.is_some()),
+            ("authorization", of_requests),
+        ];
+        let set = sections.into_iter().filter(|(_, is_set)| *is_set);
+        set.map(|(name, _)| name).collect()
+    }
+
     /// Converts the policy to values of the plan. The order of the values has no meaning: each has
     /// a fixed position in the request path.
     ///
@@ -149,9 +166,14 @@ pub fn stream_access(policies: &[Policy]) -> Result<Option<StreamAccess>, FieldE
             "connections have no requests: only authorization rules with clientCIDRs apply to them",
         )
     };
-    match policies {
-        [] => Ok(None),
-        [Policy::Authorization(rules)] => rules.for_streams().map(Some).ok_or_else(for_requests),
-        _ => Err(for_requests()),
+    // These protect the users of browsers and no connection.
+    let of_browsers = |policy: &&Policy| matches!(policy, Policy::Cors(_) | Policy::Csrf(_));
+    let mut policies = policies.iter().filter(|policy| !of_browsers(policy));
+    match (policies.next(), policies.next()) {
+        (None, _) => Ok(None),
+        (Some(Policy::Authorization(rules)), None) => {
+            rules.for_streams().map(Some).ok_or_else(for_requests)
+        }
+        (Some(_), _) => Err(for_requests()),
     }
 }

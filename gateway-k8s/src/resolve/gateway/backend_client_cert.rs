@@ -130,20 +130,24 @@ impl BackendClientCert {
             Some(Err(error)) => error.message,
         };
         let message = format!("EnvoyProxy: client certificate not usable: {error}");
-        Self::refuse(message, conditions, report, subject)
+        let names = (
+            GatewayReason::InvalidClientCertificateRef,
+            FindingCode::CertificateNotUsable,
+        );
+        Self::refuse(names, message, conditions, report, subject)
     }
 
     /// Reports an error in the EnvoyProxy that makes TLS backends unavailable.
     pub(super) fn refuse(
+        (reason, code): (GatewayReason, FindingCode),
         message: String,
         conditions: &mut Conditions<GatewayReason>,
         report: &mut Report,
         subject: &Subject<'_>,
     ) -> Self {
-        let reason = GatewayReason::InvalidClientCertificateRef;
         conditions.set(ConditionType::ResolvedRefs, false, reason, &*message);
         report.error(
-            FindingCode::CertificateNotUsable,
+            code,
             subject,
             "spec.infrastructure.parametersRef",
             message,

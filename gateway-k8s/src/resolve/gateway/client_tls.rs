@@ -12,6 +12,7 @@ use super::super::report::{Report, Subject};
 use super::backend_client_cert::BackendClientCert;
 use super::parameters;
 use crate::api::gateway::GatewaySpec;
+use crate::finding::FindingCode;
 use crate::objects::Object;
 use crate::status::{Conditions, GatewayReason};
 
@@ -46,8 +47,12 @@ impl GatewayClientTls {
             },
             Err(error) => {
                 let message = format!("EnvoyProxy: {error}");
+                let names = (
+                    GatewayReason::InvalidParameters,
+                    FindingCode::ParametersInvalid,
+                );
                 Self::of(BackendClientCert::refuse(
-                    message, conditions, report, subject,
+                    names, message, conditions, report, subject,
                 ))
             }
         }
@@ -164,11 +169,17 @@ spec: {{ports: [{{port: 443}}]}}
         )
     }
 
-    /// TLS of the connections to the backend, and the message of a false `ResolvedRefs`.
+    /// TLS of the connections to the backend, and reason and message of a false `ResolvedRefs`.
     fn resolved(backend_tls: &str) -> (Option<ClientTls>, Option<String>) {
         let objects = decode("a.yaml", &manifests(backend_tls)).objects;
         let resolution = resolve(&objects, &ResolveOptions::default());
-        let rule = &resolution.plan.ports[0].listeners[0].routes[0].rules[0];
+        let ports = &resolution.plan.ports;
+        assert!(
+            !ports.is_empty(),
+            "{backend_tls}: {:?}",
+            resolution.diagnostics
+        );
+        let rule = &ports[0].listeners[0].routes[0].rules[0];
         let tls = match &rule.backends[0].destination {
             Destination::Backend(backend) => backend.tls.as_deref().cloned(),
             _ => None,
@@ -179,7 +190,7 @@ spec: {{ports: [{{port: 443}}]}}
         let conditions = status["conditions"].as_array().cloned();
         let mut conditions = conditions.into_iter().flatten();
         let refs = conditions.find(|one| one["type"] == "ResolvedRefs" && one["status"] == "False");
-        let message = refs.and_then(|one| one["message"].as_str().map(str::to_owned));
+        let message = refs.map(|one| format!("{}: {}", one["reason"], one["message"]));
         (tls, message)
     }
 
@@ -196,13 +207,23 @@ spec: {{ports: [{{port: 443}}]}}
 
     #[test]
     fn a_limit_that_is_not_supported_makes_tls_backends_unavailable_and_is_named() {
-        let (tls, error) = resolved("{signatureAlgorithms: [rsa_pkcs1_sha1]}");
+        for (section, field) in [
+            (
+                "{signatureAlgorithms: [rsa_pkcs1_sha1]}",
+                "signatureAlgorithms",
+            ),
+            ("{minVersion: '1.0'}", "minVersion"),
+            ("{minVersion: '1.2', ciphers: [NULL-MD5]}", "ciphers[0]"),
+        ] {
+            let (tls, error) = resolved(section);
 
-        assert!(tls.is_none());
-        let error = error.expect("a condition");
-        assert!(
-            error.contains("spec.backendTLS.signatureAlgorithms"),
-            "{error}"
-        );
+            assert!(tls.is_none());
+            let error = error.expect("a condition");
+            assert!(error.contains("InvalidParameters"), "{error}");
+            assert!(
+                error.contains(&format!("spec.backendTLS.{field}")),
+                "{error}"
+            );
+        }
     }
 }

@@ -455,6 +455,7 @@ spec: {ports: [{port: 80}]}
         let plain = gateway(None).replace("name: g,", "name: plain,");
         let order = "{filterOrder: [{name: envoy.filters.http.ext_authz, after: envoy.filters.http.jwt_authn}]}";
         let ordered = gateway(Some("own")).replace("name: g,", "name: ordered,");
+        let ordered = ordered.replace("port: 80", "port: 81");
         let parts = [
             plain,
             ordered,

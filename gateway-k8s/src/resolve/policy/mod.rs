@@ -26,6 +26,7 @@ mod object_data;
 mod security;
 mod selection;
 pub(super) mod session_keys;
+pub(super) mod streams;
 mod target;
 
 pub(super) use ancestors::{applicable, without_effect};
