@@ -56,7 +56,7 @@ impl AddressSource {
                 "`use-proxy-protocol` determines the address of the client: header fields, which ingress-nginx prefers, are not used".to_owned()
             }
             Self::Header(name) => format!(
-                "`clientIPDetection.customHeader` takes the address of the client from `{name}` of every request: only the proxy may reach the gateway, because any other client can set the field and pass source ranges and rate limits. Restrict the networks of the load balancer"
+                "`clientIPDetection.customHeader` takes the address of the client from `{name}` of every request. A client that reaches the gateway directly can set the field, and so bypass source ranges and rate limits: configure the load balancer to admit only the networks of the proxy that sets the field"
             ),
             Self::Trusted(networks) => format!(
                 "`clientIPDetection.xForwardedFor.trustedCIDRs` takes the address of the client from `X-Forwarded-For` if the peer is in {}: check that these are the networks of the proxies",

@@ -124,7 +124,8 @@ fn write_example(out: &mut String, example: &ExampleExchange) {
     );
 }
 
-/// The objects with a setting, its values, and their places.
+/// Writes the list of objects that have a setting. Each entry contains the value of the setting and the place
+/// of the setting in the manifests.
 fn places(out: &mut String, verdicts: &[&MigrationVerdict]) {
     out.push_str("<ul>");
     for verdict in verdicts {

@@ -127,10 +127,10 @@ impl Translator<'_> {
         kept
     }
 
-    /// Certificates that stay on the shared listener if it would have too many. These are the certificates of
-    /// wildcards and of several hosts, because a client can use one connection for all names of a
-    /// certificate. If these are also too many, only the certificates of wildcards stay. If the certificates
-    /// of wildcards are too many, none stays.
+    /// Certificates that stay on the shared listener if all certificates together exceed the limit of a
+    /// listener. Wildcard certificates and certificates of several hosts stay, because a client can use one
+    /// connection for all names of a certificate. If the certificates that stay exceed the limit, only the
+    /// wildcard certificates stay. If the wildcard certificates exceed the limit, no certificate stays.
     fn certificates_of_several_names(&self) -> BTreeSet<ObjectKey> {
         let mut wildcards = BTreeSet::new();
         let mut uses: BTreeMap<&ObjectKey, usize> = BTreeMap::new();
