@@ -59,6 +59,8 @@ pub mod model;
 mod nginx_conf;
 mod output;
 mod password_file;
+#[cfg(test)]
+mod path_tests;
 pub mod proof;
 pub mod proof_report;
 mod proof_requests;

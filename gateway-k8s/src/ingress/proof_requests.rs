@@ -21,7 +21,7 @@ pub fn requests(nginx: &IngressNginx<'_>) -> Vec<ModelRequest> {
                 }
                 all.push(get(https, &host, "/no-such-path/x", STRANGER));
                 let paths = nginx.snippet_paths(server);
-                all.extend(paths.map(|path| get(https, &host, path, STRANGER)));
+                all.extend(paths.map(|path| get(https, &host, &target_of(path), STRANGER)));
             }
         }
     }
@@ -98,29 +98,16 @@ fn of_location(
     };
     let client = inside(settings);
     let clients = clients(settings);
-    let bare = path.trim_end_matches('/');
-    let mut targets = vec![
-        path.clone(),
-        format!("{bare}/"),
-        format!("{bare}x"),
-        format!("{bare}/x/y"),
-        format!("{path}?a=b%20c&d"),
-        path.to_ascii_uppercase(),
-    ];
-    if !bare.is_empty() {
-        targets.push(bare.to_owned());
-        targets.push(format!("/{}{}", encode_first(bare), "/z"));
-    }
-    for target in targets {
-        let target = if target.starts_with('/') {
-            target
-        } else {
-            format!("/{target}")
-        };
+    let path = match path.strip_prefix('/') {
+        Some(_) => path,
+        None => format!("/{path}"),
+    };
+    for target in targets(&path) {
         for client in &clients {
             all.push(get(https, host, &target, *client));
         }
     }
+    let path = target_of(&path);
     for method in ["POST", "OPTIONS", "HEAD"] {
         let mut request = get(https, host, &path, client);
         request.method = method.to_owned();
@@ -159,6 +146,55 @@ fn of_location(
     }
 }
 
+/// The targets of requests for a path: boundary paths and encodings.
+fn targets(path: &str) -> BTreeSet<String> {
+    let bare = path.trim_end_matches('/');
+    let paths = [
+        path.to_owned(),
+        format!("{bare}/"),
+        format!("{bare}x"),
+        format!("{bare}/x/y"),
+        path.to_ascii_uppercase(),
+        match bare {
+            "" => "/".to_owned(),
+            bare => bare.to_owned(),
+        },
+    ];
+    let mut targets: BTreeSet<String> = paths.iter().map(|path| target_of(path)).collect();
+    targets.insert(format!("{}?a=b%20c&d", target_of(path)));
+    targets.insert(escaped(path, |byte| {
+        byte == b'/' || byte.is_ascii_alphanumeric()
+    }));
+    // A path with escapes as written, which nginx decodes.
+    targets.insert(escaped(path, |byte| byte == b'%' || is_target_byte(byte)));
+    if !bare.is_empty() {
+        targets.insert(format!("/{}/z", encode_first(&target_of(bare))));
+    }
+    targets
+}
+
+/// The target of requests for a decoded path.
+fn target_of(path: &str) -> String {
+    escaped(path, is_target_byte)
+}
+
+/// Whether clients send a byte of a path without an escape.
+fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"#%<>?\\^`{|}".contains(&byte)
+}
+
+/// The path with escapes of all bytes that are not `plain`.
+fn escaped(path: &str, plain: impl Fn(u8) -> bool) -> String {
+    let mut text = String::new();
+    for byte in path.bytes() {
+        match plain(byte) {
+            true => text.push(char::from(byte)),
+            false => text.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    text
+}
+
 /// A client address that the lists of an Ingress allow.
 fn inside(settings: &IngressSettings) -> IpAddr {
     let allowed = settings.allow.first().and_then(|n| n.parse::<IpNet>().ok());
@@ -181,7 +217,9 @@ fn clients(settings: &IngressSettings) -> BTreeSet<IpAddr> {
 fn encode_first(path: &str) -> String {
     let mut rest = path.trim_start_matches('/').chars();
     match rest.next() {
-        Some(first) if first.is_ascii() => format!("%{:02x}{}", u32::from(first), rest.as_str()),
+        Some(first) if first.is_ascii() && first != '%' => {
+            format!("%{:02x}{}", u32::from(first), rest.as_str())
+        }
         Some(first) => format!("{first}{}", rest.as_str()),
         None => String::new(),
     }
@@ -229,6 +267,17 @@ fn sample_of_pattern(pattern: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_of_a_path_are_valid_and_have_all_its_encodings() {
+        let all = targets("/a b/<é>?[x]");
+
+        assert!(all.contains("/a%20b/%3c%c3%a9%3e%3f[x]"));
+        assert!(all.contains("/a%20b/%3c%c3%a9%3e%3f%5bx%5d"));
+        assert!(targets("/a:b").contains("/a%3ab"));
+        assert!(targets("/a%20b").contains("/a%20b") && targets("/a%20b").contains("/a%2520b"));
+        assert!(all.iter().all(|target| target.parse::<http::Uri>().is_ok()));
+    }
 
     #[test]
     fn common_patterns_have_a_sample() {

@@ -532,7 +532,7 @@ fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
             if settings.passthrough && root && !host.is_empty() && server.passthrough.is_none() {
                 server.passthrough = Some(number);
             }
-            if settings.from_to_www && !host.is_empty() {
+            if settings.from_to_www && !host.is_empty() && !host.starts_with("*.") {
                 let other = match host.strip_prefix("www.") {
                     Some(bare) => bare.to_owned(),
                     None => format!("www.{host}"),

@@ -30,10 +30,18 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     reader.settings.from_to_www = reader.bool("from-to-www-redirect").unwrap_or(false);
     if reader.settings.from_to_www {
         let text = "a redirect route for the other name. `Location` has the port of the scheme, as in ingress-nginx, and keeps a trailing slash";
-        reader.found(
-            "from-to-www-redirect",
-            Finding::differs(text, &[Aspect::ResponseHeaders]),
-        );
+        let rules = reader.ingress.spec.rules.iter();
+        let mut hosts = rules.filter_map(|rule| rule.host.as_deref());
+        let finding = match hosts.find(|host| host.starts_with("*.")) {
+            None => Finding::differs(text, &[Aspect::ResponseHeaders]),
+            Some(host) => Finding::decision(
+                format!(
+                    "no redirect for host `{host}`: its other name would be `www.{host}`, which nginx rejects. Other hosts have a redirect route"
+                ),
+                &[Aspect::ResponseHeaders],
+            ),
+        };
+        reader.found("from-to-www-redirect", finding);
     }
     if let Some(names) = reader.text("server-alias").map(list) {
         aliases(reader, names);

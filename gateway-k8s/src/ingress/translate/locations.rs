@@ -16,11 +16,20 @@ use super::{ANSWER, Translator};
 use crate::ingress::annotations::global_snippets;
 use crate::ingress::servers::{Location, Server, listed_paths};
 use crate::ingress::settings::{BackendProtocol, IngressSettings};
-use crate::ingress::verdict::Finding;
+use crate::ingress::verdict::{Aspect, Finding};
 use crate::objects::ObjectKey;
 
 /// Paths that are exempt from redirects to HTTPS and from authentication.
 const ACME: &str = "/.well-known/acme-challenge";
+
+/// Aspects that differ if the gateway replaces backslashes.
+const BACKSLASH: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::Calls,
+    Aspect::RequestPath,
+    Aspect::Body,
+    Aspect::ResponseHeaders,
+];
 
 /// The Ingress of a location.
 pub(super) struct LocationSource {
@@ -72,6 +81,7 @@ impl Translator<'_> {
             return;
         }
         self.check_pattern(server, location, ingress);
+        self.check_backslash(server, location, ingress);
         let mut draft = source.draft(drafts);
         if server.refused {
             let filter = self.status_filter(&source.key.namespace, 403, &source.comments);
@@ -80,12 +90,12 @@ impl Translator<'_> {
             draft.add(Listeners::Both, vec![rule]);
             return;
         }
-        // In nginx, redirects precede guards, so these rules have no policies.
-        if self.location_redirects(server, location, &source, &mut draft) {
-            return;
-        }
+        // In nginx, redirects precede guards, so the rules of redirects have no policies.
         if let Some(rule) = slash_redirect(server, location) {
             draft.add(Listeners::Both, vec![rule]);
+        }
+        if self.location_redirects(server, location, &source, &mut draft) {
+            return;
         }
         if location.backend.is_some() || is_guarded(&source.settings) {
             self.guarded_rules(server, location, &source, &mut draft);
@@ -315,6 +325,18 @@ impl Translator<'_> {
             );
             self.field_of(ingress, "spec.rules", Finding::impossible(text, ANSWER));
         }
+    }
+
+    /// Reports a path with a backslash, which the gateway replaces by a slash in requests.
+    fn check_backslash(&mut self, server: &Server, location: &Location, ingress: usize) {
+        if server.regex || !location.path.contains('\\') {
+            return;
+        }
+        let text = format!(
+            "path `{}`: the gateway replaces backslashes by slashes, so the path also matches requests with slashes, and the backend receives slashes. If the path is a regular expression, set `use-regex`",
+            location.path
+        );
+        self.field_of(ingress, "spec.rules", Finding::decision(text, BACKSLASH));
     }
 
     /// Whether requests over plain HTTP are redirected.

@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 use super::Translator;
 use super::local_replies::RedirectAddress;
 use super::matches::path_match;
-use super::routes::{
-    Listeners, MAX_HOSTNAMES, MAX_MATCHES, add_header_match, of_hostnames, one_label,
-};
+use super::routes::{Listeners, MAX_MATCHES, add_header_match, of_hostnames, one_label};
 use crate::ingress::servers::{Location, Server};
 use crate::ingress::value::url;
 
@@ -78,16 +76,20 @@ impl Translator<'_> {
         let why = BTreeSet::from([
             "Hosts of Ingresses with TLS: ssl-redirect, force-ssl-redirect".to_owned(),
         ]);
-        let hosts: Vec<String> = redirects.hosts.into_iter().collect();
-        for hosts in hosts.chunks(MAX_HOSTNAMES) {
-            let key = self
-                .output
-                .free_name("HTTPRoute", &namespace, "https-redirect");
-            let mut spec = json!({"parentRefs": parents, "rules": [{"filters": filters}]});
-            let named: Vec<&String> = hosts.iter().filter(|host| !host.is_empty()).collect();
-            if named.len() == hosts.len() {
-                spec["hostnames"] = json!(named);
-            }
+        let (named, all): (Vec<String>, Vec<String>) = redirects
+            .hosts
+            .into_iter()
+            .partition(|host| !host.is_empty());
+        let spec = json!({"parentRefs": parents, "rules": [{"filters": filters}]});
+        // A route without hostnames does not replace that of a name, because a wildcard host would precede it.
+        let mut specs = match named.is_empty() {
+            true => Vec::new(),
+            false => of_hostnames(spec.clone(), &named),
+        };
+        specs.extend(all.first().map(|_| spec));
+        for spec in specs {
+            let name = "https-redirect";
+            let key = self.output.free_name("HTTPRoute", &namespace, name);
             self.output.add("HTTPRoute", &key, spec, &why);
         }
         for (names, paths) in redirects.paths {

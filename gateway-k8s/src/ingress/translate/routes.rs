@@ -18,7 +18,7 @@ pub(super) const MAX_MATCHES: usize = 64;
 /// Largest number of matches of all rules of a route.
 const MAX_ROUTE_MATCHES: usize = 127;
 /// Largest number of hostnames of a route.
-pub(super) const MAX_HOSTNAMES: usize = 16;
+const MAX_HOSTNAMES: usize = 16;
 
 /// Listeners of a route.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
