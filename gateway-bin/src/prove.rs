@@ -217,3 +217,6 @@ fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
         .map(|(name, value)| (name.to_string(), text(value)))
         .collect()
 }
+
+#[cfg(test)]
+mod worlds;
