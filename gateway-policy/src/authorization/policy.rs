@@ -40,8 +40,10 @@ impl LocationAuthorization {
         let databases = GeoDatabaseFiles::shared(&rules.databases, live);
         let policy = Self::new(rules.clone(), databases);
         if !policy.databases.load().fields().contains(policy.needed) {
+            let paths = rules.databases.iter().map(|path| path.to_string_lossy());
+            let paths = paths.collect::<Vec<_>>().join(", ");
             tracing::error!(
-                databases = ?rules.databases,
+                databases = paths,
                 "no GeoIP database has a field that authorization compares; requests receive 500"
             );
         }

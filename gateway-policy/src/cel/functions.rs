@@ -28,23 +28,35 @@ pub(super) enum Function {
 }
 
 impl Function {
+    /// Names in expressions, and the smallest and the largest number of arguments.
+    const NAMES: [(&str, usize, usize, Self); 12] = [
+        ("contains", 2, 2, Self::Contains),
+        ("duration", 1, 1, Self::Duration),
+        ("endsWith", 2, 2, Self::EndsWith),
+        ("int", 1, 1, Self::Int),
+        ("isIP", 1, 1, Self::IsIp),
+        ("lowerAscii", 1, 1, Self::LowerAscii),
+        ("size", 1, 1, Self::Size),
+        ("split", 2, 2, Self::Split),
+        ("startsWith", 2, 2, Self::StartsWith),
+        ("string", 1, 1, Self::String),
+        ("substring", 2, 3, Self::Substring),
+        ("upperAscii", 1, 1, Self::UpperAscii),
+    ];
+
     /// The function with this name and number of arguments.
     pub(super) fn find(name: &str, arguments: usize) -> Option<Self> {
-        Some(match (name, arguments) {
-            ("contains", 2) => Self::Contains,
-            ("duration", 1) => Self::Duration,
-            ("endsWith", 2) => Self::EndsWith,
-            ("int", 1) => Self::Int,
-            ("isIP", 1) => Self::IsIp,
-            ("lowerAscii", 1) => Self::LowerAscii,
-            ("size", 1) => Self::Size,
-            ("split", 2) => Self::Split,
-            ("startsWith", 2) => Self::StartsWith,
-            ("string", 1) => Self::String,
-            ("substring", 2 | 3) => Self::Substring,
-            ("upperAscii", 1) => Self::UpperAscii,
-            _ => return None,
-        })
+        let mut functions = Self::NAMES.into_iter();
+        let found = functions
+            .find(|(known, min, max, _)| *known == name && (*min..=*max).contains(&arguments));
+        found.map(|(.., function)| function)
+    }
+
+    /// The name in expressions.
+    fn name(self) -> &'static str {
+        let mut functions = Self::NAMES.into_iter();
+        let found = functions.find(|(.., function)| *function == self);
+        found.map_or("dns1123Subdomain", |(name, ..)| name)
     }
 
     /// Calls the function with `arguments`.
@@ -52,7 +64,7 @@ impl Function {
     /// # Errors
     /// If an argument has the wrong type or is out of range.
     pub(super) fn call<'a>(self, arguments: &[Value<'a>]) -> Result<Value<'a>, EvaluationError> {
-        let wrong = || EvaluationError::new(format!("no such overload of {self:?}"));
+        let wrong = || EvaluationError::new(format!("no such overload of {}", self.name()));
         if self == Self::Size {
             let size = arguments.first().and_then(Value::size);
             let size = size.and_then(|size| i64::try_from(size).ok());
@@ -164,7 +176,19 @@ fn unit_nanoseconds(unit: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{EvaluationError, Function, Value, duration};
+
+    #[test]
+    fn an_error_contains_the_name_in_expressions() {
+        for name in ["startsWith", "isIP", "size"] {
+            let function = Function::find(name, 1).or_else(|| Function::find(name, 2));
+
+            let result = function.unwrap().call(&[Value::Int(1)]);
+
+            let expected = EvaluationError::new(format!("no such overload of {name}"));
+            assert_eq!(result.unwrap_err(), expected);
+        }
+    }
 
     #[test]
     fn durations_are_those_of_go() {

@@ -139,10 +139,18 @@ pub struct GeoDatabase {
     fields: GeoFields,
 }
 
+impl GeoDatabase {
+    /// Type of the database, such as `GeoLite2-City`.
+    pub(super) fn database_type(&self) -> &str {
+        &self.reader.metadata().database_type
+    }
+}
+
 impl fmt::Debug for GeoDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = &self.reader.metadata().database_type;
-        f.debug_tuple("GeoDatabase").field(kind).finish()
+        f.debug_tuple("GeoDatabase")
+            .field(&self.database_type())
+            .finish()
     }
 }
 

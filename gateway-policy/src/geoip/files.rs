@@ -89,7 +89,7 @@ impl GeoDatabaseSet {
 fn read_file(path: &Path, known: ReadFile, version: Option<(SystemTime, u64)>) -> ReadFile {
     let database = match GeoDatabase::open(path) {
         Ok(database) => {
-            tracing::info!(file = %path.display(), ?database, "GeoIP database read");
+            tracing::info!(file = %path.display(), database = database.database_type(), "GeoIP database read");
             Some(Arc::new(database))
         }
         Err(error) => {
