@@ -1,7 +1,7 @@
 //! The folder of a translation.
 //!
-//! A file of a translation begins with a marker. The next run replaces it, or removes it if it is not needed
-//! any more. Files without the marker are never overwritten or removed.
+//! A file of a translation begins with a marker. The next run replaces the file, or removes the file if the
+//! translation does not contain it any more. Files without the marker are never overwritten or removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -16,8 +16,8 @@ struct Example {
     commands: Vec<(String, String)>,
 }
 
-/// The examples of the page: each is a block of manifests followed by a block of commands. The manifests of
-/// the first example are those that the other examples protect.
+/// The examples of the page: each is a block of manifests followed by a block of commands. The other examples
+/// protect the objects in the manifests of the first example.
 fn examples() -> Vec<Example> {
     let mut examples = Vec::new();
     let mut open: Option<&str> = None;

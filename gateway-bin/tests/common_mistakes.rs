@@ -236,8 +236,8 @@ fn mistake_2_the_parent_has_no_namespace() {
     assert_eq!(backend.requests(), 0);
 }
 
-/// No condition reports that no certificate covers a hostname of a route: a listener does not depend on
-/// its routes.
+/// A hostname of a route without a matching certificate appears in no condition, because the conditions of a
+/// listener do not depend on its routes.
 #[test]
 fn mistake_3_no_certificate_covers_the_hostname() {
     let folder = working("proxy");

@@ -176,7 +176,7 @@ fn no_connection_is_lost_while_processes_replace_each_other() {
     let stream = Stream::start(host.http);
     stream.progress(500);
 
-    // The number of workers is first higher, then lower than that of the previous process.
+    // The processes have 2, 4, 1 and 3 workers: the number rises and falls.
     for workers in [4, 1, 3] {
         let next = host.start(workers, host.folder.path());
         let status = eventually("the previous process exits", || {

@@ -20,8 +20,8 @@ const FEW: usize = 1024;
 /// Counts of rules, by route name and rule index.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// The counts by address of the route name and rule index. Each entry keeps the name alive, so that its
-    /// address is not reused.
+    /// The counts by address of the route name and rule index. Each entry keeps its route name alive, so that
+    /// the address of the name is not reused.
     by_address: HashMap<(usize, usize), (Arc<RouteId>, Box<RuleCounts>)>,
     by_name: HashMap<RouteId, Vec<RuleCounts>>,
     /// Number of rules in `by_name`.

@@ -1,8 +1,8 @@
 //! The self-signed certificate of translated Ingresses, for clients that send no server name or an unknown
 //! one.
 //!
-//! Like ingress-nginx, this process creates one at startup. No client can verify the certificate: it only
-//! lets clients that do not verify it complete the handshake.
+//! Like ingress-nginx, the controller creates the certificate at startup. Only clients that do not verify
+//! certificates complete the handshake.
 
 use std::sync::OnceLock;
 

@@ -388,8 +388,9 @@ pub fn not_comparable(
     }
 }
 
-/// Sets the settings whose verdicts describe a difference, and uses its request as an example of these
-/// verdicts. If a backend receives a request that ingress-nginx rejects, no verdict explains the difference.
+/// Sets the settings whose verdicts describe a difference, and uses the request of the difference as an
+/// example of these verdicts. If a backend receives a request that ingress-nginx rejects, no verdict explains
+/// the difference.
 pub fn explain(
     nginx: &IngressNginx<'_>,
     verdicts: &mut [MigrationVerdict],

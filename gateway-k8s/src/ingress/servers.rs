@@ -101,8 +101,8 @@ pub struct Server {
     pub passthrough: Option<usize>,
     /// Name that redirects to the host.
     pub redirect_from: Option<String>,
-    /// The `server-snippet` of the Ingresses of the host, which apply to all of its paths. ingress-nginx applies only
-    /// that of the oldest Ingress.
+    /// Settings of the `server-snippet` of each Ingress of the host. They apply to all paths of the host.
+    /// ingress-nginx applies only the `server-snippet` of the oldest Ingress.
     pub snippets: Vec<Arc<IngressSettings>>,
     /// Whether all names come from `server-alias`, where a wildcard matches several labels.
     pub is_alias: bool,

@@ -64,7 +64,8 @@ fn is_reserved(index: &ObjectIndex<'_>, port: u16, listener: &ListenerState<'_>)
 struct Sockets {
     claims: HashMap<(Vec<IpAddr>, Number), Claim>,
     /// For each address, the group of addresses with which it is bound. If two groups of sockets had an
-    /// address in common, the kernel would distribute its connections among them at random.
+    /// address in common, the kernel would distribute the connections of this address between the groups at
+    /// random.
     groups: HashMap<(IpAddr, Number), Vec<IpAddr>>,
 }
 

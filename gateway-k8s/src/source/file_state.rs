@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Resolution of the coarsest file system clock, that of FAT. A file can change twice within one tick. If it
-/// is read between the two changes, the second change does not alter its change time.
+/// is read between the two changes, the second change does not alter the change time of the file.
 const TICK: Duration = Duration::from_secs(2);
 
 /// State of a file, for comparison with a later state. Programs cannot set the change time (`ctime`), so a

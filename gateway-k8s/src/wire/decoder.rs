@@ -60,7 +60,8 @@ impl Decoder {
 
     /// Applies a frame. Returns the version if the frame completes an update.
     ///
-    /// # Errors If the frame is not valid at this point of the stream. The caller must then close the stream.
+    /// # Errors
+    /// If the frame is not valid at this point of the stream. The caller must then close the stream.
     pub fn take(&mut self, kind: Kind, payload: &[u8]) -> Result<Option<Update>, WireError> {
         let malformed = |error| WireError::malformed(kind, &error);
         match kind {

@@ -39,7 +39,8 @@ impl Version {
     ///
     /// The time grows with the plan: some milliseconds for 10 000 routes.
     ///
-    /// # Errors If the plan has a value that cannot be encoded.
+    /// # Errors
+    /// If the plan has a value that cannot be encoded.
     pub fn new(
         number: u64,
         plan: Arc<Plan<Policy>>,

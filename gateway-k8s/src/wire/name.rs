@@ -1,8 +1,8 @@
 //! Names of planes, and their URIs in certificates.
 //!
 //! A plane is the set of Gateways that a data plane serves: one Gateway (`NAMESPACE/NAME`), or all of them
-//! ([`SHARED`]). The certificate of a data plane names its plane in a URI; the controller sends it no other
-//! plan.
+//! ([`SHARED`]). The certificate of a data plane contains the name of its plane in a URI. The controller
+//! sends the data plane only the plan of this plane.
 
 /// The plane of all Gateways.
 pub const SHARED: &str = "shared";

@@ -131,8 +131,8 @@ fn migrate(manifests: &str, options: &[OsString]) -> Result<ExitCode, CommandErr
             }
             _ => format!("{} cannot be started: {error}", program.display()),
         })?;
-    // `towergate` reads its whole input before it writes, so this write cannot block. If it rejects its
-    // arguments, the pipe closes.
+    // `towergate` reads its whole input before it writes, so this write cannot block. If `towergate` rejects
+    // its arguments, the pipe closes.
     if let Some(mut input) = child.stdin.take() {
         written(input.write_all(manifests.as_bytes()))?;
     }

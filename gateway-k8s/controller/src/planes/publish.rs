@@ -38,8 +38,8 @@ impl Published {
         self.publisher.reports()
     }
 
-    /// Publishes changed plans. A data plane without a plan in `plans` keeps its last plan if it is in
-    /// `kept`, else it receives an empty plan.
+    /// Publishes changed plans. If `plans` has no plan for a data plane, the data plane keeps its last plan if
+    /// `kept` contains its name, and otherwise receives an empty plan.
     pub(crate) fn publish(
         &mut self,
         plans: BTreeMap<String, Plan<Policy>>,
@@ -79,8 +79,8 @@ impl Published {
                 return;
             }
         }
-        // If the plan is equal to the published plan, the allocation of the published plan is used: comparing
-        // it again later is then cheap.
+        // If the plan is equal to the published plan, the allocation of the published plan is used: later
+        // comparisons of the plan are then cheap.
         let plan = match known {
             Some(told) if plan == *told.plan => Arc::clone(&told.plan),
             _ => Arc::new(plan),

@@ -109,7 +109,7 @@ impl Provisioner {
     }
 
     /// Creates missing objects, updates objects that differ, and deletes surplus objects. Only the leader may
-    /// call it, after [`known`](Self::known). `authority` signs the credentials of data planes.
+    /// call this method, after [`known`](Self::known). `authority` signs the credentials of data planes.
     pub(crate) async fn reconcile(
         &self,
         gateways: &[GatewayToRun],

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | harmless | the paths are served without it |
 //! | a location, or an `if` on a part of the request | the requests that it covers return 403 |
-//! | everything else, known or not, since it may reject requests | the paths return 500 |
+//! | all other directives, including unknown ones, because they can reject requests | the paths return 500 |
 
 use crate::ingress::nginx_conf::Directive;
 

@@ -55,8 +55,8 @@ fn protocols(listeners: &mut ListenerList<'_>, at: &[ListenerIndex]) {
     );
     let torn = |owner| families.get(&owner).is_some_and(|spoken| spoken.len() > 1);
     let own = families.get(&None).filter(|own| !own.is_empty());
-    // The first listener is served. If its Gateway or ListenerSet uses several protocols on the port, no
-    // listener is served.
+    // The first listener is served. If the Gateway or ListenerSet of this listener uses several protocols on
+    // the port, no listener is served.
     let mut winner = own.and_then(|own| own.first().copied());
     for i in at {
         let set = listeners[*i].set;

@@ -1,7 +1,7 @@
 //! `spec.tls.frontend`: validation of client certificates on HTTPS listeners (GEP-91).
 //!
-//! The settings of a port replace the default settings, even if those of the port are empty. Invalid CA
-//! references are ignored; if no reference is valid, the listeners are not served.
+//! The settings of a port replace the default settings, even if the settings of the port are empty. Invalid
+//! CA references are ignored; if no reference is valid, the listeners are not served.
 
 use std::collections::BTreeMap;
 

@@ -31,8 +31,9 @@ const OF_CLASS: &str = "spec.parametersRef";
 /// The EnvoyProxy that applies to a Gateway; `None` if neither the Gateway nor its GatewayClass references an
 /// EnvoyProxy.
 ///
-/// # Errors Why the Gateway is not served: the EnvoyProxy is missing or invalid, or has an unsupported field
-/// that could change where requests are sent.
+/// # Errors
+/// Why the Gateway is not served: the EnvoyProxy is missing or invalid, or has an unsupported field that
+/// could change where requests are sent.
 pub fn gateway_parameters<'a>(
     objects: &'a Objects,
     gateway: &Object<GatewaySpec>,

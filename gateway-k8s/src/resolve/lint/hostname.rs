@@ -1,4 +1,4 @@
-//! Hostnames of accepted routes whose requests go to a listener to which the route is not attached.
+//! Finds hostnames of accepted routes that another listener serves, to which the route is not attached.
 //!
 //! The listener with the most specific hostname serves a request, even if none of its routes matches. A route
 //! on a less specific listener does not receive these requests.

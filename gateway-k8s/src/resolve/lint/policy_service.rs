@@ -1,5 +1,5 @@
-//! Services without endpoints that SecurityPolicies and ExternalAuth filters call. A missing Service is not
-//! reported here: it makes its policy or rule invalid.
+//! Reports services without endpoints if a SecurityPolicy or an ExternalAuth filter calls them. A missing
+//! Service is not reported here: it makes its policy or rule invalid.
 
 use towergate_core::plan::{BackendId, BackendKind, Destination, Endpoints};
 use towergate_policy::common::{BackendRef, SingleBackendRef};

@@ -1,5 +1,5 @@
-//! Policies whose targets do not exist. They have no status, since the target may belong to another
-//! controller.
+//! Policies whose targets do not exist. These policies have no status, because the target may belong to
+//! another controller.
 
 use towergate_core::plan::RouteKind;
 use towergate_policy::common::{TargetKind, Targets};

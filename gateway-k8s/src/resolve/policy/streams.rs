@@ -15,7 +15,8 @@ use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey};
 use crate::status::{ConditionType, RouteReason};
 
-/// A policy, its sections for requests, and the routes that it closes.
+/// A policy, the sections of the policy that need requests, and the routes that fail closed because of these
+/// sections.
 struct Closing<'a> {
     policy: &'a Object<SecurityPolicySpec>,
     sections: Vec<&'static str>,

@@ -232,8 +232,8 @@ impl<'a> Backends<'a> {
         self.objects.report(index, report, statuses);
     }
 
-    /// The object of kind Backend that a rule of `route` references. `tls`: include its TLS
-    /// settings.
+    /// The object of kind Backend that a rule of `route` references. `tls`: include the TLS settings of the
+    /// Backend.
     fn resolve_object(
         &mut self,
         index: &ObjectIndex<'_>,

@@ -107,7 +107,8 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
 
     /// Checks that rules under the policy serve the URL after a login at each of the origins.
     ///
-    /// # Errors Why no rule under the policy serves the URL.
+    /// # Errors
+    /// Why no rule under the policy serves the URL.
     fn serves_redirect(
         &self,
         policy: &SecurityPolicy,
@@ -201,7 +202,8 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
 
     /// Checks that the policy receives the request.
     ///
-    /// # Errors Why the policy does not receive it.
+    /// # Errors
+    /// Why the policy does not receive the request.
     fn serves(&self, policy: &SecurityPolicy, request: &BrowserRequest<'_>) -> Result<(), String> {
         let BrowserRequest { host, path, .. } = request;
         let mut listeners = self.listeners(request).peekable();
@@ -275,8 +277,8 @@ impl<'u, 'p, 'a> LoginPaths<'u, 'p, 'a> {
         found.into_iter()
     }
 
-    /// Whether a listener has the scheme and port of a request. With a proxy in front, both may differ: the
-    /// proxy may terminate TLS and use other ports.
+    /// Whether a listener has the scheme and port of a request. Behind a proxy, a listener with another
+    /// scheme or port also fits, because the proxy can terminate TLS and use other ports.
     fn fits(&self, place: &Place<'_, '_>, request: &BrowserRequest<'_>) -> bool {
         if !place.is_http() && !place.is_https() {
             return false;

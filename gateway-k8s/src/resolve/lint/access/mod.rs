@@ -63,7 +63,7 @@ pub(super) fn check(
             replaced::report_unused(used, &subject, report);
             continue;
         }
-        // An unreadable policy fails closed, so it cannot protect too little.
+        // An unreadable policy fails closed, so it admits no unintended requests.
         if !used.policy.unreadable_fields.is_empty() {
             continue;
         }

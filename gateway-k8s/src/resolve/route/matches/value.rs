@@ -76,8 +76,9 @@ impl MatchReader<'_> {
 
     /// How a value is compared.
     ///
-    /// # Errors If the type is invalid. The error contains two possible matches: a match of the exact value,
-    /// which has the higher precedence, and a match of any value.
+    /// # Errors
+    /// If the type is invalid. The error contains two possible matches: a match of the exact value, which has
+    /// the higher precedence, and a match of any value.
     fn value(
         &mut self,
         field: &str,

@@ -136,7 +136,8 @@ impl RuleResolver<'_, '_, '_> {
         }
     }
 
-    /// Makes a rule return 500 if its requests may belong to another rule, whose path is uncertain.
+    /// Makes a rule return 500 if the requests of the rule possibly belong to another rule, because the path
+    /// of the other rule is uncertain.
     fn close(&mut self, rules: &mut [RuleDraft], lost: LostPath) {
         if lost == LostPath::Unknown {
             rules.iter_mut().for_each(|rule| rule.respond = Some(500));
