@@ -188,7 +188,12 @@ fn a_subject_rejects_all_clients_if_no_certificate_is_requested() {
 #[test]
 fn unusable_ca_certificates_reject_every_request_to_the_host() {
     let other = secret("other", &[("tls.crt", "x")]);
-    for (value, more) in [("ca", ""), ("blog/ca", ""), ("shop/other", &*other)] {
+    for (value, more) in [
+        ("ca", ""),
+        ("blog/ca", ""),
+        ("shop/other", &*other),
+        ("shop/absent", &*other),
+    ] {
         let off = [
             ("auth-tls-secret", value),
             ("auth-tls-verify-client", "off"),
@@ -537,4 +542,16 @@ fn passthrough_has_precedence_over_client_certificates_and_needs_a_host() {
         ["http", "https", "tls-a-test"]
     );
     assert_eq!(listeners(&host("web", &passed[1..], "")), ["http", "https"]);
+}
+
+#[test]
+fn a_wildcard_host_with_aliases_matches_one_label() {
+    let text = host("web", &[("server-alias", "al.test,*.c.test")], "*.test");
+
+    let migration = migrate(&text);
+
+    assert_eq!(answer(&text, false, "x.y.test"), "404");
+    let route = objects(&migration, "HTTPRoute")[0].to_string();
+    let expected = r"(?i)(?:[^.]+\\.test|al\\.test|.+\\.c\\.test)(:[0-9]+)?";
+    assert!(route.contains(expected), "{route}");
 }

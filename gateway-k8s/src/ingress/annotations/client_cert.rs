@@ -28,13 +28,13 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         }
         return;
     };
-    let Some(secret) = ca_secret(reader, secret) else {
+    let mode = reader.text("auth-tls-verify-client").map(str::trim);
+    let (off, unverified) = (mode == Some("off"), mode == Some("optional_no_ca"));
+    let Some(secret) = ca_secret(reader, secret, off) else {
         reader.settings.denied = Some("auth-tls-secret".to_owned());
         reader.settings.refuses_hosts = true;
         return;
     };
-    let mode = reader.text("auth-tls-verify-client").map(str::trim);
-    let (off, unverified) = (mode == Some("off"), mode == Some("optional_no_ca"));
     match mode {
         Some("off") => {
             let text = "no certificate is requested";
@@ -64,7 +64,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
 
 /// The Secret of `auth-tls-secret`. `None`: ingress-nginx cannot use the Secret, and rejects every request to
 /// the hosts of the Ingress.
-fn ca_secret(reader: &mut AnnotationReader<'_>, text: &str) -> Option<ObjectKey> {
+fn ca_secret(reader: &mut AnnotationReader<'_>, text: &str, off: bool) -> Option<ObjectKey> {
     let own = &reader.ingress.key.namespace;
     let secret = object_key(text, own);
     let data = reader.manifests.secrets.get(&secret);
@@ -75,6 +75,9 @@ fn ca_secret(reader: &mut AnnotationReader<'_>, text: &str) -> Option<ObjectKey>
         Some("a Secret of another namespace may not be used")
     } else if reader.is_complete() && data.is_none() {
         Some("the Secret does not exist")
+    } else if off && data.is_none() && !reader.manifests.secrets.is_empty() {
+        // With the other modes, the listeners reject all clients until the Secret exists.
+        Some("the Secret is not among the files")
     } else if data.is_some_and(|data| !data.values.contains_key("ca.crt")) {
         Some("the Secret has no key `ca.crt`")
     } else {

@@ -241,15 +241,35 @@ pub(super) fn of_hostnames(spec: Value, hostnames: &[String]) -> Vec<Value> {
         .collect()
 }
 
+/// Largest number of characters of the value of a header match (Gateway API).
+const MAX_HEADER_VALUE: usize = 4096;
+
 /// The match of `Host` for a host with a wildcard. In ingress-nginx the wildcard matches one label, in
-/// Gateway API one or more. `None`: the host has no wildcard, or has further names.
+/// Gateway API one or more. The wildcard of an alias matches one or more labels in both. `None`: the host has
+/// no wildcard, or has so many aliases that the value would be too long.
 pub(super) fn one_label(server: &Server) -> Option<Value> {
-    let parent = server.host.strip_prefix("*.")?;
-    let parent = parent.replace('.', "\\.");
-    (server.aliases.is_empty() && !server.is_alias).then(|| {
-        let value = format!("(?i)[^.]+\\.{parent}(:[0-9]+)?");
-        json!({"name": "Host", "type": "RegularExpression", "value": value})
-    })
+    let parent = server
+        .host
+        .strip_prefix("*.")
+        .filter(|_| !server.is_alias)?;
+    let escaped = |name: &str| name.replace('.', "\\.");
+    let mut names = vec![format!("[^.]+\\.{}", escaped(parent))];
+    names.extend(
+        server
+            .aliases
+            .iter()
+            .map(|alias| match alias.strip_prefix("*.") {
+                Some(parent) => format!(".+\\.{}", escaped(parent)),
+                None => escaped(alias),
+            }),
+    );
+    let names = match &names[..] {
+        [name] => name.clone(),
+        names => format!("(?:{})", names.join("|")),
+    };
+    let value = format!("(?i){names}(:[0-9]+)?");
+    (value.len() <= MAX_HEADER_VALUE)
+        .then(|| json!({"name": "Host", "type": "RegularExpression", "value": value}))
 }
 
 /// Adds a match of a header field to a match of a rule.
