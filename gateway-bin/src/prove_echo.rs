@@ -55,7 +55,7 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    /// Starts the server. Responses of its backends have the fields `names`.
+    /// Starts the server. Each response has the header fields that `fields` names.
     ///
     /// # Errors
     /// If no socket can be bound.
