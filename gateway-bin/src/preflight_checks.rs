@@ -65,7 +65,8 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
     })
 }
 
-/// Warns if all Gateways belong to other controllers. If only some of them do, this is intended.
+/// Warns if all Gateways belong to other controllers. If only some Gateways belong to other controllers,
+/// there is no warning, because this is common.
 fn foreign_gateways(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for gateway in objects.gateways.values() {

@@ -20,7 +20,7 @@ pub struct DenyRule {
     /// Status that nginx returns. `None`: nginx does not reject the requests, but treats them in a way that
     /// has no equivalent.
     pub status: Option<u16>,
-    /// Whether longer paths of Ingresses take precedence over the rule, as they do over a prefix location.
+    /// Whether longer paths of Ingresses take precedence over the rule, as in nginx over a prefix `location`.
     pub below_paths: bool,
 }
 

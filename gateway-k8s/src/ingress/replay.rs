@@ -247,8 +247,9 @@ impl<'a> LogReader<'a> {
         left.lines += 1;
     }
 
-    /// Selects the requests. Requests are grouped by host, backend and status. Each group gives its most
-    /// frequent request first, then each group its second, and so on up to the limit.
+    /// Selects the requests. Requests are grouped by host, backend and status. The selection contains first
+    /// the most frequent request of each group, then the second most frequent request of each group, and so
+    /// on up to the limit.
     pub fn select(mut self) -> ReplaySelection {
         let mut groups: BTreeMap<(String, String, Option<u16>), Vec<ReplayRequest>> =
             BTreeMap::new();
