@@ -341,8 +341,11 @@ udp://0.0.0.0:53  edge/shared listener dns: no routes
             ],
             ..Plan::default()
         };
-        plan.ports[0].tcp.proxy_protocol = Some(ProxyProtocol { optional: false });
-        plan.ports[1].tcp.proxy_protocol = Some(ProxyProtocol { optional: true });
+        plan.ports[0].tcp.proxy_protocol = Some(ProxyProtocol::default());
+        plan.ports[1].tcp.proxy_protocol = Some(ProxyProtocol {
+            optional: true,
+            trusted: None,
+        });
         plan.ports[2].listeners[0].failed = true;
 
         assert_eq!(

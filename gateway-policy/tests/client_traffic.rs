@@ -45,7 +45,12 @@ fn an_empty_policy_gives_the_defaults() {
 
 #[test]
 fn proxy_protocol_takes_precedence_over_its_deprecated_form() {
-    let expected = |optional| Some(ProxyProtocol { optional });
+    let expected = |optional| {
+        Some(ProxyProtocol {
+            optional,
+            trusted: None,
+        })
+    };
     for (fields, proxy) in [
         (json!({}), None),
         (json!({"enableProxyProtocol": true}), expected(false)),

@@ -36,7 +36,7 @@ pub(super) fn request() -> Step {
 
 /// A connection with a PROXY header: it is opened, carries one request, and is closed.
 pub(super) fn connection() -> Step {
-    let (runtime, gateway) = start(Some(ProxyProtocol { optional: false }));
+    let (runtime, gateway) = start(Some(ProxyProtocol::default()));
     let request = [&proxy_v2(&[]), REQUEST].concat();
     Box::new(move || {
         runtime.block_on(async {

@@ -164,7 +164,7 @@ impl ProxyAcceptor {
     pub fn required(senders: Vec<IpNet>) -> Self {
         Self {
             senders: Some(senders),
-            mode: ProxyProtocol { optional: false },
+            mode: ProxyProtocol::default(),
             timeout: Duration::from_secs(10),
         }
     }
@@ -182,7 +182,10 @@ impl ProxyAcceptor {
     /// header. If there is no header, the sender is the client.
     pub fn optional(senders: Vec<IpNet>) -> Self {
         Self {
-            mode: ProxyProtocol { optional: true },
+            mode: ProxyProtocol {
+                optional: true,
+                trusted: None,
+            },
             ..Self::required(senders)
         }
     }

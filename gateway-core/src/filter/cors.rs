@@ -37,7 +37,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::OriginPattern;
+use super::{OriginPattern, OriginText};
 use crate::LocalReply;
 use crate::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
 use crate::text::Text;
@@ -52,6 +52,9 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 pub struct Cors {
     /// Allowed origins.
     pub origins: Vec<OriginPattern>,
+    /// Further allowed origins, compared as text. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origin_texts: Vec<OriginText>,
     /// Whether cookies and other credentials are allowed. Default: `false`.
     pub credentials: bool,
     /// Allowed methods. `GET`, `HEAD` and `POST` need not be listed, because browsers always allow them.
@@ -203,6 +206,7 @@ impl Cors {
     fn allows(&self, origin: &HeaderValue) -> bool {
         let origin = origin.to_str().unwrap_or_default();
         self.origins.iter().any(|pattern| pattern.matches(origin))
+            || self.origin_texts.iter().any(|text| text.matches(origin))
     }
 
     /// Adds the fields that every response to this origin contains.

@@ -19,7 +19,7 @@ pub use cors::{Allowed, Cors, CorsLayer};
 pub use credential::{CredentialHeader, SecretHeaderValue};
 pub use direct_response::DirectResponse;
 pub use header::{HeaderEdit, HeaderEdits};
-pub use origin::{HostPattern, InvalidOrigin, OriginPattern, WebScheme};
+pub use origin::{HostPattern, InvalidOrigin, OriginPattern, OriginText, WebScheme};
 pub use redirect::{Redirect, RedirectFacts};
 pub use redirect_layer::{RedirectLayer, RedirectService};
 pub use redirect_status::{InvalidRedirectStatus, RedirectStatus};

@@ -25,6 +25,12 @@ pub enum OriginPattern {
     },
 }
 
+/// An origin that is compared as text, without regard to case: one of any scheme, such as `capacitor://localhost`,
+/// or `null`. The first `*` matches one or more letters, digits and hyphens, as in ingress-nginx.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OriginText(String);
+
 /// Scheme of an origin or a redirect target.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +69,59 @@ impl OriginPattern {
                 same && !found.1.contains('*') && host.matches(found.1)
             }),
         }
+    }
+}
+
+impl OriginText {
+    /// Whether `origin` matches. `origin` is the value of the `origin` header.
+    pub fn matches(&self, origin: &str) -> bool {
+        let Some((before, after)) = self.0.split_once('*') else {
+            return origin.eq_ignore_ascii_case(&self.0);
+        };
+        let Some((start, rest)) = origin.split_at_checked(before.len()) else {
+            return false;
+        };
+        let label = rest.len().checked_sub(after.len());
+        let Some((label, end)) = label.and_then(|label| rest.split_at_checked(label)) else {
+            return false;
+        };
+        start.eq_ignore_ascii_case(before)
+            && end.eq_ignore_ascii_case(after)
+            && !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    }
+}
+
+impl FromStr for OriginText {
+    type Err = InvalidOrigin;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        let valid = text == "null"
+            || text.split_once("://").is_some_and(|(scheme, rest)| {
+                let letters = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphabetic());
+                let host = |b: u8| b.is_ascii_alphanumeric() || b"-.:*".contains(&b);
+                letters && rest.bytes().all(host) && rest.matches('*').count() <= 1
+            });
+        match valid {
+            true => Ok(Self(text.to_owned())),
+            false => Err(InvalidOrigin(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for OriginText {
+    type Error = InvalidOrigin;
+
+    fn try_from(text: String) -> Result<Self, InvalidOrigin> {
+        text.parse()
+    }
+}
+
+impl From<OriginText> for String {
+    fn from(OriginText(text): OriginText) -> Self {
+        text
     }
 }
 
@@ -284,6 +343,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_wildcard_in_an_origin_text_matches_one_label() {
+        let table: &[(&str, &[&str], &[&str])] = &[
+            (
+                "https://*.example.com",
+                &["https://a.example.com", "HTTPS://A-1.Example.com"],
+                &[
+                    "https://a.b.example.com",
+                    "https://.example.com",
+                    "https://example.com",
+                    "https://a.example.com.test",
+                    "http://a.example.com",
+                    "https://a_b.example.com",
+                    "https://é.example.com",
+                ],
+            ),
+            ("null", &["null"], &["https://a.test", "", "xnull"]),
+            (
+                "capacitor://localhost",
+                &["capacitor://localhost"],
+                &["http://localhost", "capacitor://localhost:80"],
+            ),
+        ];
+
+        for (text, taken, refused) in table {
+            let text: OriginText = text.parse().unwrap();
+            for origin in *taken {
+                assert!(text.matches(origin), "{text:?} {origin}");
+            }
+            for origin in *refused {
+                assert!(!text.matches(origin), "{text:?} {origin}");
+            }
+        }
+        for invalid in [
+            "",
+            "*",
+            "a.test",
+            "://a",
+            "https://a/b",
+            "https://*.*.a",
+            "nul",
+        ] {
+            assert!(invalid.parse::<OriginText>().is_err(), "{invalid}");
+        }
+    }
+
     proptest! {
         /// A pattern is unchanged by formatting and parsing. If it has no wildcard, it matches its own text.
         #[test]
@@ -298,6 +403,9 @@ mod tests {
 
         #[test]
         fn no_text_panics(pattern in ".{0,20}", origin in "(https?://)?[\\[\\]:*.a-z0-9é]{0,12}") {
+            if let Ok(text) = pattern.parse::<OriginText>() {
+                text.matches(&origin);
+            }
             for text in [&pattern, &origin] {
                 if let Ok(pattern) = text.parse::<OriginPattern>() {
                     pattern.matches(&origin);

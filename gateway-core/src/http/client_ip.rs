@@ -9,6 +9,7 @@
 //! | [`TrustedHops`](ClientIpRule::TrustedHops) | the nth `X-Forwarded-For` entry from the right | the peer |
 //! | [`TrustedNetworks`](ClientIpRule::TrustedNetworks) | the rightmost untrusted entry (1) | the peer |
 //! | [`Header`](ClientIpRule::Header) | the first line of the field that is not empty | the peer, or 403 |
+//! | [`TrustedHeader`](ClientIpRule::TrustedHeader) | if the peer is trusted: as for `Header` | the peer |
 //!
 //! (1) If the peer is in the trusted networks. If all entries are trusted, the client is the leftmost entry.
 //!
@@ -100,6 +101,13 @@ pub enum ClientIpRule {
         /// Whether a request without a valid value is rejected with 403. If false, the peer is the client.
         fail_closed: bool,
     },
+    /// The value of this header, if the peer is in one of these networks. Otherwise the peer.
+    TrustedHeader {
+        /// Name of the header.
+        name: Text<HeaderName>,
+        /// Networks of the trusted proxies.
+        networks: Vec<IpNet>,
+    },
 }
 
 /// Maximum number of `X-Forwarded-For` entries that are searched, as in Envoy.
@@ -136,21 +144,28 @@ pub fn find(
         }
         ClientIpRule::TrustedNetworks { networks, .. } => walk(peer, headers, networks),
         ClientIpRule::Header { name, fail_closed } => {
-            let mut filled = headers
-                .get_all(&**name)
-                .iter()
-                .filter(|line| !is_blank(line));
-            let named = filled.next().and_then(|line| address(line.as_bytes()));
+            let named = from_field(headers, name);
             if named.is_none() && *fail_closed {
                 return Err(LocalReply::forbidden("rejecting_because_detection_failed"));
             }
             named
+        }
+        ClientIpRule::TrustedHeader { name, networks } => {
+            let trusted = networks.iter().any(|net| net.contains(&peer));
+            trusted.then(|| from_field(headers, name)).flatten()
         }
     };
     Ok(DetectedClientIp {
         ip: named.unwrap_or(peer),
         named: named.is_some(),
     })
+}
+
+/// The address in the first line of the field `name` that is not empty.
+fn from_field(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.find(|line| !is_blank(line))?;
+    address(line.as_bytes())
 }
 
 /// The rightmost entry outside `networks`. If all entries are trusted, the leftmost entry. `None` if the peer

@@ -129,7 +129,7 @@ fn appended(rule: &ClientIpRule) -> bool {
         ClientIpRule::TrustedHops { append, .. } | ClientIpRule::TrustedNetworks { append, .. } => {
             *append
         }
-        ClientIpRule::Header { .. } => false,
+        ClientIpRule::Header { .. } | ClientIpRule::TrustedHeader { .. } => false,
     }
 }
 

@@ -388,7 +388,8 @@ impl<H: Handler> PendingConnection<H> {
         };
         match preamble {
             Ok(preamble) => {
-                self.set_addrs(&stream, preamble.addresses)?;
+                let trusted = mode.trusts(self.addrs.tcp_peer.ip());
+                self.set_addrs(&stream, preamble.addresses.filter(|_| trusted))?;
                 Some(Prefixed::new(stream, preamble.rest))
             }
             Err(error) => {

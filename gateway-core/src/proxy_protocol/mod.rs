@@ -60,8 +60,9 @@ mod model;
 #[cfg(test)]
 mod rules;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use encode::{TooLong, encode_v1, encode_v2};
@@ -76,6 +77,20 @@ pub struct ProxyProtocol {
     /// Whether connections without a PROXY header are also served. Default: `false`; these connections are
     /// closed.
     pub optional: bool,
+    /// Networks of the proxies. The PROXY header of another peer is read, but its addresses are ignored.
+    /// `None`: the addresses of every peer are used.
+    pub trusted: Option<Vec<IpNet>>,
+}
+
+impl ProxyProtocol {
+    /// Whether the addresses in the header of `peer` are used.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        match &self.trusted {
+            None => true,
+            Some(networks) => networks.iter().any(|network| network.contains(&peer)),
+        }
+    }
 }
 
 /// Decodes the PROXY header at the start of `bytes`. `limit` is the maximum length of a version 2 header

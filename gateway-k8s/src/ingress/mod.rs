@@ -64,6 +64,8 @@ mod path_tests;
 pub mod proof;
 pub mod proof_report;
 mod proof_requests;
+#[cfg(test)]
+mod protection_tests;
 pub mod replay;
 pub mod report;
 pub mod servers;

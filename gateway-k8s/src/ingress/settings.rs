@@ -1,5 +1,7 @@
 //! The settings in the annotations of one Ingress.
 
+use towergate_core::filter::OriginPattern;
+
 use super::deny_rules::DenyRule;
 use super::value::UrlParts;
 use crate::objects::ObjectKey;
@@ -238,6 +240,19 @@ impl BackendSettings {
     pub(crate) fn verified(&self) -> Option<&ProxySsl> {
         let ssl = self.ssl.as_ref();
         ssl.filter(|ssl| ssl.verify && self.has_tls())
+    }
+}
+
+impl CorsSettings {
+    /// The origins that `cors.allowOrigins` can express with equal meaning, and the others: those with another
+    /// scheme than `http` and `https`, `null`, and wildcards, which match one label.
+    pub(crate) fn split_origins(&self) -> (Vec<&str>, Vec<&str>) {
+        let is_common = |origin: &&str| {
+            let web = origin.starts_with("http://") || origin.starts_with("https://");
+            *origin == "*"
+                || web && !origin.contains('*') && origin.parse::<OriginPattern>().is_ok()
+        };
+        self.origins.iter().map(String::as_str).partition(is_common)
     }
 }
 

@@ -114,8 +114,17 @@ fn a_key_is_judged_by_its_value_and_by_the_keys_beside_it() {
                 ("proxy-real-ip-cidr", "10.0.0.0/8"),
             ],
             "proxy-real-ip-cidr",
+            SAME,
+            "towergate.dev/trusted-proxies",
+        ),
+        (
+            &[
+                ("use-proxy-protocol", "true"),
+                ("proxy-real-ip-cidr", "10.0.0.0/8,x"),
+            ],
+            "proxy-real-ip-cidr",
             DECIDE,
-            "read from every peer",
+            "`x` is not a network",
         ),
         (
             &[("proxy-real-ip-cidr", "10.0.0.0/8")],

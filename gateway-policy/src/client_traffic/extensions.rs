@@ -3,23 +3,31 @@
 //! | annotation | meaning |
 //! |---|---|
 //! | [`ROUTE_MATCHING`] | `ingress-nginx`: routes are matched as in ingress-nginx |
+//! | [`TRUSTED_PROXIES`] | networks of the proxies that supply the address of the client |
 //!
 //! A policy is invalid, and requests of its listeners receive 500, if an annotation has an invalid value, or
 //! an unknown name with the prefix `towergate.dev/`.
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+use towergate_core::http::client_ip::ClientIpRule;
 use towergate_core::plan::{EscapedSlashes, ListenerSettings};
 
 use super::ListenerConfig;
-use crate::FieldError;
 use crate::backend_traffic::ANNOTATION_PREFIX;
+use crate::{FieldError, parse_cidr};
 
 /// Annotation of a ClientTrafficPolicy. `ingress-nginx`: rules are compared with the decoded path
 /// ([`ListenerSettings::decoded_paths`]), and 404 is returned if no rule of the most specific hostname matches
 /// ([`ListenerSettings::strict_host`]). Escaped slashes must be decoded (`path.escapedSlashesAction:
 /// UnescapeAndForward`) and consecutive slashes merged.
 pub const ROUTE_MATCHING: &str = "towergate.dev/route-matching";
+
+/// Annotation of a ClientTrafficPolicy: networks of the proxies, separated by commas. From other peers, the
+/// addresses in the PROXY header (`proxyProtocol`), or the header of `clientIPDetection.customHeader`, are
+/// ignored: the peer is the client. Empty: no peer is trusted. Default: every peer is trusted.
+pub const TRUSTED_PROXIES: &str = "towergate.dev/trusted-proxies";
 
 /// Applies the annotations of a ClientTrafficPolicy to its converted spec.
 ///
@@ -35,6 +43,7 @@ pub fn apply_annotations(
     for (name, value) in extensions {
         let applied = match name.as_str() {
             ROUTE_MATCHING => match_as(value, &mut config.settings),
+            TRUSTED_PROXIES => networks(value).and_then(|networks| restrict(networks, config)),
             _ => Err("no annotation of ClientTrafficPolicies has this name".to_owned()),
         };
         applied.map_err(|reason| {
@@ -60,8 +69,42 @@ fn match_as(value: &str, settings: &mut ListenerSettings) -> Result<(), String> 
     Ok(())
 }
 
+fn networks(value: &str) -> Result<Vec<IpNet>, String> {
+    let entries = value.split(',').map(str::trim);
+    let entries = entries.filter(|entry| !entry.is_empty());
+    let network = |entry| parse_cidr(entry).ok_or_else(|| format!("{entry:?} is not a network"));
+    entries.map(network).collect()
+}
+
+/// Restricts the peers that supply the address of the client to `networks`.
+fn restrict(networks: Vec<IpNet>, config: &mut ListenerConfig) -> Result<(), String> {
+    let rule = &mut config.settings.client_ip;
+    match (&mut config.tcp.proxy_protocol, &*rule) {
+        (Some(proxy), ClientIpRule::Peer) => proxy.trusted = Some(networks),
+        (
+            None,
+            ClientIpRule::Header {
+                name,
+                fail_closed: false,
+            },
+        ) => {
+            let name = name.clone();
+            *rule = ClientIpRule::TrustedHeader { name, networks };
+        }
+        _ => {
+            return Err(
+                "it needs either proxyProtocol without clientIPDetection, or clientIPDetection.customHeader without failClosed"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::ClientTrafficPolicySpec;
     use crate::client_traffic::ListenerContext;
@@ -94,5 +137,45 @@ mod tests {
             assert!(applied(spec, name, value).is_err(), "{spec} {name}");
         }
         assert!(applied("{}", "example.com/a", "b").is_ok());
+    }
+
+    fn apply(spec: Value, name: &str, value: &str) -> Result<ListenerConfig, FieldError> {
+        let spec: ClientTrafficPolicySpec = serde_json::from_value(spec).unwrap();
+        let mut config = spec.listener_settings(ListenerContext::default()).unwrap();
+        let annotations = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        apply_annotations(&annotations, &mut config).map(|()| config)
+    }
+
+    #[test]
+    fn trusted_proxies_restrict_the_proxy_header_and_the_custom_header() {
+        let networks: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        let value = "10.0.0.0/8, ::1/128";
+
+        let proxy = apply(json!({"proxyProtocol": {}}), TRUSTED_PROXIES, value).unwrap();
+        let detection = json!({"clientIPDetection": {"customHeader": {"name": "CF-IP"}}});
+        let header = apply(detection, TRUSTED_PROXIES, value).unwrap();
+
+        let expected = proxy.tcp.proxy_protocol.and_then(|proxy| proxy.trusted);
+        assert_eq!(expected.as_ref(), Some(&networks));
+        let name = "CF-IP".parse().unwrap();
+        let expected = ClientIpRule::TrustedHeader { name, networks };
+        assert_eq!(header.settings.client_ip, expected);
+    }
+
+    #[test]
+    fn an_annotation_that_cannot_be_applied_is_an_error() {
+        let proxy = json!({"proxyProtocol": {}});
+        let closed =
+            json!({"clientIPDetection": {"customHeader": {"name": "A", "failClosed": true}}});
+        for (spec, name, value) in [
+            (&proxy, TRUSTED_PROXIES, "10.0.0.0/8,x"),
+            (&proxy, "towergate.dev/trusted", "10.0.0.0/8"),
+            (&json!({}), TRUSTED_PROXIES, "10.0.0.0/8"),
+            (&closed, TRUSTED_PROXIES, "10.0.0.0/8"),
+        ] {
+            let error = apply(spec.clone(), name, value).unwrap_err();
+
+            assert_eq!(error.field, "metadata.annotations");
+        }
     }
 }

@@ -46,7 +46,7 @@ pub use client_validation::{
     ValidationRefs,
 };
 pub use connection::{Connection, ConnectionLimit};
-pub use extensions::{ROUTE_MATCHING, apply_annotations};
+pub use extensions::{ROUTE_MATCHING, TRUSTED_PROXIES, apply_annotations};
 pub use headers::{
     EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccDetail,
     XfccMode,

@@ -201,6 +201,7 @@ fn expected_header(
     match expected {
         Some(ProxyProtocol { optional }) => Some(plan::ProxyProtocol {
             optional: optional.unwrap_or(false),
+            trusted: None,
         }),
         None => (enabled == Some(true)).then(plan::ProxyProtocol::default),
     }

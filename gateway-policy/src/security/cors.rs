@@ -53,6 +53,7 @@ impl Cors {
             max_age: seconds,
             as_envoy: false,
             every_response: false,
+            origin_texts: Vec::new(),
         })
     }
 }

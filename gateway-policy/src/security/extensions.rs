@@ -3,6 +3,7 @@
 //! | annotation | section | meaning |
 //! |---|---|---|
 //! | [`BASIC_AUTH_REALM`] | `basicAuth` | realm of the challenge |
+//! | [`CORS_ORIGINS`] | `cors` | further allowed origins, compared as text |
 //! | [`CORS_RESPONSES`] | `cors` | `every-response`: see [`Cors::every_response`](towergate_core::filter::Cors) |
 //! | [`EXT_AUTH_SUBREQUEST`] | `extAuth.http` | [`SubrequestSettings`] as JSON: check requests have the form of nginx |
 //! | [`AUTHORIZATION_BEFORE_AUTHENTICATION`] | `authorization` | `true`: it is evaluated before authentication |
@@ -14,6 +15,7 @@
 use std::collections::BTreeMap;
 
 use http::HeaderValue;
+use towergate_core::filter::{Cors, OriginText};
 
 use crate::authorization::AuthorizationRules;
 use crate::backend_traffic::ANNOTATION_PREFIX;
@@ -28,6 +30,9 @@ pub const BASIC_AUTH_REALM: &str = "towergate.dev/basic-auth-realm";
 /// Annotation of a SecurityPolicy: the responses to which the fields of `cors` are added. `every-response`:
 /// all responses, as in ingress-nginx.
 pub const CORS_RESPONSES: &str = "towergate.dev/cors-responses";
+
+/// Annotation of a SecurityPolicy: further allowed origins of `cors`, separated by commas, as [`OriginText`]s.
+pub const CORS_ORIGINS: &str = "towergate.dev/cors-origins";
 
 /// Annotation of a SecurityPolicy: the service of `extAuth.http` receives check requests in the form of nginx's
 /// `auth_request`, at the path of `pathOverride`. The value is a JSON object, [`SubrequestSettings`].
@@ -52,6 +57,7 @@ pub fn apply_annotations(
     for (name, value) in extensions {
         let applied = match name.as_str() {
             BASIC_AUTH_REALM => set_realm(value, policies),
+            CORS_ORIGINS => add_origins(value, policies),
             CORS_RESPONSES => set_cors(value, policies),
             EXT_AUTH_SUBREQUEST => set_subrequest(value, policies),
             AUTHORIZATION_BEFORE_AUTHENTICATION => authorize_early(value, policies),
@@ -80,12 +86,24 @@ fn set_cors(value: &str, policies: &mut [Policy]) -> Result<(), String> {
     if value != "every-response" {
         return Err(format!("{value:?} is unknown; use every-response"));
     }
+    cors_of(policies)?.every_response = true;
+    Ok(())
+}
+
+fn add_origins(value: &str, policies: &mut [Policy]) -> Result<(), String> {
+    let origins = value.split(',').map(|text| text.trim().parse());
+    let origins: Result<Vec<OriginText>, _> = origins.collect();
+    let origins = origins.map_err(|error| error.to_string())?;
+    cors_of(policies)?.origin_texts.extend(origins);
+    Ok(())
+}
+
+fn cors_of(policies: &mut [Policy]) -> Result<&mut Cors, &'static str> {
     let cors = policies.iter_mut().find_map(|policy| match policy {
         Policy::Cors(cors) => Some(cors),
         _ => None,
     });
-    cors.ok_or("the policy has no cors")?.every_response = true;
-    Ok(())
+    cors.ok_or("the policy has no cors")
 }
 
 fn set_subrequest(value: &str, policies: &mut [Policy]) -> Result<(), String> {
@@ -141,7 +159,6 @@ fn authorize_early(value: &str, policies: &mut [Policy]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use towergate_core::filter::Cors;
     use towergate_core::policy::{RoutePolicy, Stage};
 
     use super::*;
@@ -169,11 +186,17 @@ mod tests {
 
         apply_annotations(&annotations(BASIC_AUTH_REALM, "Staff"), &mut changed).unwrap();
         apply_annotations(&annotations(CORS_RESPONSES, "every-response"), &mut changed).unwrap();
+        apply_annotations(
+            &annotations(CORS_ORIGINS, "null, https://*.a.test"),
+            &mut changed,
+        )
+        .unwrap();
 
         let [Policy::Cors(cors), Policy::BasicAuth(users)] = changed else {
             panic!("the policies are in order")
         };
         assert!(cors.every_response);
+        assert_eq!(cors.origin_texts.len(), 2);
         assert_eq!(users.realm.as_deref(), Some("Staff"));
     }
 
@@ -238,6 +261,7 @@ mod tests {
             (EXT_AUTH_SUBREQUEST, "{}", 2),
             (EXT_AUTH_SUBREQUEST, r#"{"host": "a", "hots": "b"}"#, 2),
             (EXT_AUTH_SUBREQUEST, r#"{"host": "a"}"#, 2),
+            (CORS_ORIGINS, "a.test", 2),
             ("towergate.dev/basic-realm", "Staff", 2),
         ] {
             let mut all = policies();

@@ -44,8 +44,8 @@ pub use ext_auth::{
     BodyToExtAuth, ContextExtension, ContextType, ExtAuth, GrpcExtAuth, HttpExtAuth,
 };
 pub use extensions::{
-    AUTHORIZATION_BEFORE_AUTHENTICATION, BASIC_AUTH_REALM, CORS_RESPONSES, EXT_AUTH_SUBREQUEST,
-    apply_annotations,
+    AUTHORIZATION_BEFORE_AUTHENTICATION, BASIC_AUTH_REALM, CORS_ORIGINS, CORS_RESPONSES,
+    EXT_AUTH_SUBREQUEST, apply_annotations,
 };
 pub use jwt::{
     ClaimToHeader, Jwt, JwtExtractFrom, JwtHeader, JwtProvider, LocalJwks, RemoteJwks, ValueSource,

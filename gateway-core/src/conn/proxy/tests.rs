@@ -17,8 +17,14 @@ const V2: &[u8] =
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
-const REQUIRED: ProxyProtocol = ProxyProtocol { optional: false };
-const OPTIONAL: ProxyProtocol = ProxyProtocol { optional: true };
+const REQUIRED: ProxyProtocol = ProxyProtocol {
+    optional: false,
+    trusted: None,
+};
+const OPTIONAL: ProxyProtocol = ProxyProtocol {
+    optional: true,
+    trusted: None,
+};
 
 fn usual() -> Option<Addresses> {
     Some(Addresses {

@@ -12,6 +12,7 @@ fn cors(origins: &[&str], credentials: bool, methods: &[&str], headers: &[&str])
         max_age: Some(5),
         as_envoy: false,
         every_response: false,
+        origin_texts: Vec::new(),
     }
 }
 

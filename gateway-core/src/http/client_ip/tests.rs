@@ -44,6 +44,26 @@ fn header(fail_closed: bool) -> ClientIpRule {
     }
 }
 
+#[test]
+fn a_trusted_header_counts_only_from_a_trusted_peer() {
+    let rule = ClientIpRule::TrustedHeader {
+        name: "X-Real-IP".parse().unwrap(),
+        networks: vec!["10.0.0.0/8".parse().unwrap()],
+    };
+    let headers = lines("x-real-ip", &["203.0.113.1"]);
+    for (peer, client) in [("10.0.0.9", "203.0.113.1"), ("11.0.0.9", "11.0.0.9")] {
+        let found = find(peer.parse().unwrap(), &headers, &rule).unwrap();
+
+        assert_eq!(found.ip.to_string(), client);
+        assert_eq!(found.named, peer != client);
+    }
+    let invalid = lines("x-real-ip", &["x"]);
+
+    let found = find("10.0.0.9".parse().unwrap(), &invalid, &rule).unwrap();
+
+    assert_eq!(found.ip.to_string(), "10.0.0.9");
+}
+
 fn lines<T: AsRef<[u8]>>(name: &'static str, lines: &[T]) -> HeaderMap {
     lines
         .iter()
@@ -347,7 +367,9 @@ fn model(peer: IpAddr, list: &[String], rule: &ClientIpRule) -> IpAddr {
         (!is_other).then_some(ip)
     };
     let found = match rule {
-        ClientIpRule::Peer | ClientIpRule::Header { .. } => None,
+        ClientIpRule::Peer | ClientIpRule::Header { .. } | ClientIpRule::TrustedHeader { .. } => {
+            None
+        }
         ClientIpRule::TrustedHops { hops, .. } => {
             let hops = (*hops).max(1) as usize;
             list.len().checked_sub(hops).and_then(|i| parsed(&list[i]))

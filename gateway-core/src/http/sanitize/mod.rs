@@ -252,7 +252,9 @@ fn strip_connection(
         // HTTP/1.0 has no upgrades (RFC 9110, section 7.8); HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         .filter(|_| head.version == Version::HTTP_11);
     let protected = match &settings.client_ip {
-        ClientIpRule::Header { name, .. } => Some(&**name),
+        ClientIpRule::Header { name, .. } | ClientIpRule::TrustedHeader { name, .. } => {
+            Some(&**name)
+        }
         ClientIpRule::Peer
         | ClientIpRule::TrustedHops { .. }
         | ClientIpRule::TrustedNetworks { .. } => None,

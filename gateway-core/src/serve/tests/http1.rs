@@ -320,6 +320,32 @@ async fn a_proxy_header_on_a_port_without_proxy_protocol_gets_400_and_is_reporte
 }
 
 #[tokio::test]
+async fn the_addresses_in_the_proxy_header_of_an_untrusted_peer_are_ignored() {
+    let header = "PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n";
+    let request = format!("{header}GET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    for (network, expected) in [
+        ("127.0.0.9/32", "127.0.0.1:"),
+        ("127.0.0.0/8", "203.0.113.7:"),
+    ] {
+        let listener = listener_config(|_| {});
+        let tcp = TcpSettings {
+            proxy_protocol: Some(crate::plan::ProxyProtocol {
+                optional: false,
+                trusted: Some(vec![network.parse().unwrap()]),
+            }),
+            ..TcpSettings::default()
+        };
+        let rig = Rig::with(tcp, listener.clone(), PortProtocol::Plain(listener)).await;
+
+        let answer = rig.talk(request.clone()).await;
+        let none = rig.talk(GET).await;
+
+        assert!(answer.contains(&format!("\r\n\r\n{expected}")), "{answer}");
+        assert_eq!(none, "");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_header_sets_the_client_and_a_second_one_is_malformed_http() {
     let listener = listener_config(|_| {});
     let tcp = TcpSettings {

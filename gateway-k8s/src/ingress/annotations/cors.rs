@@ -1,5 +1,7 @@
 //! CORS.
 
+use towergate_core::filter::OriginText;
+
 use super::AnnotationReader;
 use crate::ingress::settings::CorsSettings;
 use crate::ingress::value::list;
@@ -47,19 +49,7 @@ fn origins(reader: &mut AnnotationReader<'_>) -> Vec<String> {
     if written.iter().any(|origin| origin == "*") {
         return vec!["*".to_owned()];
     }
-    let valid = |origin: &String| {
-        let Some((scheme, host)) = origin.split_once("://") else {
-            return false;
-        };
-        let host = host.strip_prefix("*.").unwrap_or(host);
-        scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-            && !host.is_empty()
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
-    };
+    let valid = |origin: &String| origin.parse::<OriginText>().is_ok();
     let (valid, invalid): (Vec<_>, Vec<_>) = written.into_iter().partition(valid);
     if valid.is_empty() {
         reader.invalid(

@@ -12,7 +12,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let limits = &mut reader.settings.limits;
     limits.per_second = per_second;
     limits.per_minute = per_minute;
-    limits.burst = burst.filter(|burst| *burst > 0).unwrap_or(5);
+    limits.burst = burst.unwrap_or(5);
     limits.allow = allow.unwrap_or_default();
     for name in ["limit-allowlist", "limit-whitelist"] {
         reader.found(name, Finding::same("these networks have no limit"));

@@ -147,8 +147,15 @@ impl<'a> AnnotationReader<'a> {
         }
     }
 
-    /// Records the verdict on an annotation, if it is present.
+    /// Records the verdict on an annotation, if it is present. The verdict on an annotation that closes paths
+    /// is kept.
     pub(crate) fn found(&mut self, name: &str, finding: Finding) {
+        if !self.causes.contains(name) {
+            self.record(name, finding);
+        }
+    }
+
+    fn record(&mut self, name: &str, finding: Finding) {
         if self.values.contains_key(name) {
             self.findings.insert(name.to_owned(), finding);
         }
@@ -175,7 +182,7 @@ impl<'a> AnnotationReader<'a> {
                      returns 500 until the value is corrected"
                 );
                 self.settings.denied = Some(name.to_owned());
-                self.found(
+                self.record(
                     name,
                     Finding::decision(
                         text,
@@ -199,7 +206,7 @@ impl<'a> AnnotationReader<'a> {
              the annotation to serve it"
         );
         self.settings.dropped = Some(name.to_owned());
-        self.found(name, Finding::decision(text, &[]));
+        self.record(name, Finding::decision(text, &[]));
     }
 
     /// Makes the locations of the Ingress return an error, as in ingress-nginx.
@@ -208,7 +215,7 @@ impl<'a> AnnotationReader<'a> {
         let text = format!("{why}: the paths of the Ingress return 503, as in ingress-nginx");
         self.settings.denied = Some(name.to_owned());
         self.settings.nginx_denies = true;
-        self.found(name, Finding::decision(text, &[]));
+        self.record(name, Finding::decision(text, &[]));
     }
 
     /// Ignores the Ingress if it has annotations above the allowed risk.

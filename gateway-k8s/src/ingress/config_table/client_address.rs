@@ -1,12 +1,17 @@
 //! Keys that determine the source of the client address.
 
+use towergate_policy::client_traffic::TRUSTED_PROXIES;
+
 use super::ConfigValue;
 use crate::ingress::controller::ControllerConfig;
-use crate::ingress::value::networks;
+use crate::ingress::value::{list, networks};
 use crate::ingress::verdict::Aspect::{self, Body, Calls, RequestHeaders, ResponseHeaders, Status};
 use crate::ingress::verdict::Finding;
 
 const FORWARDED: &[Aspect] = &[RequestHeaders, Status, ResponseHeaders, Calls, Body];
+
+/// The networks of the peers that supply the address of the client. `None`: every peer.
+pub(crate) type TrustedPeers = Option<Vec<String>>;
 
 /// Source of the client address in the translation.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,9 +19,9 @@ pub(crate) enum AddressSource {
     /// The peer of the connection.
     Peer,
     /// The PROXY header of the connection.
-    ProxyProtocol,
-    /// A custom header field, such as `CF-Connecting-IP`, from any peer.
-    Header(String),
+    ProxyProtocol(TrustedPeers),
+    /// A custom header field, such as `CF-Connecting-IP`.
+    Header(String, TrustedPeers),
     /// `X-Forwarded-For`, if the peer is in one of these networks.
     Trusted(Vec<String>),
     /// The last entry of `X-Forwarded-For`, from any peer.
@@ -27,7 +32,7 @@ impl AddressSource {
     /// The source that the keys of `config` select.
     pub(crate) fn of(config: &ControllerConfig) -> Self {
         if config.bool("use-proxy-protocol", false) {
-            return Self::ProxyProtocol;
+            return Self::ProxyProtocol(trusted_peers(config));
         }
         if !config.bool("use-forwarded-headers", false) && !config.bool("enable-real-ip", false) {
             return Self::Peer;
@@ -36,15 +41,26 @@ impl AddressSource {
             .text("forwarded-for-header")
             .unwrap_or("X-Forwarded-For");
         if !header.eq_ignore_ascii_case("X-Forwarded-For") {
-            return Self::Header(header.to_owned());
+            return Self::Header(header.to_owned(), trusted_peers(config));
         }
-        let trusted = config
-            .text("proxy-real-ip-cidr")
-            .and_then(|text| networks(text).ok());
-        let all = |networks: &[String]| networks.iter().any(|one| one == "0.0.0.0/0");
-        match trusted.filter(|trusted| !trusted.is_empty() && !all(trusted)) {
+        match trusted_peers(config) {
+            Some(trusted) if trusted.is_empty() => Self::Peer,
             Some(trusted) => Self::Trusted(trusted),
             None => Self::OneHop,
+        }
+    }
+
+    /// The networks for the annotation `towergate.dev/trusted-proxies`. `None`: the policy has no annotation.
+    pub(crate) fn annotation(&self) -> Option<String> {
+        match self {
+            Self::ProxyProtocol(Some(trusted)) | Self::Header(_, Some(trusted)) => {
+                Some(trusted.join(","))
+            }
+            Self::ProxyProtocol(None)
+            | Self::Header(_, None)
+            | Self::Peer
+            | Self::Trusted(_)
+            | Self::OneHop => None,
         }
     }
 
@@ -52,10 +68,14 @@ impl AddressSource {
     fn choice(&self) -> String {
         match self {
             Self::Peer => "the address of the client is that of the connection".to_owned(),
-            Self::ProxyProtocol => {
+            Self::ProxyProtocol(_) => {
                 "`use-proxy-protocol` determines the address of the client: header fields, which ingress-nginx prefers, are not used".to_owned()
             }
-            Self::Header(name) => format!(
+            Self::Header(name, Some(trusted)) => format!(
+                "`clientIPDetection.customHeader` takes the address of the client from `{name}`, and the annotation `{TRUSTED_PROXIES}` restricts it to peers in {}: check that these are the networks of the proxies",
+                trusted.join(", ")
+            ),
+            Self::Header(name, None) => format!(
                 "`clientIPDetection.customHeader` takes the address of the client from `{name}` of every request. A client that reaches the gateway directly can set the field, and so bypass source ranges and rate limits: configure the load balancer to admit only the networks of the proxy that sets the field"
             ),
             Self::Trusted(networks) => format!(
@@ -67,6 +87,19 @@ impl AddressSource {
             }
         }
     }
+}
+
+/// The networks of `proxy-real-ip-cidr`. Entries that are not networks are left out, so that no peer is trusted
+/// because of them.
+fn trusted_peers(config: &ControllerConfig) -> TrustedPeers {
+    let written = list(config.text("proxy-real-ip-cidr")?);
+    let trusted: Vec<String> = written
+        .iter()
+        .filter_map(|entry| networks(entry).ok())
+        .flatten()
+        .collect();
+    let all = trusted.iter().any(|network| network == "0.0.0.0/0");
+    (!all).then_some(trusted)
 }
 
 /// The verdict on `use-forwarded-headers` and `enable-real-ip`.
@@ -86,14 +119,14 @@ pub(super) fn detection(value: &ConfigValue<'_>) -> Finding {
 /// The verdict on `forwarded-for-header`.
 pub(super) fn header(value: &ConfigValue<'_>) -> Finding {
     match AddressSource::of(value.config) {
-        AddressSource::Header(_) => Finding::differs(
+        AddressSource::Header(..) => Finding::differs(
             "`clientIPDetection.customHeader`; the backend receives the address alone in `X-Forwarded-For`, and the field itself as the client sent it",
             &[RequestHeaders],
         ),
         AddressSource::Trusted(_) | AddressSource::OneHop => Finding::same(
             "`X-Forwarded-For` is the header that `clientIPDetection.xForwardedFor` reads",
         ),
-        AddressSource::ProxyProtocol => Finding::differs(
+        AddressSource::ProxyProtocol(_) => Finding::differs(
             "the PROXY header has the address of the client: the field, which ingress-nginx prefers with `use-forwarded-headers`, is not used",
             FORWARDED,
         ),
@@ -103,25 +136,36 @@ pub(super) fn header(value: &ConfigValue<'_>) -> Finding {
 
 /// The verdict on `proxy-real-ip-cidr`.
 pub(super) fn trusted_networks(value: &ConfigValue<'_>) -> Finding {
+    let detects = [
+        "use-proxy-protocol",
+        "use-forwarded-headers",
+        "enable-real-ip",
+    ];
+    if !detects.iter().any(|key| value.config.bool(key, false)) {
+        return without_detection();
+    }
+    if let Err(entry) = networks(value.text) {
+        return Finding::decision(
+            format!(
+                "`{entry}` is not a network: no peer is trusted because of it. Correct the list"
+            ),
+            FORWARDED,
+        );
+    }
     match AddressSource::of(value.config) {
         AddressSource::Trusted(_) => {
             Finding::same("`clientIPDetection.xForwardedFor.trustedCIDRs`")
         }
-        AddressSource::OneHop => Finding::decision(
-            "no list of networks: see `use-forwarded-headers`",
+        AddressSource::ProxyProtocol(Some(_)) | AddressSource::Header(_, Some(_)) => Finding::same(
+            format!("the annotation `{TRUSTED_PROXIES}` of the ClientTrafficPolicies"),
+        ),
+        AddressSource::ProxyProtocol(None)
+        | AddressSource::Header(_, None)
+        | AddressSource::OneHop => Finding::decision(
+            "every peer is trusted, as in ingress-nginx: list the networks of the proxies",
             FORWARDED,
         ),
-        AddressSource::Header(name) => Finding::decision(
-            format!(
-                "`clientIPDetection.customHeader` has no list of trusted networks: `{name}` is read from every peer. Let only these networks reach the gateway, in the load balancer or by a NetworkPolicy"
-            ),
-            FORWARDED,
-        ),
-        AddressSource::ProxyProtocol => Finding::decision(
-            "PROXY headers are accepted from every peer: let only these networks reach the gateway, in the load balancer or by a NetworkPolicy",
-            FORWARDED,
-        ),
-        AddressSource::Peer => without_detection(),
+        AddressSource::Peer => Finding::same("no peer is trusted"),
     }
 }
 

@@ -524,13 +524,18 @@ fn is_preflight(cors: &CorsSettings, request: &ModelRequest) -> bool {
     let origin = &origin.to_ascii_lowercase();
     cors.origins
         .iter()
-        .any(|allowed| match allowed.split_once("*.") {
+        .any(|allowed| match allowed.split_once('*') {
             Some((scheme, parent)) => origin
                 .strip_prefix(scheme)
                 .and_then(|host| host.strip_suffix(parent))
-                .is_some_and(|label| label.len() > 1 && label.ends_with('.')),
+                .is_some_and(is_label),
             None => allowed.eq_ignore_ascii_case(origin),
         })
+}
+
+/// Whether a text matches `[A-Za-z0-9\-]+`, the expression of ingress-nginx for a wildcard of an origin.
+fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// Whether the canary receives the request. `None`: the weight of the canary determines it.

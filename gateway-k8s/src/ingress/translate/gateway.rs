@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LIMITS_BEFORE_AUTHENTICATION, MAX_REQUEST_BODY};
-use towergate_policy::client_traffic::ROUTE_MATCHING;
+use towergate_policy::client_traffic::{ROUTE_MATCHING, TRUSTED_PROXIES};
 
 use super::backend_rules::named_values;
 use super::policies::{quantity, response_overrides, retry};
@@ -311,14 +311,17 @@ impl Translator<'_> {
         self.output.add(kind, &key, spec, &comments);
         self.output
             .annotate(kind, &key, ROUTE_MATCHING, "ingress-nginx");
+        if let Some(trusted) = AddressSource::of(self.config).annotation() {
+            self.output.annotate(kind, &key, TRUSTED_PROXIES, &trusted);
+        }
     }
 
     /// `clientIPDetection`. `None`: the PROXY header of the connection has the address of the client.
     fn client_address(&self) -> Option<Value> {
         Some(match AddressSource::of(self.config) {
-            AddressSource::ProxyProtocol => return None,
+            AddressSource::ProxyProtocol(_) => return None,
             AddressSource::Peer => json!({"directSourceIP": {}}),
-            AddressSource::Header(name) => json!({"customHeader": {"name": name}}),
+            AddressSource::Header(name, _) => json!({"customHeader": {"name": name}}),
             AddressSource::Trusted(trusted) => json!({"xForwardedFor": {"trustedCIDRs": trusted}}),
             AddressSource::OneHop => json!({"xForwardedFor": {"numTrustedHops": 1}}),
         })
@@ -359,7 +362,7 @@ impl Translator<'_> {
         let mut removed: Vec<String> = OWN_FIELDS.map(str::to_owned).to_vec();
         if matches!(
             AddressSource::of(config),
-            AddressSource::Peer | AddressSource::ProxyProtocol
+            AddressSource::Peer | AddressSource::ProxyProtocol(_)
         ) {
             // The gateway then adds the address of the client as the only entry.
             removed.push("X-Forwarded-For".to_owned());

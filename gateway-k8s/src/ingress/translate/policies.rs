@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::{LOCAL_RATE_LIMIT, MAX_REQUEST_BODY, RateLimitExtension};
 use towergate_policy::ext_auth::SubrequestSettings;
 use towergate_policy::security::{
-    AUTHORIZATION_BEFORE_AUTHENTICATION, BASIC_AUTH_REALM, CORS_RESPONSES, EXT_AUTH_SUBREQUEST,
+    AUTHORIZATION_BEFORE_AUTHENTICATION, BASIC_AUTH_REALM, CORS_ORIGINS, CORS_RESPONSES,
+    EXT_AUTH_SUBREQUEST,
 };
 
 use super::Translator;
@@ -123,12 +124,15 @@ impl Translator<'_> {
         let mut spec = Map::new();
         if let Some(cors) = &settings.cors {
             let mut value = json!({
-                "allowOrigins": cors.origins,
                 "allowMethods": cors.methods,
                 "allowHeaders": cors.headers,
                 "allowCredentials": cors.credentials,
                 "maxAge": duration(cors.max_age),
             });
+            let (common, _) = cors.split_origins();
+            if !common.is_empty() {
+                value["allowOrigins"] = json!(common);
+            }
             if !cors.expose.is_empty() {
                 value["exposeHeaders"] = json!(cors.expose);
             }
@@ -174,8 +178,12 @@ fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annot
     if authenticates && scope.auth && authorization(settings).is_some() {
         annotations.insert(AUTHORIZATION_BEFORE_AUTHENTICATION, "true".to_owned());
     }
-    if settings.cors.is_some() {
+    if let Some(cors) = &settings.cors {
         annotations.insert(CORS_RESPONSES, "every-response".to_owned());
+        let (_, texts) = cors.split_origins();
+        if !texts.is_empty() {
+            annotations.insert(CORS_ORIGINS, texts.join(", "));
+        }
     }
     if let Some(basic) = settings.basic_auth.as_ref().filter(|_| scope.auth) {
         annotations.insert(BASIC_AUTH_REALM, basic.realm.clone());

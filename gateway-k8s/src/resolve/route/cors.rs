@@ -29,6 +29,7 @@ pub(super) fn resolve(written: &http_route::Cors) -> Result<Cors, String> {
         max_age: Some(max_age),
         as_envoy: false,
         every_response: false,
+        origin_texts: Vec::new(),
     })
 }
 
