@@ -152,7 +152,10 @@ fn targets(path: &str) -> BTreeSet<String> {
     let paths = [
         path.to_owned(),
         format!("{bare}/"),
-        format!("{bare}x"),
+        match bare {
+            "" => "/x".to_owned(),
+            bare => format!("{bare}x"),
+        },
         format!("{bare}/x/y"),
         path.to_ascii_uppercase(),
         match bare {
@@ -276,7 +279,12 @@ mod tests {
         assert!(all.contains("/a%20b/%3c%c3%a9%3e%3f%5bx%5d"));
         assert!(targets("/a:b").contains("/a%3ab"));
         assert!(targets("/a%20b").contains("/a%20b") && targets("/a%20b").contains("/a%2520b"));
-        assert!(all.iter().all(|target| target.parse::<http::Uri>().is_ok()));
+        for target in all.iter().chain(&targets("/")) {
+            assert!(
+                target.starts_with('/') && target.parse::<http::Uri>().is_ok(),
+                "{target}"
+            );
+        }
     }
 
     #[test]
