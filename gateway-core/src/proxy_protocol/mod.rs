@@ -79,6 +79,7 @@ pub struct ProxyProtocol {
     pub optional: bool,
     /// Networks of the proxies. The PROXY header of another peer is read, but its addresses are ignored.
     /// `None`: the addresses of every peer are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted: Option<Vec<IpNet>>,
 }
 
