@@ -144,6 +144,17 @@ impl ControllerConfig {
         self.flag("watch-namespace").filter(|name| !name.is_empty())
     }
 
+    /// Labels of the Namespaces whose Ingresses the controller serves (`--watch-namespace-selector`).
+    pub(crate) fn namespace_selector(&self) -> Option<&str> {
+        let selector = self.flag("watch-namespace-selector");
+        selector.filter(|selector| !selector.trim().is_empty())
+    }
+
+    /// Whether Services of type ExternalName have no endpoints (`--disable-svc-external-name`).
+    pub(crate) fn disables_external_names(&self) -> bool {
+        self.is_set("disable-svc-external-name")
+    }
+
     /// Whether a flag is set to true.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.flag(name).and_then(boolean).unwrap_or(false)

@@ -1,8 +1,8 @@
 //! Tests of `default-backend`: objects, verdicts and the model.
 
-use super::Manifests;
 use super::model::{IngressNginx, ModelAnswer, ModelRequest};
 use super::verdict_tests::{DECIDE, DIFFERS, SAME, ingress, migrate, verdict};
+use super::{Manifests, MigrateOptions, translate};
 
 /// Service `shop/NAME`, with or without a ready endpoint.
 fn service(name: &str, is_ready: bool) -> String {
@@ -92,4 +92,32 @@ fn the_model_sends_requests_of_a_service_without_endpoints_to_the_default_backen
     };
 
     assert_eq!(backends[0].service.to_string(), "shop/pages");
+}
+
+#[test]
+fn disabled_services_of_type_external_name_are_not_reached() {
+    let external = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{type: ExternalName, externalName: {name}.test}}\n"
+        )
+    };
+    let options = MigrateOptions {
+        flags: vec!["disable-svc-external-name=true".to_owned()],
+        ..MigrateOptions::default()
+    };
+    for protocol in ["HTTP", "HTTPS", "GRPC"] {
+        let settings = [("backend-protocol", protocol), ("default-backend", "pages")];
+        let text = ingress("web", &settings, "/") + &external("web") + &external("pages");
+        let mut manifests = Manifests::default();
+        manifests.add("in.yaml", &text);
+
+        let migration = translate(&manifests, &options);
+
+        assert_eq!(verdict(&migration, "spec.rules").0, DIFFERS, "{protocol}");
+        let file = &migration.objects.files()["shop.yaml"];
+        assert!(
+            !file.contains("web.test") && !file.contains("pages.test"),
+            "{file}"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! Flags of the controller.
 
 use super::super::verdict::Aspect::{Body, Calls, ResponseHeaders, Status};
-use super::ConfigRow::{By, Decide, Differs, Same};
+use super::ConfigRow::{By, Differs, Same};
 use super::{ConfigRow, GEOIP, NGINX, by_value};
 
 pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
@@ -35,10 +35,7 @@ pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     ("disable-leader-election", NGINX),
     (
         "disable-svc-external-name",
-        Decide(
-            "Services of type ExternalName are translated: remove them",
-            &[Status, Calls, Body, ResponseHeaders],
-        ),
+        Same("applied to the backends of rules"),
     ),
     ("disable-sync-events", NGINX),
     ("dynamic-configuration-retries", NGINX),
@@ -115,9 +112,8 @@ pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
     ),
     (
         "watch-namespace-selector",
-        Decide(
-            "Ingresses of all namespaces are translated: pass only those of the watched namespaces",
-            &[],
+        Same(
+            "Ingresses of namespaces without these labels are not translated; ingress-nginx ignores them",
         ),
     ),
 ];

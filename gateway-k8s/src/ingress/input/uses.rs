@@ -5,9 +5,9 @@ use crate::ingress::config_table;
 use crate::objects::ObjectKey;
 
 impl Manifests {
-    /// Whether a translation may read an object, because an Ingress or a setting refers to the object. A
-    /// cluster has many ConfigMaps and Secrets to which no Ingress refers, and some of them change every few
-    /// seconds. A caller can ignore changes of objects that a translation does not read.
+    /// Whether a translation may read an object. Of Secrets and ConfigMaps, it reads only those whose name is in an
+    /// Ingress, a flag or a setting of the controller. A cluster has many other ConfigMaps and Secrets, and some
+    /// of them change every few seconds. Callers can ignore changes of objects that a translation does not read.
     ///
     /// ```
     /// use towergate_k8s::ObjectKey;

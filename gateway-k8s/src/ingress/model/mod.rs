@@ -476,7 +476,7 @@ impl<'a> IngressNginx<'a> {
         let service = self.manifests.services.get(&port.service);
         let external = service.and_then(|service| service.external_name.as_ref());
         if external.is_some() {
-            return !self.config.is_set("disable-svc-external-name");
+            return !self.config.disables_external_names();
         }
         self.manifests.endpoint_owners.is_empty()
             || service.is_some() && self.manifests.ready.contains(&port.service)

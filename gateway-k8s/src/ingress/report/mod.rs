@@ -199,9 +199,9 @@ spec:
 
     #[test]
     fn a_flag_of_the_command_line_names_the_option_and_no_file() {
-        let text = text(&migration(&["disable-svc-external-name=true"]));
+        let text = text(&migration(&["default-backend-service=shop/pages"]));
 
-        let expected = "    option --nginx-flag = true\n";
+        let expected = "    option --nginx-flag = shop/pages\n";
         assert!(text.contains(expected), "{text}");
     }
 }

@@ -33,6 +33,12 @@ impl Translator<'_> {
             .get(service)
             .filter(|spec| spec.kind.as_deref() == Some("ExternalName"))
             .and_then(|spec| spec.external_name.clone());
+        if external.is_some() && self.config.disables_external_names() {
+            let text = "Services of type ExternalName are disabled (`--disable-svc-external-name`): the path returns 500, in ingress-nginx 503";
+            self.field_of(ingress, "spec.rules", Finding::differs(text, ANSWER));
+            // A Service of this type is an invalid backend of a route.
+            return self.service_ref(service, port, ingress);
+        }
         let tls = settings.backend.has_tls();
         let grpc = matches!(
             settings.backend.protocol,

@@ -1,5 +1,6 @@
 //! Selects the Ingresses that belong to the controller.
 
+use super::namespace_selector::NamespaceSelector;
 use crate::ingress::controller::ControllerConfig;
 use crate::ingress::input::{Ingress, Manifests};
 use crate::ingress::verdict::Finding;
@@ -20,6 +21,9 @@ pub(super) fn select(
         return Err(Finding::same(format!(
             "the controller watches namespace `{watched}` only (`--watch-namespace`): ingress-nginx ignores the Ingress, and so does the translation"
         )));
+    }
+    if let Some(selector) = config.namespace_selector() {
+        in_selected_namespace(selector, ingress, manifests)?;
     }
     let annotation = ingress.annotations.get(ANNOTATION);
     let annotation = annotation.map(|written| written.text.as_str());
@@ -54,6 +58,36 @@ pub(super) fn select(
                 config,
             )
         }
+    }
+}
+
+/// Returns an error if the Namespace of an Ingress does not have the labels of `--watch-namespace-selector`, or if
+/// the files do not contain these labels.
+fn in_selected_namespace(
+    selector: &str,
+    ingress: &Ingress,
+    manifests: &Manifests,
+) -> Result<(), Finding> {
+    let Some(parsed) = NamespaceSelector::parse(selector) else {
+        return Err(Finding::decision(
+            format!(
+                "`--watch-namespace-selector` is not a label selector: `{selector}`. No Ingress is translated: correct the flag"
+            ),
+            &[],
+        ));
+    };
+    let namespace = &ingress.key.namespace;
+    match parsed.selects(namespace, manifests.namespaces.get(namespace)) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Finding::same(format!(
+            "namespace `{namespace}` does not have the labels `{selector}` (`--watch-namespace-selector`): ingress-nginx ignores the Ingress, and so does the translation"
+        ))),
+        None => Err(Finding::decision(
+            format!(
+                "the files do not contain Namespace `{namespace}`, whose labels `--watch-namespace-selector` compares with `{selector}`. The Ingress is not translated: add the Namespace to the files"
+            ),
+            &[],
+        )),
     }
 }
 
@@ -210,6 +244,27 @@ mod tests {
             let migration = migration(CLASSES, None, &[&flag]);
 
             assert_eq!(served(&migration).len(), number, "{namespace}");
+        }
+    }
+
+    #[test]
+    fn only_ingresses_of_namespaces_with_the_watched_labels_are_served() {
+        let namespace =
+            "---\n{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: web}}}\n";
+        let with_namespace = format!("{CLASSES}{namespace}");
+        for (files, selector, number) in [
+            (&*with_namespace, "team=web", 3),
+            (&*with_namespace, "team in (web,shop)", 3),
+            (&*with_namespace, "team=shop", 0),
+            (&*with_namespace, "team>1", 0),
+            (CLASSES, "team=web", 0),
+            (CLASSES, "kubernetes.io/metadata.name=a", 3),
+            (CLASSES, "", 3),
+        ] {
+            let flag = format!("watch-namespace-selector={selector}");
+            let migration = migration(files, None, &[&flag]);
+
+            assert_eq!(served(&migration).len(), number, "{selector}");
         }
     }
 

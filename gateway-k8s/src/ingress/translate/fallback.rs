@@ -27,6 +27,9 @@ impl Translator<'_> {
         let port = known.and_then(|known| known.ports.first());
         let port = port.map_or(80, |port| port.port);
         let external = known.and_then(|known| known.external_name.clone());
+        if external.is_some() && self.config.disables_external_names() {
+            return None;
+        }
         let host =
             external.unwrap_or_else(|| format!("{}.{}.{CLUSTER}", service.name, service.namespace));
         let mut spec = backend_spec(&host, port, settings);

@@ -23,6 +23,7 @@ mod host_slugs;
 mod local_replies;
 mod locations;
 mod matches;
+mod namespace_selector;
 mod overlaps;
 mod own_host_auth;
 mod patterns;
