@@ -194,8 +194,8 @@ impl ReplacementRule {
             }
         };
         let mut replaced: Response<Body> = reply.into_response(response.grpc);
-        // A response 204 or 304 has no content (RFC 9110, sections 15.3.5 and 15.4.5). For gRPC clients, the
-        // body is already in the gRPC status message.
+        // A response 204 or 304 has no content (RFC 9110, sections 15.3.5 and 15.4.5). Replies to gRPC clients have
+        // status 200 here, and their body is in `grpc-message`.
         let has_content = !matches!(
             replaced.status(),
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED

@@ -393,7 +393,7 @@ mod tests {
     }
 
     proptest! {
-        /// A certificate covers a name if both are equal, or the name is one label below the wildcard.
+        /// A wildcard name `*.parent` covers the names one label below `parent`, but neither `parent` nor deeper names.
         #[test]
         fn a_wildcard_covers_exactly_one_label(label in "[a-z]{1,8}", parent in "[a-z]{1,8}\\.test", deeper in "[a-z]{1,3}") {
             let wildcard = format!("*.{parent}");

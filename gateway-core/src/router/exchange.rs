@@ -233,7 +233,8 @@ impl Exchange {
         }
     }
 
-    /// Ends the exchange without a record, because another service responds to the request.
+    /// Ends the exchange without an entry in the access log, because no route matches and the inner service of the
+    /// Layer responds to the request.
     pub(crate) fn forget(mut self: Box<Self>) {
         self.ending = Ending::Unrecorded;
     }
