@@ -117,7 +117,7 @@ impl Admission {
     /// Whether the decoder validates objects of `kind` itself.
     fn leaves_validation_of(self, kind: &Kind) -> bool {
         match self {
-            Self::None => kind.strict_fields(),
+            Self::None => kind.strict_fields() || kind.is_unsupported_policy(),
             Self::ApiServer => kind.is_envoy(),
         }
     }

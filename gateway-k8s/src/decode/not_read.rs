@@ -7,6 +7,7 @@ use super::{Diagnostic, Reader, Severity, head_fault, remains};
 use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Origin};
+use crate::validate;
 
 /// Name of the settings in the findings of [`Reader::settings_of_ingress_nginx`].
 pub(super) const SETTINGS: &str = "settings of ingress-nginx";
@@ -152,11 +153,13 @@ impl Reader {
         self.refuse(diagnostic.placed(origin, place));
     }
 
-    /// Adds the targets of an unsupported policy. Returns a warning if the policy sets `failOpen` and so
-    /// permits requests that it does not process, else an error.
+    /// Adds the targets of an unsupported policy. Returns a warning if the policy is valid and sets `failOpen`, and
+    /// so permits requests that it does not process, else an error.
     fn unsupported_policy(&mut self, kind: Kind, node: &Node, origin: &Origin) -> Diagnostic {
         let name = kind.name;
-        if remains::may_be_left_out(node) {
+        let version = node.field("apiVersion").and_then(|version| version.text());
+        let violations = || validate::violations(name, version.unwrap_or_default(), node);
+        if remains::may_be_left_out(node) && violations().is_empty() {
             self.keep_targets(kind, "", node, origin, None);
             let message = format!(
                 "{name} is not supported: requests pass without the policy, as failOpen permits"

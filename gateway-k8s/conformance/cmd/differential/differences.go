@@ -5,7 +5,8 @@ import "strings"
 // explained returns whether a difference is intended. docs/validation.md has a row for each
 // intended difference.
 func explained(one *variant) bool {
-	isExplained := isSessionOf16(one.server.reason) || isUnknownInPodSettings(one)
+	isExplained := isSessionOf16(one.server.reason) || isUnknownInPodSettings(one) ||
+		isUnknownInUnsupportedPolicy(one)
 	return one.server.refused && !one.towergate.refused && isExplained
 }
 
@@ -14,6 +15,13 @@ func explained(one *variant) bool {
 func isUnknownInPodSettings(one *variant) bool {
 	return one.kind == "EnvoyProxy" &&
 		strings.Contains(one.server.reason, `unknown field "spec.provider.kubernetes.`)
+}
+
+// isUnknownInUnsupportedPolicy returns whether the difference is an unknown field of an
+// EnvoyExtensionPolicy or EnvoyPatchPolicy. Towergate reports that it does not support these kinds.
+func isUnknownInUnsupportedPolicy(one *variant) bool {
+	isUnsupported := one.kind == "EnvoyExtensionPolicy" || one.kind == "EnvoyPatchPolicy"
+	return isUnsupported && strings.Contains(one.server.reason, `unknown field "`)
 }
 
 // isSessionOf16 returns whether the difference is due to the fields of sessionPersistence in
