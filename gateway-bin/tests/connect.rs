@@ -7,7 +7,7 @@ mod common;
 use common::web::Nginx;
 use common::{Folder, Towergate, curl, eventually, free_port};
 
-/// A route of `host` on `listener` that serves CONNECT, with its Backend.
+/// Backend `name` with the spec `backend`, and a route of `name.test` on `listener` that serves CONNECT.
 fn tunnel(name: &str, listener: &str, upgrade: &str, backend: &str) -> String {
     format!(
         "---

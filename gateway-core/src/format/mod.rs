@@ -113,7 +113,7 @@ impl Format {
                         out.extend_from_slice(missing.as_bytes());
                     }
                     if let Some(limit) = limit {
-                        out.truncate(out.len().min(start + limit));
+                        out.truncate(out.len().min(start.saturating_add(*limit)));
                     }
                 }
             }

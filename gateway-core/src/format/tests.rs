@@ -291,6 +291,18 @@ fn a_value_without_operators_is_plain() {
     assert_eq!(plain("a\nb"), None);
 }
 
+#[test]
+fn the_largest_limit_keeps_the_whole_value() {
+    let format: Format = format!("before %PROTOCOL%%REQ(a):{}%", usize::MAX)
+        .parse()
+        .unwrap();
+    let unlimited: Format = "before %PROTOCOL%%REQ(a)%".parse().unwrap();
+    let context = FormatContext::default();
+
+    assert_eq!(format.text(&context), unlimited.text(&context));
+    assert!(format.text(&context).is_some());
+}
+
 proptest! {
     /// Parsing any string results in a format or an error. A format can be evaluated without a panic.
     #[test]

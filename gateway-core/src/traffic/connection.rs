@@ -68,7 +68,8 @@ pub(crate) struct Connected {
 pub(crate) struct SessionPermit {
     in_flight: InFlightGuard,
     _slot: Slot,
-    /// This reference keeps the cluster up to date, so that the session ends when its endpoint is removed.
+    /// Held because a cluster is updated only while it is referenced, and the session must end when its endpoint is
+    /// removed.
     _cluster: Arc<Cluster>,
 }
 

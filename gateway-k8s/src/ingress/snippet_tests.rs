@@ -235,6 +235,21 @@ fn the_subject_of_client_certificates_is_compared_on_all_paths_of_the_host() {
 }
 
 #[test]
+fn a_snippet_that_cannot_be_read_closes_its_paths() {
+    let lua = "access_by_lua_block { if not ngx.var.http_x then return ngx.exit(403) end }";
+    for (name, snippet) in [
+        ("configuration-snippet", lua),
+        ("server-snippet", lua),
+        ("configuration-snippet", "deny all"),
+    ] {
+        let migration = migrate(&with_snippet(name, snippet));
+
+        assert_eq!(verdict(&migration, name).0, NEVER, "{name}");
+        assert_eq!(protection(&migration), ["500"], "{name}: {snippet}");
+    }
+}
+
+#[test]
 fn blocked_referers_and_user_agents_of_the_config_map_are_rejected_on_all_paths() {
     let agent = "'user-agent' in request.headers && request.headers['user-agent']";
     for (entry, expected) in [

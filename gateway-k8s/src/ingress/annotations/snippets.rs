@@ -187,10 +187,12 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
         Ok(directives) => directives,
         Err(line) => {
             let why = format!(
-                "the snippet is not valid nginx configuration (line {})",
-                first + line - 1
+                "line {} cannot be read as nginx configuration, such as a block of Lua. The snippet may reject requests, so {} return 500: remove the snippet to serve them",
+                first + line - 1,
+                covered(name)
             );
-            reader.drop_ingress(name, &why);
+            reader.settings.denied = Some(name.to_owned());
+            reader.found(name, Finding::impossible(why, ANY));
             return;
         }
     };
@@ -220,11 +222,15 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
     if left.guards {
         reader.settings.denied = Some(name.to_owned());
     }
-    let paths = match name {
+    reader.found(name, Finding::impossible(left.text(covered(name)), ANY));
+}
+
+/// The paths to which a snippet applies, for verdicts.
+fn covered(name: &str) -> &'static str {
+    match name {
         "server-snippet" => "all paths of the host",
         _ => "the paths",
-    };
-    reader.found(name, Finding::impossible(left.text(paths), ANY));
+    }
 }
 
 pub(super) fn shorten(text: &str) -> String {

@@ -250,7 +250,7 @@ impl Translator<'_> {
         );
     }
 
-    /// Adds the redirect of `app-root` of a rule without a host and without the path `/`.
+    /// Adds the redirect to `app-root` for a rule that has neither a host nor the path `/`.
     fn root_redirect(&mut self, server: &Server, drafts: &mut Vec<RouteDraft>) {
         let Some(root) = &server.app_root else {
             return;

@@ -31,8 +31,8 @@ impl Translator<'_> {
             let settings = self.servers.settings(location);
             settings.is_some_and(|settings| settings.redirect.is_some())
         };
-        // A rule for all paths is the last rule, so a location that does not redirect must not precede the
-        // rule.
+        // A redirect rule for all paths is matched last. If a location did not redirect, its rule would therefore
+        // match requests that ingress-nginx redirects.
         let whole = server
             .locations
             .iter()

@@ -1,4 +1,4 @@
-//! Policies with settings for requests on routes that carry connections or datagrams.
+//! Finds request settings in policies that target TLSRoutes, TCPRoutes or UDPRoutes, where they have no effect.
 
 use towergate_policy::BackendTrafficPolicySpec;
 
