@@ -7,7 +7,7 @@ use super::*;
 use crate::BoxError;
 use crate::policy::{Formatter, RejectedBody, RequestHead, ResponseEffects};
 
-/// A translated call, and the response half that translates its response.
+/// A translated request, and the effects that translate its response.
 struct Translated {
     headers: HeaderMap,
     body: Body,

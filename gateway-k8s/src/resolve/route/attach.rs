@@ -41,7 +41,8 @@ pub(crate) struct Attachment {
 pub(crate) struct ShadowedHostname {
     /// Index in `spec.hostnames`.
     pub(crate) index: usize,
-    /// The hostname that the route and the less specific listener have in common.
+    /// The hostname that the route has in common with its own listener, which is less specific than the listener
+    /// `server`.
     pub(crate) host: NamePattern,
     /// The more specific listener.
     pub(crate) server: ListenerIndex,
